@@ -1,0 +1,3 @@
+//! portwatch's kernel programs.
+#![no_std]
+#![no_main]

@@ -1,0 +1,6 @@
+//! portwatch: a flight recorder and claims office for ports.
+//!
+//! The modules are stages, and data flows one way through them. `ARCHITECTURE.md` gives each its rank,
+//! its task and its one "never"; `cargo xtask tidy` rejects an import that goes sideways or upwards.
+
+pub mod model;

@@ -1,0 +1,3 @@
+//! The `portwatch` binary.
+
+fn main() {}

@@ -1,0 +1,24 @@
+//! The vocabulary every stage shares. No I/O happens here and no clock is read.
+
+mod event;
+mod evidence;
+mod net;
+mod observation;
+mod process;
+mod socket;
+
+pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
+pub use evidence::{Coverage, Degradation, Evidence, Fact};
+pub use net::{Endpoint, Netns, ParsePortError, Port, Protocol};
+pub use observation::{
+    BindRefused, Bound, Closed, Exited, GapReason, Listening, LossCounts, Observation, Seen, Snapshot,
+    SnapshotSocket, Unlistened,
+};
+pub use process::{
+    Ancestor, Cgroup, CommandLine, ExitStatus, Process, ProcessId, ProcessSeen, Project, ProjectKind,
+    Worktree,
+};
+pub use socket::{AskedPort, Holder, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen};
+
+/// A moment, UTC, nanosecond resolution.
+pub type Timestamp = jiff::Timestamp;

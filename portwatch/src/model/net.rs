@@ -1,0 +1,100 @@
+//! Where a socket is: namespace, protocol, address, port.
+
+use std::{fmt, net::IpAddr, num::NonZeroU16, str::FromStr};
+
+/// A real port, 1 to 65535. "Port 0" is a request for any port, never a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port(NonZeroU16);
+
+/// Why a text is not a [`Port`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a port; ports are whole numbers from 1 to 65535")]
+pub struct ParsePortError {
+    text: String,
+}
+
+impl Port {
+    /// `None` for 0.
+    pub const fn new(number: u16) -> Option<Self> {
+        match NonZeroU16::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number, host byte order.
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Port {
+    type Err = ParsePortError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| ParsePortError { text: text.to_owned() })
+    }
+}
+
+/// Transport protocol of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP, and MPTCP, whose listeners are TCP listeners.
+    Tcp,
+    /// UDP and UDP-Lite.
+    Udp,
+}
+
+impl Protocol {
+    /// The word used everywhere: `tcp` or `udp`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A network namespace, by the inode of its nsfs file (`/proc/PID/ns/net`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Netns(pub u32);
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The key of everything: a container's port 3000 and the host's are two endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Namespace; `None` where the platform has none or the source cannot tell.
+    pub netns: Option<Netns>,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Local address; unspecified (`0.0.0.0`, `::`) means every address of the family.
+    pub address: IpAddr,
+    /// Local port.
+    pub port: Port,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            IpAddr::V4(a) => write!(f, "{a}:{}/{}", self.port, self.protocol),
+            IpAddr::V6(a) => write!(f, "[{a}]:{}/{}", self.port, self.protocol),
+        }
+    }
+}

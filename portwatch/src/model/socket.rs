@@ -1,0 +1,136 @@
+//! What: sockets, as a source reports them and as the live table keeps them.
+
+use super::{Endpoint, Evidence, Netns, Port, ProcessId, Timestamp};
+
+/// The identity of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SocketKey {
+    /// The kernel's socket cookie: unique until reboot, the same in BPF and sock_diag.
+    Cookie(u64),
+    /// For sources that have no cookie: inode and namespace. Inodes are reused.
+    Inode {
+        /// Namespace, where known.
+        netns: Option<Netns>,
+        /// Socket inode.
+        inode: u64,
+    },
+}
+
+/// How far a socket has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Bound, not listening: for UDP the working state, for TCP a silent blocker.
+    Bound,
+    /// Listening (TCP only).
+    Listening,
+}
+
+impl Phase {
+    /// The word used in JSON and the journal.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bound => "bound",
+            Self::Listening => "listening",
+        }
+    }
+}
+
+/// Which port the program asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AskedPort {
+    /// It named the port.
+    Explicit(Port),
+    /// It asked for any port (bind to 0, listen without bind): a "random" port.
+    KernelChosen,
+    /// Nobody saw the request.
+    Unknown,
+}
+
+/// Socket options that decide who may share a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct SocketOptions {
+    /// SO_REUSEADDR, where known.
+    pub reuse_addr: Option<bool>,
+    /// SO_REUSEPORT, where known.
+    pub reuse_port: Option<bool>,
+    /// IPV6_V6ONLY, where known; a wildcard v6 socket without it takes IPv4 too.
+    pub v6_only: Option<bool>,
+}
+
+/// A socket as one look at the kernel's tables or one event shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketSeen {
+    /// Identity.
+    pub key: SocketKey,
+    /// Inode, where known (0 never occurs here).
+    pub inode: Option<u64>,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// How far.
+    pub phase: Phase,
+    /// Port asked for.
+    pub asked: AskedPort,
+    /// Sharing options.
+    pub options: SocketOptions,
+    /// The socket's owner uid (`sk_uid`), readable by any user.
+    pub uid: Option<u32>,
+    /// cgroup v2 id of the creator, where known.
+    pub cgroup_id: Option<u64>,
+}
+
+/// A process that has the socket open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// Who.
+    pub process: ProcessId,
+    /// How that is known.
+    pub evidence: Evidence,
+}
+
+/// Why there is, or is not, a process behind a socket. These differ for the reader at 2 am.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// At least one holder is known.
+    Known,
+    /// The socket belongs to the kernel itself (NFS, WireGuard…): it has no inode and no process.
+    Kernel,
+    /// A process has it, but this observer may not look into that process.
+    NotPermitted,
+    /// Alive, but no process has a descriptor: it is in flight (SCM_RIGHTS, io_uring fixed file) or
+    /// its holder was not found.
+    NoProcess,
+    /// Not looked for yet, or the look was cut short.
+    Unknown,
+}
+
+impl Owner {
+    /// The word used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Kernel => "kernel",
+            Self::NotPermitted => "not-permitted",
+            Self::NoProcess => "no-process",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A socket in the live table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Socket {
+    /// Latest facts.
+    pub seen: SocketSeen,
+    /// Who bound it; `None` when nobody saw it.
+    pub creator: Option<ProcessId>,
+    /// Who holds it now.
+    pub holders: Vec<Holder>,
+    /// Why `holders` is as it is.
+    pub owner: Owner,
+    /// When it was bound, or first seen when evidence is `Scan`.
+    pub since: Timestamp,
+    /// When it began to listen, if seen.
+    pub listening_since: Option<Timestamp>,
+    /// How its existence is known.
+    pub evidence: Evidence,
+}

@@ -1,0 +1,1 @@
+//! End-to-end tests of portwatch; see `e2e/`.

@@ -1,0 +1,3 @@
+//! portwatch's development tasks. `cargo xtask help` lists them.
+
+fn main() {}
