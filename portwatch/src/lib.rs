@@ -3,4 +3,7 @@
 //! The modules are stages, and data flows one way through them. `ARCHITECTURE.md` gives each its rank,
 //! its task and its one "never"; `cargo xtask tidy` rejects an import that goes sideways or upwards.
 
+pub mod access;
 pub mod model;
+pub mod source;
+pub mod wire;

@@ -176,6 +176,8 @@ pub struct Snapshot {
     pub namespaces: Vec<super::Netns>,
     /// Protocols that were read completely; a socket of another one is not judged.
     pub protocols: Vec<Protocol>,
+    /// Ports that were read; empty means all. A socket on another port is not judged.
+    pub ports: Vec<super::Port>,
     /// TCP sockets that are bound but do not listen were read (kernel 6.8+). Without it a bound TCP
     /// socket that is missing is not known to be gone.
     pub bound_included: bool,

@@ -1,0 +1,56 @@
+//! One trait, two ways to the same answers: over the daemon's socket, or in process when no daemon runs.
+//!
+//! Never: differ in answers.
+
+use crate::wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Target, Who};
+
+/// Answers to every question the CLI asks.
+pub trait Access {
+    /// Who has these?
+    fn who(&self, targets: &[Target]) -> Result<Who, AccessError>;
+    /// What is open?
+    fn list(&self, query: &ListQuery) -> Result<List, AccessError>;
+    /// What happened?
+    fn log(&self, query: &LogQuery) -> Result<Log, AccessError>;
+    /// What happened, in numbers?
+    fn summary(&self, query: &LogQuery) -> Result<LogSummary, AccessError>;
+    /// Events as they happen, after those of `query` that are in the journal already if `backlog` is set.
+    /// Ends when `each` returns `false` (closed pipe, limit) or the source ends.
+    fn follow(
+        &self,
+        query: &LogQuery,
+        backlog: bool,
+        each: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<(), AccessError>;
+    /// Is a daemon running, and how is it?
+    fn status(&self) -> Result<Status, AccessError>;
+    /// What works here, and what would mend the rest?
+    fn doctor(&self) -> Result<Doctor, AccessError>;
+}
+
+/// Why there is no answer. Each variant has one exit code (`cli/exit.rs`).
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The question was wrong; the sentence says how. Exit 2.
+    #[error("{0}")]
+    Usage(String),
+    /// It could not be seen: permission, timeout, unreadable. Exit 3.
+    #[error("{what}; {remedy}")]
+    NotSeen {
+        /// What could not be seen and why, with errno.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A daemon or source is required and there is none. Exit 5.
+    #[error("{what}; {remedy}")]
+    NoDaemon {
+        /// What was tried.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Our fault. Exit 70.
+    #[error("internal error: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,122 @@
+//! What the machine says. Every source speaks in `model::Observation`s and is interchangeable: eBPF, scan,
+//! replay and fake implement one trait, so the whole product is testable without privileges.
+//!
+//! Never: know claims, print.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::model::{Coverage, Degradation, Observation, Port};
+
+/// Which source it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// Kernel programs.
+    Ebpf,
+    /// sock_diag and procfs, polled.
+    Scan,
+    /// A recording of raw ring-buffer bytes.
+    Replay,
+    /// A list of observations, for tests.
+    Fake,
+}
+
+impl SourceKind {
+    /// The word used in JSON and by `--source`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ebpf => "ebpf",
+            Self::Scan => "scan",
+            Self::Replay => "replay",
+            Self::Fake => "fake",
+        }
+    }
+}
+
+/// What a call of [`Source::poll`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was appended, or the timeout passed with nothing to say.
+    Open,
+    /// There will be nothing more (end of a recording).
+    Ended,
+}
+
+/// Which part of the truth to look up again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refresh {
+    /// The sockets on these ports and their holders, quickly: known holders are confirmed first, a walk over
+    /// all processes happens only for a socket whose known holders are gone.
+    Ports(Vec<Port>),
+    /// Every socket; holders of those whose holders are not known.
+    All,
+}
+
+/// What a source has taken in since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Records received.
+    pub received: u64,
+    /// Records lost before they were received.
+    pub lost: u64,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+}
+
+/// A source of observations.
+///
+/// A source attaches before it takes its first snapshot, so nothing falls between. The first call of
+/// [`Source::poll`] delivers that snapshot. After a loss it delivers a `Gap` and then a fresh `Snapshot`.
+pub trait Source: Send {
+    /// Which one.
+    fn kind(&self) -> SourceKind;
+
+    /// Which hook serves each fact, one entry per `model::Fact`.
+    fn coverage(&self) -> Vec<Coverage>;
+
+    /// What does not work here.
+    fn degradations(&self) -> Vec<Degradation>;
+
+    /// Waits until there is something to say, `timeout` has passed or the [`Wake`] of this source was called,
+    /// then appends what there is, in order of time as far as the kernel gives one.
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Observation>) -> Result<Progress, SourceError>;
+
+    /// Looks a part of the truth up again and appends what was found, a `Snapshot` last.
+    fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError>;
+
+    /// What was taken in.
+    fn counters(&self) -> Counters;
+}
+
+/// Why a source failed while running. (Why one could not start is a [`Degradation`].)
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A table of the kernel could not be read.
+    #[error("cannot read {what}: {error}")]
+    Read {
+        /// Path or table.
+        what: String,
+        /// errno.
+        error: std::io::Error,
+    },
+    /// A call did not come back in time. What it would have told is unknown, never "free".
+    #[error("{what} did not answer within {seconds} s")]
+    Timeout {
+        /// Which call.
+        what: String,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// A recording is not one, or is damaged.
+    #[error("recording {path}: {problem} at byte {offset}")]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// Where.
+        offset: u64,
+    },
+    /// The platform has no such source.
+    #[error("{0} is not available on this platform")]
+    Unsupported(&'static str),
+}

@@ -1,0 +1,22 @@
+//! The JSON contract: versioned types that CLI, API and exports share. Inner types never leak through it;
+//! `convert` is the only place that knows both sides. `docs/schema/portwatch-v1.json` is generated from these
+//! types and compared by a test; `docs/json.md` says what may change and when.
+//!
+//! Numbers are numbers, unknown is null, times are RFC 3339 UTC.
+
+mod answer;
+mod parts;
+mod request;
+
+pub use answer::{
+    Doctor, DoctorCheck, FactCoverage, List, Log, LogSummary, PortCount, ProcessCount, Status, TypeCount,
+    Verdict, Version, Who, WhoTarget,
+};
+pub use parts::{
+    Ancestor, Cgroup, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,
+    SourceInfo, Worktree,
+};
+pub use request::{ListQuery, LogQuery, Target, TargetError};
+
+/// Version of the contract; in every document as `schema`.
+pub const SCHEMA: u32 = 1;

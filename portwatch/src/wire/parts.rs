@@ -1,0 +1,248 @@
+//! The things answers are made of.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A process. Everything but pid and comm may be null: then it was not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// Thread-group id.
+    pub pid: u32,
+    /// When it started.
+    pub started: Option<Timestamp>,
+    /// Name of the thread-group leader, at most 15 bytes.
+    pub comm: String,
+    /// Command line, one string an argument.
+    pub command: Option<Vec<String>>,
+    /// The command line was longer than what was kept.
+    pub command_truncated: bool,
+    /// Executable.
+    pub exe: Option<String>,
+    /// Working directory.
+    pub cwd: Option<String>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// User name.
+    pub user: Option<String>,
+    /// Control group.
+    pub cgroup: Option<Cgroup>,
+    /// Parent first.
+    pub lineage: Vec<Ancestor>,
+    /// Project it works in.
+    pub project: Option<Project>,
+    /// How these facts were obtained: kernel, scan, inherited, inferred, ambiguous, unknown.
+    pub evidence: String,
+}
+
+/// One step up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ancestor {
+    /// Pid.
+    pub pid: u32,
+    /// Comm.
+    pub comm: String,
+    /// Command line.
+    pub command: Option<Vec<String>>,
+}
+
+/// A control group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cgroup {
+    /// cgroup v2 id.
+    pub id: Option<u64>,
+    /// Path below the mount.
+    pub path: String,
+}
+
+/// A project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Project {
+    /// Name.
+    pub name: String,
+    /// Directory.
+    pub root: String,
+    /// What marked it: portwatch, node, rust, python, go, git.
+    pub kind: String,
+    /// Git worktree.
+    pub worktree: Option<Worktree>,
+}
+
+/// A git worktree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Worktree {
+    /// `main` or the linked worktree's name.
+    pub name: String,
+    /// Directory.
+    pub root: String,
+    /// Branch; null when detached.
+    pub branch: Option<String>,
+}
+
+/// A process that holds a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Holder {
+    /// Who.
+    pub process: Process,
+    /// How it is known that it holds the socket.
+    pub evidence: String,
+}
+
+/// A socket of the live table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Socket {
+    /// tcp or udp.
+    pub protocol: String,
+    /// Local address.
+    pub address: String,
+    /// Local port.
+    pub port: u16,
+    /// Network namespace inode.
+    pub netns: Option<u32>,
+    /// `listening` or `bound`.
+    pub state: String,
+    /// Port asked for; 0 when any port was asked for; null when nobody saw the request.
+    pub asked_port: Option<u16>,
+    /// The kernel chose the port.
+    pub random: Option<bool>,
+    /// SO_REUSEADDR.
+    pub reuse_addr: Option<bool>,
+    /// SO_REUSEPORT.
+    pub reuse_port: Option<bool>,
+    /// IPV6_V6ONLY. A wildcard IPv6 socket where this is false takes IPv4 too.
+    pub v6_only: Option<bool>,
+    /// Socket cookie.
+    pub cookie: Option<u64>,
+    /// Socket inode.
+    pub inode: Option<u64>,
+    /// Uid the socket belongs to.
+    pub uid: Option<u32>,
+    /// User name of `uid`.
+    pub user: Option<String>,
+    /// When it was bound, or first seen when `evidence` is scan.
+    pub since: Timestamp,
+    /// When it began to listen.
+    pub listening_since: Option<Timestamp>,
+    /// Who bound it; null when nobody saw it.
+    pub creator: Option<Process>,
+    /// Who holds it now.
+    pub holders: Vec<Holder>,
+    /// known, kernel, not-permitted, no-process, unknown.
+    pub owner: String,
+    /// Claim name (the registry's; null until one stands behind the port).
+    pub claim: Option<String>,
+    /// How its existence is known.
+    pub evidence: String,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Exit {
+    /// Exit code.
+    pub code: Option<u8>,
+    /// Signal number.
+    pub signal: Option<u8>,
+    /// Signal name (`SIGKILL`).
+    pub signal_name: Option<String>,
+    /// A core was dumped.
+    pub core_dumped: bool,
+}
+
+/// Lost records by kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "each field counts the records its name says")]
+pub struct LostCounts {
+    pub total: u64,
+    pub process: u64,
+    pub bind: u64,
+    pub refused: u64,
+    pub listen: u64,
+    pub close: u64,
+    pub exit: u64,
+    pub undecodable: u64,
+}
+
+/// Something may be missing here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Gap {
+    /// buffer-full, not-running, paused, source-changed.
+    pub reason: String,
+    /// Beginning, as far as known; the event's time is the end.
+    pub since: Option<Timestamp>,
+    /// Lost records; null when they cannot be counted.
+    pub lost: Option<LostCounts>,
+}
+
+/// One line of the flight record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Row id; null for live events that no journal has kept.
+    pub id: Option<i64>,
+    /// When.
+    pub time: Timestamp,
+    /// Event type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How it is known.
+    pub evidence: String,
+    /// tcp or udp.
+    pub protocol: Option<String>,
+    /// Local address.
+    pub address: Option<String>,
+    /// Local port.
+    pub port: Option<u16>,
+    /// Network namespace inode.
+    pub netns: Option<u32>,
+    /// Socket cookie.
+    pub cookie: Option<u64>,
+    /// `listening` or `bound`: what was closed.
+    pub state: Option<String>,
+    /// Port asked for; 0 when any; null when unknown.
+    pub asked_port: Option<u16>,
+    /// The kernel chose the port.
+    pub random: Option<bool>,
+    /// Who did it.
+    pub process: Option<Process>,
+    /// The other party: holder at the time of a refused bind; creator where another process closed.
+    pub other: Option<Process>,
+    /// Claim name.
+    pub claim: Option<String>,
+    /// errno, positive.
+    pub errno: Option<i32>,
+    /// errno's name (`EADDRINUSE`).
+    pub errno_name: Option<String>,
+    /// How the process ended.
+    pub exit: Option<Exit>,
+    /// Gap details.
+    pub gap: Option<Gap>,
+    /// Beginning of what a summary covers.
+    pub since: Option<Timestamp>,
+    /// Events this line stands for.
+    pub count: u64,
+    /// A sentence for people.
+    pub message: Option<String>,
+}
+
+/// Something that does not work here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Degradation {
+    /// Stable name.
+    pub name: String,
+    /// What is missing and why.
+    pub what: String,
+    /// What would restore it.
+    pub remedy: String,
+}
+
+/// Where an answer came from: shown with every answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SourceInfo {
+    /// ebpf, scan, replay, fake.
+    pub source: String,
+    /// Answered by a daemon (true) or by a snapshot in this process (false).
+    pub daemon: bool,
+    /// One line on what is missing, when something is.
+    pub note: Option<String>,
+    /// Everything that does not work here.
+    pub degradations: Vec<Degradation>,
+}
