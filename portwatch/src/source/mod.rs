@@ -3,7 +3,13 @@
 //!
 //! Never: know claims, print.
 
+#[cfg(target_os = "linux")]
+mod wake;
+
 use std::{path::PathBuf, time::Duration};
+
+#[cfg(target_os = "linux")]
+pub use wake::Wake;
 
 use crate::model::{Coverage, Degradation, Observation, Port};
 

@@ -117,7 +117,7 @@ impl FromStr for Target {
             Some(split) => split,
         };
         if port.chars().all(|c| c.is_ascii_digit() || c == '-' || c == '+') && !port.is_empty() {
-            let address = parse_host(host).ok_or_else(|| TargetError::Form(text.to_owned()))?;
+            let address = parse_host(host).map_err(|()| TargetError::Form(text.to_owned()))?;
             return Ok(Self::Port { address, port: port.parse()?, protocol });
         }
         let claim_character = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-:*".contains(c);
@@ -128,13 +128,13 @@ impl FromStr for Target {
     }
 }
 
-/// `Some(None)` for every address.
-fn parse_host(host: &str) -> Option<Option<IpAddr>> {
+/// `None` means every address.
+fn parse_host(host: &str) -> Result<Option<IpAddr>, ()> {
     match host {
-        "" | "*" | "localhost" => Some(None),
+        "" | "*" | "localhost" => Ok(None),
         _ => {
             let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-            bare.parse().ok().map(Some)
+            bare.parse().map(Some).map_err(|_| ())
         }
     }
 }
