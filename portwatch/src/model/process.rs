@@ -175,6 +175,9 @@ pub struct Project {
     pub kind: ProjectKind,
     /// The git worktree it lies in.
     pub worktree: Option<Worktree>,
+    /// `Scan` when the working directory lies in it; `Inferred` when the working directory says nothing and
+    /// the script named on the command line lies in it.
+    pub evidence: Evidence,
 }
 
 /// A git worktree.

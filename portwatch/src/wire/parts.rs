@@ -66,6 +66,8 @@ pub struct Project {
     pub kind: String,
     /// Git worktree.
     pub worktree: Option<Worktree>,
+    /// `scan`: the working directory lies in it; `inferred`: the script on the command line does.
+    pub evidence: String,
 }
 
 /// A git worktree.
