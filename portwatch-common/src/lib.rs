@@ -5,4 +5,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
+// Kernel programs write records and never read them.
+#[cfg(not(target_arch = "bpf"))]
+pub mod decode;
+#[cfg(not(target_arch = "bpf"))]
+pub mod encode;
 pub mod record;
