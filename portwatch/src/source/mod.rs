@@ -3,6 +3,7 @@
 //!
 //! Never: know claims, print.
 
+pub mod convert;
 #[cfg(target_os = "linux")]
 mod wake;
 
