@@ -5,6 +5,12 @@
 
 pub mod convert;
 #[cfg(target_os = "linux")]
+pub mod diag;
+#[cfg(target_os = "linux")]
+pub mod procfs;
+#[cfg(target_os = "linux")]
+pub mod scan;
+#[cfg(target_os = "linux")]
 mod wake;
 
 use std::{path::PathBuf, time::Duration};

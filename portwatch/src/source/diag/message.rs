@@ -1,0 +1,158 @@
+//! Bytes of sock_diag: what is asked (`inet_diag_req_v2`) and what comes back (`inet_diag_msg`).
+//!
+//! Layouts are the kernel's published ones (`include/uapi/linux/inet_diag.h`), in host byte order except for
+//! addresses and ports. Written by hand because the packet crates know neither state 13 nor the cgroup
+//! attribute. Parsing is total: any bytes give a row or a [`ParseError`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_core::NlasIterator;
+
+use crate::model::Port;
+
+/// `SOCK_DIAG_BY_FAMILY`, the type of requests and answers.
+pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
+
+/// `TCP_ESTABLISHED`: for UDP, a connected socket.
+pub(super) const ESTABLISHED: u8 = 1;
+/// `TCP_CLOSE`: for UDP, an unconnected socket.
+pub(super) const CLOSE: u8 = 7;
+/// `TCP_LISTEN`.
+pub(super) const LISTEN: u8 = 10;
+/// `TCP_BOUND_INACTIVE`: bound, neither listening nor connected. Kernel 6.8 and later; an older one ignores it.
+pub(super) const BOUND_INACTIVE: u8 = 13;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+const INET_DIAG_REQ_BYTECODE: u16 = 1;
+const INET_DIAG_SKV6ONLY: u16 = 11;
+const INET_DIAG_CGROUP_ID: u16 = 21;
+
+const NLMSG_HEADER: usize = 16;
+const REQUEST: usize = 56;
+const RESPONSE: usize = 72;
+
+/// One dump: a protocol of one address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Table {
+    /// IPv6 rather than IPv4.
+    pub v6: bool,
+    /// `IPPROTO_TCP` (6), `IPPROTO_UDP` (17) or `IPPROTO_UDPLITE` (136).
+    pub protocol: u8,
+    /// States wanted, a bit each.
+    pub states: u32,
+    /// Only sockets with this local port, filtered in the kernel.
+    pub port: Option<Port>,
+}
+
+/// A socket as sock_diag reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub state: u8,
+    pub address: IpAddr,
+    pub port: u16,
+    /// Remote port; 0 unless connected.
+    pub peer_port: u16,
+    pub cookie: u64,
+    pub uid: u32,
+    pub inode: u32,
+    pub v6_only: Option<bool>,
+    pub cgroup_id: Option<u64>,
+}
+
+/// Why an answer is not one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ParseError {
+    #[error("answer of {0} bytes is shorter than inet_diag_msg")]
+    Short(usize),
+    #[error("address family {0} was not asked for")]
+    Family(u8),
+    #[error("damaged attribute")]
+    Attribute,
+}
+
+/// The whole netlink message that asks for `table`.
+pub(super) fn request(table: &Table, sequence: u32) -> Vec<u8> {
+    const REQUEST_DUMP: u16 = 0x1 | 0x100 | 0x200;
+    let filter = table.port.map(port_filter).unwrap_or_default();
+    let length = NLMSG_HEADER + REQUEST + filter.len();
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(REQUEST_DUMP.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend([if table.v6 { AF_INET6 } else { AF_INET }, table.protocol, 0, 0]);
+    bytes.extend(table.states.to_ne_bytes());
+    // inet_diag_sockid: nothing named. Its port would not be compared for state 13, the bytecode is.
+    bytes.extend([0; 48]);
+    bytes.extend(filter);
+    bytes
+}
+
+/// Bytecode for "local port ≥ P and ≤ P". (`S_EQ` is one instruction, but only newer kernels have it.)
+fn port_filter(port: Port) -> Vec<u8> {
+    const S_GE: u8 = 2;
+    const S_LE: u8 = 3;
+    let operation = |code: u8, reject: u16| {
+        let mut op = vec![code, 8];
+        op.extend(reject.to_ne_bytes());
+        op.extend([0, 0]);
+        op.extend(port.get().to_ne_bytes());
+        op
+    };
+    let mut attribute = Vec::with_capacity(20);
+    attribute.extend(20_u16.to_ne_bytes());
+    attribute.extend(INET_DIAG_REQ_BYTECODE.to_ne_bytes());
+    // A jump to the end accepts, one four bytes further rejects.
+    attribute.extend(operation(S_GE, 16 + 4));
+    attribute.extend(operation(S_LE, 8 + 4));
+    attribute
+}
+
+/// Reads the payload of one answer.
+pub(super) fn parse(payload: &[u8]) -> Result<Row, ParseError> {
+    let short = ParseError::Short(payload.len());
+    let (head, attributes) = payload.split_at_checked(RESPONSE).ok_or(short)?;
+    let [family, state, _timer, _retransmits, rest @ ..] = head else { return Err(short) };
+    let (id, rest) = rest.split_at_checked(48).ok_or(short)?;
+    let [sport @ .., dport0, dport1] = id.get(..4).ok_or(short)? else { return Err(short) };
+    let address = match *family {
+        AF_INET => IpAddr::V4(Ipv4Addr::from(array::<4>(id, 4).ok_or(short)?)),
+        AF_INET6 => IpAddr::V6(Ipv6Addr::from(array::<16>(id, 4).ok_or(short)?)),
+        other => return Err(ParseError::Family(other)),
+    };
+    // Two 32-bit halves, low one first.
+    let low = u32::from_ne_bytes(array(id, 40).ok_or(short)?);
+    let high = u32::from_ne_bytes(array(id, 44).ok_or(short)?);
+    let mut row = Row {
+        state: *state,
+        address,
+        port: u16::from_be_bytes(array(sport, 0).ok_or(short)?),
+        peer_port: u16::from_be_bytes([*dport0, *dport1]),
+        cookie: u64::from(high) << 32 | u64::from(low),
+        uid: u32::from_ne_bytes(array(rest, 12).ok_or(short)?),
+        inode: u32::from_ne_bytes(array(rest, 16).ok_or(short)?),
+        v6_only: None,
+        cgroup_id: None,
+    };
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute.map_err(|_| ParseError::Attribute)?;
+        let value = attribute.value();
+        match attribute.kind() {
+            INET_DIAG_SKV6ONLY => {
+                row.v6_only = Some(*value.first().ok_or(ParseError::Attribute)? != 0);
+            }
+            INET_DIAG_CGROUP_ID => {
+                row.cgroup_id = Some(u64::from_ne_bytes(array(value, 0).ok_or(ParseError::Attribute)?));
+            }
+            _ => {}
+        }
+    }
+    Ok(row)
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}

@@ -1,0 +1,224 @@
+//! The kernel's socket tables, by sock_diag over netlink. No privilege is needed: any user may ask.
+//!
+//! TCP: listening and (kernel 6.8+) bound without listening. UDP and UDP-Lite: everything with a port.
+//! An MPTCP listener appears as the TCP listener it is, with the inode of the MPTCP socket.
+
+mod message;
+
+use std::{collections::HashSet, io, net::Ipv4Addr, os::fd::AsRawFd};
+
+use netlink_packet_core::{DoneBuffer, ErrorBuffer, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+
+use self::message::{
+    BOUND_INACTIVE, CLOSE, ESTABLISHED, LISTEN, Row, SOCK_DIAG_BY_FAMILY, Table, parse, request,
+};
+use crate::model::{AskedPort, Endpoint, Netns, Phase, Port, Protocol, SocketKey, SocketOptions, SocketSeen};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const UDP_LITE: u8 = 136;
+
+/// The kernel repeats nothing by itself when its table changed during a dump; we ask again this often.
+const TRIES: usize = 4;
+/// Larger than the kernel ever makes a part of a dump (32 KiB).
+const BUFFER: usize = 64 * 1024;
+
+/// A connection to sock_diag. It answers for the network namespace in which it was opened, for good.
+#[derive(Debug)]
+pub struct Diag {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+    netns: Option<Netns>,
+    bound_supported: Option<bool>,
+}
+
+/// A table that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("sock_diag, {table}: {error}")]
+pub struct DiagError {
+    /// `TCP over IPv4` and so on; "netlink socket" when there was no connection at all.
+    pub table: &'static str,
+    /// The reason, with errno where the kernel gave one.
+    pub error: io::Error,
+}
+
+/// What a dump of one protocol came to.
+#[derive(Debug, Default)]
+pub struct Dump {
+    /// The sockets, each once.
+    pub sockets: Vec<SocketSeen>,
+    /// Bound TCP sockets that do not listen are among them. Always true for UDP.
+    pub bound_included: bool,
+}
+
+impl Diag {
+    /// Connects in the network namespace of the calling thread; `netns` is that namespace, where known.
+    pub fn open(netns: Option<Netns>) -> Result<Self, DiagError> {
+        let fail = |error| DiagError { table: "netlink socket", error };
+        let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(fail)?;
+        socket.connect(&SocketAddr::new(0, 0)).map_err(fail)?;
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER), netns, bound_supported: None })
+    }
+
+    /// The namespace it answers for.
+    pub fn netns(&self) -> Option<Netns> {
+        self.netns
+    }
+
+    /// Every socket of `protocol`, or those on `port`.
+    pub fn dump(&mut self, protocol: Protocol, port: Option<Port>) -> Result<Dump, DiagError> {
+        let mut rows = Vec::new();
+        match protocol {
+            Protocol::Tcp => {
+                let states = 1 << LISTEN | 1 << BOUND_INACTIVE;
+                self.rows("TCP over IPv4", &Table { v6: false, protocol: TCP, states, port }, &mut rows)?;
+                self.rows("TCP over IPv6", &Table { v6: true, protocol: TCP, states, port }, &mut rows)?;
+            }
+            Protocol::Udp => {
+                let states = 1 << CLOSE | 1 << ESTABLISHED;
+                self.rows("UDP over IPv4", &Table { v6: false, protocol: UDP, states, port }, &mut rows)?;
+                self.rows("UDP over IPv6", &Table { v6: true, protocol: UDP, states, port }, &mut rows)?;
+                for v6 in [false, true] {
+                    let table = Table { v6, protocol: UDP_LITE, states, port };
+                    match self.rows("UDP-Lite", &table, &mut rows) {
+                        // Kernels from 7.1 on have no UDP-Lite any more, others have it as a module.
+                        Err(DiagError { error, .. }) if error.raw_os_error() == Some(nix::libc::ENOENT) => {}
+                        other => other?,
+                    }
+                }
+            }
+        }
+        let bound_included = match protocol {
+            Protocol::Udp => true,
+            Protocol::Tcp => {
+                if rows.iter().any(|row| is_bound_inactive(row.state)) {
+                    self.bound_supported = Some(true);
+                }
+                self.bound_supported()
+            }
+        };
+        let mut known = HashSet::with_capacity(rows.len());
+        let sockets = rows
+            .into_iter()
+            // A table that changes while it is dumped can show a socket twice.
+            .filter(|row| known.insert(row.cookie))
+            .filter_map(|row| self.seen(protocol, row))
+            .filter(|seen| port.is_none_or(|port| seen.endpoint.port == port))
+            .collect();
+        Ok(Dump { sockets, bound_included })
+    }
+
+    /// Whether this kernel lists TCP sockets that are bound and do not listen. Found out once, by outcome:
+    /// a socket is bound to a port of the kernel's choice and must be in the table.
+    pub fn bound_supported(&mut self) -> bool {
+        if let Some(known) = self.bound_supported {
+            return known;
+        }
+        let supported = self.probe_bound();
+        // A probe that could not be made (no port left, no address) settles nothing.
+        if let Some(supported) = supported {
+            self.bound_supported = Some(supported);
+        }
+        supported.unwrap_or(false)
+    }
+
+    fn probe_bound(&mut self) -> Option<bool> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).ok()?;
+        let loopback = SockaddrIn::from(std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+        let any = SockaddrIn::from(std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+        // Where `lo` is down, the loopback address is not there to be bound.
+        bind(fd.as_raw_fd(), &loopback).or_else(|_| bind(fd.as_raw_fd(), &any)).ok()?;
+        let port = Port::new(getsockname::<SockaddrIn>(fd.as_raw_fd()).ok()?.port())?;
+        let mut rows = Vec::new();
+        let table = Table { v6: false, protocol: TCP, states: 1 << BOUND_INACTIVE, port: Some(port) };
+        self.rows("TCP over IPv4", &table, &mut rows).ok()?;
+        Some(rows.iter().any(|row| row.port == port.get()))
+    }
+
+    fn seen(&self, protocol: Protocol, row: Row) -> Option<SocketSeen> {
+        let phase = match protocol {
+            Protocol::Tcp if row.state == LISTEN => Phase::Listening,
+            _ => Phase::Bound,
+        };
+        Some(SocketSeen {
+            key: SocketKey::Cookie(row.cookie),
+            inode: (row.inode != 0).then(|| u64::from(row.inode)),
+            endpoint: Endpoint {
+                netns: self.netns,
+                protocol,
+                address: row.address,
+                port: Port::new(row.port)?,
+            },
+            phase,
+            asked: AskedPort::Unknown,
+            // sock_diag tells neither SO_REUSEADDR nor SO_REUSEPORT.
+            options: SocketOptions { reuse_addr: None, reuse_port: None, v6_only: row.v6_only },
+            uid: Some(row.uid),
+            cgroup_id: row.cgroup_id,
+        })
+    }
+
+    /// Appends the rows of one table, asking again while the kernel says that it changed during the dump.
+    fn rows(&mut self, name: &'static str, table: &Table, rows: &mut Vec<Row>) -> Result<(), DiagError> {
+        let start = rows.len();
+        for _ in 0..TRIES {
+            rows.truncate(start);
+            if self.try_rows(table, rows).map_err(|error| DiagError { table: name, error })? {
+                return Ok(());
+            }
+        }
+        let error = io::Error::other(format!("the table changed during each of {TRIES} reads"));
+        Err(DiagError { table: name, error })
+    }
+
+    /// One dump. `false` when it was interrupted and is therefore inconsistent.
+    fn try_rows(&mut self, table: &Table, rows: &mut Vec<Row>) -> io::Result<bool> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.socket.send(&request(table, self.sequence), 0)?;
+        let mut consistent = true;
+        loop {
+            self.buffer.clear();
+            match self.socket.recv(&mut self.buffer, 0) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            let mut rest = self.buffer.as_slice();
+            while !rest.is_empty() {
+                let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+                let length = usize::try_from(message.length()).unwrap_or(usize::MAX);
+                let aligned = length.next_multiple_of(4).min(rest.len());
+                rest = rest.get(aligned..).unwrap_or_default();
+                // An answer to an earlier request, given up after an error.
+                if message.sequence_number() != self.sequence {
+                    continue;
+                }
+                consistent &= message.flags() & NLM_F_DUMP_INTR == 0;
+                match message.message_type() {
+                    NLMSG_DONE => {
+                        let done = DoneBuffer::new_checked(message.payload()).map_err(io::Error::other)?;
+                        return match done.code() {
+                            code if code < 0 => Err(io::Error::from_raw_os_error(-code)),
+                            _ => Ok(consistent),
+                        };
+                    }
+                    NLMSG_ERROR => {
+                        let error = ErrorBuffer::new_checked(message.payload()).map_err(io::Error::other)?;
+                        let code = error.code().map_or(0, std::num::NonZeroI32::get);
+                        return Err(io::Error::from_raw_os_error(-code));
+                    }
+                    SOCK_DIAG_BY_FAMILY => rows.push(parse(message.payload()).map_err(io::Error::other)?),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// The kernel reports the state it was asked for, or the socket's own, which is CLOSE.
+const fn is_bound_inactive(state: u8) -> bool {
+    matches!(state, BOUND_INACTIVE | CLOSE)
+}

@@ -1,0 +1,271 @@
+//! From socket inodes to the processes that have them open.
+
+use std::{collections::HashMap, ffi::CStr, io, mem::MaybeUninit, os::fd::OwnedFd};
+
+use rustix::{
+    fs::{AtFlags, Mode, RawDir, openat, readlinkat_raw, statat},
+    io::Errno,
+};
+
+use super::{ProcFs, READ_DIR, numbered, stat::number};
+use crate::model::{Owner, ProcessId};
+
+/// How far to look for holders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HolderSearch {
+    /// Not at all.
+    None,
+    /// Until each socket has a holder, and then only its relatives: descendants of a holder, which inherit
+    /// descriptors. A holder by other ways (SCM_RIGHTS) can be missed.
+    First,
+    /// Every process of the machine.
+    All,
+}
+
+/// A socket whose holders are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its inode.
+    pub inode: u64,
+    /// Its owner, whose processes are looked at first.
+    pub uid: Option<u32>,
+}
+
+/// A descriptor found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Whose.
+    pub process: ProcessId,
+    /// Its number there.
+    pub fd: u32,
+}
+
+/// What a search came to.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// Holders by inode, the lowest descriptor of each process.
+    pub found: HashMap<u64, Vec<Found>>,
+    /// Processes whose descriptors may not be read, or processes that are hidden altogether (hidepid).
+    pub denied: bool,
+    /// Every process that may be read was read.
+    pub complete: bool,
+}
+
+impl Search {
+    /// Why the holders of `inode` are as they are.
+    pub fn owner(&self, inode: u64) -> Owner {
+        match (self.found.get(&inode), self.denied, self.complete) {
+            (Some(holders), _, _) if !holders.is_empty() => Owner::Known,
+            (_, true, _) => Owner::NotPermitted,
+            (_, false, true) => Owner::NoProcess,
+            (_, false, false) => Owner::Unknown,
+        }
+    }
+}
+
+impl ProcFs {
+    /// Looks for the holders of `wanted`. `known` are holders that were seen before: they are confirmed
+    /// first, and where one still holds its socket, [`HolderSearch::First`] needs no walk.
+    pub fn holders(
+        &mut self,
+        wanted: &[Wanted],
+        known: &HashMap<u64, Vec<Found>>,
+        mode: HolderSearch,
+    ) -> io::Result<Search> {
+        let mut search = Search::default();
+        if mode == HolderSearch::None || wanted.is_empty() {
+            return Ok(search);
+        }
+        let inodes = Inodes::new(wanted);
+        if mode == HolderSearch::First {
+            for inode in wanted.iter().map(|w| w.inode) {
+                for found in known.get(&inode).into_iter().flatten() {
+                    if self.confirm(inode, *found) {
+                        search.found.entry(inode).or_default().push(*found);
+                    }
+                }
+            }
+        }
+        if mode == HolderSearch::All || !inodes.all_found(&search) {
+            self.walk(wanted, &inodes, mode, &mut search)?;
+        }
+        if mode == HolderSearch::First {
+            self.follow_children(&inodes, &mut search);
+        }
+        for holders in search.found.values_mut() {
+            holders.sort_by_key(|found| found.process);
+            holders.dedup_by_key(|found| found.process);
+        }
+        Ok(search)
+    }
+
+    /// Whether this very process still has this socket under this descriptor.
+    pub fn confirm(&mut self, inode: u64, found: Found) -> bool {
+        let mut target = [MaybeUninit::uninit(); 32];
+        let path = format!("{}/fd/{}", found.process.pid, found.fd);
+        let same = match readlinkat_raw(&self.root, path, &mut target) {
+            Ok((target, _)) => socket_inode(target) == Some(inode),
+            Err(_) => false,
+        };
+        same && self.identify(found.process.pid) == Some(found.process)
+    }
+
+    fn walk(
+        &mut self,
+        wanted: &[Wanted],
+        inodes: &Inodes,
+        mode: HolderSearch,
+        search: &mut Search,
+    ) -> io::Result<()> {
+        let pids = self.pids()?;
+        // Under hidepid only our own processes are listed; pid 1 is then among the hidden.
+        search.denied |= !pids.contains(&1);
+        let mut later = Vec::new();
+        // What is asked about was most often started lately, and pids grow.
+        for &pid in pids.iter().rev() {
+            let of_owner = match statat(&self.root, pid.to_string(), AtFlags::empty()) {
+                Ok(stat) => wanted.iter().any(|w| w.uid.is_none_or(|uid| uid == stat.st_uid)),
+                Err(_) => continue,
+            };
+            if !of_owner {
+                later.push(pid);
+                continue;
+            }
+            self.read_descriptors(pid, inodes, search)?;
+            if mode == HolderSearch::First && inodes.all_found(search) {
+                return Ok(());
+            }
+        }
+        for pid in later {
+            self.read_descriptors(pid, inodes, search)?;
+            if mode == HolderSearch::First && inodes.all_found(search) {
+                return Ok(());
+            }
+        }
+        search.complete = true;
+        Ok(())
+    }
+
+    /// Adds what one process holds. A process that ends meanwhile holds nothing.
+    fn read_descriptors(&mut self, pid: u32, inodes: &Inodes, search: &mut Search) -> io::Result<()> {
+        let directory = match openat(&self.root, format!("{pid}/fd"), READ_DIR, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::SRCH) => return Ok(()),
+            Err(Errno::ACCESS | Errno::PERM) => {
+                search.denied = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut hits: Vec<(u64, u32)> = Vec::new();
+        let read = each_socket(&directory, &mut |fd, inode| {
+            if inodes.contains(inode) && !hits.iter().any(|(known, _)| *known == inode) {
+                hits.push((inode, fd));
+            }
+        });
+        match read {
+            Ok(()) | Err(Errno::NOENT | Errno::SRCH) => {}
+            Err(Errno::ACCESS | Errno::PERM) => search.denied = true,
+            Err(error) => return Err(error.into()),
+        }
+        if hits.is_empty() {
+            return Ok(());
+        }
+        let Some(process) = self.identify(pid) else { return Ok(()) };
+        for (inode, fd) in hits {
+            // The pid may have passed to another process between the two reads.
+            let found = Found { process, fd };
+            search.found.entry(inode).or_default().push(found);
+        }
+        Ok(())
+    }
+
+    /// Adds descendants of the holders found so far.
+    fn follow_children(&mut self, inodes: &Inodes, search: &mut Search) {
+        let mut queue: Vec<u32> = search.found.values().flatten().map(|f| f.process.pid).collect();
+        queue.sort_unstable();
+        queue.dedup();
+        let mut visited = queue.clone();
+        while let Some(pid) = queue.pop() {
+            for child in self.children(pid) {
+                if visited.contains(&child) {
+                    continue;
+                }
+                visited.push(child);
+                let before: usize = search.found.values().map(Vec::len).sum();
+                // A child that cannot be read is one that is not shown.
+                let _ = self.read_descriptors(child, inodes, search);
+                let after: usize = search.found.values().map(Vec::len).sum();
+                if after > before {
+                    queue.push(child);
+                }
+            }
+        }
+    }
+
+    /// Children of every thread of `pid`. Empty where the kernel keeps no such list (CONFIG_PROC_CHILDREN).
+    fn children(&mut self, pid: u32) -> Vec<u32> {
+        let Ok(tasks) = openat(&self.root, format!("{pid}/task"), READ_DIR, Mode::empty()) else {
+            return Vec::new();
+        };
+        let mut threads = Vec::new();
+        if numbered(&tasks, &mut |tid| threads.push(tid)).is_err() {
+            return Vec::new();
+        }
+        let mut children = Vec::new();
+        for tid in threads {
+            if let Ok(list) = self.read(&format!("{pid}/task/{tid}/children"), 1 << 20) {
+                children.extend(list.split(u8::is_ascii_whitespace).filter_map(number::<u32>));
+            }
+        }
+        children
+    }
+}
+
+/// The inodes asked for, sorted.
+struct Inodes(Vec<u64>);
+
+impl Inodes {
+    fn new(wanted: &[Wanted]) -> Self {
+        let mut inodes: Vec<u64> = wanted.iter().map(|w| w.inode).collect();
+        inodes.sort_unstable();
+        inodes.dedup();
+        Self(inodes)
+    }
+
+    fn contains(&self, inode: u64) -> bool {
+        self.0.binary_search(&inode).is_ok()
+    }
+
+    fn all_found(&self, search: &Search) -> bool {
+        self.0.iter().all(|inode| search.found.contains_key(inode))
+    }
+}
+
+/// Calls `each` with (descriptor, inode) of every socket of a `/proc/PID/fd` directory.
+fn each_socket(directory: &OwnedFd, each: &mut dyn FnMut(u32, u64)) -> Result<(), Errno> {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
+    let mut target = [MaybeUninit::<u8>::uninit(); 32];
+    let mut entries = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name: &CStr = entry.file_name();
+        let Some(fd) = number(name.to_bytes()) else { continue };
+        match readlinkat_raw(directory, name, &mut target) {
+            Ok((target, _)) => {
+                if let Some(inode) = socket_inode(target) {
+                    each(fd, inode);
+                }
+            }
+            // Closed since the directory was read.
+            Err(Errno::NOENT | Errno::SRCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The inode of a link `socket:[N]`.
+fn socket_inode(target: &[u8]) -> Option<u64> {
+    number(target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?)
+}

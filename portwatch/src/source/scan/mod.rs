@@ -1,0 +1,8 @@
+//! The scan source: sock_diag and procfs, polled. It needs no kernel program and no privilege.
+
+mod scanner;
+#[cfg(test)]
+mod tests;
+
+pub use self::scanner::{Roots, Scanner};
+pub use super::procfs::HolderSearch;
