@@ -73,7 +73,7 @@ pub(super) enum ParseError {
 }
 
 /// The whole netlink message that asks for `table`.
-pub(super) fn request(table: &Table, sequence: u32) -> Vec<u8> {
+pub(super) fn request(table: Table, sequence: u32) -> Vec<u8> {
     const REQUEST_DUMP: u16 = 0x1 | 0x100 | 0x200;
     let filter = table.port.map(port_filter).unwrap_or_default();
     let length = NLMSG_HEADER + REQUEST + filter.len();
@@ -115,8 +115,8 @@ fn port_filter(port: Port) -> Vec<u8> {
 pub(super) fn parse(payload: &[u8]) -> Result<Row, ParseError> {
     let short = ParseError::Short(payload.len());
     let (head, attributes) = payload.split_at_checked(RESPONSE).ok_or(short)?;
-    let [family, state, _timer, _retransmits, rest @ ..] = head else { return Err(short) };
-    let (id, rest) = rest.split_at_checked(48).ok_or(short)?;
+    let [family, state, _timer, _retransmits, tail @ ..] = head else { return Err(short) };
+    let (id, counters) = tail.split_at_checked(48).ok_or(short)?;
     let [sport @ .., dport0, dport1] = id.get(..4).ok_or(short)? else { return Err(short) };
     let address = match *family {
         AF_INET => IpAddr::V4(Ipv4Addr::from(array::<4>(id, 4).ok_or(short)?)),
@@ -132,8 +132,8 @@ pub(super) fn parse(payload: &[u8]) -> Result<Row, ParseError> {
         port: u16::from_be_bytes(array(sport, 0).ok_or(short)?),
         peer_port: u16::from_be_bytes([*dport0, *dport1]),
         cookie: u64::from(high) << 32 | u64::from(low),
-        uid: u32::from_ne_bytes(array(rest, 12).ok_or(short)?),
-        inode: u32::from_ne_bytes(array(rest, 16).ok_or(short)?),
+        uid: u32::from_ne_bytes(array(counters, 12).ok_or(short)?),
+        inode: u32::from_ne_bytes(array(counters, 16).ok_or(short)?),
         v6_only: None,
         cgroup_id: None,
     };

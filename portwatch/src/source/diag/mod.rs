@@ -73,16 +73,16 @@ impl Diag {
         match protocol {
             Protocol::Tcp => {
                 let states = 1 << LISTEN | 1 << BOUND_INACTIVE;
-                self.rows("TCP over IPv4", &Table { v6: false, protocol: TCP, states, port }, &mut rows)?;
-                self.rows("TCP over IPv6", &Table { v6: true, protocol: TCP, states, port }, &mut rows)?;
+                self.rows("TCP over IPv4", Table { v6: false, protocol: TCP, states, port }, &mut rows)?;
+                self.rows("TCP over IPv6", Table { v6: true, protocol: TCP, states, port }, &mut rows)?;
             }
             Protocol::Udp => {
                 let states = 1 << CLOSE | 1 << ESTABLISHED;
-                self.rows("UDP over IPv4", &Table { v6: false, protocol: UDP, states, port }, &mut rows)?;
-                self.rows("UDP over IPv6", &Table { v6: true, protocol: UDP, states, port }, &mut rows)?;
+                self.rows("UDP over IPv4", Table { v6: false, protocol: UDP, states, port }, &mut rows)?;
+                self.rows("UDP over IPv6", Table { v6: true, protocol: UDP, states, port }, &mut rows)?;
                 for v6 in [false, true] {
                     let table = Table { v6, protocol: UDP_LITE, states, port };
-                    match self.rows("UDP-Lite", &table, &mut rows) {
+                    match self.rows("UDP-Lite", table, &mut rows) {
                         // Kernels from 7.1 on have no UDP-Lite any more, others have it as a module.
                         Err(DiagError { error, .. }) if error.raw_os_error() == Some(nix::libc::ENOENT) => {}
                         other => other?,
@@ -104,7 +104,7 @@ impl Diag {
             .into_iter()
             // A table that changes while it is dumped can show a socket twice.
             .filter(|row| known.insert(row.cookie))
-            .filter_map(|row| self.seen(protocol, row))
+            .filter_map(|row| self.seen(protocol, &row))
             .filter(|seen| port.is_none_or(|port| seen.endpoint.port == port))
             .collect();
         Ok(Dump { sockets, bound_included })
@@ -134,11 +134,11 @@ impl Diag {
         let port = Port::new(getsockname::<SockaddrIn>(fd.as_raw_fd()).ok()?.port())?;
         let mut rows = Vec::new();
         let table = Table { v6: false, protocol: TCP, states: 1 << BOUND_INACTIVE, port: Some(port) };
-        self.rows("TCP over IPv4", &table, &mut rows).ok()?;
+        self.rows("TCP over IPv4", table, &mut rows).ok()?;
         Some(rows.iter().any(|row| row.port == port.get()))
     }
 
-    fn seen(&self, protocol: Protocol, row: Row) -> Option<SocketSeen> {
+    fn seen(&self, protocol: Protocol, row: &Row) -> Option<SocketSeen> {
         let phase = match protocol {
             Protocol::Tcp if row.state == LISTEN => Phase::Listening,
             _ => Phase::Bound,
@@ -162,7 +162,7 @@ impl Diag {
     }
 
     /// Appends the rows of one table, asking again while the kernel says that it changed during the dump.
-    fn rows(&mut self, name: &'static str, table: &Table, rows: &mut Vec<Row>) -> Result<(), DiagError> {
+    fn rows(&mut self, name: &'static str, table: Table, rows: &mut Vec<Row>) -> Result<(), DiagError> {
         let start = rows.len();
         for _ in 0..TRIES {
             rows.truncate(start);
@@ -175,7 +175,7 @@ impl Diag {
     }
 
     /// One dump. `false` when it was interrupted and is therefore inconsistent.
-    fn try_rows(&mut self, table: &Table, rows: &mut Vec<Row>) -> io::Result<bool> {
+    fn try_rows(&mut self, table: Table, rows: &mut Vec<Row>) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
         self.socket.send(&request(table, self.sequence), 0)?;
         let mut consistent = true;
