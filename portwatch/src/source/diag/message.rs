@@ -117,7 +117,6 @@ pub(super) fn parse(payload: &[u8]) -> Result<Row, ParseError> {
     let (head, attributes) = payload.split_at_checked(RESPONSE).ok_or(short)?;
     let [family, state, _timer, _retransmits, tail @ ..] = head else { return Err(short) };
     let (id, counters) = tail.split_at_checked(48).ok_or(short)?;
-    let [sport @ .., dport0, dport1] = id.get(..4).ok_or(short)? else { return Err(short) };
     let address = match *family {
         AF_INET => IpAddr::V4(Ipv4Addr::from(array::<4>(id, 4).ok_or(short)?)),
         AF_INET6 => IpAddr::V6(Ipv6Addr::from(array::<16>(id, 4).ok_or(short)?)),
@@ -129,8 +128,8 @@ pub(super) fn parse(payload: &[u8]) -> Result<Row, ParseError> {
     let mut row = Row {
         state: *state,
         address,
-        port: u16::from_be_bytes(array(sport, 0).ok_or(short)?),
-        peer_port: u16::from_be_bytes([*dport0, *dport1]),
+        port: u16::from_be_bytes(array(id, 0).ok_or(short)?),
+        peer_port: u16::from_be_bytes(array(id, 2).ok_or(short)?),
         cookie: u64::from(high) << 32 | u64::from(low),
         uid: u32::from_ne_bytes(array(counters, 12).ok_or(short)?),
         inode: u32::from_ne_bytes(array(counters, 16).ok_or(short)?),
