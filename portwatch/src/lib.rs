@@ -4,6 +4,8 @@
 //! its task and its one "never"; `cargo xtask tidy` rejects an import that goes sideways or upwards.
 
 pub mod access;
+#[cfg(unix)]
+pub mod attribute;
 pub mod model;
 pub mod source;
 pub mod wire;

@@ -122,7 +122,7 @@ pub struct Cgroup {
     /// cgroup v2 id (the inode of its directory), where known.
     pub id: Option<u64>,
     /// Path below the mount, e.g. `/user.slice/user-1000.slice`. On hybrid and v1 machines the most telling
-    /// hierarchy's path.
+    /// hierarchy's path. Empty when only the id is known.
     pub path: String,
 }
 

@@ -1,0 +1,235 @@
+//! Who is behind a pid: command line, program, directory, user, lineage, control group, project.
+//!
+//! Facts from an event are merged with what /proc still says. A process is looked at once and remembered by
+//! [`ProcessId`]; the environment of a process is never read.
+//!
+//! Never: guess.
+
+mod cgroup;
+mod command;
+mod lineage;
+mod pid;
+mod project;
+mod user;
+
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+
+use lru::LruCache;
+
+use self::{
+    cgroup::{Cgroups, Membership},
+    lineage::Ancestors,
+    pid::{PidDir, Stat},
+    project::{Projects, Question, Tree},
+    user::Users,
+};
+use crate::model::{Cgroup, Evidence, Process, ProcessId, ProcessSeen, Timestamp};
+
+/// How many processes are remembered. About 2 kB each with lineage.
+const REMEMBERED: usize = 2048;
+
+/// Longest `/proc/PID/status` and `/proc/PID/cgroup` that are read.
+const FILE_LIMIT: usize = 16 * 1024;
+
+/// Where the kernel's trees are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// `/proc`
+    pub proc: PathBuf,
+    /// `/sys/fs/cgroup`
+    pub cgroup: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self { proc: "/proc".into(), cgroup: "/sys/fs/cgroup".into() }
+    }
+}
+
+/// Finds out who is behind a pid, and remembers it.
+#[derive(Debug)]
+pub struct Attributor {
+    roots: Roots,
+    known: LruCache<ProcessId, Arc<Process>>,
+    ancestors: Ancestors,
+    cgroups: Cgroups,
+    users: Users,
+    projects: Projects,
+}
+
+impl Attributor {
+    /// One with nothing remembered.
+    pub fn new(roots: Roots) -> Self {
+        Self {
+            known: LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN)),
+            ancestors: Ancestors::new(),
+            cgroups: Cgroups::new(&roots.cgroup),
+            users: Users::default(),
+            projects: Projects::new(),
+            roots,
+        }
+    }
+
+    /// The process an event told of: what the event carried, and what /proc still says. Where the process is
+    /// gone, or its pid is another's by now, the facts of the event stand with the event's evidence.
+    pub fn learn(&mut self, seen: &ProcessSeen) -> Arc<Process> {
+        if let Some(known) = self.known.get(&seen.id)
+            && adds_nothing(seen, known)
+        {
+            return Arc::clone(known);
+        }
+        let process = Arc::new(match self.open(seen.id) {
+            Some((directory, stat)) => self.living(seen.id, &directory, &stat, Some(seen)),
+            None => self.gone(seen),
+        });
+        self.known.put(seen.id, Arc::clone(&process));
+        process
+    }
+
+    /// A process by its identity: as remembered, else from /proc. `None` when it is not remembered and gone.
+    pub fn of(&mut self, id: ProcessId) -> Option<Arc<Process>> {
+        if let Some(known) = self.known.get(&id) {
+            return Some(Arc::clone(known));
+        }
+        self.look(id)
+    }
+
+    /// Looks at a process again: it may have called `exec`, changed its title, moved. What was remembered
+    /// stays when it is gone.
+    pub fn refresh(&mut self, id: ProcessId) -> Option<Arc<Process>> {
+        self.ancestors.forget(id);
+        self.look(id).or_else(|| self.known.get(&id).map(Arc::clone))
+    }
+
+    /// Drops what is remembered of a process. One that ended may be kept: nobody else can have its identity,
+    /// and those that are not asked for fall out first.
+    pub fn forget(&mut self, id: ProcessId) {
+        self.known.pop(&id);
+        self.ancestors.forget(id);
+    }
+
+    fn look(&mut self, id: ProcessId) -> Option<Arc<Process>> {
+        let (directory, stat) = self.open(id)?;
+        let process = Arc::new(self.living(id, &directory, &stat, None));
+        self.known.put(id, Arc::clone(&process));
+        Some(process)
+    }
+
+    /// The directory of exactly this process, not of another that has its pid now.
+    fn open(&self, id: ProcessId) -> Option<(PidDir, Stat)> {
+        let directory = PidDir::open(&self.roots.proc, id.pid).ok()?;
+        let stat = directory.stat().ok()?;
+        (stat.start_ticks == id.start_ticks).then_some((directory, stat))
+    }
+
+    fn living(
+        &mut self,
+        id: ProcessId,
+        directory: &PidDir,
+        stat: &Stat,
+        seen: Option<&ProcessSeen>,
+    ) -> Process {
+        let told = seen.and_then(|seen| seen.command.as_ref());
+        let now = command::read(directory, stat);
+        // Another name and another command line than at the event: it has called exec since, and the program
+        // it runs now is not the one that acted.
+        let changed = seen.is_some_and(|seen| seen.comm != stat.comm)
+            && matches!((told, &now), (Some(told), Some(now)) if !command::continues(told, now));
+        let command = command::settle(told, now);
+        let exe = if changed { None } else { directory.link("exe").ok() };
+        let cwd = directory.link("cwd").ok();
+        let uid = seen.and_then(|seen| seen.uid).or_else(|| {
+            let (status, _) = directory.read("status", FILE_LIMIT).ok()?;
+            pid::real_uid(&status)
+        });
+        let account = uid.and_then(|uid| self.users.account(uid));
+        let cgroup_id = seen.and_then(|seen| seen.cgroup_id);
+        let cgroup = match directory.read("cgroup", FILE_LIMIT) {
+            Ok((bytes, _)) => self.cgroups.of(Membership::parse(&bytes), cgroup_id),
+            Err(_) => cgroup_id.map(|id| self.cgroups.by_id(id)),
+        };
+        let tree = directory.directory("root").ok().and_then(Tree::new);
+        let project = tree.and_then(|tree| {
+            self.projects.of(&Question {
+                tree: &tree,
+                cwd: cwd.as_deref(),
+                command: command.as_ref(),
+                exe: exe.as_deref(),
+                home: account.as_ref().map(|account| account.home.as_path()),
+            })
+        });
+        Process {
+            id,
+            started: started(id),
+            comm: seen.map_or_else(|| stat.comm.clone(), |seen| seen.comm.clone()),
+            command,
+            exe,
+            cwd,
+            uid,
+            user: account.map(|account| account.name.clone()),
+            cgroup,
+            lineage: self.ancestors.of(&self.roots.proc, id, Some(stat), seen),
+            project,
+            evidence: Evidence::Scan,
+        }
+    }
+
+    fn gone(&mut self, seen: &ProcessSeen) -> Process {
+        let lineage = self.ancestors.of(&self.roots.proc, seen.id, None, Some(seen));
+        Process {
+            id: seen.id,
+            started: started(seen.id),
+            comm: seen.comm.clone(),
+            command: command::settle(seen.command.as_ref(), None),
+            exe: None,
+            cwd: None,
+            uid: seen.uid,
+            user: seen.uid.and_then(|uid| self.users.account(uid)).map(|account| account.name.clone()),
+            cgroup: seen.cgroup_id.map(|id| self.cgroup_of_the_gone(id, seen.parent_pid)),
+            lineage,
+            project: None,
+            evidence: seen.evidence,
+        }
+    }
+
+    /// The path of a group that is known by id only. A parent is mostly in the same one; its id proves it.
+    fn cgroup_of_the_gone(&mut self, id: u64, parent: u32) -> Cgroup {
+        if !self.cgroups.knows(id)
+            && let Ok((bytes, _)) =
+                PidDir::open(&self.roots.proc, parent).and_then(|d| d.read("cgroup", FILE_LIMIT))
+        {
+            let _ = self.cgroups.of(Membership::parse(&bytes), None);
+        }
+        self.cgroups.by_id(id)
+    }
+}
+
+/// Whether an event tells nothing that is not remembered.
+fn adds_nothing(seen: &ProcessSeen, known: &Process) -> bool {
+    let same_command = match (&seen.command, &known.command) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(seen), Some(known)) => command::continues(seen, known),
+    };
+    seen.comm == known.comm && same_command
+}
+
+/// Start as a moment. The kernel counts from boot, time asleep included.
+#[cfg(target_os = "linux")]
+fn started(id: ProcessId) -> Option<Timestamp> {
+    use nix::time::{ClockId, clock_gettime};
+    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
+    let since_boot = i128::from(boot.tv_sec()) * 1_000_000_000 + i128::from(boot.tv_nsec());
+    let start = Timestamp::now().as_nanosecond() - since_boot + i128::from(id.start_ticks) * 10_000_000;
+    // A tick is 10 ms; more digits would be noise.
+    Timestamp::from_nanosecond(start - start.rem_euclid(10_000_000)).ok()
+}
+
+/// Start as a moment: no clock here counts as the process table does.
+#[cfg(not(target_os = "linux"))]
+fn started(_: ProcessId) -> Option<Timestamp> {
+    None
+}
+
+#[cfg(test)]
+mod tests;

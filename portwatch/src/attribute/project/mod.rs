@@ -1,0 +1,169 @@
+//! The project a process works in.
+
+mod git;
+mod name;
+mod script;
+mod tree;
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use lru::LruCache;
+
+use crate::model::{CommandLine, Evidence, Project, ProjectKind, Worktree};
+pub(super) use tree::Tree;
+
+/// Project files, the nearest directory first and in this order within one.
+const MARKS: [(&str, ProjectKind); 5] = [
+    (".portwatch.toml", ProjectKind::Portwatch),
+    ("package.json", ProjectKind::Node),
+    ("Cargo.toml", ProjectKind::Rust),
+    ("pyproject.toml", ProjectKind::Python),
+    ("go.mod", ProjectKind::Go),
+];
+
+/// Larger project files mark their directory and are not read for a name.
+const LARGEST: usize = 256 * 1024;
+/// How far up.
+const DEEPEST: usize = 32;
+/// A burst of processes from one directory reads it once; a changed branch shows soon.
+const LIFETIME: Duration = Duration::from_secs(5);
+
+/// Directories of the system or of everybody: what lies there says nothing about one process, and in the
+/// world-writable ones anybody could put a file that names another's processes.
+const SHARED: [&str; 30] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/dev/shm",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/Users",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
+    "/usr/src",
+    "/var",
+    "/var/lib",
+    "/var/tmp",
+];
+
+/// What is asked of a process.
+pub(super) struct Question<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) cwd: Option<&'a Path>,
+    pub(super) command: Option<&'a CommandLine>,
+    pub(super) exe: Option<&'a Path>,
+    pub(super) home: Option<&'a Path>,
+}
+
+/// A directory: its root's device and inode, and its path below.
+type Place = ((u64, u64), PathBuf);
+
+/// Projects by directory, for a few seconds.
+#[derive(Debug)]
+pub(super) struct Projects {
+    known: LruCache<Place, (Option<Project>, Instant)>,
+}
+
+impl Projects {
+    pub(super) fn new() -> Self {
+        Self { known: LruCache::new(NonZeroUsize::MIN.saturating_add(511)) }
+    }
+
+    /// The project of the working directory; where that says nothing, of the script or program that runs.
+    pub(super) fn of(&mut self, question: &Question) -> Option<Project> {
+        if let Some(project) = question.cwd.and_then(|cwd| self.above(question, cwd)) {
+            return Some(project);
+        }
+        let script = script::directory(question);
+        let program = question.exe.and_then(Path::parent).and_then(script::own_code);
+        [script, program]
+            .into_iter()
+            .flatten()
+            .find_map(|directory| self.above(question, &directory))
+            .map(|project| Project { evidence: Evidence::Inferred, ..project })
+    }
+
+    fn above(&mut self, question: &Question, directory: &Path) -> Option<Project> {
+        let key = (question.tree.identity, directory.to_owned());
+        if let Some((project, at)) = self.known.get(&key)
+            && at.elapsed() < LIFETIME
+        {
+            return project.clone();
+        }
+        let project = search(question.tree, directory, question.home);
+        self.known.put(key, (project.clone(), Instant::now()));
+        project
+    }
+}
+
+/// Nearest marked directory at or above `from`.
+fn search(tree: &Tree, from: &Path, home: Option<&Path>) -> Option<Project> {
+    if !from.is_absolute() {
+        return None;
+    }
+    let mut found: Option<(PathBuf, String, ProjectKind)> = None;
+    let mut worktree: Option<Worktree> = None;
+    for path in from.ancestors().take(DEEPEST).take_while(|path| !is_shared(path)) {
+        let at_home = is_home(path, home);
+        let Some(directory) = tree.directory(path) else { break };
+        if found.is_none() {
+            // A file that lies about in a home directory does not make everything below one project.
+            let marks = if at_home { MARKS.get(..1).unwrap_or_default() } else { &MARKS };
+            found = marks.iter().find_map(|&(file, kind)| {
+                let text = directory.text(Path::new(file), LARGEST)?;
+                let name = text.bytes.and_then(|bytes| name::in_file(kind, &bytes));
+                Some((path.to_owned(), name.or_else(|| own_name(path))?, kind))
+            });
+        }
+        if at_home {
+            break;
+        }
+        if let Some(tree) = git::worktree(tree, &directory, path) {
+            if found.is_none() {
+                found = own_name(path).map(|name| (path.to_owned(), name, ProjectKind::Git));
+            }
+            worktree = Some(tree);
+            break;
+        }
+    }
+    let (root, name, kind) = found?;
+    Some(Project { root, name, kind, worktree, evidence: Evidence::Scan })
+}
+
+fn own_name(path: &Path) -> Option<String> {
+    name::presentable(&path.file_name()?.to_string_lossy())
+}
+
+fn is_shared(path: &Path) -> bool {
+    SHARED.iter().any(|shared| path == Path::new(shared))
+}
+
+/// The user's home, or anybody's: root often works in the directories of others.
+fn is_home(path: &Path, home: Option<&Path>) -> bool {
+    let of_people = |parent: &Path| parent == Path::new("/home") || parent == Path::new("/Users");
+    home == Some(path) || path == Path::new("/root") || path.parent().is_some_and(of_people)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Reading files that others control, as a privileged process.
+//!
+//! Everything below a working directory may be a trap: a FIFO that blocks, a link to a secret, a gigabyte. Paths
+//! are resolved inside the process's own root and never through a symbolic link, only regular files are read,
+//! never more than a bound, and nothing is ever executed.
+
+use std::{
+    fs::File,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::Path,
+};
+
+use nix::{
+    fcntl::{OFlag, openat},
+    sys::stat::Mode,
+};
+
+use crate::attribute::pid::read_up_to;
+
+/// What a process sees as `/`.
+#[derive(Debug)]
+pub(in crate::attribute) struct Tree {
+    root: OwnedFd,
+    /// Device and inode of the root: the same path under another root is another directory.
+    pub(in crate::attribute) identity: (u64, u64),
+}
+
+/// A directory of a [`Tree`].
+#[derive(Debug)]
+pub(super) struct Directory(OwnedFd);
+
+/// A regular file.
+#[derive(Debug)]
+pub(super) struct Text {
+    /// `None` when it is larger than the bound or cannot be read.
+    pub(super) bytes: Option<Vec<u8>>,
+    /// Its owner.
+    pub(super) uid: u32,
+}
+
+impl Tree {
+    /// The tree whose root is an open directory.
+    pub(in crate::attribute) fn new(root: OwnedFd) -> Option<Self> {
+        let root = File::from(root);
+        let metadata = root.metadata().ok()?;
+        Some(Self { identity: (metadata.dev(), metadata.ino()), root: root.into() })
+    }
+
+    /// A directory by its absolute path; `None` when there is none or a link is on the way.
+    #[cfg(target_os = "linux")]
+    pub(super) fn directory(&self, path: &Path) -> Option<Directory> {
+        use nix::fcntl::{OpenHow, ResolveFlag, openat2};
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        openat2(&self.root, path, how).ok().map(Directory)
+    }
+
+    /// A directory by its absolute path; `None` when there is none or the last part is a link.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn directory(&self, path: &Path) -> Option<Directory> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.root, path, flags, Mode::empty()).ok().map(Directory)
+    }
+
+    /// A file by its absolute path.
+    pub(super) fn text(&self, path: &Path, limit: usize) -> Option<Text> {
+        self.directory(path.parent()?)?.text(Path::new(path.file_name()?), limit)
+    }
+}
+
+impl Directory {
+    /// A regular file in this directory; `None` when there is none, or what is there is not a regular file.
+    pub(super) fn text(&self, name: &Path, limit: usize) -> Option<Text> {
+        // O_NONBLOCK: opening a FIFO returns at once, with a reader or without.
+        let flags =
+            OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = File::from(openat(self.0.as_fd(), name, flags, Mode::empty()).ok()?);
+        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let bytes = read_up_to(file, limit).ok().filter(|(_, more)| !more).map(|(bytes, _)| bytes);
+        Some(Text { bytes, uid: metadata.uid() })
+    }
+
+    /// A directory in this directory.
+    pub(super) fn directory(&self, name: &str) -> Option<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(self.0.as_fd(), name, flags, Mode::empty()).ok().map(Self)
+    }
+}
