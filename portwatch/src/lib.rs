@@ -8,4 +8,5 @@ pub mod access;
 pub mod attribute;
 pub mod model;
 pub mod source;
+pub mod state;
 pub mod wire;

@@ -142,6 +142,8 @@ pub struct Event {
     /// The other party: for a refused bind who held the port (first of them), for a close the creator
     /// when another process closed.
     pub other: Option<ProcessId>,
+    /// How `other` is known: `Ambiguous` when several processes held the port and `other` is the first of them.
+    pub other_evidence: Option<Evidence>,
     /// errno of a refused bind, positive.
     pub errno: Option<i32>,
     /// How a process ended.
@@ -175,6 +177,7 @@ impl Event {
             options: SocketOptions { reuse_addr: None, reuse_port: None, v6_only: None },
             process: None,
             other: None,
+            other_evidence: None,
             errno: None,
             exit: None,
             lost: None,

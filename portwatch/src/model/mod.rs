@@ -9,7 +9,7 @@ mod socket;
 
 pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
 pub use evidence::{Coverage, Degradation, Evidence, Fact};
-pub use net::{Endpoint, Netns, ParsePortError, Port, Protocol};
+pub use net::{Endpoint, Netns, ParsePortError, Port, Protocol, addresses_overlap};
 pub use observation::{
     BindRefused, Bound, Closed, Exited, GapReason, Listening, LossCounts, Observation, Seen, Snapshot,
     SnapshotSocket, Unlistened,

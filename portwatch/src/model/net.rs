@@ -104,3 +104,21 @@ impl fmt::Display for Endpoint {
         }
     }
 }
+
+/// Whether two local addresses claim a common address, so that sockets on them can be in each other's way.
+///
+/// `v6_only` is that socket's IPV6_V6ONLY; `None` (unknown) counts as off, the kernel's default
+/// (`net.ipv6.bindv6only` = 0). A v4-mapped address is the IPv4 address it maps.
+pub fn addresses_overlap(a: (IpAddr, Option<bool>), b: (IpAddr, Option<bool>)) -> bool {
+    let dual = |(address, v6_only): (IpAddr, Option<bool>)| {
+        matches!(address, IpAddr::V6(a) if a.is_unspecified()) && v6_only != Some(true)
+    };
+    let (x, y) = (a.0.to_canonical(), b.0.to_canonical());
+    match (x, y) {
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
+            x == y || x.is_unspecified() || y.is_unspecified()
+        }
+        (IpAddr::V6(_), IpAddr::V4(_)) => dual(a),
+        (IpAddr::V4(_), IpAddr::V6(_)) => dual(b),
+    }
+}

@@ -1,0 +1,307 @@
+//! Bind, listen, unlisten, close and exit, as they are told one by one.
+
+use super::{
+    Entry, LiveTable, Telling,
+    rows::{close_row, later, row},
+};
+use crate::model::{
+    AskedPort, Bound, Change, Closed, Event, EventKind, Evidence, Exited, Holder, Listening, Owner, Phase,
+    ProcessId, Protocol, Socket, SocketKey, SocketSeen, Timestamp,
+};
+
+impl LiveTable {
+    pub(super) fn bound(&mut self, at: Timestamp, evidence: Evidence, bound: Bound, out: &mut Vec<Change>) {
+        let Bound { socket: seen, by } = bound;
+        let key = seen.key;
+        if self.is_gone(at, &seen) {
+            let socket = self.fresh(at, evidence, seen, by);
+            let quiet = self.is_noise(&socket.seen);
+            if quiet {
+                self.count_noise(at, evidence, by, socket.seen.endpoint.protocol, out);
+            } else {
+                out.push(row(at, EventKind::Bind, evidence, by, &socket));
+            }
+            self.tombstones.expect_close(key, at, socket, quiet);
+            return;
+        }
+        let Some(known) = self.sockets.get(&key) else {
+            let socket = self.fresh(at, evidence, seen, by);
+            let telling = self.tell_bind(at, &socket, out);
+            self.insert(Entry { socket, telling, listened: false, settled: at });
+            return;
+        };
+        // Known from a scan that came first, or bound anew after it was unbound (connect to AF_UNSPEC).
+        let late = at < known.settled;
+        let listens = known.socket.seen.phase == Phase::Listening;
+        let pending_by_kernel =
+            matches!(known.telling, Telling::Pending(_)) && known.socket.evidence == Evidence::Kernel;
+        if pending_by_kernel {
+            self.announce(key, out);
+        }
+        let holder = self.holder(evidence, by);
+        self.update(key, |entry| {
+            let socket = &mut entry.socket;
+            if !late {
+                socket.seen.endpoint = seen.endpoint;
+                entry.settled = at;
+            }
+            if seen.asked != AskedPort::Unknown {
+                socket.seen.asked = seen.asked;
+            }
+            fill(&mut socket.seen, &seen);
+            socket.since = at;
+            socket.evidence = evidence;
+            socket.creator = by.or(socket.creator);
+            add_holder(socket, holder, late);
+            // The row below is about the moment of the bind.
+            entry.telling = Telling::Told;
+        });
+        let Some(socket) = self.get(key).cloned() else { return };
+        let telling = if listens {
+            let mut then = socket;
+            then.seen.phase = Phase::Bound;
+            out.push(row(at, EventKind::Bind, evidence, by, &then));
+            Telling::Told
+        } else {
+            self.tell_bind(at, &socket, out)
+        };
+        self.update(key, |entry| entry.telling = telling);
+    }
+
+    pub(super) fn listening_began(
+        &mut self,
+        at: Timestamp,
+        evidence: Evidence,
+        listening: Listening,
+        out: &mut Vec<Change>,
+    ) {
+        let Listening { socket: seen, by } = listening;
+        let key = seen.key;
+        if self.is_gone(at, &seen) {
+            let mut socket = self.fresh(at, evidence, seen, by);
+            socket.listening_since = Some(at);
+            out.push(row(at, EventKind::Listen, evidence, by, &socket));
+            self.tombstones.expect_close(key, at, socket, false);
+            return;
+        }
+        let Some(known) = self.sockets.get(&key) else {
+            let mut socket = self.fresh(at, evidence, seen, by);
+            socket.listening_since = Some(at);
+            out.push(row(at, EventKind::Listen, evidence, by, &socket));
+            self.insert(Entry { socket, telling: Telling::Told, listened: true, settled: at });
+            return;
+        };
+        let late = at < known.settled;
+        let moved = !late && known.socket.seen.endpoint != seen.endpoint;
+        let stranger = known.socket.creator.is_none()
+            || by.is_some_and(|by| known.socket.holders.iter().all(|h| h.process != by));
+        self.announce(key, out);
+        if moved || stranger {
+            let holder = self.holder(evidence, by);
+            self.update(key, |entry| {
+                if moved {
+                    entry.socket.seen.endpoint = seen.endpoint;
+                }
+                entry.socket.creator = entry.socket.creator.or(by);
+                add_holder(&mut entry.socket, holder, late);
+            });
+        }
+        if late {
+            if let Some(entry) = self.sockets.get_mut(&key)
+                && entry.socket.seen.phase == Phase::Listening
+            {
+                entry.socket.listening_since = Some(at);
+            }
+        } else {
+            self.set_phase(key, Phase::Listening, Some(at));
+        }
+        let Some(entry) = self.sockets.get_mut(&key) else { return };
+        entry.settled = entry.settled.max(at);
+        entry.socket.evidence = entry.socket.evidence.min(evidence);
+        fill(&mut entry.socket.seen, &seen);
+        let mut change = row(at, EventKind::Listen, evidence, by, &entry.socket);
+        change.event.phase = Some(Phase::Listening);
+        out.push(change);
+    }
+
+    pub(super) fn unlistened(
+        &mut self,
+        at: Timestamp,
+        evidence: Evidence,
+        key: SocketKey,
+        out: &mut Vec<Change>,
+    ) {
+        self.announce(key, out);
+        let Some(entry) = self.sockets.get_mut(&key) else {
+            if let Some(socket) = self.tombstones.remembered(key) {
+                out.push(row(at, EventKind::Unlisten, evidence, None, socket));
+            } else {
+                self.tally.unknown += 1;
+            }
+            return;
+        };
+        entry.listened = true;
+        if at >= entry.settled {
+            entry.settled = at;
+            self.set_phase(key, Phase::Bound, None);
+        }
+        if let Some(socket) = self.get(key) {
+            out.push(row(at, EventKind::Unlisten, evidence, None, socket));
+        }
+    }
+
+    pub(super) fn closed(
+        &mut self,
+        at: Timestamp,
+        evidence: Evidence,
+        closed: Closed,
+        out: &mut Vec<Change>,
+    ) {
+        let Closed { key, by } = closed;
+        if self.sockets.contains_key(&key) {
+            self.end(at, evidence, key, by, out);
+            self.tombstones.bury(key, at);
+            return;
+        }
+        match self.tombstones.settle(key) {
+            Some(ghost) if ghost.quiet => self.tally.noise_closes += 1,
+            Some(ghost) => {
+                if let Some(socket) = ghost.socket {
+                    out.push(close_row(at, evidence, by, &socket));
+                } else {
+                    let mut event = Event::new(at, EventKind::Close, evidence);
+                    event.socket = Some(key);
+                    event.process = by;
+                    out.push(Change { event, socket: None });
+                }
+            }
+            None => self.tally.unknown += 1,
+        }
+    }
+
+    /// Takes a socket out of the table and tells its close, or counts its bind as noise. What is left of it, and
+    /// whether it was noise.
+    pub(super) fn end(
+        &mut self,
+        at: Timestamp,
+        evidence: Evidence,
+        key: SocketKey,
+        by: Option<ProcessId>,
+        out: &mut Vec<Change>,
+    ) -> Option<(Socket, bool)> {
+        if let Some(Telling::Pending(due)) = self.sockets.get(&key).map(|e| e.telling)
+            && (self.policy.keep_noise || due <= at)
+        {
+            self.announce(key, out);
+        }
+        let Entry { socket, telling, .. } = self.remove(key)?;
+        if let Telling::Pending(_) = telling {
+            self.count_noise(
+                socket.since,
+                socket.evidence,
+                socket.creator,
+                socket.seen.endpoint.protocol,
+                out,
+            );
+        }
+        let quiet = telling != Telling::Told;
+        if quiet {
+            self.tally.noise_closes += u64::from(evidence == Evidence::Kernel);
+        } else {
+            out.push(close_row(at, evidence, by, &socket));
+            for process in socket.creator.into_iter().chain(socket.holders.iter().map(|h| h.process)) {
+                self.processes.had_socket(process, at);
+            }
+        }
+        Some((socket, quiet))
+    }
+
+    pub(super) fn exited(
+        &mut self,
+        at: Timestamp,
+        evidence: Evidence,
+        exited: Exited,
+        out: &mut Vec<Change>,
+    ) {
+        let Exited { process, status } = exited;
+        if !self.processes.exit(process) {
+            return;
+        }
+        let keys: Vec<_> = self.index.of_process(process).collect();
+        let has_socket =
+            keys.iter().any(|key| self.sockets.get(key).is_some_and(|e| e.telling != Telling::Quiet));
+        if self.processes.had_recently(process, at) || has_socket {
+            let mut event = Event::new(at, EventKind::Exit, evidence);
+            event.process = Some(process);
+            event.exit = status;
+            out.push(Change { event, socket: None });
+        }
+        for key in keys {
+            self.update(key, |entry| {
+                let socket = &mut entry.socket;
+                socket.holders.retain(|holder| holder.process != process);
+                // The exit is told before the closes that follow from it; a socket in flight outlives it.
+                if socket.holders.is_empty() && socket.owner == Owner::Known {
+                    socket.owner = Owner::NoProcess;
+                }
+            });
+        }
+    }
+
+    /// Whether the socket of an event is known to be closed already.
+    fn is_gone(&mut self, at: Timestamp, seen: &SocketSeen) -> bool {
+        self.tombstones.holds(seen.key, at)
+            || (!self.sockets.contains_key(&seen.key)
+                && self.scopes.looked_after(at, &seen.endpoint, seen.phase))
+    }
+
+    fn fresh(&self, at: Timestamp, evidence: Evidence, seen: SocketSeen, by: Option<ProcessId>) -> Socket {
+        let holders: Vec<_> = self.holder(evidence, by).into_iter().collect();
+        let owner = match (by, holders.is_empty()) {
+            (None, _) => Owner::Unknown,
+            (Some(_), true) => Owner::NoProcess,
+            (Some(_), false) => Owner::Known,
+        };
+        Socket { seen, creator: by, holders, owner, since: at, listening_since: None, evidence }
+    }
+
+    fn holder(&self, evidence: Evidence, by: Option<ProcessId>) -> Option<Holder> {
+        by.filter(|&process| !self.processes.has_exited(process)).map(|process| Holder { process, evidence })
+    }
+
+    /// Decides what becomes of a bind.
+    pub(super) fn tell_bind(&mut self, at: Timestamp, socket: &Socket, out: &mut Vec<Change>) -> Telling {
+        if self.is_noise(&socket.seen) {
+            self.count_noise(at, socket.evidence, socket.creator, socket.seen.endpoint.protocol, out);
+            return Telling::Quiet;
+        }
+        if socket.seen.endpoint.protocol == Protocol::Tcp {
+            return Telling::Pending(later(at, self.policy.grace));
+        }
+        out.push(row(at, EventKind::Bind, socket.evidence, socket.creator, socket));
+        Telling::Told
+    }
+}
+
+/// Takes over what was not known.
+pub(super) fn fill(known: &mut SocketSeen, seen: &SocketSeen) {
+    known.inode = known.inode.or(seen.inode);
+    known.uid = known.uid.or(seen.uid);
+    known.cgroup_id = known.cgroup_id.or(seen.cgroup_id);
+    let (options, new) = (&mut known.options, seen.options);
+    options.reuse_addr = new.reuse_addr.or(options.reuse_addr);
+    options.reuse_port = new.reuse_port.or(options.reuse_port);
+    options.v6_only = new.v6_only.or(options.v6_only);
+}
+
+/// The caller of bind or listen has the socket open; if it is told late, only a later scan can say whether still.
+fn add_holder(socket: &mut Socket, holder: Option<Holder>, late: bool) {
+    let Some(holder) = holder else { return };
+    if late && socket.owner != Owner::Unknown {
+        return;
+    }
+    if socket.holders.iter().all(|h| h.process != holder.process) {
+        socket.holders.push(holder);
+    }
+    socket.owner = Owner::Known;
+}

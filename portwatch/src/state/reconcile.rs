@@ -1,0 +1,146 @@
+//! Comparison with a snapshot.
+
+use std::collections::HashSet;
+
+use super::{Entry, LiveTable, Telling, lifecycle::fill, memory::Scope, rows::row};
+use crate::model::{
+    AskedPort, Change, EventKind, Evidence, Holder, Owner, Phase, Protocol, Snapshot, SnapshotSocket, Socket,
+    SocketKey, Timestamp,
+};
+
+impl LiveTable {
+    pub(super) fn reconcile(&mut self, at: Timestamp, snapshot: &Snapshot, out: &mut Vec<Change>) {
+        let existing = !std::mem::replace(&mut self.started, true);
+        let scope = Scope::of(snapshot);
+        let mut found = HashSet::with_capacity(snapshot.sockets.len());
+        for item in &snapshot.sockets {
+            let key = item.socket.key;
+            found.insert(key);
+            if self.tombstones.holds(key, scope.begun) {
+                continue;
+            }
+            if self.sockets.contains_key(&key) {
+                self.confirm(at, &scope, item, out);
+            } else {
+                self.discover(at, scope.begun, existing, item, out);
+            }
+        }
+        for (key, evidence) in self.missing(&scope, &found) {
+            if let Some((socket, quiet)) = self.end(at, evidence, key, None, out) {
+                self.tombstones.expect_close(key, at, socket, quiet);
+            }
+        }
+        self.scopes.push(scope);
+    }
+
+    /// Sockets that the snapshot would have shown, and how sure it is that they are gone.
+    fn missing(&self, scope: &Scope, found: &HashSet<SocketKey>) -> Vec<(SocketKey, Evidence)> {
+        let judged = self.sockets.iter().filter_map(|(&key, entry)| {
+            let place = &entry.socket.seen.endpoint;
+            if found.contains(&key) || entry.settled >= scope.begun || !scope.covers(place) {
+                return None;
+            }
+            if scope.shows(place, entry.socket.seen.phase) {
+                return Some((key, Evidence::Scan));
+            }
+            // A bound TCP socket where bound ones were not read. One that had listened, or that no process has any
+            // more, is in all likelihood closed: MPTCP tells the end of listening and no close.
+            let likely = entry.listened || entry.socket.owner == Owner::NoProcess;
+            likely.then_some((key, Evidence::Inferred))
+        });
+        let mut judged: Vec<_> = judged.collect();
+        judged.sort_unstable_by_key(|&(key, _)| key);
+        judged
+    }
+
+    fn discover(
+        &mut self,
+        at: Timestamp,
+        begun: Timestamp,
+        existing: bool,
+        item: &SnapshotSocket,
+        out: &mut Vec<Change>,
+    ) {
+        let (holders, owner) = self.holders(item);
+        let socket = Socket {
+            seen: item.socket.clone(),
+            creator: None,
+            holders,
+            owner,
+            since: at,
+            listening_since: None,
+            evidence: Evidence::Scan,
+        };
+        let listens = socket.seen.phase == Phase::Listening;
+        let telling = if existing {
+            if self.is_noise(&socket.seen) { Telling::Quiet } else { Telling::Told }
+        } else if listens {
+            out.push(row(at, EventKind::Listen, Evidence::Scan, None, &socket));
+            Telling::Told
+        } else {
+            self.tell_bind(at, &socket, out)
+        };
+        self.insert(Entry { socket, telling, listened: listens, settled: begun });
+    }
+
+    fn confirm(&mut self, at: Timestamp, scope: &Scope, item: &SnapshotSocket, out: &mut Vec<Change>) {
+        let key = item.socket.key;
+        let (holders, owner) = self.holders(item);
+        let Some(entry) = self.sockets.get_mut(&key) else { return };
+        fill(&mut entry.socket.seen, &item.socket);
+        // An event after the begin of the snapshot knows better.
+        let newer = entry.settled >= scope.begun;
+        let was = entry.socket.seen.phase;
+        let moved = !newer && entry.socket.seen.endpoint != item.socket.endpoint;
+        if moved || item.owner != Owner::Unknown {
+            self.update(key, |entry| {
+                let socket = &mut entry.socket;
+                if moved {
+                    socket.seen.endpoint = item.socket.endpoint;
+                }
+                if item.owner == Owner::Unknown {
+                    return;
+                }
+                if newer {
+                    for holder in holders {
+                        if socket.holders.iter().all(|h| h.process != holder.process) {
+                            socket.holders.push(holder);
+                        }
+                    }
+                    if !socket.holders.is_empty() {
+                        socket.owner = Owner::Known;
+                    }
+                } else {
+                    socket.holders = holders;
+                    socket.owner = owner;
+                }
+            });
+        }
+        if newer {
+            return;
+        }
+        let Some(entry) = self.sockets.get_mut(&key) else { return };
+        entry.settled = scope.begun;
+        if entry.socket.seen.asked == AskedPort::Unknown {
+            entry.socket.seen.asked = item.socket.asked;
+        }
+        let is = item.socket.phase;
+        if was == is || item.socket.endpoint.protocol == Protocol::Udp {
+            return;
+        }
+        self.announce(key, out);
+        self.set_phase(key, is, None);
+        let kind = if is == Phase::Listening { EventKind::Listen } else { EventKind::Unlisten };
+        if let Some(socket) = self.get(key) {
+            out.push(row(at, kind, Evidence::Scan, None, socket));
+        }
+    }
+
+    /// The holders a snapshot names, without those whose end was told before the snapshot came.
+    fn holders(&self, item: &SnapshotSocket) -> (Vec<Holder>, Owner) {
+        let holders: Vec<_> =
+            item.holders.iter().filter(|h| !self.processes.has_exited(h.process)).copied().collect();
+        let emptied = holders.is_empty() && item.owner == Owner::Known;
+        (holders, if emptied { Owner::NoProcess } else { item.owner })
+    }
+}

@@ -1,0 +1,44 @@
+//! Rows about a socket.
+
+use std::time::Duration;
+
+use crate::model::{Change, Event, EventKind, Evidence, ProcessId, Socket, Timestamp};
+
+/// `at` + `by`, at most the end of time.
+pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// A row about `socket`.
+pub(super) fn row(
+    at: Timestamp,
+    kind: EventKind,
+    evidence: Evidence,
+    process: Option<ProcessId>,
+    socket: &Socket,
+) -> Change {
+    let seen = &socket.seen;
+    let mut event = Event::new(at, kind, evidence);
+    event.protocol = Some(seen.endpoint.protocol);
+    event.address = Some(seen.endpoint.address);
+    event.port = Some(seen.endpoint.port);
+    event.netns = seen.endpoint.netns;
+    event.socket = Some(seen.key);
+    event.phase = Some(seen.phase);
+    event.asked = seen.asked;
+    event.options = seen.options;
+    event.process = process;
+    Change { event, socket: Some(socket.clone()) }
+}
+
+/// A close of `socket` by `by`; the creator is the other party when it was not the closer.
+pub(super) fn close_row(at: Timestamp, evidence: Evidence, by: Option<ProcessId>, socket: &Socket) -> Change {
+    let mut change = row(at, EventKind::Close, evidence, by, socket);
+    if socket.creator != by
+        && let Some(creator) = socket.creator
+    {
+        change.event.other = Some(creator);
+        change.event.other_evidence = Some(socket.evidence);
+    }
+    change
+}

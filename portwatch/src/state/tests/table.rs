@@ -1,0 +1,342 @@
+use super::{
+    super::{LiveTable, Policy},
+    build::*,
+};
+use crate::model::{
+    AskedPort, BindRefused, Change, EventKind, Evidence, Netns, Observation, Owner, Phase, Port, ProcessId,
+    Protocol, Seen, SocketSeen,
+};
+use EventKind::{Bind, Close, Exit, Listen, Noise, Unlisten};
+use Evidence::{Kernel, Scan};
+
+fn feed(table: &mut LiveTable, observations: Vec<Observation>) -> Vec<Change> {
+    let mut out = Vec::new();
+    for observation in observations {
+        table.apply(observation, &mut out);
+    }
+    out
+}
+
+fn started() -> LiveTable {
+    let mut table = LiveTable::new(Policy::default());
+    assert!(feed(&mut table, vec![taken(snapshot(-10, -5, vec![]))]).is_empty());
+    table
+}
+
+fn refused(address: &str, number: u16, netns: Netns) -> Observation {
+    Observation::new(
+        at(90),
+        Kernel,
+        Seen::Refused(BindRefused {
+            netns: Some(netns),
+            protocol: Some(Protocol::Tcp),
+            address: address.parse().unwrap(),
+            port: Port::new(number),
+            errno: 98,
+            by: Some(pid(99)),
+        }),
+    )
+}
+
+fn other(table: &mut LiveTable, request: Observation) -> Option<(u32, Evidence)> {
+    let event = feed(table, vec![request]).remove(0).event;
+    event.other.map(|p| (p.pid, event.other_evidence.unwrap()))
+}
+
+#[test]
+fn a_bind_is_told_at_listen_with_its_own_time() {
+    let mut table = started();
+    let s = tcp(1, "127.0.0.1", 3100);
+    assert!(feed(&mut table, vec![bound(1, s.clone(), 7)]).is_empty());
+    assert!(table.next_tick().is_some());
+    let out = feed(&mut table, vec![listening(3, s, 7), closed(5, 1, 8)]);
+    assert_eq!(told(&out), [(Bind, Kernel, 1), (Listen, Kernel, 3), (Close, Kernel, 5)]);
+    assert_eq!(out[2].event.process, Some(pid(8)));
+    assert_eq!(out[2].event.other, Some(pid(7)));
+    assert!(table.is_empty() && table.next_tick().is_none());
+}
+
+#[test]
+fn a_silent_blocker_is_told_after_the_grace() {
+    let mut table = started();
+    feed(&mut table, vec![bound(1, tcp(1, "127.0.0.1", 3100), 7)]);
+    let mut out = Vec::new();
+    table.tick(at(1_000), &mut out);
+    assert!(out.is_empty());
+    table.tick(at(1_001), &mut out);
+    assert_eq!(told(&out), [(Bind, Kernel, 1)]);
+    assert_eq!(table.bound_only(), 1);
+}
+
+#[test]
+fn a_blocker_that_outlived_its_grace_is_told_even_if_no_tick_came() {
+    let out = feed(&mut started(), vec![bound(1, tcp(1, "127.0.0.1", 3100), 7), closed(5_000, 1, 7)]);
+    assert_eq!(told(&out), [(Bind, Kernel, 1), (Close, Kernel, 5_000)]);
+}
+
+#[test]
+fn binds_that_end_without_listening_make_one_summary_per_process_and_minute() {
+    let mut table = started();
+    for i in 0..5 {
+        let s = tcp(i, "127.0.0.1", 3100);
+        assert!(feed(&mut table, vec![bound(1, s, 7), closed(2, i, 7)]).is_empty());
+    }
+    let mut out = Vec::new();
+    table.tick(at(60_000), &mut out);
+    assert!(out.is_empty());
+    table.tick(at(60_001), &mut out);
+    assert_eq!(told(&out), [(Noise, Kernel, 60_001)]);
+    assert_eq!(
+        (out[0].event.count, out[0].event.process, out[0].event.since),
+        (5, Some(pid(7)), Some(at(1)))
+    );
+    assert_eq!(table.next_tick(), None);
+}
+
+#[test]
+fn kept_noise_is_told_bind_by_bind() {
+    let mut table = LiveTable::new(Policy { keep_noise: true, ..Policy::default() });
+    let out = feed(
+        &mut table,
+        vec![
+            bound(1, tcp(1, "127.0.0.1", 3100), 7),
+            closed(2, 1, 7),
+            bound(3, udp(2, AskedPort::KernelChosen, 40_000), 7),
+            closed(4, 2, 7),
+        ],
+    );
+    assert_eq!(told(&out).iter().map(|t| t.0).collect::<Vec<_>>(), [Bind, Close, Bind, Close]);
+}
+
+#[test]
+fn a_kernel_chosen_udp_port_is_a_row_of_the_table_and_no_event() {
+    let mut table = started();
+    let s = udp(1, AskedPort::KernelChosen, 40_000);
+    assert!(feed(&mut table, vec![bound(1, s, 7)]).is_empty());
+    assert_eq!(table.on_port(port(40_000), None).count(), 1);
+    assert!(feed(&mut table, vec![closed(2, 1, 7), exited(3, pid(7))]).is_empty());
+}
+
+#[test]
+fn an_explicit_udp_bind_is_told_at_once() {
+    let mut table = started();
+    let s = udp(1, AskedPort::Explicit(port(5353)), 5353);
+    let out = feed(&mut table, vec![bound(1, s, 7), closed(2, 1, 7)]);
+    assert_eq!(told(&out), [(Bind, Kernel, 1), (Close, Kernel, 2)]);
+}
+
+#[test]
+fn a_listen_without_a_known_bind_enters_the_table_with_its_caller() {
+    let mut table = started();
+    let out = feed(
+        &mut table,
+        vec![listening(1, SocketSeen { asked: AskedPort::KernelChosen, ..tcp(1, "::", 41_000) }, 7)],
+    );
+    assert_eq!(told(&out), [(Listen, Kernel, 1)]);
+    assert_eq!(out[0].event.asked, AskedPort::KernelChosen);
+    assert_eq!(table.get(key(1)).unwrap().creator, Some(pid(7)));
+}
+
+#[test]
+fn the_first_snapshot_fills_the_table_and_tells_nothing() {
+    let mut table = LiveTable::new(Policy::default());
+    let s = listens(tcp(1, "0.0.0.0", 80));
+    assert!(feed(&mut table, vec![taken(snapshot(0, 5, vec![held(&s, &[7])]))]).is_empty());
+    let socket = table.get(key(1)).unwrap();
+    assert_eq!((socket.since, socket.evidence, socket.creator), (at(5), Scan, None));
+    assert_eq!(told(&feed(&mut table, vec![closed(9, 1, 7)])), [(Close, Kernel, 9)]);
+}
+
+#[test]
+fn a_later_snapshot_tells_what_was_missed_as_scan() {
+    let mut table = started();
+    let s = tcp(1, "0.0.0.0", 80);
+    let seen = vec![held(&listens(s.clone()), &[7]), held(&tcp(2, "0.0.0.0", 81), &[7])];
+    let out = feed(&mut table, vec![taken(snapshot(10, 12, seen))]);
+    assert_eq!(told(&out), [(Listen, Scan, 12)]);
+    let mut out = Vec::new();
+    table.tick(at(1_012), &mut out);
+    assert_eq!(told(&out), [(Bind, Scan, 12)]);
+    let out = feed(&mut table, vec![taken(snapshot(2_000, 2_001, vec![held(&tcp(1, "0.0.0.0", 80), &[7])]))]);
+    assert_eq!(told(&out), [(Unlisten, Scan, 2_001), (Close, Scan, 2_001)]);
+}
+
+#[test]
+fn an_event_that_comes_after_the_snapshot_that_shows_it_makes_its_row_once() {
+    let mut table = started();
+    let s = tcp(1, "0.0.0.0", 80);
+    let out = feed(
+        &mut table,
+        vec![
+            taken(snapshot(10, 12, vec![held(&listens(s.clone()), &[7])])),
+            bound(3, s.clone(), 7),
+            listening(4, s, 7),
+        ],
+    );
+    assert_eq!(told(&out), [(Listen, Scan, 12), (Bind, Kernel, 3), (Listen, Kernel, 4)]);
+    let socket = table.get(key(1)).unwrap();
+    assert_eq!((socket.evidence, socket.creator, socket.since), (Kernel, Some(pid(7)), at(3)));
+    assert_eq!(table.listening(), 1);
+}
+
+#[test]
+fn a_snapshot_begun_before_a_close_does_not_revive_the_socket() {
+    let mut table = started();
+    let s = tcp(1, "0.0.0.0", 80);
+    let out = feed(
+        &mut table,
+        vec![
+            listening(1, s.clone(), 7),
+            closed(11, 1, 7),
+            taken(snapshot(10, 12, vec![held(&listens(s), &[7])])),
+        ],
+    );
+    assert_eq!(told(&out), [(Listen, Kernel, 1), (Close, Kernel, 11)]);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_socket_bound_after_the_snapshot_began_is_not_missing() {
+    let mut table = started();
+    feed(&mut table, vec![listening(11, tcp(1, "0.0.0.0", 80), 7), taken(snapshot(10, 12, vec![]))]);
+    assert_eq!(table.listening(), 1);
+}
+
+#[test]
+fn a_bind_older_than_the_snapshot_that_misses_it_does_not_enter_the_table() {
+    let mut table = started();
+    let s = tcp(1, "0.0.0.0", 80);
+    let out = feed(
+        &mut table,
+        vec![taken(snapshot(10, 12, vec![])), bound(3, s.clone(), 7), listening(4, s, 7), closed(5, 1, 7)],
+    );
+    assert_eq!(told(&out), [(Bind, Kernel, 3), (Listen, Kernel, 4), (Close, Kernel, 5)]);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_close_that_comes_after_a_scan_found_it_keeps_its_row_and_its_facts() {
+    let mut table = started();
+    feed(&mut table, vec![listening(1, tcp(1, "0.0.0.0", 80), 7)]);
+    let out = feed(&mut table, vec![taken(snapshot(10, 12, vec![])), closed(5, 1, 7), closed(6, 1, 7)]);
+    assert_eq!(told(&out), [(Close, Scan, 12), (Close, Kernel, 5)]);
+    assert_eq!(out[1].event.port, Port::new(80));
+    assert_eq!(table.tally().unknown, 1);
+}
+
+#[test]
+fn a_snapshot_judges_only_what_it_looked_at() {
+    let mut table = started();
+    let mut elsewhere = tcp(3, "0.0.0.0", 80);
+    elsewhere.endpoint.netns = Some(Netns(9));
+    feed(
+        &mut table,
+        vec![
+            listening(1, tcp(1, "0.0.0.0", 80), 7),
+            listening(1, tcp(2, "0.0.0.0", 81), 7),
+            listening(1, elsewhere, 7),
+            bound(1, tcp(4, "0.0.0.0", 82), 7),
+            bound(1, udp(5, AskedPort::Explicit(port(80)), 80), 7),
+        ],
+    );
+    let mut look = snapshot(10, 12, vec![]);
+    look.ports = vec![port(80), port(82)];
+    look.protocols = vec![Protocol::Tcp];
+    look.bound_included = false;
+    feed(&mut table, vec![taken(look)]);
+    let left: Vec<_> = table.sockets().map(|s| s.seen.key).collect();
+    assert_eq!(left, [key(3), key(5), key(2), key(4)]);
+}
+
+#[test]
+fn an_mptcp_subflow_that_ended_without_close_goes_with_the_next_look_at_its_port() {
+    for bound_included in [true, false] {
+        let mut table = started();
+        let out = feed(&mut table, vec![listening(1, tcp(1, "::", 80), 7), unlistened(2, 1)]);
+        assert_eq!(told(&out), [(Listen, Kernel, 1), (Unlisten, Kernel, 2)]);
+        assert_eq!(table.get(key(1)).unwrap().seen.phase, Phase::Bound);
+        let mut look = snapshot(10, 12, vec![]);
+        look.ports = vec![port(80)];
+        look.bound_included = bound_included;
+        let evidence = if bound_included { Scan } else { Evidence::Inferred };
+        assert_eq!(told(&feed(&mut table, vec![taken(look)])), [(Close, evidence, 12)]);
+    }
+}
+
+#[test]
+fn an_exit_takes_the_holder_and_leaves_the_socket() {
+    let mut table = started();
+    let s = listens(tcp(1, "0.0.0.0", 80));
+    feed(&mut table, vec![taken(snapshot(1, 2, vec![held(&s, &[7, 8])]))]);
+    assert_eq!(told(&feed(&mut table, vec![exited(3, pid(7))])), [(Exit, Kernel, 3)]);
+    assert_eq!(table.get(key(1)).unwrap().holders.len(), 1);
+    feed(&mut table, vec![exited(4, pid(8))]);
+    let socket = table.get(key(1)).unwrap();
+    assert_eq!((socket.holders.len(), socket.owner), (0, Owner::NoProcess));
+}
+
+#[test]
+fn an_exit_is_told_only_of_a_process_that_had_a_socket_lately() {
+    let mut table = started();
+    let run = |table: &mut LiveTable, p: u32, exit: i64| {
+        let s = tcp(u64::from(p), "0.0.0.0", 80);
+        feed(table, vec![listening(1, s, p), closed(2, p.into(), p)]);
+        told(&feed(table, vec![exited(exit, pid(p))])).len()
+    };
+    assert_eq!(run(&mut table, 7, 299_000), 1);
+    assert_eq!(run(&mut table, 8, 301_000), 0);
+    assert_eq!(feed(&mut table, vec![exited(3, pid(55))]).len(), 0);
+}
+
+#[test]
+fn a_snapshot_begun_before_an_exit_does_not_bring_the_holder_back() {
+    let mut table = started();
+    let s = listens(tcp(1, "0.0.0.0", 80));
+    feed(&mut table, vec![exited(11, pid(7)), taken(snapshot(10, 12, vec![held(&s, &[7])]))]);
+    assert_eq!(table.get(key(1)).unwrap().owner, Owner::NoProcess);
+}
+
+#[test]
+fn a_reused_pid_inherits_nothing() {
+    let mut table = started();
+    feed(&mut table, vec![listening(1, tcp(1, "0.0.0.0", 80), 7)]);
+    let reborn = ProcessId { pid: 7, start_ticks: 200 };
+    assert!(feed(&mut table, vec![exited(2, reborn)]).is_empty());
+    assert_eq!(table.get(key(1)).unwrap().holders[0].process, pid(7));
+}
+
+#[test]
+fn holders_that_a_snapshot_did_not_look_for_stay() {
+    let mut table = started();
+    let s = tcp(1, "0.0.0.0", 80);
+    let mut item = held(&listens(s.clone()), &[]);
+    item.owner = Owner::Unknown;
+    feed(&mut table, vec![listening(1, s, 7), taken(snapshot(10, 12, vec![item]))]);
+    assert_eq!(table.get(key(1)).unwrap().holders[0].process, pid(7));
+}
+
+#[test]
+fn a_refused_bind_names_who_was_in_the_way() {
+    let mut table = started();
+    feed(&mut table, vec![listening(1, tcp(1, "0.0.0.0", 80), 7), listening(1, tcp(2, "::", 90), 8)]);
+    assert_eq!(other(&mut table, refused("127.0.0.1", 80, HOST)), Some((7, Kernel)));
+    assert_eq!(other(&mut table, refused("::", 80, HOST)), Some((7, Kernel)));
+    assert_eq!(other(&mut table, refused("::1", 80, HOST)), None);
+    assert_eq!(other(&mut table, refused("::ffff:127.0.0.1", 80, HOST)), Some((7, Kernel)));
+    assert_eq!(other(&mut table, refused("10.0.0.1", 90, HOST)), Some((8, Kernel)));
+    assert_eq!(other(&mut table, refused("127.0.0.1", 80, Netns(2))), None);
+}
+
+#[test]
+fn several_processes_in_the_way_are_ambiguous_and_the_first_is_named() {
+    let mut table = started();
+    feed(
+        &mut table,
+        vec![
+            bound(1, tcp(1, "127.0.0.3", 80), 6),
+            listening(3, tcp(2, "127.0.0.1", 80), 8),
+            listening(2, tcp(3, "127.0.0.2", 80), 7),
+        ],
+    );
+    assert_eq!(other(&mut table, refused("0.0.0.0", 80, HOST)), Some((7, Evidence::Ambiguous)));
+}
