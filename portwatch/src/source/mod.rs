@@ -7,7 +7,10 @@ pub mod convert;
 #[cfg(target_os = "linux")]
 pub mod diag;
 #[cfg(target_os = "linux")]
+pub mod fake;
+#[cfg(target_os = "linux")]
 pub mod procfs;
+pub mod replay;
 #[cfg(target_os = "linux")]
 pub mod scan;
 #[cfg(target_os = "linux")]
@@ -93,7 +96,8 @@ pub trait Source: Send {
     /// then appends what there is, in order of time as far as the kernel gives one.
     fn poll(&mut self, timeout: Duration, out: &mut Vec<Observation>) -> Result<Progress, SourceError>;
 
-    /// Looks a part of the truth up again and appends what was found, a `Snapshot` last.
+    /// Looks a part of the truth up again and appends what was found, a `Snapshot` last. A source that has
+    /// nothing to look into (a recording) appends nothing.
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError>;
 
     /// What was taken in.

@@ -4,9 +4,14 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
+    time::Duration,
 };
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+};
 
 /// A handle that ends a waiting [`super::Source::poll`] from any thread. Clones wake the same source.
 #[derive(Debug, Clone)]
@@ -23,6 +28,18 @@ impl Wake {
     pub fn wake(&self) {
         // A full counter (EAGAIN) means that a wake is pending already.
         let _ = self.0.write(1);
+    }
+
+    /// Waits for a wake, at most so long. A wake stays pending until [`Wake::clear`].
+    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+        // Rounded up, so that a wait of less than a millisecond is not a spin.
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let mut descriptors = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut descriptors, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Takes a pending wake back, so that the next wait waits.
