@@ -1,2 +1,3 @@
+mod account;
 mod build;
 mod table;

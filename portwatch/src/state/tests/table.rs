@@ -340,3 +340,14 @@ fn several_processes_in_the_way_are_ambiguous_and_the_first_is_named() {
     );
     assert_eq!(other(&mut table, refused("0.0.0.0", 80, HOST)), Some((7, Evidence::Ambiguous)));
 }
+
+#[test]
+fn a_late_bind_does_not_make_the_binder_a_holder_again() {
+    let mut table = started();
+    let s = tcp(1, "0.0.0.0", 80);
+    let look = snapshot(10, 12, vec![held(&listens(s.clone()), &[8])]);
+    feed(&mut table, vec![taken(look), bound(3, s, 7)]);
+    let socket = table.get(key(1)).unwrap();
+    assert_eq!(socket.creator, Some(pid(7)));
+    assert_eq!(socket.holders.iter().map(|h| h.process.pid).collect::<Vec<_>>(), [8]);
+}
