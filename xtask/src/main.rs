@@ -1,3 +1,55 @@
 //! portwatch's development tasks. `cargo xtask help` lists them.
 
-fn main() {}
+mod tidy;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// portwatch's development tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks the rules that a machine can check: import ranks, file sizes, lint opt-in, documents.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments = Arguments::parse();
+    let root = root()?;
+    match arguments.task {
+        Task::Tidy => tidy::run(&root),
+    }
+}
+
+/// The workspace's directory. Cargo names the one it runs for; the binary may have been built for another.
+fn root() -> Result<PathBuf> {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&own).parent().map(Path::to_owned).context("xtask lies in the workspace")
+}
+
+/// One line for the person who runs the task.
+#[expect(clippy::print_stderr, reason = "the one place of xtask that speaks")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}

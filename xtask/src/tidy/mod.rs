@@ -1,0 +1,76 @@
+//! Rules that a machine can check. Each has a test that shows it failing.
+
+mod documents;
+mod imports;
+mod manifests;
+mod ranks;
+mod rust;
+mod sources;
+mod style;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use self::sources::Sources;
+
+/// A broken rule, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Finding {
+    path: String,
+    /// From 1; 0 for the file as a whole.
+    line: usize,
+    what: String,
+}
+
+impl Finding {
+    fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line, what: what.into() }
+    }
+}
+
+type Check = fn(&Sources, &mut Vec<Finding>);
+
+/// Every check.
+const CHECKS: [Check; 11] = [
+    imports::ranks_are_kept,
+    imports::every_module_has_a_rank,
+    documents::architecture_matches,
+    documents::exit_codes_are_documented,
+    manifests::members_inherit_lints,
+    manifests::packages_come_from_the_public_registry,
+    style::files_fit,
+    style::exceptions_have_reasons,
+    style::words,
+    style::tests_do_not_sleep,
+    style::unfinished_work,
+];
+
+fn findings(sources: &Sources) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for check in CHECKS {
+        check(sources, &mut findings);
+    }
+    findings.sort();
+    findings
+}
+
+/// Checks the workspace.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let findings = findings(&Sources::read(root)?);
+    for finding in &findings {
+        crate::say(&format!("{}:{}: {}", finding.path, finding.line, finding.what));
+    }
+    match findings.len() {
+        0 => Ok(()),
+        count => bail!("{count} rules broken"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_workspace_is_tidy() {
+        super::run(&crate::root().unwrap()).unwrap();
+    }
+}
