@@ -142,11 +142,14 @@ pub enum GapReason {
     Paused,
     /// Another source took over.
     SourceChanged,
+    /// The journal could not be written (disk full, locked).
+    NotWritten,
 }
 
 impl GapReason {
     /// Every value.
-    pub const ALL: [Self; 4] = [Self::BufferFull, Self::NotRunning, Self::Paused, Self::SourceChanged];
+    pub const ALL: [Self; 5] =
+        [Self::BufferFull, Self::NotRunning, Self::Paused, Self::SourceChanged, Self::NotWritten];
 
     /// The word used in JSON and the journal.
     pub const fn as_str(self) -> &'static str {
@@ -155,6 +158,7 @@ impl GapReason {
             Self::NotRunning => "not-running",
             Self::Paused => "paused",
             Self::SourceChanged => "source-changed",
+            Self::NotWritten => "not-written",
         }
     }
 

@@ -167,7 +167,7 @@ pub struct LostCounts {
 /// Something may be missing here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
-    /// buffer-full, not-running, paused, source-changed.
+    /// buffer-full, not-running, paused, source-changed, not-written.
     pub reason: String,
     /// Beginning, as far as known; the event's time is the end.
     pub since: Option<Timestamp>,

@@ -1,0 +1,91 @@
+//! The numbers behind the words of the `word` table. A number is never reused.
+
+use crate::model::{Evidence, EventKind, GapReason, Phase, Protocol};
+
+/// Types from here on have an index of their own (`event_rare`).
+pub(super) const FIRST_RARE: i64 = 10;
+
+pub(super) const fn kind(kind: EventKind) -> i64 {
+    match kind {
+        EventKind::Bind => 1,
+        EventKind::Listen => 2,
+        EventKind::Unlisten => 3,
+        EventKind::Close => 4,
+        EventKind::Exit => 5,
+        EventKind::Refused => 10,
+        EventKind::Noise => 11,
+        EventKind::Timewait => 12,
+        EventKind::Claim => 13,
+        EventKind::Release => 14,
+        EventKind::Auto => 15,
+        EventKind::Ghost => 16,
+        EventKind::Rogue => 17,
+        EventKind::Health => 18,
+        EventKind::Lock => 19,
+        EventKind::Unlock => 20,
+        EventKind::Extend => 21,
+        EventKind::Session => 22,
+        EventKind::Note => 23,
+        EventKind::Heartbeat => 24,
+        EventKind::Gap => 25,
+        EventKind::Start => 26,
+        EventKind::Stop => 27,
+        EventKind::Error => 28,
+    }
+}
+
+pub(super) fn to_kind(code: i64) -> Option<EventKind> {
+    EventKind::ALL.into_iter().find(|&k| kind(k) == code)
+}
+
+pub(super) const fn evidence(evidence: Evidence) -> i64 {
+    match evidence {
+        Evidence::Kernel => 1,
+        Evidence::Scan => 2,
+        Evidence::Inherited => 3,
+        Evidence::Inferred => 4,
+        Evidence::Ambiguous => 5,
+        Evidence::Unknown => 6,
+    }
+}
+
+pub(super) fn to_evidence(code: i64) -> Option<Evidence> {
+    Evidence::ALL.into_iter().find(|&e| evidence(e) == code)
+}
+
+pub(super) const fn phase(phase: Phase) -> i64 {
+    match phase {
+        Phase::Bound => 1,
+        Phase::Listening => 2,
+    }
+}
+
+pub(super) fn to_phase(code: i64) -> Option<Phase> {
+    [Phase::Bound, Phase::Listening].into_iter().find(|&p| phase(p) == code)
+}
+
+pub(super) const fn gap(reason: GapReason) -> i64 {
+    match reason {
+        GapReason::BufferFull => 1,
+        GapReason::NotRunning => 2,
+        GapReason::Paused => 3,
+        GapReason::SourceChanged => 4,
+        GapReason::NotWritten => 5,
+    }
+}
+
+pub(super) fn to_gap(code: i64) -> Option<GapReason> {
+    GapReason::ALL.into_iter().find(|&r| gap(r) == code)
+}
+
+/// IANA's protocol numbers.
+pub(super) const fn protocol(protocol: Protocol) -> i64 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    }
+}
+
+pub(super) fn to_protocol(code: i64) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp].into_iter().find(|&p| protocol(p) == code)
+}

@@ -1,0 +1,72 @@
+DROP VIEW IF EXISTS events;
+DROP VIEW IF EXISTS processes;
+
+CREATE VIEW processes AS
+SELECT
+    p.id,
+    p.pid,
+    strftime('%Y-%m-%dT%H:%M:%S', p.started / 1000000000, 'unixepoch')
+        || printf('.%06dZ', p.started % 1000000000 / 1000) AS started,
+    strftime('%Y-%m-%dT%H:%M:%S', p.ended / 1000000000, 'unixepoch')
+        || printf('.%06dZ', p.ended % 1000000000 / 1000) AS ended,
+    p.comm,
+    (SELECT group_concat(value, ' ') FROM json_each(p.command)) AS command,
+    p.exe,
+    p.cwd,
+    p.uid,
+    p.user,
+    c.path AS cgroup,
+    (SELECT group_concat(json_extract(value, '$.comm') || ' ' || json_extract(value, '$.pid'), ' < ')
+     FROM json_each(p.lineage)) AS parents,
+    p.project,
+    p.project_root,
+    p.project_kind,
+    p.worktree,
+    p.branch,
+    (SELECT word FROM word WHERE topic = 'evidence' AND code = p.evidence) AS evidence,
+    p.start_ticks,
+    b.uuid AS boot
+FROM process p
+JOIN boot b ON b.id = p.boot
+LEFT JOIN cgroup c ON c.id = p.cgroup;
+
+CREATE VIEW events AS
+SELECT
+    e.id,
+    strftime('%Y-%m-%dT%H:%M:%S', e.at / 1000000000, 'unixepoch')
+        || printf('.%06dZ', e.at % 1000000000 / 1000) AS time,
+    (SELECT word FROM word WHERE topic = 'type' AND code = e.type) AS type,
+    (SELECT word FROM word WHERE topic = 'evidence' AND code = e.evidence) AS evidence,
+    CASE e.protocol WHEN 6 THEN 'tcp' WHEN 17 THEN 'udp' END AS protocol,
+    e.address,
+    e.port,
+    e.netns,
+    (SELECT word FROM word WHERE topic = 'state' AND code = e.state) AS state,
+    e.asked_port,
+    e.asked_port = 0 AS random,
+    p.pid,
+    p.comm,
+    (SELECT group_concat(value, ' ') FROM json_each(p.command)) AS command,
+    p.user,
+    p.cwd,
+    p.project,
+    o.pid AS other_pid,
+    o.comm AS other_comm,
+    (SELECT group_concat(value, ' ') FROM json_each(o.command)) AS other_command,
+    e.errno,
+    e.exit_code,
+    e.exit_signal,
+    (SELECT word FROM word WHERE topic = 'gap' AND code = e.gap) AS gap,
+    e.lost,
+    strftime('%Y-%m-%dT%H:%M:%S', e.since / 1000000000, 'unixepoch')
+        || printf('.%06dZ', e.since % 1000000000 / 1000) AS since,
+    e.count,
+    e.message,
+    e.cookie,
+    e.inode,
+    e.at,
+    e.process,
+    e.other
+FROM event e
+LEFT JOIN process p ON p.id = e.process
+LEFT JOIN process o ON o.id = e.other;
