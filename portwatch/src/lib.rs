@@ -6,6 +6,7 @@
 pub mod access;
 #[cfg(unix)]
 pub mod attribute;
+pub mod journal;
 pub mod model;
 pub mod source;
 pub mod state;

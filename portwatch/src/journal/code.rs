@@ -1,6 +1,6 @@
 //! The numbers behind the words of the `word` table. A number is never reused.
 
-use crate::model::{Evidence, EventKind, GapReason, Phase, Protocol};
+use crate::model::{EventKind, Evidence, GapReason, Phase, Protocol};
 
 /// Types from here on have an index of their own (`event_rare`).
 pub(super) const FIRST_RARE: i64 = 10;

@@ -103,22 +103,21 @@ impl JournalError {
             _ => Self::Sqlite { operation, path, error },
         }
     }
-
-    /// The file's contents are beyond use.
-    pub(super) const fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. })
-    }
 }
 
 /// What to do about an errno of opening or creating.
 pub(super) fn io(operation: &'static str, path: &std::path::Path, error: io::Error) -> JournalError {
     let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => "run as its owner, or set PORTWATCH_STATE to a directory of your own",
+        io::ErrorKind::PermissionDenied => {
+            "run as its owner, or set PORTWATCH_STATE to a directory of your own"
+        }
         io::ErrorKind::ReadOnlyFilesystem => {
             "the file system is read-only; set PORTWATCH_STATE to a directory on another"
         }
         io::ErrorKind::StorageFull => "the disk is full; make room, or set PORTWATCH_STATE to another disk",
-        io::ErrorKind::NotADirectory => "a part of the path is not a directory; set PORTWATCH_STATE to one that is",
+        io::ErrorKind::NotADirectory => {
+            "a part of the path is not a directory; set PORTWATCH_STATE to one that is"
+        }
         _ => "set PORTWATCH_STATE to a directory that can be written",
     };
     JournalError::Io { operation, path: path.to_owned(), error, remedy }

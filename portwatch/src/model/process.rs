@@ -117,7 +117,7 @@ pub struct Ancestor {
 }
 
 /// A control group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cgroup {
     /// cgroup v2 id (the inode of its directory), where known.
     pub id: Option<u64>,

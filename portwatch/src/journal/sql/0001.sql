@@ -46,6 +46,7 @@ CREATE TABLE process (
     project           TEXT,
     project_root      TEXT,
     project_kind      TEXT,
+    project_evidence  INTEGER,
     worktree          TEXT,
     worktree_root     TEXT,
     branch            TEXT,

@@ -1,0 +1,295 @@
+//! Opening: make, check, migrate, set aside.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::{
+    JournalError, OpenReport, Opened, Options, PreviousRun, SetAside,
+    error::io as refused,
+    retention::Retention,
+    schema,
+    store::Store,
+    worker::{Unwritten, Worker},
+    writer::{Shared, Writer, WriterStatus},
+};
+use crate::model::Timestamp;
+
+/// How long a statement waits for another process's lock.
+const BUSY: Duration = Duration::from_millis(500);
+
+/// The journal.
+#[derive(Debug)]
+pub struct Journal;
+
+impl Journal {
+    /// Opens the database at `path` for writing; makes it, brings its schema forward or sets it aside as needed,
+    /// and starts the writing thread.
+    pub fn open(path: &Path, options: Options) -> Result<Opened, JournalError> {
+        let mut report = OpenReport::default();
+        let connection = match prepare(path, &mut report) {
+            Err(JournalError::Damaged { problem, .. }) => {
+                let aside = set_aside(path)?;
+                report = OpenReport::default();
+                report.set_aside = Some(SetAside { path: aside, problem });
+                prepare(path, &mut report)?
+            }
+            other => other?,
+        };
+        let failed = |error| JournalError::sqlite("open", path, error);
+        let store = Store::new(connection, &options.boot_id).map_err(failed)?;
+        let last_id = last_id(&store.connection).map_err(failed)?;
+        let status = WriterStatus {
+            events: count(first_id(&store.connection).map_err(failed)?, last_id),
+            last_id,
+            bytes: bytes(path),
+            ..WriterStatus::default()
+        };
+        mark_begun(&store.connection).map_err(failed)?;
+        let shared = Arc::new(Shared::new(status.clone()));
+        let batch = options.batch.max(1);
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            store,
+            path: path.to_owned(),
+            options: Options { batch, ..options },
+            retention: Retention::new(),
+            status,
+            unwritten: Unwritten::default(),
+        };
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|error| refused("start the writing thread of", path, error))?;
+        Ok(Opened { writer: Writer { shared, thread: Some(thread), batch }, report })
+    }
+}
+
+/// The identity of this boot, from `<proc>/sys/kernel/random/boot_id`; `None` where there is none.
+pub fn boot_id(proc_root: &Path) -> Option<String> {
+    let text = fs::read_to_string(proc_root.join("sys/kernel/random/boot_id")).ok()?;
+    let id = text.trim();
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
+/// Everything up to a usable, checked connection with the newest schema.
+fn prepare(path: &Path, report: &mut OpenReport) -> Result<Connection, JournalError> {
+    report.fresh = make_file(path)?;
+    let failed = |error| JournalError::sqlite("open", path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    // The first read: a file that is no database is found out here.
+    let version = schema::version(&connection).map_err(failed)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(failed)?;
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    if application != schema::APPLICATION_ID && (application != 0 || tables > 0 || version != 0) {
+        return Err(JournalError::Foreign { path: path.to_owned() });
+    }
+    if version > schema::latest() {
+        return Err(JournalError::Newer { path: path.to_owned(), found: version, known: schema::latest() });
+    }
+    if tables == 0 {
+        report.fresh = true;
+        // Has an effect before the first table is made only.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
+    } else {
+        check(&connection, path)?;
+        report.previous = previous_run(&connection).map_err(failed)?;
+    }
+    configure(&connection).map_err(failed)?;
+    if version < schema::latest() {
+        schema::migrate(&connection, version, schema::latest()).map_err(failed)?;
+        report.migrated_from = (!report.fresh).then_some(version);
+    }
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A killed process loses nothing committed; a power cut may lose what is not checkpointed.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // 8 MiB between checkpoints, and no more left of the log after one.
+    connection.pragma_update(None, "wal_autocheckpoint", 2048)?;
+    connection.pragma_update(None, "journal_size_limit", 8 << 20)?;
+    connection.pragma_update(None, "cache_size", -4096)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+/// Makes the file, readable by its owner only whatever the umask is, and its directory. `true` if it was made.
+fn make_file(path: &Path) -> Result<bool, JournalError> {
+    if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(directory).map_err(|error| refused("create the directory", directory, error))?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) => {
+            let found = if found.is_symlink() { fs::metadata(path) } else { Ok(found) }
+                .map_err(|error| refused("open", path, error))?;
+            not_a_file(path, &found)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut file = fs::OpenOptions::new();
+            file.write(true).create_new(true);
+            // SQLite gives -wal and -shm the mode of the database.
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+            file.open(path).map_err(|error| refused("create", path, error))?;
+            return Ok(true);
+        }
+        Err(error) => return Err(refused("open", path, error)),
+    }
+    fs::OpenOptions::new().read(true).write(true).open(path).map_err(|error| refused("open", path, error))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if let Some(directory) = path.parent() {
+            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
+                .map_err(|errno| refused("create files in", directory, errno.into()))?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+            .map_err(|error| refused("take others' access to", path, error))?;
+    }
+    Ok(false)
+}
+
+pub(super) fn not_a_file(path: &Path, found: &fs::Metadata) -> Result<(), JournalError> {
+    let kind = if found.is_file() {
+        return Ok(());
+    } else if found.is_dir() {
+        "a directory"
+    } else {
+        "not a regular file"
+    };
+    Err(JournalError::NotAFile { path: path.to_owned(), kind })
+}
+
+/// Looks at every page's structure.
+fn check(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+    let damaged = |problem| JournalError::Damaged { path: path.to_owned(), problem };
+    match connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+        Ok(result) if result == "ok" => Ok(()),
+        Ok(problem) => Err(damaged(problem.replace('\n', "; "))),
+        Err(error) => Err(JournalError::sqlite("check", path, error)),
+    }
+}
+
+/// Renames a damaged database with its log to `<name>.damaged-<time>`. Nothing is deleted.
+fn set_aside(path: &Path) -> Result<PathBuf, JournalError> {
+    let suffixed = |base: &Path, suffix: &str| {
+        let mut name = base.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let aside = (0..100_u32)
+        .map(|n| if n == 0 { format!(".damaged-{stamp}") } else { format!(".damaged-{stamp}-{n}") })
+        .map(|suffix| suffixed(path, &suffix))
+        .find(|aside| fs::symlink_metadata(aside).is_err())
+        .unwrap_or_else(|| suffixed(path, ".damaged"));
+    fs::rename(path, &aside).map_err(|error| refused("set aside", path, error))?;
+    for log in ["-wal", "-shm"] {
+        let from = suffixed(path, log);
+        match fs::rename(&from, suffixed(&aside, log)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(refused("set aside", &from, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// Sets a database that turned out to be damaged aside and goes on with a fresh one.
+pub(super) fn replace(
+    path: &Path,
+    problem: &str,
+    options: &Options,
+    store: &mut Store,
+) -> Result<PathBuf, JournalError> {
+    tracing::error!(path = %path.display(), problem, "the journal is damaged and is set aside");
+    let failed = |error| JournalError::sqlite("open", path, error);
+    // Closed first: closing removes the log by its name, which must not be the new database's.
+    drop(std::mem::replace(&mut store.connection, Connection::open_in_memory().map_err(failed)?));
+    let aside = set_aside(path)?;
+    let connection = prepare(path, &mut OpenReport::default())?;
+    let fresh = Store::new(connection, &options.boot_id).map_err(failed)?;
+    mark_begun(&fresh.connection).map_err(failed)?;
+    *store = fresh;
+    Ok(aside)
+}
+
+fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )?
+        .execute(params![key, value])
+        .map(drop)
+}
+
+fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+}
+
+fn mark_begun(connection: &Connection) -> rusqlite::Result<()> {
+    set(connection, "began", &Timestamp::now().to_string())?;
+    set(connection, "ended", "no")?;
+    mark_alive(connection)
+}
+
+/// A sign of life, so that a run that was killed is known to have lived until about then.
+pub(super) fn mark_alive(connection: &Connection) -> rusqlite::Result<()> {
+    set(connection, "alive", &Timestamp::now().to_string())
+}
+
+/// The end of a run.
+pub(super) fn mark_end(connection: &Connection, clean: bool) -> rusqlite::Result<()> {
+    mark_alive(connection)?;
+    if clean { set(connection, "ended", "in order") } else { Ok(()) }
+}
+
+fn previous_run(connection: &Connection) -> rusqlite::Result<Option<PreviousRun>> {
+    let Some(ended) = get(connection, "ended")? else { return Ok(None) };
+    let alive = get(connection, "alive")?.and_then(|text| text.parse::<Timestamp>().ok());
+    let written: Option<i64> = connection
+        .query_row("SELECT at FROM event ORDER BY id DESC LIMIT 1", [], |row| row.get(0))
+        .optional()?;
+    let written = written.map(super::time::from_ns);
+    Ok(alive.max(written).map(|last| PreviousRun { clean: ended == "in order", last }))
+}
+
+pub(super) fn first_id(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.prepare_cached("SELECT min(id) FROM event")?.query_row([], |row| row.get(0))
+}
+
+/// 0 when there is no event.
+pub(super) fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT ifnull(max(id), 0) FROM event")?.query_row([], |row| row.get(0))
+}
+
+/// Ids are contiguous, so their ends tell how many there are.
+pub(super) fn count(first: Option<i64>, last: i64) -> u64 {
+    first.map_or(0, |first| u64::try_from(last - first + 1).unwrap_or(0))
+}
+
+/// Size of the database and its log.
+pub(super) fn bytes(path: &Path) -> u64 {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    [path, Path::new(&log)].into_iter().filter_map(|p| fs::metadata(p).ok()).map(|m| m.len()).sum()
+}

@@ -1,0 +1,85 @@
+//! An [`EventFilter`] as SQL conditions.
+
+use rusqlite::types::Value;
+
+use super::{code, time};
+use crate::model::EventFilter;
+
+/// Conditions with their values, in order.
+pub(super) struct Select {
+    pub(super) condition: String,
+    pub(super) values: Vec<Value>,
+}
+
+impl Select {
+    pub(super) fn new(filter: &EventFilter) -> Self {
+        let mut select = Self { condition: "1".to_owned(), values: Vec::new() };
+        if let Some(since) = filter.since {
+            select.and("event.at >= ?", [Value::Integer(time::to_ns(since))]);
+        }
+        if let Some(until) = filter.until {
+            select.and("event.at < ?", [Value::Integer(time::to_ns(until))]);
+        }
+        if let Some(after) = filter.after_id {
+            select.and("event.id > ?", [Value::Integer(after)]);
+        }
+        if !filter.kinds.is_empty() {
+            let codes: Vec<i64> = filter.kinds.iter().map(|&k| code::kind(k)).collect();
+            if codes.iter().all(|&c| c >= code::FIRST_RARE) {
+                // Said aloud, so that the planner sees that the partial index covers it.
+                select.and(&format!("event.type >= {}", code::FIRST_RARE), []);
+            }
+            select.any_of("event.type", codes);
+        }
+        if !filter.ports.is_empty() {
+            select.any_of("event.port", filter.ports.iter().map(|p| i64::from(p.get())).collect());
+        }
+        if let Some(protocol) = filter.protocol {
+            select.and("event.protocol = ?", [Value::Integer(code::protocol(protocol))]);
+        }
+        if !filter.pids.is_empty() {
+            let pids: Vec<String> = filter.pids.iter().map(u32::to_string).collect();
+            let rows = format!("SELECT id FROM process WHERE pid IN ({})", pids.join(", "));
+            // A union of ids: an OR over two columns would not use their indexes.
+            let condition = format!(
+                "event.id IN (SELECT id FROM event WHERE process IN ({rows}) \
+                 UNION SELECT id FROM event WHERE other IN ({rows}))"
+            );
+            select.and(&condition, []);
+        }
+        if let Some(pattern) = &filter.pattern {
+            let like = like(pattern);
+            let matched = "SELECT id FROM process WHERE comm LIKE ? ESCAPE '\\' OR project LIKE ? ESCAPE '\\' \
+                           OR (SELECT group_concat(value, ' ') FROM json_each(command)) LIKE ? ESCAPE '\\'";
+            let condition = format!(
+                "(event.message LIKE ? ESCAPE '\\' OR event.process IN ({matched}) OR event.other IN ({matched}))"
+            );
+            select.and(&condition, std::iter::repeat_n(Value::Text(like), 7));
+        }
+        select
+    }
+
+    fn and(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
+        self.condition.push_str(" AND ");
+        self.condition.push_str(condition);
+        self.values.extend(values);
+    }
+
+    fn any_of(&mut self, column: &str, codes: Vec<i64>) {
+        let marks = vec!["?"; codes.len()].join(", ");
+        self.and(&format!("{column} IN ({marks})"), codes.into_iter().map(Value::Integer));
+    }
+}
+
+/// `*` is any text; without one, the pattern may stand anywhere. ASCII letters match in either case.
+fn like(pattern: &str) -> String {
+    let mut out = String::new();
+    for c in pattern.chars() {
+        match c {
+            '*' => out.push('%'),
+            '%' | '_' | '\\' => out.extend(['\\', c]),
+            _ => out.push(c),
+        }
+    }
+    if pattern.contains('*') { out } else { format!("%{out}%") }
+}

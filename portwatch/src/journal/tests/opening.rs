@@ -1,0 +1,179 @@
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
+
+use rusqlite::Connection;
+
+use super::{event, open, place, process, recorded};
+use crate::{
+    journal::{Entry, Journal, JournalError, Options, Reader, schema},
+    model::{EventFilter, EventKind},
+};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn beside(path: &Path, suffix: &str) -> std::path::PathBuf {
+    format!("{}{suffix}", path.display()).into()
+}
+
+#[test]
+fn only_the_owner_can_read_the_files() {
+    let (directory, _) = place();
+    let path = directory.path().join("state/deep/portwatch.db");
+    let opened = open(&path);
+    opened.writer.write(Entry::Event(event(1, EventKind::Bind, 1, 1)));
+    opened.writer.flush();
+    for suffix in ["", "-wal", "-shm"] {
+        assert_eq!(mode(&beside(&path, suffix)), 0o600, "{suffix}");
+    }
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    drop(opened);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    drop(open(&path));
+    assert_eq!(mode(&path), 0o600, "a file that others could read is closed to them");
+}
+
+#[test]
+fn a_second_run_learns_how_the_first_one_ended() {
+    let (_directory, path) = place();
+    let first = open(&path);
+    assert!(first.report.fresh);
+    assert_eq!(first.report.previous, None);
+    assert_eq!(first.writer.close().error, None);
+    assert!(!beside(&path, "-wal").exists(), "an orderly end leaves one file");
+    let second = open(&path);
+    assert!(!second.report.fresh);
+    assert!(second.report.previous.unwrap().clean);
+    drop(second.writer);
+    assert!(!open(&path).report.previous.unwrap().clean);
+}
+
+#[test]
+fn every_earlier_schema_is_brought_forward_with_its_rows() {
+    let (_directory, wanted) = place();
+    drop(open(&wanted).writer);
+    let shape = |path: &Path| -> Vec<String> {
+        let connection = Connection::open(path).unwrap();
+        let mut statement = connection
+            .prepare("SELECT type || ' ' || name || ' ' || ifnull(sql, '') FROM sqlite_master ORDER BY 1")
+            .unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    for from in 1..=schema::latest() {
+        let (_directory, path) = place();
+        let connection = Connection::open(&path).unwrap();
+        schema::migrate(&connection, 0, from).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO boot VALUES (1, 'b');
+                 INSERT INTO process (id, boot, pid, start_ticks, comm) VALUES (1, 1, 7, 8, 'node');
+                 INSERT INTO event (at, type, evidence, boot, port, process) VALUES (5000, 2, 1, 1, 3100, 1);",
+            )
+            .unwrap();
+        drop(connection);
+        let opened = open(&path);
+        assert_eq!(opened.report.migrated_from, (from < schema::latest()).then_some(from));
+        drop(opened.writer);
+        assert_eq!(shape(&path), shape(&wanted), "from schema {from}");
+        let page = Reader::open(&path).unwrap().events(&EventFilter::default()).unwrap();
+        assert_eq!(page.events[0].process.as_ref().unwrap().comm, "node");
+    }
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_old_schema() {
+    let (_directory, path) = place();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE event (mine)").unwrap();
+    assert!(schema::migrate(&connection, 0, 1).is_err());
+    assert_eq!(schema::version(&connection).unwrap(), 0);
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let (_directory, path) = place();
+    drop(open(&path).writer);
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let before = fs::read(&path).unwrap();
+    let error = Journal::open(&path, Options::default()).unwrap_err();
+    assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error}");
+    assert!(error.to_string().contains("update portwatch"), "{error}");
+    assert!(matches!(Reader::open(&path), Err(JournalError::Newer { .. })));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn another_programs_database_is_refused_and_left_alone() {
+    let (_directory, path) = place();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)")
+        .unwrap();
+    let before = fs::read(&path).unwrap();
+    assert!(matches!(Journal::open(&path, Options::default()), Err(JournalError::Foreign { .. })));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_directory_in_its_place_gets_a_sentence() {
+    let (directory, path) = place();
+    fs::create_dir(&path).unwrap();
+    for error in [Journal::open(&path, Options::default()).unwrap_err(), Reader::open(&path).unwrap_err()] {
+        let sentence = error.to_string();
+        assert!(sentence.contains("portwatch.db is a directory, not a database; move it away"), "{sentence}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_where_a_directory_should_be_gets_a_sentence_with_errno() {
+    let (directory, _) = place();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let sentence = Journal::open(&file.join("portwatch.db"), Options::default()).unwrap_err().to_string();
+    assert!(sentence.contains("/file") && sentence.contains("os error"), "{sentence}");
+    assert!(sentence.contains("PORTWATCH_STATE"), "{sentence}");
+}
+
+/// The one set-aside file and the report of the open that made it.
+fn opened_after_damage(path: &Path) -> (std::path::PathBuf, String) {
+    let opened = open(path);
+    let aside = opened.report.set_aside.expect("set aside");
+    assert!(opened.report.fresh);
+    opened.writer.write(Entry::Event(event(1, EventKind::Bind, 1, 1)));
+    assert_eq!(opened.writer.close().error, None);
+    assert_eq!(Reader::open(path).unwrap().count().unwrap(), 1);
+    let name = aside.path.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(name.starts_with("portwatch.db.damaged-2"), "{name}");
+    (aside.path, aside.problem)
+}
+
+#[test]
+fn a_database_with_overwritten_pages_is_set_aside_not_deleted() {
+    let (_directory, path) = place();
+    let entries = (0..5000_u16).map(|n| Entry::Event(event(n.into(), EventKind::Bind, n + 1, 1)));
+    drop(recorded(&path, std::iter::once(Entry::Process(process(1, "node"))).chain(entries)));
+    let mut bytes = fs::read(&path).unwrap();
+    let pages = bytes.len() / 4096;
+    for page in (pages / 2)..(pages / 2 + 10) {
+        bytes[page * 4096..(page + 1) * 4096].fill(0xA5);
+    }
+    fs::write(&path, &bytes).unwrap();
+    let (aside, problem) = opened_after_damage(&path);
+    assert!(!problem.is_empty());
+    assert_eq!(fs::read(aside).unwrap(), bytes, "byte for byte what it was");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_set_aside_not_deleted() {
+    let (_directory, path) = place();
+    let mut file = fs::File::create(&path).unwrap();
+    for _ in 0..1000 {
+        file.write_all(b"this is a shopping list\n").unwrap();
+    }
+    let (aside, _) = opened_after_damage(&path);
+    assert_eq!(fs::metadata(aside).unwrap().len(), 24_000);
+}

@@ -1,0 +1,185 @@
+use super::{at, event, id, place, process, recorded};
+use crate::{
+    journal::{Entry, JournalError, Reader, code},
+    model::{
+        AskedPort, Event, EventFilter, EventKind, Evidence, ExitStatus, GapReason, LossCounts, Netns, Order,
+        Phase, Port, Protocol, SocketKey,
+    },
+};
+
+fn ports(reader: &Reader, filter: &EventFilter) -> Vec<u16> {
+    reader.events(filter).unwrap().events.iter().map(|e| e.event.port.unwrap().get()).collect()
+}
+
+#[test]
+fn an_event_comes_back_as_it_went_in() {
+    let (_directory, path) = place();
+    let mut full = event(1, EventKind::Refused, 3100, 10);
+    full.other = Some(id(11));
+    full.errno = Some(98);
+    full.exit = Some(ExitStatus { code: None, signal: Some(9), core_dumped: false });
+    full.lost = Some(LossCounts { bind: 3, close: 4, ..LossCounts::default() });
+    full.gap = Some(GapReason::NotWritten);
+    full.since = Some(at(0));
+    full.count = 7;
+    full.message = Some("a sentence".to_owned());
+    full.asked = AskedPort::KernelChosen;
+    let mut scanned = Event::new(at(2), EventKind::Bind, Evidence::Scan);
+    scanned.socket = Some(SocketKey::Inode { netns: Some(Netns(5)), inode: u64::MAX });
+    scanned.netns = Some(Netns(5));
+    scanned.address = Some("fe80::1".parse().unwrap());
+    scanned.protocol = Some(Protocol::Udp);
+    scanned.phase = Some(Phase::Bound);
+    let reader = recorded(
+        &path,
+        [Entry::Process(process(10, "node")), Entry::Event(full.clone()), Entry::Event(scanned.clone())],
+    );
+    let page = reader.events(&EventFilter::default()).unwrap();
+    assert_eq!(page.events.iter().map(|e| &e.event).collect::<Vec<_>>(), [&full, &scanned]);
+    let first = &page.events[0];
+    assert_eq!(first.process.as_ref(), Some(&*process(10, "node")));
+    assert_eq!(first.other, None, "nobody described process 11, and nothing is made up");
+}
+
+#[test]
+fn every_word_has_the_number_that_the_table_of_words_says() {
+    let (_directory, path) = place();
+    let reader = recorded(&path, []);
+    let mut words = Vec::new();
+    words.extend(EventKind::ALL.map(|k| ("type", code::kind(k), k.as_str())));
+    words.extend(Evidence::ALL.map(|e| ("evidence", code::evidence(e), e.as_str())));
+    words.extend([Phase::Bound, Phase::Listening].map(|p| ("state", code::phase(p), p.as_str())));
+    words.extend(GapReason::ALL.map(|g| ("gap", code::gap(g), g.as_str())));
+    for (topic, code, word) in &words {
+        let found: String = reader
+            .connection
+            .query_row("SELECT word FROM word WHERE topic = ?1 AND code = ?2", (topic, code), |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(found, *word);
+    }
+    let rows: u32 = reader.connection.query_row("SELECT count(*) FROM word", [], |row| row.get(0)).unwrap();
+    assert_eq!(usize::try_from(rows).unwrap(), words.len());
+}
+
+#[test]
+fn a_limit_keeps_the_newest_and_says_that_there_are_more() {
+    let (_directory, path) = place();
+    let reader = recorded(&path, (1..=5).map(|n| Entry::Event(event(n.into(), EventKind::Bind, n, 10))));
+    let mut filter = EventFilter { limit: Some(2), ..EventFilter::default() };
+    assert_eq!(ports(&reader, &filter), [4, 5]);
+    assert!(reader.events(&filter).unwrap().truncated);
+    filter.order = Order::NewestFirst;
+    assert_eq!(ports(&reader, &filter), [5, 4]);
+    filter.limit = Some(5);
+    assert!(!reader.events(&filter).unwrap().truncated);
+    assert_eq!(reader.count().unwrap(), 5);
+}
+
+#[test]
+fn each_condition_narrows_and_all_must_hold() {
+    let (_directory, path) = place();
+    let mut refused = event(4, EventKind::Refused, 3100, 30);
+    refused.other = Some(id(10));
+    let reader = recorded(
+        &path,
+        [
+            Entry::Process(process(10, "node")),
+            Entry::Process(process(30, "100%_python")),
+            Entry::Event(event(1, EventKind::Bind, 3100, 10)),
+            Entry::Event(event(2, EventKind::Listen, 3100, 10)),
+            Entry::Event(event(3, EventKind::Listen, 3200, 30)),
+            Entry::Event(refused),
+        ],
+    );
+    let ids = |filter: EventFilter| -> Vec<i64> {
+        reader.events(&filter).unwrap().events.iter().map(|e| e.id).collect()
+    };
+    let any = EventFilter::default();
+    assert_eq!(ids(EventFilter { since: Some(at(2)), until: Some(at(4)), ..any.clone() }), [2, 3]);
+    assert_eq!(ids(EventFilter { kinds: vec![EventKind::Listen], ..any.clone() }), [2, 3]);
+    assert_eq!(ids(EventFilter { kinds: vec![EventKind::Refused, EventKind::Gap], ..any.clone() }), [4]);
+    assert_eq!(ids(EventFilter { ports: vec![Port::new(3100).unwrap()], ..any.clone() }), [1, 2, 4]);
+    assert_eq!(ids(EventFilter { pids: vec![10], ..any.clone() }), [1, 2, 4], "the other party counts too");
+    assert_eq!(ids(EventFilter { protocol: Some(Protocol::Udp), ..any.clone() }), [0_i64; 0]);
+    assert_eq!(ids(EventFilter { after_id: Some(3), ..any.clone() }), [4]);
+    let pattern = |text: &str| EventFilter { pattern: Some(text.to_owned()), ..any.clone() };
+    assert_eq!(ids(pattern("node server*")), [1, 2, 4]);
+    assert_eq!(ids(pattern("100%_p")), [3, 4], "only * is special");
+    assert_eq!(ids(pattern("10%%")), [0_i64; 0]);
+    assert_eq!(ids(EventFilter { ports: vec![Port::new(3100).unwrap()], ..pattern("*PYTHON*") }), [4]);
+}
+
+#[test]
+fn a_free_port_tells_its_last_of_each_kind() {
+    let (_directory, path) = place();
+    let reader = recorded(
+        &path,
+        [
+            Entry::Event(event(1, EventKind::Listen, 3100, 10)),
+            Entry::Event(event(2, EventKind::Close, 3100, 10)),
+            Entry::Event(event(3, EventKind::Listen, 3100, 20)),
+            Entry::Event(event(4, EventKind::Close, 3100, 20)),
+            Entry::Event(event(5, EventKind::Close, 3200, 30)),
+        ],
+    );
+    let last = reader.last_of_port(Port::new(3100).unwrap(), Some(Protocol::Tcp)).unwrap();
+    assert_eq!(last.iter().map(|e| e.id).collect::<Vec<_>>(), [4, 3]);
+    assert_eq!(last[0].event.process, Some(id(20)));
+    assert!(reader.last_of_port(Port::new(3100).unwrap(), Some(Protocol::Udp)).unwrap().is_empty());
+}
+
+#[test]
+fn a_summary_counts_pairs_and_ranks() {
+    let (_directory, path) = place();
+    let mut random = event(30, EventKind::Listen, 40000, 20);
+    random.asked = AskedPort::KernelChosen;
+    let mut gap = Event::new(at(31), EventKind::Gap, Evidence::Kernel);
+    gap.lost = Some(LossCounts { bind: 5, exit: 1, ..LossCounts::default() });
+    let reader = recorded(
+        &path,
+        [
+            Entry::Process(process(10, "node")),
+            Entry::Event(event(0, EventKind::Listen, 3100, 10)),
+            Entry::Event(event(1, EventKind::Listen, 3200, 10)),
+            Entry::Event(event(5, EventKind::Refused, 3100, 20)),
+            Entry::Event(event(6, EventKind::Refused, 3100, 20)),
+            Entry::Event(event(20, EventKind::Close, 3100, 10)),
+            Entry::Event(random),
+            Entry::Event(gap),
+        ],
+    );
+    let summary = reader.summary(&EventFilter { until: Some(at(100)), ..EventFilter::default() }).unwrap();
+    assert_eq!(summary.since, Some(at(0)));
+    assert_eq!(
+        summary.counts,
+        [(EventKind::Listen, 3), (EventKind::Refused, 2), (EventKind::Close, 1), (EventKind::Gap, 1)]
+    );
+    assert_eq!(
+        summary.most_active.iter().map(|a| (a.comm.as_str(), a.count)).collect::<Vec<_>>(),
+        [("node", 3)]
+    );
+    let held: Vec<_> = summary.longest_held.iter().map(|h| (h.port.get(), h.seconds, h.open)).collect();
+    assert_eq!(held, [(3200, 99, true), (40000, 70, true), (3100, 20, false)]);
+    assert_eq!(summary.refused.iter().map(|r| (r.port.get(), r.count)).collect::<Vec<_>>(), [(3100, 2)]);
+    assert_eq!((summary.random_listens, summary.lost), (1, 6));
+}
+
+#[test]
+fn a_missing_journal_is_not_an_empty_one() {
+    let (_directory, path) = place();
+    assert!(matches!(Reader::open(&path), Err(JournalError::Missing { .. })));
+}
+
+#[test]
+fn a_reader_sees_what_a_running_writer_has_flushed() {
+    let (_directory, path) = place();
+    let opened = super::open(&path);
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.count().unwrap(), 0);
+    opened.writer.write(Entry::Event(event(1, EventKind::Bind, 3100, 10)));
+    let status = opened.writer.flush();
+    assert_eq!((status.events, status.last_id, status.error), (1, 1, None));
+    assert_eq!(reader.count().unwrap(), 1);
+}

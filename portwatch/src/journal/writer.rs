@@ -1,0 +1,133 @@
+//! The handle of the writing thread: a bounded queue.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+use super::Entry;
+
+/// How writing goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriterStatus {
+    /// Events in the database.
+    pub events: u64,
+    /// Row id of the newest event; 0 when there is none.
+    pub last_id: i64,
+    /// Size of database and write-ahead log in bytes.
+    pub bytes: u64,
+    /// Events that could not be written since the start.
+    pub unwritten: u64,
+    /// What is wrong now, with what to do: one sentence.
+    pub error: Option<String>,
+}
+
+/// What the thread and its users share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    /// Something for the thread to look at.
+    pub(super) filled: Condvar,
+    /// Room in the queue, or a batch settled.
+    pub(super) drained: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) entries: Vec<Entry>,
+    /// Entries ever put in.
+    pub(super) accepted: u64,
+    /// Entries ever written or counted as not written.
+    pub(super) settled: u64,
+    /// Somebody waits in `flush`.
+    pub(super) urgent: bool,
+    /// End after what is queued; `Some(true)` marks a clean end.
+    pub(super) closing: Option<bool>,
+    /// The thread is gone.
+    pub(super) ended: bool,
+    pub(super) status: WriterStatus,
+}
+
+impl Shared {
+    pub(super) fn new(status: WriterStatus) -> Self {
+        Self {
+            queue: Mutex::new(Queue { status, ..Queue::default() }),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+        }
+    }
+
+    /// The queue is whole between any two of its statements, so a panic elsewhere does not spoil it.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes in a thread of its own. Dropping it writes what is queued, and leaves the run marked as not ended in
+/// order: that is what [`Writer::close`] is for.
+#[derive(Debug)]
+pub struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) thread: Option<JoinHandle<()>>,
+    pub(super) batch: usize,
+}
+
+impl Writer {
+    /// Queues an entry. Blocks while two batches wait: the pressure goes back to the kernel's buffer, whose
+    /// losses are counted. While the disk refuses, entries are counted instead, so this does not block for good.
+    pub fn write(&self, entry: Entry) {
+        let mut queue = self.shared.lock();
+        while queue.entries.len() >= 2 * self.batch && !queue.ended {
+            queue = self.shared.drained.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.ended {
+            return;
+        }
+        queue.entries.push(entry);
+        queue.accepted += 1;
+        let waiting = queue.entries.len();
+        drop(queue);
+        if waiting == 1 || waiting == self.batch {
+            self.shared.filled.notify_one();
+        }
+    }
+
+    /// Waits until everything queued so far is written, or counted as not written.
+    pub fn flush(&self) -> WriterStatus {
+        let mut queue = self.shared.lock();
+        let target = queue.accepted;
+        while queue.settled < target && !queue.ended {
+            queue.urgent = true;
+            self.shared.filled.notify_one();
+            queue = self.shared.drained.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.status.clone()
+    }
+
+    /// How writing goes.
+    pub fn status(&self) -> WriterStatus {
+        self.shared.lock().status.clone()
+    }
+
+    /// Writes what is queued and marks the end as clean.
+    pub fn close(mut self) -> WriterStatus {
+        self.end(true);
+        self.status()
+    }
+
+    fn end(&mut self, clean: bool) {
+        if let Some(thread) = self.thread.take() {
+            self.shared.lock().closing = Some(clean);
+            self.shared.filled.notify_one();
+            if thread.join().is_err() {
+                tracing::error!("the journal's thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
