@@ -37,7 +37,7 @@ words!(EvidenceWord = Evidence { Kernel, Scan, Inherited, Inferred, Ambiguous, U
 words!(ProtocolWord = Protocol { Tcp, Udp });
 words!(PhaseWord = Phase { Bound, Listening });
 words!(OwnerWord = Owner { Known, Kernel, NotPermitted, NoProcess, Unknown });
-words!(ReasonWord = GapReason { BufferFull, NotRunning, Paused, SourceChanged });
+words!(ReasonWord = GapReason { BufferFull, NotRunning, Paused, SourceChanged, NotWritten });
 words!(
     FactWord =
         Fact { Bind, Refused, Listen, Close, UdpAutoBind, Exit, ProcessFacts, AskedPort, Holders, Existing }
