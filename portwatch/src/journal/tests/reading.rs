@@ -183,3 +183,28 @@ fn a_reader_sees_what_a_running_writer_has_flushed() {
     assert_eq!((status.events, status.last_id, status.error), (1, 1, None));
     assert_eq!(reader.count().unwrap(), 1);
 }
+
+#[test]
+fn every_query_of_the_guide_runs_and_finds_something() {
+    const GUIDE: &str = include_str!("../../../../docs/sqlite.md");
+    let (_directory, path) = place();
+    let mut around = event(0, EventKind::Listen, 3100, 10);
+    around.at = "2026-03-01T01:42:15.123456789Z".parse().unwrap();
+    let mut refused = event(4, EventKind::Refused, 3100, 10);
+    refused.other = Some(id(10));
+    let gap = Event::new(at(5), EventKind::Gap, Evidence::Kernel);
+    let reader = recorded(
+        &path,
+        [Entry::Process(process(10, "node")), Entry::Event(around), Entry::Event(refused), Entry::Event(gap)],
+    );
+    let queries: Vec<&str> =
+        GUIDE.split("```sql").skip(1).map(|rest| rest.split("```").next().unwrap().trim()).collect();
+    assert_eq!(queries.len(), 7);
+    for query in queries {
+        let mut statement = reader.connection.prepare(query).unwrap();
+        assert!(statement.exists([]).unwrap(), "nothing found by {query}");
+    }
+    let time: String =
+        reader.connection.query_row("SELECT time FROM events WHERE id = 1", [], |row| row.get(0)).unwrap();
+    assert_eq!(time, "2026-03-01T01:42:15.123456Z");
+}
