@@ -8,9 +8,11 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod counter;
 // Kernel programs write records and never read them.
 #[cfg(not(target_arch = "bpf"))]
 pub mod decode;
 #[cfg(not(target_arch = "bpf"))]
 pub mod encode;
+pub mod layout;
 pub mod record;

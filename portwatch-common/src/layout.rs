@@ -1,0 +1,87 @@
+//! Where the running kernel keeps what the programs read: one table of words, filled by user space from the
+//! kernel's own BTF before loading and frozen, so that the verifier sees constants.
+//!
+//! Rust emits no CO-RE relocations; an offset compiled in would be silently wrong on the next kernel.
+
+/// The table, indexed by the constants below.
+pub type Layout = [u32; END];
+
+/// The value of a field that this kernel does not have: what depends on it is left out, never read wrongly.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Byte offset of `sock.__sk_common.skc_net` (`struct net *`).
+pub const SOCK_NET: usize = 0;
+/// Byte offset of `sock.__sk_common.skc_cookie`.
+pub const SOCK_COOKIE: usize = 1;
+/// Byte offset of the byte that holds the three option bit fields.
+pub const SOCK_OPTIONS: usize = 2;
+/// Mask of `skc_reuse` in that byte.
+pub const SOCK_REUSE_MASK: usize = 3;
+/// Mask of `skc_reuseport` in that byte.
+pub const SOCK_REUSEPORT_MASK: usize = 4;
+/// Mask of `skc_ipv6only` in that byte.
+pub const SOCK_IPV6ONLY_MASK: usize = 5;
+/// Byte offset of the byte that holds `sk_kern_sock`.
+pub const SOCK_KERN: usize = 6;
+/// Mask of `sk_kern_sock` in that byte.
+pub const SOCK_KERN_MASK: usize = 7;
+/// Byte offset of `sk_protocol`.
+pub const SOCK_PROTOCOL: usize = 8;
+/// Byte offset of `skc_family`.
+pub const SOCK_FAMILY: usize = 9;
+/// Byte offset of `skc_num` (local port, host byte order).
+pub const SOCK_PORT: usize = 10;
+/// Byte offset of `skc_rcv_saddr`.
+pub const SOCK_ADDRESS4: usize = 11;
+/// Byte offset of `skc_v6_rcv_saddr`.
+pub const SOCK_ADDRESS6: usize = 12;
+/// Byte offset of `net.ns.inum`.
+pub const NET_INODE: usize = 13;
+/// Byte offset of `task_struct.group_leader`.
+pub const TASK_LEADER: usize = 14;
+/// Byte offset of `task_struct.real_parent`.
+pub const TASK_PARENT: usize = 15;
+/// Byte offset of `task_struct.tgid`.
+pub const TASK_TGID: usize = 16;
+/// Byte offset of `task_struct.pid`.
+pub const TASK_PID: usize = 17;
+/// Byte offset of `task_struct.comm`.
+pub const TASK_COMM: usize = 18;
+/// Byte offset of `task_struct.start_boottime` (`real_start_time` before 5.5).
+pub const TASK_START: usize = 19;
+/// Byte offset of `task_struct.mm`.
+pub const TASK_MM: usize = 20;
+/// Byte offset of `task_struct.self_exec_id`.
+pub const TASK_EXEC_ID: usize = 21;
+/// Byte offset of `task_struct.exit_code`.
+pub const TASK_EXIT_CODE: usize = 22;
+/// Byte offset of `task_struct.signal`.
+pub const TASK_SIGNAL: usize = 23;
+/// Byte offset of `task_struct.files`.
+pub const TASK_FILES: usize = 24;
+/// Byte offset of `task_struct.cred`.
+pub const TASK_CRED: usize = 25;
+/// Byte offset of `cred.uid`; `gid` is the word after it, which user space checks.
+pub const CRED_UID: usize = 26;
+/// Byte offset of `mm_struct.arg_start`.
+pub const MM_ARG_START: usize = 27;
+/// Byte offset of `mm_struct.arg_end`.
+pub const MM_ARG_END: usize = 28;
+/// Byte offset of `signal_struct.live`.
+pub const SIGNAL_LIVE: usize = 29;
+/// Byte offset of `signal_struct.group_exit_code`.
+pub const SIGNAL_EXIT_CODE: usize = 30;
+/// Byte offset of `signal_struct.flags`.
+pub const SIGNAL_FLAGS: usize = 31;
+/// Byte offset of `files_struct.fdt`.
+pub const FILES_TABLE: usize = 32;
+/// Byte offset of `fdtable.fd`.
+pub const TABLE_FILES: usize = 33;
+/// Byte offset of `fdtable.max_fds`.
+pub const TABLE_SIZE: usize = 34;
+/// Byte offset of `file.private_data`.
+pub const FILE_PRIVATE: usize = 35;
+/// Byte offset of `socket.sk`.
+pub const SOCKET_SOCK: usize = 36;
+/// Number of words.
+pub const END: usize = 37;

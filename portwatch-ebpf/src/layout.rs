@@ -1,0 +1,88 @@
+//! Reading kernel structures at the offsets that user space found in this kernel's BTF.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use portwatch_common::{
+    layout::{self, ABSENT, Layout},
+    record::{AF_INET6, flag},
+};
+
+/// Set by the loader before loading, then frozen: the verifier takes its words for constants and removes
+/// what is absent.
+#[unsafe(no_mangle)]
+static LAYOUT: Layout = [ABSENT; layout::END];
+
+/// One word of the table.
+#[inline(always)]
+pub(crate) fn word(index: usize) -> u32 {
+    // SAFETY: a constant index below END. Volatile, because the value in the object is not the one at run time.
+    unsafe { core::ptr::read_volatile((&raw const LAYOUT).cast::<u32>().add(index)) }
+}
+
+/// Whether this kernel has a field.
+#[inline(always)]
+pub(crate) fn has(index: usize) -> bool {
+    word(index) != ABSENT
+}
+
+/// Reads a field of the structure at `base`; `None` when absent or not readable.
+#[inline(always)]
+pub(crate) fn field<T>(base: u64, index: usize) -> Option<T> {
+    let offset = word(index);
+    if offset == ABSENT || base == 0 {
+        return None;
+    }
+    // SAFETY: bpf_probe_read_kernel checks the address and fails on a bad one.
+    unsafe { bpf_probe_read_kernel(core::ptr::with_exposed_provenance::<T>((base + u64::from(offset)) as usize)) }.ok()
+}
+
+/// Inode of a socket's network namespace; 0 when not readable.
+#[inline(always)]
+pub(crate) fn netns(sock: u64) -> u32 {
+    match field::<u64>(sock, layout::SOCK_NET) {
+        Some(net) => field::<u32>(net, layout::NET_INODE).unwrap_or(0),
+        None => 0,
+    }
+}
+
+/// A socket's cookie as far as it has one already; 0 when not readable.
+#[inline(always)]
+pub(crate) fn cookie(sock: u64) -> u64 {
+    field(sock, layout::SOCK_COOKIE).unwrap_or(0)
+}
+
+/// The sharing options of a socket, as bits of [`flag`].
+#[inline(always)]
+pub(crate) fn options(sock: u64) -> u16 {
+    let Some(byte) = field::<u8>(sock, layout::SOCK_OPTIONS) else { return 0 };
+    let byte = u32::from(byte);
+    let mut flags = flag::OPTIONS_KNOWN;
+    if byte & word(layout::SOCK_REUSE_MASK) != 0 {
+        flags |= flag::REUSE_ADDR;
+    }
+    if byte & word(layout::SOCK_REUSEPORT_MASK) != 0 {
+        flags |= flag::REUSE_PORT;
+    }
+    if byte & word(layout::SOCK_IPV6ONLY_MASK) != 0 {
+        flags |= flag::V6_ONLY;
+    }
+    flags
+}
+
+/// Whether the kernel itself made the socket; such a socket is never released through a descriptor.
+#[inline(always)]
+pub(crate) fn made_by_kernel(sock: u64) -> bool {
+    match field::<u8>(sock, layout::SOCK_KERN) {
+        Some(byte) => u32::from(byte) & word(layout::SOCK_KERN_MASK) != 0,
+        None => false,
+    }
+}
+
+/// The local address in the record's form.
+#[inline(always)]
+pub(crate) fn local_address(sock: u64, family: u8) -> [u32; 4] {
+    if family == AF_INET6 {
+        field(sock, layout::SOCK_ADDRESS6).unwrap_or([0; 4])
+    } else {
+        [field(sock, layout::SOCK_ADDRESS4).unwrap_or(0), 0, 0, 0]
+    }
+}

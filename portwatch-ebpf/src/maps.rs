@@ -1,0 +1,83 @@
+//! Every map. Sizes are the defaults; the loader may change them.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use portwatch_common::counter::Counters;
+
+/// The records. User space reads it through two mappings of the same pages, so it counts twice in RSS.
+#[map]
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Bound and listening sockets by cookie: the filter that keeps the release of a mere connection silent.
+#[map]
+pub(crate) static BOUND: HashMap<u64, Bound> = HashMap::with_max_entries(131_072, 0);
+
+/// What is remembered of a bound socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Bound {
+    /// Network namespace inode.
+    pub(crate) netns: u32,
+    /// Zero; what user space adopts is written the same way.
+    pub(crate) pad: u32,
+}
+
+/// The bind a thread is in, by pid_tgid. An entry stays and is written over by the thread's next bind: that
+/// is cheaper than removing it. LRU, because nobody removes those of threads that are gone.
+#[map]
+pub(crate) static ASKED: LruHashMap<u64, Asked> = LruHashMap::with_max_entries(8192, 0);
+
+/// A bind under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) boot_ns: u64,
+    /// `struct sock *`, only for reading with a check of the cookie; 0 when unknown.
+    pub(crate) sock: u64,
+    /// 0 when unknown.
+    pub(crate) cookie: u64,
+    /// Network byte order.
+    pub(crate) address: [u32; 4],
+    /// Host byte order.
+    pub(crate) port: u16,
+    pub(crate) family: u8,
+    pub(crate) protocol: u8,
+    /// [`Asked::OPEN`], [`Asked::DONE`].
+    pub(crate) state: u32,
+    /// The descriptor, for binds noted at the system call.
+    pub(crate) fd: u32,
+    pub(crate) pad: u32,
+}
+
+impl Asked {
+    /// The outcome is not known yet.
+    pub(crate) const OPEN: u32 = 1;
+    /// The bind succeeded, or its failure was reported.
+    pub(crate) const DONE: u32 = 2;
+}
+
+/// Processes that were named in a record, by pid; removed when they end. Not LRU: an idle server of weeks
+/// must not lose its exit record to a crowd of newcomers.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, Known> = HashMap::with_max_entries(32_768, 0);
+
+/// What makes a process record still valid.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) start_ns: u64,
+    /// `self_exec_id`: counts exec calls, so a new image is told from the old one.
+    pub(crate) exec_id: u64,
+}
+
+/// What was lost, per CPU.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Word 0 is 1 once user space has put the sockets that existed before into [`BOUND`]. Until then a listen
+/// of an unknown socket does not mean that it was never bound.
+#[map]
+pub(crate) static ADOPTED: Array<u32> = Array::with_max_entries(1, 0);
+

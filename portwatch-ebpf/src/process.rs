@@ -1,0 +1,64 @@
+//! The end of processes that were named in a record.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use portwatch_common::{
+    layout,
+    record::{Actor, ExitRecord, kind},
+};
+
+use crate::{emit, layout::field, maps::PROCESSES};
+
+/// `SIGNAL_GROUP_EXIT`, the same since 2.6.
+const SIGNAL_GROUP_EXIT: u32 = 4;
+
+/// Runs in the context of each thread that ends; all but the last thread of a known process end early.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let pid = (pid_tgid >> 32) as u32;
+    let Some(known) = PROCESSES.get_ptr(&pid) else { return 0 };
+    // SAFETY: a pointer into the map, valid while we run.
+    let start_ns = unsafe { (*known).start_ns };
+    let task: *const u8 = ctx.arg(0);
+    let task = task.expose_provenance() as u64;
+    let signal = field::<u64>(task, layout::TASK_SIGNAL).unwrap_or(0);
+    // Other threads live on. The count is taken down before this tracepoint, on every kernel since 2.6.
+    if field::<u32>(signal, layout::SIGNAL_LIVE).unwrap_or(0) != 0 {
+        return 0;
+    }
+    // Two last threads may both come here; the one that removes the entry reports.
+    if PROCESSES.remove(&pid).is_err() {
+        return 0;
+    }
+    let group_exit = field::<u32>(signal, layout::SIGNAL_FLAGS).unwrap_or(0) & SIGNAL_GROUP_EXIT != 0;
+    // What wait(2) will report: the group's code, or the leader's own.
+    let code = if group_exit {
+        field::<u32>(signal, layout::SIGNAL_EXIT_CODE)
+    } else {
+        let leader = field::<u64>(task, layout::TASK_LEADER).unwrap_or(0);
+        field::<u32>(leader, layout::TASK_EXIT_CODE)
+    };
+    // SAFETY: a helper without arguments.
+    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let uid_gid = bpf_get_current_uid_gid();
+    let Some(mut entry) = emit::reserve::<ExitRecord>(kind::EXIT) else { return 0 };
+    entry.write(ExitRecord {
+        header: emit::header::<ExitRecord>(kind::EXIT, boot_ns),
+        actor: Actor {
+            pid,
+            tid: pid_tgid as u32,
+            uid: uid_gid as u32,
+            gid: (uid_gid >> 32) as u32,
+            start_ns,
+        },
+        exit_code: code.unwrap_or(0),
+        exit_code_known: u8::from(code.is_some()),
+        pad: [0; 3],
+    });
+    entry.submit(0);
+    0
+}

@@ -1,0 +1,158 @@
+//! Who is running: the actor of a record, and the process record that must come before it.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_probe_read_kernel_buf,
+    bpf_probe_read_user_buf,
+};
+use portwatch_common::{
+    counter, layout,
+    record::{Actor, COMM_LEN, COMMAND_LEN, ProcessRecord, kind},
+};
+
+use crate::{
+    emit,
+    layout::{field, word},
+    maps::{Known, PROCESSES},
+};
+
+/// The current task, as far as helpers of this program type tell.
+pub(crate) struct Current {
+    /// `struct task_struct *`
+    pub(crate) task: u64,
+    pub(crate) pid_tgid: u64,
+    pub(crate) uid_gid: u64,
+    /// cgroup v2 id, 0 when not readable.
+    pub(crate) cgroup_id: u64,
+}
+
+impl Current {
+    /// By helpers.
+    #[inline(always)]
+    pub(crate) fn by_helpers(pid_tgid: u64, cgroup_id: u64) -> Self {
+        // SAFETY: a helper without arguments.
+        let task = unsafe { bpf_get_current_task() };
+        Self { task, pid_tgid, uid_gid: bpf_get_current_uid_gid(), cgroup_id }
+    }
+
+    /// By helpers that every process-context program type has.
+    #[inline(always)]
+    pub(crate) fn new(cgroup_id: u64) -> Self {
+        Self::by_helpers(bpf_get_current_pid_tgid(), cgroup_id)
+    }
+
+    /// By reading the task: sockops programs have no such helpers before 6.10.
+    #[inline(always)]
+    pub(crate) fn by_reading() -> Self {
+        // SAFETY: a helper without arguments.
+        let task = unsafe { bpf_get_current_task() };
+        let tgid = field::<u32>(task, layout::TASK_TGID).unwrap_or(0);
+        let tid = field::<u32>(task, layout::TASK_PID).unwrap_or(0);
+        let uid_gid = match field::<u64>(task, layout::TASK_CRED) {
+            Some(cred) => field::<u64>(cred, layout::CRED_UID).unwrap_or(0),
+            None => 0,
+        };
+        Self { task, pid_tgid: (u64::from(tgid) << 32) | u64::from(tid), uid_gid, cgroup_id: 0 }
+    }
+
+    /// The actor of a record; announces the process first where it is not known.
+    #[inline(always)]
+    pub(crate) fn actor(&self, boot_ns: u64) -> Actor {
+        let pid = (self.pid_tgid >> 32) as u32;
+        let exec_id = exec_id(self.task);
+        let start_ns = match PROCESSES.get_ptr(&pid) {
+            // SAFETY: a pointer into the map, valid while we run; the entry of a process is written by its
+            // own threads only.
+            Some(known) if unsafe { (*known).exec_id } == exec_id => unsafe { (*known).start_ns },
+            _ => announce(self.task, self.pid_tgid, self.uid_gid, self.cgroup_id, boot_ns),
+        };
+        Actor { pid, tid: self.pid_tgid as u32, uid: self.uid_gid as u32, gid: (self.uid_gid >> 32) as u32, start_ns }
+    }
+}
+
+/// Counts the exec calls in a task's history. The low half is enough and all that kernels before 5.7 have.
+#[inline(always)]
+fn exec_id(task: u64) -> u64 {
+    u64::from(field::<u32>(task, layout::TASK_EXEC_ID).unwrap_or(0))
+}
+
+/// Sends a process record and returns the start of the process, 0 when not readable.
+#[inline(never)]
+fn announce(task: u64, pid_tgid: u64, uid_gid: u64, cgroup_id: u64, boot_ns: u64) -> u64 {
+    let pid = (pid_tgid >> 32) as u32;
+    let leader = field::<u64>(task, layout::TASK_LEADER).unwrap_or(0);
+    let start_ns = field::<u64>(leader, layout::TASK_START).unwrap_or(0);
+    let Some(mut entry) = emit::reserve::<ProcessRecord>(kind::PROCESS) else {
+        return start_ns;
+    };
+    let record = entry.as_mut_ptr();
+    let parent = field::<u64>(leader, layout::TASK_PARENT).unwrap_or(0);
+    // SAFETY: `record` points to reserved memory of this type; every field is written before it is submitted.
+    unsafe {
+        (*record).header = emit::header::<ProcessRecord>(kind::PROCESS, boot_ns);
+        (*record).actor = Actor {
+            pid,
+            tid: pid_tgid as u32,
+            uid: uid_gid as u32,
+            gid: (uid_gid >> 32) as u32,
+            start_ns,
+        };
+        (*record).cgroup_id = cgroup_id;
+        (*record).parent_pid = field::<u32>(parent, layout::TASK_TGID).unwrap_or(0);
+        (*record).command_truncated = 0;
+        (*record).pad = 0;
+        comm(leader, &raw mut (*record).comm);
+        comm(parent, &raw mut (*record).parent_comm);
+        let command = (&raw mut (*record).command).cast::<u64>();
+        for at in 0..COMMAND_LEN / 8 {
+            command.add(at).write_volatile(0);
+        }
+        (*record).command_len = 0;
+        command_line(task, record);
+    }
+    entry.submit(0);
+    // Known only now: a record that was lost is sent again with the next event.
+    let known = Known { start_ns, exec_id: exec_id(task) };
+    if PROCESSES.insert(&pid, &known, 0).is_err() {
+        emit::count(counter::PROCESSES_FULL);
+    }
+    start_ns
+}
+
+/// Copies a comm; zeros when not readable.
+#[inline(always)]
+unsafe fn comm(task: u64, out: *mut [u8; COMM_LEN]) {
+    // SAFETY: the caller's pointer is to reserved memory.
+    unsafe { out.write_bytes(0, 1) };
+    let offset = word(layout::TASK_COMM);
+    if offset == layout::ABSENT || task == 0 {
+        return;
+    }
+    let from = core::ptr::with_exposed_provenance((task + u64::from(offset)) as usize);
+    // SAFETY: as above; a failing read leaves zeros behind.
+    let _ = unsafe { bpf_probe_read_kernel_buf(from, &mut *out) };
+}
+
+/// Copies the argument area from the task's own memory.
+#[inline(always)]
+unsafe fn command_line(task: u64, record: *mut ProcessRecord) {
+    let Some(mm) = field::<u64>(task, layout::TASK_MM) else { return };
+    let (Some(start), Some(end)) =
+        (field::<u64>(mm, layout::MM_ARG_START), field::<u64>(mm, layout::MM_ARG_END))
+    else {
+        return;
+    };
+    if end <= start {
+        return;
+    }
+    let size = end - start;
+    let kept = if size > COMMAND_LEN as u64 { COMMAND_LEN } else { size as usize };
+    let from = core::ptr::with_exposed_provenance(start as usize);
+    // SAFETY: the caller's pointer is to reserved memory, and `kept` is at most the length of `command`.
+    unsafe {
+        let out = core::slice::from_raw_parts_mut((&raw mut (*record).command).cast::<u8>(), kept);
+        if bpf_probe_read_user_buf(from, out).is_ok() {
+            (*record).command_len = kept as u16;
+            (*record).command_truncated = u8::from(size > COMMAND_LEN as u64);
+        }
+    }
+}
