@@ -35,7 +35,10 @@ fn protocol(number: u32) -> Option<u8> {
     if number == IPPROTO_MPTCP {
         return Some(IPPROTO_MPTCP_SHORT);
     }
-    if number == u32::from(IPPROTO_TCP) || number == u32::from(IPPROTO_UDP) || number == u32::from(IPPROTO_UDPLITE) {
+    if number == u32::from(IPPROTO_TCP)
+        || number == u32::from(IPPROTO_UDP)
+        || number == u32::from(IPPROTO_UDPLITE)
+    {
         return Some(number as u8);
     }
     None
@@ -101,9 +104,8 @@ fn bound(ctx: *mut bpf_sock, address: [u32; 4], family: u8) {
     let (number, port) = unsafe { ((*ctx).protocol, (*ctx).src_port as u16) };
     let Some(protocol) = protocol(number) else { return };
     // SAFETY: helpers without arguments, and one that takes the context.
-    let (cookie, boot_ns, cgroup_id) = unsafe {
-        (bpf_get_socket_cookie(ctx.cast()), bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id())
-    };
+    let (cookie, boot_ns, cgroup_id) =
+        unsafe { (bpf_get_socket_cookie(ctx.cast()), bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
     // The context of these programs is the `struct sock` itself.
     let sock = ctx.expose_provenance() as u64;
     let netns = layout::netns(sock);

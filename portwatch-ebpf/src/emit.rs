@@ -29,7 +29,8 @@ pub(crate) fn count(index: usize) {
     // SAFETY: `index` is a constant below the array's length; the map's memory is valid while we run.
     unsafe {
         let cell = counters.cast::<u64>().add(index);
-        let _ = core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(cell, 1);
+        let _ =
+            core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(cell, 1);
     }
 }
 

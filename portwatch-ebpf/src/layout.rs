@@ -32,7 +32,19 @@ pub(crate) fn field<T>(base: u64, index: usize) -> Option<T> {
         return None;
     }
     // SAFETY: bpf_probe_read_kernel checks the address and fails on a bad one.
-    unsafe { bpf_probe_read_kernel(core::ptr::with_exposed_provenance::<T>((base + u64::from(offset)) as usize)) }.ok()
+    unsafe {
+        bpf_probe_read_kernel(core::ptr::with_exposed_provenance::<T>((base + u64::from(offset)) as usize))
+    }
+    .ok()
+}
+
+/// A kernel pointer as a number. The verifier allows no arithmetic on a socket pointer; read back from the
+/// stack by a helper, it is a number like any other.
+#[inline(always)]
+pub(crate) fn address_of(pointer: *const core::ffi::c_void) -> u64 {
+    let on_stack = pointer;
+    // SAFETY: reads our own stack.
+    unsafe { bpf_probe_read_kernel((&raw const on_stack).cast::<u64>()) }.unwrap_or(0)
 }
 
 /// Inode of a socket's network namespace; 0 when not readable.

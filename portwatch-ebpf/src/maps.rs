@@ -80,4 +80,3 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entrie
 /// of an unknown socket does not mean that it was never bound.
 #[map]
 pub(crate) static ADOPTED: Array<u32> = Array::with_max_entries(1, 0);
-

@@ -33,7 +33,7 @@ fn listening(ctx: &SockOpsContext) {
     // SAFETY: helpers that take nothing or the context.
     let (cookie, boot_ns) = unsafe { (bpf_get_socket_cookie(ops.cast()), bpf_ktime_get_boot_ns()) };
     // SAFETY: the context is valid while the program runs.
-    let sock = unsafe { (*ops).__bindgen_anon_2.sk.expose_provenance() as u64 };
+    let sock = layout::address_of(unsafe { (*ops).__bindgen_anon_2.sk }.cast());
     let mut flags = flag::ACTOR_KNOWN | layout::options(sock);
     let netns = match BOUND.get_ptr(&cookie) {
         // SAFETY: a pointer into the map, valid while we run.

@@ -2,8 +2,10 @@
 //! pass here.
 
 use aya_ebpf::{
-    EbpfContext as _, helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns},
-    macros::tracepoint, programs::TracePointContext,
+    EbpfContext as _,
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns},
+    macros::tracepoint,
+    programs::TracePointContext,
 };
 use portwatch_common::record::{SocketRecord, flag, kind};
 
@@ -48,7 +50,8 @@ fn refused(errno: u32) {
     };
     // Another thread may have closed the socket meanwhile: only memory that still bears its cookie is it.
     let same = asked.sock != 0 && layout::cookie(asked.sock) == asked.cookie;
-    let (netns, options) = if same { (layout::netns(asked.sock), layout::options(asked.sock)) } else { (0, 0) };
+    let (netns, options) =
+        if same { (layout::netns(asked.sock), layout::options(asked.sock)) } else { (0, 0) };
     // SAFETY: a helper without arguments.
     let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     let actor = Current::by_helpers(pid_tgid, cgroup_id).actor(boot_ns);

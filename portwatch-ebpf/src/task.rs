@@ -65,7 +65,13 @@ impl Current {
             Some(known) if unsafe { (*known).exec_id } == exec_id => unsafe { (*known).start_ns },
             _ => announce(self.task, self.pid_tgid, self.uid_gid, self.cgroup_id, boot_ns),
         };
-        Actor { pid, tid: self.pid_tgid as u32, uid: self.uid_gid as u32, gid: (self.uid_gid >> 32) as u32, start_ns }
+        Actor {
+            pid,
+            tid: self.pid_tgid as u32,
+            uid: self.uid_gid as u32,
+            gid: (self.uid_gid >> 32) as u32,
+            start_ns,
+        }
     }
 }
 
@@ -89,13 +95,8 @@ fn announce(task: u64, pid_tgid: u64, uid_gid: u64, cgroup_id: u64, boot_ns: u64
     // SAFETY: `record` points to reserved memory of this type; every field is written before it is submitted.
     unsafe {
         (*record).header = emit::header::<ProcessRecord>(kind::PROCESS, boot_ns);
-        (*record).actor = Actor {
-            pid,
-            tid: pid_tgid as u32,
-            uid: uid_gid as u32,
-            gid: (uid_gid >> 32) as u32,
-            start_ns,
-        };
+        (*record).actor =
+            Actor { pid, tid: pid_tgid as u32, uid: uid_gid as u32, gid: (uid_gid >> 32) as u32, start_ns };
         (*record).cgroup_id = cgroup_id;
         (*record).parent_pid = field::<u32>(parent, layout::TASK_TGID).unwrap_or(0);
         (*record).command_truncated = 0;

@@ -1,9 +1,7 @@
 //! TCP state transitions, for what the cgroup hooks do not say: a listener that stops listening without
 //! being closed, and sockets that the kernel made itself and never releases through a descriptor.
 
-use aya_ebpf::{
-    helpers::bpf_ktime_get_boot_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
-};
+use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use portwatch_common::record::{Actor, CloseRecord, kind};
 
 use crate::{emit, layout, maps::BOUND};

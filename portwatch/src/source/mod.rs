@@ -7,6 +7,8 @@ pub mod convert;
 #[cfg(target_os = "linux")]
 pub mod diag;
 #[cfg(target_os = "linux")]
+pub mod ebpf;
+#[cfg(target_os = "linux")]
 pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod procfs;

@@ -1,0 +1,170 @@
+//! Which kernel programs serve which fact: a table. Each fact's ladder is climbed by itself, and what
+//! really attaches decides. A new family of hooks is a file of programs and rows here.
+
+use crate::model::Fact;
+
+/// Families of hooks; a run can be confined to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// cgroup, sockops, tracepoints: contexts with a stable layout.
+    Stable,
+}
+
+/// Which hooks may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HookChoice {
+    /// The best that attaches, fact by fact.
+    #[default]
+    Auto,
+    /// One family alone.
+    Only(Family),
+    /// None: as on a machine that refuses every program.
+    None,
+}
+
+impl HookChoice {
+    /// The words that `--hooks` takes.
+    pub const WORDS: [&'static str; 3] = ["auto", "stable", "none"];
+
+    /// From a word of [`HookChoice::WORDS`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "auto" => Some(Self::Auto),
+            "stable" => Some(Self::Only(Family::Stable)),
+            "none" => Some(Self::None),
+            _ => None,
+        }
+    }
+
+    pub(super) fn allows(self, family: Family) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Only(only) => only == family,
+            Self::None => false,
+        }
+    }
+}
+
+/// How a program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attach {
+    /// To the root of cgroup v2.
+    CgroupSock,
+    /// To the root of cgroup v2.
+    CgroupSockAddr,
+    /// To the root of cgroup v2.
+    SockOps,
+    /// A classic tracepoint, which needs tracefs.
+    TracePoint(&'static str, &'static str),
+    /// A tracepoint with typed arguments.
+    BtfTracePoint(&'static str),
+}
+
+/// A kernel program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Program {
+    /// Its name in the object.
+    pub(super) name: &'static str,
+    /// How it is attached.
+    pub(super) attach: Attach,
+}
+
+pub(super) const BIND4: Program = Program { name: "bind4", attach: Attach::CgroupSockAddr };
+pub(super) const BIND6: Program = Program { name: "bind6", attach: Attach::CgroupSockAddr };
+pub(super) const POST_BIND4: Program = Program { name: "post_bind4", attach: Attach::CgroupSock };
+pub(super) const POST_BIND6: Program = Program { name: "post_bind6", attach: Attach::CgroupSock };
+pub(super) const SOCK_RELEASE: Program = Program { name: "sock_release", attach: Attach::CgroupSock };
+pub(super) const SOCK_LISTEN: Program = Program { name: "sock_listen", attach: Attach::SockOps };
+pub(super) const BIND_EXIT: Program =
+    Program { name: "bind_exit", attach: Attach::TracePoint("syscalls", "sys_exit_bind") };
+pub(super) const LISTEN_END: Program =
+    Program { name: "listen_end", attach: Attach::BtfTracePoint("inet_sock_set_state") };
+pub(super) const PROCESS_EXIT: Program =
+    Program { name: "process_exit", attach: Attach::BtfTracePoint("sched_process_exit") };
+
+/// One way to learn a fact.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rung {
+    /// Family.
+    pub(super) family: Family,
+    /// What `status` shows.
+    pub(super) hook: &'static str,
+    /// All of these must attach.
+    pub(super) programs: &'static [Program],
+    /// What this rung does not see, when it is not the best; shown to people.
+    pub(super) blind: Option<&'static str>,
+}
+
+/// A fact and the ways to learn it, best first.
+pub(super) struct Ladder {
+    /// The fact.
+    pub(super) fact: Fact,
+    /// Best first.
+    pub(super) rungs: &'static [Rung],
+}
+
+/// The table. Order matters where programs share state: what is asked for is noted before a bind is reported.
+pub(super) const LADDERS: &[Ladder] = &[
+    Ladder {
+        fact: Fact::AskedPort,
+        rungs: &[Rung {
+            family: Family::Stable,
+            hook: "cgroup/bind4, bind6",
+            programs: &[BIND4, BIND6],
+            blind: None,
+        }],
+    },
+    Ladder {
+        fact: Fact::Bind,
+        rungs: &[Rung {
+            family: Family::Stable,
+            hook: "cgroup/post_bind4, post_bind6",
+            programs: &[POST_BIND4, POST_BIND6],
+            blind: None,
+        }],
+    },
+    Ladder {
+        fact: Fact::Refused,
+        rungs: &[Rung {
+            family: Family::Stable,
+            hook: "cgroup/bind4, bind6 with syscalls:sys_exit_bind",
+            programs: &[BIND4, BIND6, BIND_EXIT],
+            blind: Some("binds through io_uring that are refused"),
+        }],
+    },
+    Ladder {
+        fact: Fact::Listen,
+        rungs: &[Rung {
+            family: Family::Stable,
+            hook: "sockops LISTEN_CB",
+            programs: &[SOCK_LISTEN],
+            blind: None,
+        }],
+    },
+    Ladder {
+        fact: Fact::Close,
+        rungs: &[
+            Rung {
+                family: Family::Stable,
+                hook: "cgroup/sock_release with tp_btf inet_sock_set_state",
+                programs: &[SOCK_RELEASE, LISTEN_END],
+                blind: None,
+            },
+            Rung {
+                family: Family::Stable,
+                hook: "cgroup/sock_release",
+                programs: &[SOCK_RELEASE],
+                blind: Some("listeners that are shut down without being closed, and MPTCP listeners"),
+            },
+        ],
+    },
+    Ladder {
+        fact: Fact::Exit,
+        rungs: &[Rung {
+            family: Family::Stable,
+            hook: "tp_btf sched_process_exit",
+            programs: &[PROCESS_EXIT],
+            blind: None,
+        }],
+    },
+];

@@ -1,0 +1,338 @@
+//! Loading and attaching, with an outcome for every hook.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    programs::{CgroupAttachMode, Program as Handle, ProgramError},
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use super::{
+    hooks::{Attach, HookChoice, LADDERS, Program, Rung},
+    mounts, object,
+    offsets::Offsets,
+};
+use crate::model::{Coverage, Degradation, Fact};
+
+/// Where the kernel describes its types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// How the programs are loaded.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Which hooks may be used.
+    pub hooks: HookChoice,
+    /// Size of the ring buffer in bytes: a power of two, at least a page. Its pages count twice in RSS.
+    pub ring_bytes: u32,
+    /// procfs, for mount points.
+    pub proc: PathBuf,
+    /// The cgroup to watch; `None` for the root of cgroup v2.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { hooks: HookChoice::Auto, ring_bytes: 4 << 20, proc: PathBuf::from("/proc"), cgroup: None }
+    }
+}
+
+/// Programs in the kernel. They are detached when this is dropped.
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
+    /// What serves each fact.
+    pub(super) coverage: Vec<Coverage>,
+    /// What does not work.
+    pub(super) degradations: Vec<Degradation>,
+}
+
+/// Why one program is not attached.
+#[derive(Debug, thiserror::Error)]
+enum AttachError {
+    #[error("the object has no program of this name")]
+    Absent,
+    #[error("cgroup v2 is not mounted")]
+    NoCgroup,
+    #[error("cannot open {path}: {error}")]
+    Cgroup { path: PathBuf, error: io::Error },
+    #[error("the kernel gives no BTF")]
+    NoBtf,
+    #[error("tracefs could not be mounted: {0}")]
+    TraceFs(nix::Error),
+    #[error("{}", summary(.0))]
+    Program(#[from] ProgramError),
+}
+
+impl AttachError {
+    /// The same failure, for the next program that meets it.
+    fn again(&self) -> Self {
+        match self {
+            Self::Cgroup { path, error } => Self::Cgroup {
+                path: path.clone(),
+                error: error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error),
+            },
+            _ => Self::NoCgroup,
+        }
+    }
+
+    /// What would help.
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Absent => "rebuild the object: cargo xtask build-ebpf",
+            Self::NoCgroup => "mount cgroup v2: mount -t cgroup2 none /sys/fs/cgroup/unified",
+            Self::Cgroup { .. } => "run as root, or with CAP_DAC_READ_SEARCH",
+            Self::NoBtf => "use a kernel with CONFIG_DEBUG_INFO_BTF",
+            Self::TraceFs(_) => "mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing",
+            Self::Program(_) => {
+                "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; see `portwatch doctor`"
+            }
+        }
+    }
+}
+
+/// The cause without the verifier's log, which goes to the log.
+fn summary(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            tracing::debug!(%verifier_log, "the kernel refused a program");
+            format!("the kernel refused to load it: {io_error}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The machine as the loader needs it.
+struct Machine {
+    cgroup: Option<Result<File, AttachError>>,
+    btf: Option<aya::Btf>,
+    /// tracefs is mounted where everybody sees it.
+    tracefs: bool,
+}
+
+/// Loads the object and attaches what the table asks for.
+///
+/// Fails only when nothing at all can be loaded; the caller then goes on with another source.
+pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Degradation> {
+    if options.hooks == HookChoice::None {
+        return Err(Degradation {
+            name: "hooks-none",
+            what: "kernel programs are switched off by --hooks none".to_owned(),
+            remedy: "start without --hooks none".to_owned(),
+        });
+    }
+    let mut degradations = Vec::new();
+    let offsets = offsets(&mut degradations);
+    let mut ebpf = EbpfLoader::new()
+        .btf(None)
+        .override_global("LAYOUT", offsets.layout.as_slice(), true)
+        .map_max_entries("RECORDS", options.ring_bytes)
+        .load(object::bytes())
+        .map_err(|error| refused(&error))?;
+    let machine = Machine {
+        cgroup: cgroup(options),
+        btf: aya::Btf::from_sys_fs().ok(),
+        tracefs: mounts::find(&options.proc, "tracefs").is_ok_and(|point| point.is_some()),
+    };
+    let mut climb = Climb { ebpf: &mut ebpf, machine: &machine, outcomes: HashMap::new(), degradations };
+    let mut coverage: Vec<Coverage> =
+        LADDERS.iter().map(|ladder| climb.up(ladder.fact, ladder.rungs, options.hooks)).collect();
+    let mut degradations = climb.degradations;
+    if coverage.iter().all(|c| c.hook.is_none()) {
+        return Err(degradations.pop().unwrap_or_else(|| Degradation {
+            name: "no-hook-attached",
+            what: "no kernel program could be attached".to_owned(),
+            remedy: "see `portwatch doctor`".to_owned(),
+        }));
+    }
+    coverage.push(process_facts(&offsets));
+    Ok(Loaded { ebpf, coverage, degradations })
+}
+
+/// Offsets of this kernel, with a degradation for each capability that is absent.
+fn offsets(degradations: &mut Vec<Degradation>) -> Offsets {
+    let found = std::fs::read(BTF)
+        .map_err(|error| format!("{BTF}: {error}"))
+        .and_then(|blob| Offsets::from_btf(&blob).map_err(|error| format!("{BTF}: {error}")));
+    let offsets = match found {
+        Ok(offsets) => offsets,
+        Err(reason) => Offsets::absent(&reason),
+    };
+    for (capability, field) in &offsets.missing {
+        degradations.push(Degradation {
+            name: "btf-field-missing",
+            what: format!("not known: {} (this kernel does not describe {field})", capability.what()),
+            remedy: "report the kernel version; everything else works".to_owned(),
+        });
+    }
+    offsets
+}
+
+fn process_facts(offsets: &Offsets) -> Coverage {
+    use portwatch_common::layout;
+    let needed = [layout::TASK_LEADER, layout::TASK_START, layout::TASK_MM, layout::MM_ARG_START];
+    let complete = needed.iter().all(|&index| offsets.has(index));
+    Coverage { fact: Fact::ProcessFacts, hook: complete.then(|| "read at the event".to_owned()) }
+}
+
+fn refused(error: &EbpfError) -> Degradation {
+    let permission = nix::unistd::geteuid().is_root();
+    Degradation {
+        name: if permission { "bpf-unusable" } else { "no-bpf-permission" },
+        what: format!("kernel programs cannot be loaded: {}", causes(error)),
+        remedy: if permission {
+            "use a kernel with CONFIG_BPF_SYSCALL that lets this process use bpf(2)".to_owned()
+        } else {
+            "run the daemon as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN".to_owned()
+        },
+    }
+}
+
+/// An error with the causes beneath it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn cgroup(options: &LoadOptions) -> Option<Result<File, AttachError>> {
+    let path = match &options.cgroup {
+        Some(path) => path.clone(),
+        None => mounts::find(&options.proc, "cgroup2").ok().flatten()?,
+    };
+    Some(File::open(&path).map_err(|error| AttachError::Cgroup { path, error }))
+}
+
+struct Climb<'a> {
+    ebpf: &'a mut Ebpf,
+    machine: &'a Machine,
+    /// What became of each program that was tried: `None` when it is attached, else why not.
+    outcomes: HashMap<&'static str, Option<(String, &'static str)>>,
+    degradations: Vec<Degradation>,
+}
+
+impl Climb<'_> {
+    /// The first rung whose programs all attach.
+    fn up(&mut self, fact: Fact, rungs: &[Rung], choice: HookChoice) -> Coverage {
+        let mut why = None;
+        for rung in rungs.iter().filter(|r| choice.allows(r.family)) {
+            match self.attach_all(rung.programs) {
+                Ok(()) => {
+                    if let (Some(blind), Some((_, remedy))) = (rung.blind, why) {
+                        self.degradations.push(Degradation {
+                            name: "weaker-hook",
+                            what: format!("{}: {} does not see {blind}", fact.as_str(), rung.hook),
+                            remedy,
+                        });
+                    }
+                    return Coverage { fact, hook: Some(rung.hook.to_owned()) };
+                }
+                Err(cause) => {
+                    tracing::info!(
+                        fact = fact.as_str(),
+                        hook = rung.hook,
+                        cause = cause.0,
+                        "hook not available"
+                    );
+                    why.get_or_insert((format!("{}: {}", rung.hook, cause.0), cause.1.to_owned()));
+                }
+            }
+        }
+        if let Some((cause, remedy)) = why {
+            self.degradations.push(Degradation {
+                name: "hook-unavailable",
+                what: format!("{} is not observed ({cause})", fact.as_str()),
+                remedy,
+            });
+        }
+        Coverage { fact, hook: None }
+    }
+
+    fn attach_all(&mut self, programs: &[Program]) -> Result<(), (String, &'static str)> {
+        for program in programs {
+            if !self.outcomes.contains_key(program.name) {
+                let outcome = attach(self.ebpf, self.machine, *program)
+                    .err()
+                    .map(|error| (format!("{}: {error}", program.name), error.remedy()));
+                self.outcomes.insert(program.name, outcome);
+            }
+            if let Some(Some(failure)) = self.outcomes.get(program.name) {
+                return Err(failure.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Result<(), AttachError> {
+    let handle = ebpf.program_mut(program.name).ok_or(AttachError::Absent)?;
+    let cgroup = || match &machine.cgroup {
+        Some(Ok(file)) => Ok(file),
+        Some(Err(failure)) => Err(failure.again()),
+        None => Err(AttachError::NoCgroup),
+    };
+    // A link is multi by nature; aya hands the mode on as flags, of which a link takes none.
+    let mode = CgroupAttachMode::Single;
+    match (program.attach, handle) {
+        (Attach::CgroupSock, Handle::CgroupSock(p)) => {
+            p.load()?;
+            p.attach(cgroup()?, mode)?;
+        }
+        (Attach::CgroupSockAddr, Handle::CgroupSockAddr(p)) => {
+            p.load()?;
+            p.attach(cgroup()?, mode)?;
+        }
+        (Attach::SockOps, Handle::SockOps(p)) => {
+            p.load()?;
+            p.attach(cgroup()?, mode)?;
+        }
+        (Attach::BtfTracePoint(name), Handle::BtfTracePoint(p)) => {
+            p.load(name, machine.btf.as_ref().ok_or(AttachError::NoBtf)?)?;
+            p.attach()?;
+        }
+        (Attach::TracePoint(category, name), Handle::TracePoint(p)) => {
+            p.load()?;
+            if machine.tracefs {
+                p.attach(category, name)?;
+            } else {
+                with_own_tracefs(|| p.attach(category, name).map(drop).map_err(AttachError::from))?;
+            }
+        }
+        _ => return Err(AttachError::Absent),
+    }
+    Ok(())
+}
+
+/// Runs `work` in a thread with a mount namespace of its own, where tracefs is mounted. The machine's
+/// mounts are left as they are.
+fn with_own_tracefs(work: impl FnOnce() -> Result<(), AttachError> + Send) -> Result<(), AttachError> {
+    thread::scope(|scope| {
+        let helper = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).map_err(AttachError::TraceFs)?;
+            let none = None::<&Path>;
+            // Without this the mount would spread to the machine.
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+                .map_err(AttachError::TraceFs)?;
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some("tracefs"), "/sys/kernel/tracing", Some("tracefs"), flags, none)
+                .map_err(AttachError::TraceFs)?;
+            work()
+        });
+        helper.join().unwrap_or(Err(AttachError::TraceFs(nix::Error::EIO)))
+    })
+}

@@ -1,0 +1,289 @@
+//! Kernel programs as a source: binds, refused binds, listens, closes and exits as they happen.
+//!
+//! Order of a start: attach, look at the kernel's tables, tell the programs which sockets existed before,
+//! look again; so nothing falls between. After a loss: a `Gap` with the exact counts, then a `Snapshot`.
+
+mod btf;
+mod hooks;
+mod load;
+mod mounts;
+mod object;
+mod offsets;
+mod ring;
+
+use std::{collections::HashMap, io, time::Duration};
+
+use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuArray, RingBuf};
+use portwatch_common::{
+    counter::{self, Counters as KernelCounters},
+    decode::decode,
+    record::kind,
+};
+
+pub use self::{
+    hooks::{Family, HookChoice},
+    load::LoadOptions,
+};
+use self::{load::Loaded, ring::Ring};
+use super::{
+    Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
+    convert::{self, BootClock},
+    scan::{HolderSearch, Roots, Scanner},
+};
+use crate::model::{
+    Coverage, Degradation, Evidence, Fact, GapReason, LossCounts, Observation, Seen, Snapshot, SocketKey,
+    Timestamp,
+};
+
+/// Records taken in one call of `poll`: bounds memory in a burst, and how long a caller is kept.
+const BATCH: usize = 8192;
+
+/// The source.
+pub struct EbpfSource {
+    loaded: Loaded,
+    ring: Ring,
+    lost: PerCpuArray<MapData, KernelCounters>,
+    bound: KernelMap<MapData, u64, [u32; 2]>,
+    adopted: Array<MapData, u32>,
+    scanner: Scanner,
+    counters: Counters,
+    /// Kernel counters at the last look.
+    counted: KernelCounters,
+    /// Undecodable records that no gap has told of.
+    undecodable: u64,
+    /// The moment of the last look at the counters: nothing was lost before it that is not told.
+    whole_until: Timestamp,
+    started: bool,
+}
+
+impl EbpfSource {
+    /// Loads and attaches the programs.
+    ///
+    /// # Errors
+    /// The degradation that says why kernel programs cannot serve here; another source can.
+    pub fn start(options: &LoadOptions, wake: Wake) -> Result<Self, Degradation> {
+        let scanner = Scanner::new(&Roots { proc: options.proc.clone() })
+            .map_err(|error| unusable(&format!("the kernel's socket tables: {error}")))?;
+        let mut loaded = load::load(options)?;
+        let missing = |name: &'static str| unusable(&format!("map {name} of the object"));
+        let mut take = |name| loaded.ebpf.take_map(name).ok_or_else(|| missing(name));
+        let records = RingBuf::try_from(take("RECORDS")?).map_err(|_| missing("RECORDS"))?;
+        let lost = PerCpuArray::try_from(take("COUNTERS")?).map_err(|_| missing("COUNTERS"))?;
+        let bound = KernelMap::try_from(take("BOUND")?).map_err(|_| missing("BOUND"))?;
+        let adopted = Array::try_from(take("ADOPTED")?).map_err(|_| missing("ADOPTED"))?;
+        let ring = Ring::new(records, wake).map_err(|error| unusable(&format!("epoll: {error}")))?;
+        Ok(Self {
+            loaded,
+            ring,
+            lost,
+            bound,
+            adopted,
+            scanner,
+            counters: Counters::default(),
+            counted: [0; counter::END],
+            undecodable: 0,
+            whole_until: Timestamp::now(),
+            started: false,
+        })
+    }
+
+    /// The first delivery: what happened since the programs were attached, and the snapshot.
+    fn first(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        let before = self.scanner.snapshot(HolderSearch::First)?;
+        self.adopt(&before);
+        self.take(usize::MAX, out)?;
+        // A socket that was closed between the first look and its adoption was closed unseen. The second
+        // look is cheap, and what it does not find any more is let go.
+        let mut now = self.scanner.snapshot(HolderSearch::None)?;
+        self.take(usize::MAX, out)?;
+        self.release_gone(&before, &now);
+        keep_holders(&before, &mut now);
+        out.push(snapshot(now));
+        Ok(())
+    }
+
+    /// Puts sockets that existed before into the map of bound sockets, so that their close is seen.
+    fn adopt(&mut self, snapshot: &Snapshot) {
+        /// `BPF_NOEXIST`: what a program wrote meanwhile is newer.
+        const NO_EXIST: u64 = 1;
+        for found in &snapshot.sockets {
+            if let SocketKey::Cookie(cookie) = found.socket.key {
+                let netns = found.socket.endpoint.netns.map_or(0, |n| n.0);
+                if let Err(error) = self.bound.insert(cookie, [netns, 0], NO_EXIST) {
+                    tracing::debug!(cookie, %error, "socket not adopted");
+                }
+            }
+        }
+        if let Err(error) = self.adopted.set(0, 1, 0) {
+            tracing::warn!(%error, "listens without bind cannot be told from older sockets");
+        }
+    }
+
+    fn release_gone(&mut self, before: &Snapshot, now: &Snapshot) {
+        let there: std::collections::HashSet<SocketKey> = now.sockets.iter().map(|s| s.socket.key).collect();
+        for found in &before.sockets {
+            if let SocketKey::Cookie(cookie) = found.socket.key
+                && !there.contains(&found.socket.key)
+            {
+                // Absent when the program saw the close, which is as good.
+                let _ = self.bound.remove(&cookie);
+            }
+        }
+    }
+
+    /// Takes records from the ring; a loss is told as a gap. Returns whether something was lost.
+    fn take(&mut self, limit: usize, out: &mut Vec<Observation>) -> Result<bool, SourceError> {
+        let clock = BootClock::now()
+            .map_err(|errno| SourceError::Read { what: "the clock".to_owned(), error: errno.into() })?;
+        let (counters, undecodable) = (&mut self.counters, &mut self.undecodable);
+        self.ring.drain(limit, |bytes| {
+            counters.received += 1;
+            match decode(bytes) {
+                Ok(record) => out.extend(convert::observation(&record, clock)),
+                Err(error) => {
+                    counters.undecodable += 1;
+                    *undecodable += 1;
+                    tracing::warn!(%error, "undecodable record");
+                }
+            }
+        });
+        // After the look into the ring: records can be lost only while it is full, and then the next look
+        // finds some. So no loss stays untold for want of another record.
+        let now = self.read_counters()?;
+        let lost =
+            LossCounts { undecodable: std::mem::take(&mut self.undecodable), ..loss(&self.counted, &now) };
+        self.counted = now;
+        let since = std::mem::replace(&mut self.whole_until, Timestamp::now());
+        if lost.total() == 0 {
+            return Ok(false);
+        }
+        self.counters.lost += lost.total() - lost.undecodable;
+        let reason = GapReason::BufferFull;
+        out.push(Observation::new(self.whole_until, Evidence::Kernel, Seen::Gap { lost, since, reason }));
+        Ok(true)
+    }
+
+    /// The sums over all CPUs.
+    fn read_counters(&self) -> Result<KernelCounters, SourceError> {
+        let read = self.lost.get(&0, 0).map_err(|error| SourceError::Read {
+            what: "the loss counters".to_owned(),
+            error: io::Error::other(error),
+        })?;
+        let mut sums = [0; counter::END];
+        for cpu in read.iter() {
+            for (sum, count) in sums.iter_mut().zip(cpu) {
+                *sum += count;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// After a loss: what is really there.
+    fn reconcile(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        let found = self.scanner.snapshot(HolderSearch::First)?;
+        self.take(usize::MAX, out)?;
+        out.push(snapshot(found));
+        Ok(())
+    }
+}
+
+/// Holders found by the first look stand where the second found the same socket.
+fn keep_holders(before: &Snapshot, now: &mut Snapshot) {
+    let known: HashMap<SocketKey, _> = before.sockets.iter().map(|s| (s.socket.key, s)).collect();
+    for found in &mut now.sockets {
+        if let Some(older) = known.get(&found.socket.key) {
+            found.holders.clone_from(&older.holders);
+            found.owner = older.owner;
+        }
+    }
+    now.processes.clone_from(&before.processes);
+}
+
+fn snapshot(found: Snapshot) -> Observation {
+    Observation::new(found.ended, Evidence::Scan, Seen::Snapshot(Box::new(found)))
+}
+
+/// What was lost between two looks at the counters.
+fn loss(before: &KernelCounters, now: &KernelCounters) -> LossCounts {
+    let of = |kind: u16| {
+        let at = usize::from(kind);
+        match (before.get(at), now.get(at)) {
+            (Some(before), Some(now)) => now.saturating_sub(*before),
+            _ => 0,
+        }
+    };
+    LossCounts {
+        process: of(kind::PROCESS),
+        bind: of(kind::BIND),
+        refused: of(kind::REFUSED),
+        listen: of(kind::LISTEN),
+        close: of(kind::CLOSE) + of(kind::UNLISTEN),
+        exit: of(kind::EXIT),
+        undecodable: 0,
+    }
+}
+
+fn unusable(what: &str) -> Degradation {
+    Degradation {
+        name: "bpf-unusable",
+        what: format!("kernel programs cannot be used: {what}"),
+        remedy: "see `portwatch doctor`".to_owned(),
+    }
+}
+
+impl Source for EbpfSource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Ebpf
+    }
+
+    fn coverage(&self) -> Vec<Coverage> {
+        let mut all = self.loaded.coverage.clone();
+        let scan = |fact| Coverage { fact, hook: Some("sock_diag and procfs".to_owned()) };
+        all.extend([scan(Fact::Holders), scan(Fact::Existing)]);
+        all.push(Coverage {
+            fact: Fact::UdpAutoBind,
+            hook: Some("sock_diag, when a snapshot is taken".to_owned()),
+        });
+        all.sort_by_key(|c| c.fact);
+        all
+    }
+
+    fn degradations(&self) -> Vec<Degradation> {
+        let mut all = self.loaded.degradations.clone();
+        all.extend_from_slice(self.scanner.degradations());
+        all
+    }
+
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Observation>) -> Result<Progress, SourceError> {
+        if !self.started {
+            self.first(out)?;
+            self.started = true;
+            return Ok(Progress::Open);
+        }
+        let deadline = std::time::Instant::now() + timeout;
+        let before = out.len();
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let read = |error| SourceError::Read { what: "the ring buffer".to_owned(), error };
+            let woken = self.ring.wait(left).map_err(read)?;
+            if self.take(BATCH, out)? {
+                self.reconcile(out)?;
+            }
+            if woken || out.len() > before || left.is_zero() {
+                return Ok(Progress::Open);
+            }
+        }
+    }
+
+    fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        self.take(usize::MAX, out)?;
+        let found = self.scanner.refresh(scope)?;
+        self.take(usize::MAX, out)?;
+        out.push(snapshot(found));
+        Ok(())
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}

@@ -1,0 +1,195 @@
+//! The kernel's layout: the only file that names fields of kernel structures. They are looked up in the
+//! BTF of the running kernel; what is not there becomes an absent capability with a name.
+
+use portwatch_common::layout::{self, ABSENT, Layout};
+
+use super::btf::{Btf, BtfError, Field};
+
+/// What a field is needed for. Its absence costs this and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Capability {
+    /// The network namespace of a socket.
+    Namespace,
+    /// A socket's cookie where the context does not give it.
+    SocketCookie,
+    /// SO_REUSEADDR, SO_REUSEPORT and IPV6_V6ONLY.
+    Options,
+    /// Telling the kernel's own sockets (MPTCP subflows) from those of programs.
+    KernelSockets,
+    /// The start time of processes, without which a pid is no identity.
+    StartTime,
+    /// The process behind a listen.
+    Caller,
+    /// A process's parent and names.
+    Names,
+    /// Command lines.
+    CommandLine,
+    /// Noticing exec.
+    Exec,
+    /// How processes end.
+    ExitCode,
+    /// From a descriptor to its socket, where cgroup hooks are missing.
+    Descriptor,
+}
+
+impl Capability {
+    /// What a person misses without it.
+    pub(super) const fn what(self) -> &'static str {
+        match self {
+            Self::Namespace => "the network namespace of sockets",
+            Self::SocketCookie => "the end of listening without a close",
+            Self::Options => "SO_REUSEADDR, SO_REUSEPORT and IPV6_V6ONLY of sockets",
+            Self::KernelSockets => "the close of MPTCP listeners",
+            Self::StartTime => "the start time of processes, and with it their identity in events",
+            Self::Caller => "the process behind a listen",
+            Self::Names => "the names and parents of processes in events",
+            Self::CommandLine => "command lines in events",
+            Self::Exec => "that a process has exec'd since its last event",
+            Self::ExitCode => "how processes end",
+            Self::Descriptor => "sockets behind descriptors, which the fallback without cgroup v2 needs",
+        }
+    }
+}
+
+/// Which word of the table, which capability, which structure, and the field; alternatives in order, newest
+/// kernel first.
+type Row = (usize, Capability, &'static str, &'static [&'static str]);
+
+const FIELDS: &[Row] = &[
+    (layout::SOCK_NET, Capability::Namespace, "sock", &["__sk_common.skc_net.net"]),
+    (layout::NET_INODE, Capability::Namespace, "net", &["ns.inum"]),
+    (layout::SOCK_COOKIE, Capability::SocketCookie, "sock", &["__sk_common.skc_cookie"]),
+    (layout::SOCK_PROTOCOL, Capability::Descriptor, "sock", &["sk_protocol"]),
+    (layout::SOCK_FAMILY, Capability::Descriptor, "sock", &["__sk_common.skc_family"]),
+    (layout::SOCK_PORT, Capability::Descriptor, "sock", &["__sk_common.skc_num"]),
+    (layout::SOCK_ADDRESS4, Capability::Descriptor, "sock", &["__sk_common.skc_rcv_saddr"]),
+    (layout::SOCK_ADDRESS6, Capability::Descriptor, "sock", &["__sk_common.skc_v6_rcv_saddr"]),
+    (layout::TASK_LEADER, Capability::StartTime, "task_struct", &["group_leader"]),
+    // Renamed in 5.5.
+    (layout::TASK_START, Capability::StartTime, "task_struct", &["start_boottime", "real_start_time"]),
+    (layout::TASK_TGID, Capability::Caller, "task_struct", &["tgid"]),
+    (layout::TASK_PID, Capability::Caller, "task_struct", &["pid"]),
+    (layout::TASK_CRED, Capability::Caller, "task_struct", &["cred"]),
+    (layout::TASK_PARENT, Capability::Names, "task_struct", &["real_parent"]),
+    (layout::TASK_COMM, Capability::Names, "task_struct", &["comm"]),
+    (layout::TASK_MM, Capability::CommandLine, "task_struct", &["mm"]),
+    (layout::MM_ARG_START, Capability::CommandLine, "mm_struct", &["arg_start"]),
+    (layout::MM_ARG_END, Capability::CommandLine, "mm_struct", &["arg_end"]),
+    (layout::TASK_EXEC_ID, Capability::Exec, "task_struct", &["self_exec_id"]),
+    (layout::TASK_EXIT_CODE, Capability::ExitCode, "task_struct", &["exit_code"]),
+    (layout::TASK_SIGNAL, Capability::ExitCode, "task_struct", &["signal"]),
+    (layout::SIGNAL_LIVE, Capability::ExitCode, "signal_struct", &["live"]),
+    (layout::SIGNAL_EXIT_CODE, Capability::ExitCode, "signal_struct", &["group_exit_code"]),
+    (layout::SIGNAL_FLAGS, Capability::ExitCode, "signal_struct", &["flags"]),
+    (layout::TASK_FILES, Capability::Descriptor, "task_struct", &["files"]),
+    (layout::FILES_TABLE, Capability::Descriptor, "files_struct", &["fdt"]),
+    (layout::TABLE_FILES, Capability::Descriptor, "fdtable", &["fd"]),
+    (layout::TABLE_SIZE, Capability::Descriptor, "fdtable", &["max_fds"]),
+    (layout::FILE_PRIVATE, Capability::Descriptor, "file", &["private_data"]),
+    (layout::SOCKET_SOCK, Capability::Descriptor, "socket", &["sk"]),
+];
+
+/// What was found on this kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offsets {
+    /// The words for the kernel side.
+    pub(super) layout: Layout,
+    /// Fields that this kernel does not have, with what they cost.
+    pub(super) missing: Vec<(Capability, String)>,
+}
+
+impl Offsets {
+    /// Nothing is known: every capability is absent.
+    pub(super) fn absent(reason: &str) -> Self {
+        Self { layout: [ABSENT; layout::END], missing: vec![(Capability::StartTime, reason.to_owned())] }
+    }
+
+    /// Resolves every field in a kernel's BTF.
+    pub(super) fn from_btf(blob: &[u8]) -> Result<Self, BtfError> {
+        let btf = Btf::parse(blob)?;
+        let mut offsets = Self { layout: [ABSENT; layout::END], missing: Vec::new() };
+        for &(index, capability, structure, names) in FIELDS {
+            let offset = names
+                .iter()
+                .find_map(|name| btf.field(structure, name))
+                .filter(|f| f.bits == 0 && f.bit_offset % 8 == 0)
+                .map(|f| f.bit_offset / 8);
+            match offset {
+                Some(offset) => offsets.set(index, offset),
+                None => offsets.miss(capability, structure, names),
+            }
+        }
+        offsets.options(&btf);
+        offsets.kernel_sockets(&btf);
+        offsets.credentials(&btf);
+        Ok(offsets)
+    }
+
+    /// Whether a word was found.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.layout.get(index).is_some_and(|&word| word != ABSENT)
+    }
+
+    fn set(&mut self, index: usize, value: u32) {
+        if let Some(word) = self.layout.get_mut(index) {
+            *word = value;
+        }
+    }
+
+    fn miss(&mut self, capability: Capability, structure: &str, names: &[&str]) {
+        self.missing.push((capability, format!("{structure}.{}", names.join(" or "))));
+    }
+
+    /// Three bit fields which the kernel side reads as one byte.
+    fn options(&mut self, btf: &Btf<'_>) {
+        let find = |name| btf.field("sock", name).and_then(byte_and_mask);
+        let (reuse, port, only) = (
+            find("__sk_common.skc_reuse"),
+            find("__sk_common.skc_reuseport"),
+            find("__sk_common.skc_ipv6only"),
+        );
+        match (reuse, port, only) {
+            (Some(reuse), Some(port), Some(only)) if reuse.0 == port.0 && port.0 == only.0 => {
+                self.set(layout::SOCK_OPTIONS, reuse.0);
+                self.set(layout::SOCK_REUSE_MASK, reuse.1);
+                self.set(layout::SOCK_REUSEPORT_MASK, port.1);
+                self.set(layout::SOCK_IPV6ONLY_MASK, only.1);
+            }
+            _ => self.miss(
+                Capability::Options,
+                "sock",
+                &["__sk_common.skc_reuse, skc_reuseport and skc_ipv6only in one byte"],
+            ),
+        }
+    }
+
+    fn kernel_sockets(&mut self, btf: &Btf<'_>) {
+        match btf.field("sock", "sk_kern_sock").and_then(byte_and_mask) {
+            Some((byte, mask)) => {
+                self.set(layout::SOCK_KERN, byte);
+                self.set(layout::SOCK_KERN_MASK, mask);
+            }
+            None => self.miss(Capability::KernelSockets, "sock", &["sk_kern_sock"]),
+        }
+    }
+
+    /// uid and gid are read as one 64-bit word.
+    fn credentials(&mut self, btf: &Btf<'_>) {
+        match (btf.field("cred", "uid"), btf.field("cred", "gid")) {
+            (Some(uid), Some(gid)) if uid.bit_offset.checked_add(32) == Some(gid.bit_offset) => {
+                self.set(layout::CRED_UID, uid.bit_offset / 8);
+            }
+            _ => self.miss(Capability::Caller, "cred", &["uid followed by gid"]),
+        }
+    }
+}
+
+/// The byte of a bit field and its mask there (little endian: bits count from the lowest); `None` for a
+/// field that is not a bit field or crosses a byte.
+fn byte_and_mask(field: Field) -> Option<(u32, u32)> {
+    let shift = field.bit_offset % 8;
+    if field.bits == 0 || shift + field.bits > 8 {
+        return None;
+    }
+    Some((field.bit_offset / 8, ((1 << field.bits) - 1) << shift))
+}
