@@ -1,5 +1,6 @@
 //! portwatch's development tasks. `cargo xtask help` lists them.
 
+mod test;
 mod tidy;
 
 use std::{
@@ -22,6 +23,8 @@ struct Arguments {
 enum Task {
     /// Checks the rules that a machine can check: import ranks, file sizes, lint opt-in, documents.
     Tidy,
+    /// Runs the tests; with --strict everything that CI runs.
+    Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn run() -> Result<()> {
     let root = root()?;
     match arguments.task {
         Task::Tidy => tidy::run(&root),
+        Task::Test(arguments) => test::run(&root, &arguments),
     }
 }
 

@@ -1,0 +1,73 @@
+//! The test command: for a person the tests, for CI everything.
+
+mod checks;
+mod steps;
+
+use std::{path::Path, time::Instant};
+
+use anyhow::{Result, bail};
+
+use self::steps::Outcome;
+
+/// Arguments of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Everything that CI runs: formatting, lints, tidy, documentation, licences, the kernel object, fuzzing, and
+    /// the tests with PORTWATCH_REQUIRE=ebpf: none may be skipped for want of kernel programs.
+    #[arg(long)]
+    strict: bool,
+    /// Only these steps; --only help lists them.
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+}
+
+/// A step has a name and comes to an outcome.
+type Step = (&'static str, fn(&Path) -> Result<Outcome>);
+
+/// The steps of --strict, cheap ones first and the tests last: their summary closes the output.
+const STRICT: [Step; 9] = [
+    ("format", checks::format),
+    ("tidy", checks::tidy),
+    ("lints", checks::lints),
+    ("documentation", checks::documentation),
+    ("object", checks::object),
+    ("dependencies", checks::dependencies),
+    ("advisories", checks::advisories),
+    ("fuzz", checks::fuzz),
+    ("tests", checks::tests_with_kernel),
+];
+
+const PLAIN: [Step; 1] = [("tests", checks::tests)];
+
+/// Runs the steps. A failing step does not keep the others from running; the failure is told at the end.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+    let all: &[Step] = if arguments.strict { &STRICT } else { &PLAIN };
+    let names = || all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    if let Some(unknown) = arguments.only.iter().find(|only| !all.iter().any(|(name, _)| name == only)) {
+        bail!("no step '{unknown}'; there are: {}", names());
+    }
+    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
+    let mut failed = Vec::new();
+    for (name, step) in all.iter().filter(|(name, _)| wanted(name)) {
+        crate::say(&format!("== {name}"));
+        let begun = Instant::now();
+        let outcome = step(root);
+        let seconds = begun.elapsed().as_secs();
+        // The tests close with their runner's own summary.
+        match outcome {
+            Ok(Outcome::Done) if *name == "tests" => {}
+            Ok(Outcome::Done) => crate::say(&format!("== {name}: good, {seconds} s")),
+            Ok(Outcome::Skipped(why)) => {
+                crate::say(&format!("== {name}: SKIPPED, {why}"));
+            }
+            Err(error) => {
+                crate::say(&format!("== {name}: FAILED after {seconds} s: {error:#}"));
+                failed.push(*name);
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
