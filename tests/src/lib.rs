@@ -1,1 +1,15 @@
-//! End-to-end tests of portwatch; see `e2e/`.
+//! What portwatch's end-to-end tests are made of: real programs ([`Actor`]) in network namespaces of their own
+//! ([`Netns`]), the real binary with a state of its own ([`Portwatch`]), and waiting for conditions, never for
+//! seconds ([`wait_until`]). Everything ends with the value that stands for it.
+
+mod actor;
+mod capability;
+mod netns;
+mod portwatch;
+mod wait;
+
+pub use actor::Actor;
+pub use capability::{require_bpf, require_netns};
+pub use netns::Netns;
+pub use portwatch::{Portwatch, Ran};
+pub use wait::{DEADLINE, wait_until};

@@ -67,6 +67,22 @@ fn what_the_table_starts_from_is_well_formed() {
     }
 }
 
+/// One well-formed record of each kind lies in `fuzz/seeds` for the fuzzer to start from.
+/// `PORTWATCH_BLESS=1` writes them anew.
+#[test]
+#[cfg(target_endian = "little")]
+fn the_seeds_of_the_fuzz_target_are_well_formed() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    for kind in Kind::ALL {
+        let path = folder.join(kind.as_str());
+        if std::env::var_os("PORTWATCH_BLESS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, well_formed(kind)).unwrap();
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), well_formed(kind), "{}", path.display());
+    }
+}
+
 #[test]
 fn every_prefix_of_a_record_is_refused() {
     for kind in Kind::ALL {

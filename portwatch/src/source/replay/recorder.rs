@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_full_disk_ends_the_recording_and_says_so_once() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.portrec");
+        let path = folder.path().join("a.rec");
         let mut recorder = Recorder::create(&path, BootClock::from_offset_ns(0), &[]).unwrap();
         recorder.record(b"kept");
         recorder.flush();

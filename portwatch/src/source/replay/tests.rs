@@ -29,7 +29,7 @@ const LATER: BootClock = BootClock::from_offset_ns(1_700_000_000_000_000_123);
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.portrec");
+    let path = folder.path().join("a.rec");
     (folder, path)
 }
 

@@ -1,0 +1,81 @@
+//! Tests that need more than a plain user has, and say so.
+
+use std::{env, io, thread};
+
+use nix::libc;
+
+use crate::Netns;
+
+/// Whether BPF programs load here. Where they do not, the test is skipped aloud; where the run declares that
+/// they do (`PORTWATCH_REQUIRE=ebpf`), it fails.
+pub fn require_bpf() -> bool {
+    require("ebpf", "BPF programs do not load here", load_bpf_program())
+}
+
+/// Whether network namespaces can be made here, as [`require_bpf`] (`PORTWATCH_REQUIRE=netns`; a run that
+/// requires `ebpf` requires this too).
+pub fn require_netns() -> bool {
+    require("netns", "network namespaces cannot be made here", Netns::new().map(drop))
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test is visible")]
+fn require<E: std::fmt::Display>(capability: &str, problem: &str, outcome: Result<(), E>) -> bool {
+    let Err(error) = outcome else { return true };
+    let required = env::var("PORTWATCH_REQUIRE").unwrap_or_default();
+    let current = thread::current();
+    let test = current.name().unwrap_or("a test");
+    let is_required = required.split(',').any(|word| word == capability || word == "ebpf");
+    assert!(!is_required, "PORTWATCH_REQUIRE={required}, and {problem}: {error}");
+    eprintln!("SKIPPED {test}: {problem}: {error}");
+    false
+}
+
+/// Loads (and drops at once) the smallest program of a type that portwatch cannot do without.
+fn load_bpf_program() -> io::Result<()> {
+    use std::os::fd::{FromRawFd as _, OwnedFd};
+
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const BPF_PROG_TYPE_CGROUP_SOCK: u32 = 9;
+    const BPF_CGROUP_INET4_POST_BIND: u32 = 12;
+
+    /// The beginning of `union bpf_attr` as BPF_PROG_LOAD reads it (include/uapi/linux/bpf.h).
+    #[repr(C)]
+    struct Load {
+        prog_type: u32,
+        insn_cnt: u32,
+        insns: u64,
+        license: u64,
+        log: [u64; 2],
+        kern_version: u32,
+        prog_flags: u32,
+        prog_name: [u8; 16],
+        prog_ifindex: u32,
+        expected_attach_type: u32,
+    }
+
+    // r0 = 1; exit
+    let program: [u64; 2] =
+        [u64::from_ne_bytes([0xb7, 0, 0, 0, 1, 0, 0, 0]), u64::from_ne_bytes([0x95, 0, 0, 0, 0, 0, 0, 0])];
+    let attributes = Load {
+        prog_type: BPF_PROG_TYPE_CGROUP_SOCK,
+        insn_cnt: 2,
+        insns: program.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        log: [0; 2],
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name: [0; 16],
+        prog_ifindex: 0,
+        expected_attach_type: BPF_CGROUP_INET4_POST_BIND,
+    };
+    // SAFETY: the attributes, the program and the licence live until the call returns, the size is theirs, and the
+    // kernel only reads them.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attributes, size_of::<Load>()) };
+    let fd = i32::try_from(fd).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given this descriptor to nobody else.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Network namespaces of a test's own.
+
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    thread,
+};
+
+use anyhow::Context as _;
+use nix::{
+    libc,
+    sched::{CloneFlags, setns, unshare},
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
+
+/// A network namespace with nothing but loopback, which is up. It is gone once this value and everything that was
+/// started in it are.
+#[derive(Debug)]
+pub struct Netns {
+    handle: File,
+}
+
+impl Netns {
+    /// Makes one.
+    pub fn new() -> anyhow::Result<Self> {
+        // A namespace belongs to a thread; this one ends and leaves the handle.
+        run_in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("unshare(CLONE_NEWNET)")?;
+            loopback_up().context("lo up")?;
+            let handle = File::open("/proc/thread-self/ns/net").context("/proc/thread-self/ns/net")?;
+            Ok(Self { handle })
+        })
+    }
+
+    /// Its inode, as portwatch shows it.
+    pub fn inode(&self) -> anyhow::Result<u64> {
+        Ok(self.handle.metadata()?.ino())
+    }
+
+    /// Runs something inside, in a thread of its own. Sockets made there and programs started there stay there.
+    pub fn enter<T: Send>(&self, inside: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+        run_in_thread(|| {
+            setns(&self.handle, CloneFlags::CLONE_NEWNET).context("setns")?;
+            inside()
+        })
+    }
+}
+
+fn run_in_thread<T: Send>(task: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    thread::scope(|scope| match scope.spawn(task).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+fn loopback_up() -> anyhow::Result<()> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: all zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = libc::c_char::try_from(*byte)?;
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP)?;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, and this one lives until the call returns.
+    let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error().into()) }
+}

@@ -1,0 +1,224 @@
+//! The real binary, with a state of its own.
+
+use std::{
+    env,
+    fs::{self, File},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+};
+
+use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, kill};
+use tempfile::TempDir;
+
+use crate::{
+    DEADLINE,
+    actor::{pid_of, wait_for},
+    wait_until,
+};
+
+/// A portwatch of its own: socket, state and configuration lie in a folder that goes when this value goes; so does
+/// the daemon, if one runs.
+#[derive(Debug)]
+pub struct Portwatch {
+    binary: PathBuf,
+    folder: TempDir,
+    daemon: Option<Child>,
+}
+
+/// A finished command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Its output as JSON.
+    pub fn json(&self) -> anyhow::Result<serde_json::Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {self:?}"))
+    }
+
+    /// Its output as JSON, one value a line.
+    pub fn json_lines(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let parse = |line: &str| serde_json::from_str(line).with_context(|| format!("no JSON: {line}"));
+        self.stdout.lines().map(parse).collect()
+    }
+}
+
+impl Portwatch {
+    /// One without a daemon.
+    pub fn new() -> anyhow::Result<Self> {
+        // In /tmp and short: the path of a Unix socket has 107 bytes.
+        let folder = tempfile::Builder::new().prefix("pw").tempdir_in("/tmp")?;
+        Ok(Self { binary: binary()?, folder, daemon: None })
+    }
+
+    /// One with a daemon that serves.
+    pub fn started(arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut portwatch = Self::new()?;
+        portwatch.start(arguments)?;
+        Ok(portwatch)
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.state().join("portwatch.db")
+    }
+
+    /// The folder of this portwatch, for whatever else a test needs to put somewhere.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the daemon logged so far.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("daemon.log")
+    }
+
+    /// The binary with this portwatch's environment and nothing of the caller's that it would read.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        for (name, _) in env::vars_os() {
+            let settles = |prefix: &str| name.to_string_lossy().starts_with(prefix);
+            if settles("PORTWATCH_") || settles("NO_COLOR") || settles("CLICOLOR") || settles("NOTIFY_SOCKET")
+            {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(arguments)
+            .env("PORTWATCH_SOCKET", self.socket())
+            .env("PORTWATCH_STATE", self.state())
+            .env("PORTWATCH_CONFIG", self.folder.path().join("config.toml"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+        // Files, not pipes: nobody needs to read while the command runs, and a full pipe cannot stop it.
+        let (out, err) =
+            (tempfile::NamedTempFile::new_in(&self.folder)?, tempfile::NamedTempFile::new_in(&self.folder)?);
+        let mut command = self.command(arguments);
+        command.stdout(out.reopen()?).stderr(err.reopen()?);
+        let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
+        let status = wait_for(&mut child);
+        if status.is_err() {
+            // It did not end in time; nothing is left behind.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let code = status.with_context(|| format!("{command:?}"))?.code();
+        Ok(Ran { code, stdout: text(out.path())?, stderr: text(err.path())? })
+    }
+
+    /// Starts `portwatch daemon` and waits until it serves.
+    pub fn start(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
+        anyhow::ensure!(self.daemon.is_none(), "a daemon runs already");
+        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let mut command = self.command(&["daemon"]);
+        command.args(arguments).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("{command:?}"))?;
+        let child = self.daemon.insert(child);
+
+        let socket = self.folder.path().join("s");
+        let ready = wait_until("the daemon's socket", DEADLINE, || match child.try_wait() {
+            Ok(Some(status)) => Some(Err(status)),
+            _ => UnixStream::connect(&socket).is_ok().then_some(Ok(())),
+        });
+        match ready {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(status)) => {
+                self.daemon = None;
+                bail!("the daemon ended with {status} before it served: {}", self.log())
+            }
+            Err(error) => Err(error.context(self.log())),
+        }
+    }
+
+    /// The daemon's pid.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Child::id)
+    }
+
+    /// Asks the daemon to end and waits until it has.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        self.end(Signal::SIGTERM)
+    }
+
+    /// Ends the daemon as a crash would.
+    pub fn crash(&mut self) -> anyhow::Result<ExitStatus> {
+        self.end(Signal::SIGKILL)
+    }
+
+    fn end(&mut self, signal: Signal) -> anyhow::Result<ExitStatus> {
+        let child = self.daemon.as_mut().context("no daemon runs")?;
+        kill(pid_of(child)?, signal)?;
+        let status = wait_for(child)?;
+        self.daemon = None;
+        Ok(status)
+    }
+}
+
+impl Drop for Portwatch {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            // Both fail only where it has ended already.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// The binary under test: `PORTWATCH_BIN`, or the workspace's own, built if need be.
+fn binary() -> anyhow::Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| match env::var_os("PORTWATCH_BIN") {
+        Some(path) => Ok(path.into()),
+        None => build().map_err(|error| format!("{error:#}")),
+    });
+    built.clone().map_err(anyhow::Error::msg)
+}
+
+/// Cargo does not build another package's binary for a test, and a stale one would be tested without a word.
+fn build() -> anyhow::Result<PathBuf> {
+    // target/PROFILE/deps/TEST
+    let test = env::current_exe()?;
+    let profile = test.ancestors().nth(2).context("the test lies in no target folder")?;
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["build", "--quiet", "--package", "portwatch", "--bin", "portwatch", "--manifest-path"])
+        .arg(manifest);
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    anyhow::ensure!(status.success(), "{command:?} failed with {status}");
+    let binary = profile.join("portwatch");
+    anyhow::ensure!(binary.is_file(), "{} was not built", binary.display());
+    Ok(binary)
+}
