@@ -24,7 +24,7 @@ impl fmt::Display for ProcessId {
 /// Bytes that are not UTF-8 were replaced by U+FFFD; the text is still hostile to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CommandLine {
-    /// The arguments, argv[0] first.
+    /// The arguments, `argv[0]` first.
     pub args: Vec<String>,
     /// The source kept only a prefix.
     pub truncated: bool,

@@ -117,7 +117,8 @@ pub(super) fn fuzz(root: &Path) -> Result<Outcome> {
             .arg(format!("-max_total_time={FUZZ_SECONDS}"))
             .args(["-rss_limit_mb=1024", "-timeout=5", "-print_final_stats=1"])
             .arg(format!("-artifact_prefix={}/", target.display()))
-            .arg(corpus);
+            .arg(corpus)
+            .args(Some(package.join("seeds")).filter(|seeds| seeds.is_dir()));
         run_expecting(&mut fuzzer, "stat::number_of_executed_units:")?;
     }
     Ok(Outcome::Done)
