@@ -1,5 +1,6 @@
 use std::{
     fs,
+    io::{Read, Write},
     os::unix::fs::symlink,
     path::Path,
     process::{Child, Command, Stdio},
@@ -204,8 +205,13 @@ struct Waiting(Child);
 
 impl Waiting {
     fn start(dir: &Path) -> Self {
-        let child = Command::new("cat").arg("-u").current_dir(dir).stdin(Stdio::piped()).spawn();
-        Self(child.expect("cat starts"))
+        let mut cat = Command::new("cat");
+        cat.arg("-u").current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = cat.spawn().expect("cat starts");
+        // Spawning returns while the kernel may still be in the middle of exec, with no command line yet.
+        child.stdin.as_ref().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        Self(child)
     }
 
     fn id(&self) -> ProcessId {
