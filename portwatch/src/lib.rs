@@ -7,7 +7,9 @@ pub mod access;
 #[cfg(unix)]
 pub mod attribute;
 pub mod journal;
+pub mod cli;
 pub mod model;
+pub mod render;
 pub mod source;
 pub mod state;
 pub mod wire;

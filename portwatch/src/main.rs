@@ -1,3 +1,5 @@
 //! The `portwatch` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    portwatch::cli::run()
+}

@@ -199,6 +199,56 @@ pub struct Version {
     pub object: String,
 }
 
+impl Version {
+    /// The build this code is part of.
+    pub fn of_this_build() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: env!("PORTWATCH_BUILD_ID").to_owned(),
+            object: env!("PORTWATCH_OBJECT_ID").to_owned(),
+        }
+    }
+}
+
+/// Answer of `version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VersionReport {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// This program.
+    pub program: Version,
+    /// The running daemon; null when none answers.
+    pub daemon: Option<Version>,
+    /// Both are the same build; null when no daemon answers.
+    pub same: Option<bool>,
+}
+
+/// Answer of `config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigReport {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// The configuration file.
+    pub file: Option<String>,
+    /// It exists and was read.
+    pub file_read: bool,
+    /// Every setting.
+    pub settings: Vec<ConfigSetting>,
+}
+
+/// One setting in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigSetting {
+    /// Name, as in the configuration file.
+    pub name: String,
+    /// Value in effect; a number, a boolean, a text, or null when unset.
+    pub value: serde_json::Value,
+    /// `flag`, `env`, `file` or `default`.
+    pub origin: String,
+    /// The environment variable that sets it.
+    pub variable: Option<String>,
+}
+
 /// Answer of `doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Doctor {

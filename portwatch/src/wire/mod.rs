@@ -9,8 +9,8 @@ mod parts;
 mod request;
 
 pub use answer::{
-    Doctor, DoctorCheck, FactCoverage, List, Log, LogSummary, PortCount, ProcessCount, Status, TypeCount,
-    Verdict, Version, Who, WhoTarget,
+    ConfigReport, ConfigSetting, Doctor, DoctorCheck, FactCoverage, List, Log, LogSummary, PortCount,
+    ProcessCount, Status, TypeCount, Verdict, Version, VersionReport, Who, WhoTarget,
 };
 pub use parts::{
     Ancestor, Cgroup, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,

@@ -1,0 +1,359 @@
+//! The command line: flags, help, and through them man pages and shell completions.
+//! Imports nothing of ours, so that nothing but this file decides what can be typed.
+
+mod examples;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{FalseyValueParser, PossibleValuesParser},
+};
+
+/// Words of `--type`; a test holds them equal to the vocabulary's.
+pub(crate) const EVENT_TYPES: [&str; 24] = [
+    "bind",
+    "refused",
+    "listen",
+    "unlisten",
+    "close",
+    "exit",
+    "noise",
+    "timewait",
+    "claim",
+    "release",
+    "auto",
+    "ghost",
+    "rogue",
+    "health",
+    "lock",
+    "unlock",
+    "extend",
+    "session",
+    "note",
+    "heartbeat",
+    "gap",
+    "start",
+    "stop",
+    "error",
+];
+
+/// A flight recorder and claims office for ports
+///
+/// portwatch sees every bind, listen and close as it happens, says who did it, and writes it down. Every
+/// command works without a daemon; the daemon adds history, kernel events and speed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portwatch",
+    version,
+    after_help = examples::TOP,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags every command takes. Each has a variable, and most a line in the configuration file; `portwatch
+/// config` shows which of them won.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true, env = "PORTWATCH_JSON", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+
+    /// Show evidence, identifiers and everything that was cut
+    #[arg(short, long, global = true, env = "PORTWATCH_VERBOSE", hide_env = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) verbose: bool,
+
+    /// When to use colour [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        env = "PORTWATCH_COLOR",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) color: Option<ColorWhen>,
+
+    /// Answer from a snapshot taken now, even when a daemon runs
+    #[arg(long, global = true, env = "PORTWATCH_NO_DAEMON", hide_env_values = true, hide_short_help = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) no_daemon: bool,
+
+    /// The daemon's socket
+    #[arg(long, global = true, value_name = "PATH", env = "PORTWATCH_SOCKET", hide_env_values = true,
+          hide_short_help = true, value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// State directory; the database portwatch.db lies in it
+    #[arg(long, global = true, value_name = "DIR", env = "PORTWATCH_STATE", hide_env_values = true,
+          hide_short_help = true, value_hint = ValueHint::DirPath)]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE", env = "PORTWATCH_CONFIG", hide_env_values = true,
+          hide_short_help = true, value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where facts come from: auto, ebpf, scan, lsof, netstat, replay:FILE [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOURCE",
+        env = "PORTWATCH_SOURCE",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) source: Option<String>,
+
+    /// Which family of kernel hooks to use: auto, fentry, kprobe, stable, none [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FAMILY",
+        env = "PORTWATCH_HOOKS",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) hooks: Option<String>,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Who has a port, since when, and why a bind would fail
+    #[command(after_help = examples::WHO)]
+    Who(Who),
+    /// What is open on this machine
+    #[command(visible_alias = "list", after_help = examples::LS)]
+    Ls(Ls),
+    /// What happened: binds, refused binds, listens, closes, exits
+    #[command(after_help = examples::LOG)]
+    Log(Log),
+    /// What happens, as it happens
+    #[command(after_help = examples::WATCH)]
+    Watch(Watch),
+    /// Is the daemon running, what does it see, what is missing
+    #[command(after_help = examples::STATUS)]
+    Status,
+    /// What works on this machine, what does not, and what would mend it
+    #[command(after_help = examples::DOCTOR)]
+    Doctor,
+    /// Run the daemon in the foreground, logging to stderr
+    #[command(after_help = examples::DAEMON)]
+    Daemon(Daemon),
+    /// Start the daemon in the background
+    #[command(after_help = examples::START)]
+    Start(Start),
+    /// Stop the daemon
+    #[command(after_help = examples::STOP)]
+    Stop,
+    /// Stop the daemon if it runs, and start it
+    #[command(after_help = examples::RESTART)]
+    Restart(Start),
+    /// Version and build, and whether the daemon runs the same
+    #[command(after_help = examples::VERSION)]
+    Version,
+    /// Every setting in effect and where it comes from
+    #[command(after_help = examples::CONFIG)]
+    Config,
+    /// Print shell completions
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(Completions),
+    /// Print the man page, or write the pages of all commands into a directory
+    #[command(after_help = examples::MAN)]
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Who {
+    /// PORT, HOST:PORT, PORT/udp, pid:N or a claim name; several at once
+    #[arg(required = true, value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// TCP only
+    #[arg(long, short = 't', conflicts_with = "udp")]
+    pub(crate) tcp: bool,
+    /// UDP only
+    #[arg(long, short = 'u')]
+    pub(crate) udp: bool,
+    /// Sockets of processes that work in this project
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Sockets of this user, by name or uid
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// One port or a range: 3000 or 3000-3999
+    #[arg(long, short, value_name = "A-B")]
+    pub(crate) port: Option<String>,
+    /// Order of the rows
+    #[arg(long, value_name = "KEY", default_value = "port")]
+    pub(crate) sort: SortKey,
+    /// Noise too: kernel-chosen UDP ports and binds that do not listen
+    #[arg(long, short)]
+    pub(crate) all: bool,
+}
+
+/// Order of `ls`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortKey {
+    /// Port, lowest first
+    Port,
+    /// Program name
+    Process,
+    /// Project name
+    Project,
+    /// Youngest first
+    Since,
+}
+
+impl SortKey {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Port => "port",
+            Self::Process => "process",
+            Self::Project => "project",
+            Self::Since => "since",
+        }
+    }
+}
+
+/// Which events; `log` and `watch` share it.
+#[derive(Debug, Args)]
+pub(crate) struct EventFilter {
+    /// Only these types of event, separated by commas
+    #[arg(long = "type", short = 't', value_name = "TYPE,…", value_delimiter = ',',
+          value_parser = PossibleValuesParser::new(EVENT_TYPES), hide_possible_values = true)]
+    pub(crate) types: Vec<String>,
+    /// Only events whose command, project or message matches; * stands for anything
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) filter: Option<String>,
+    /// Only these ports, separated by commas
+    #[arg(long, short, value_name = "PORT,…", value_delimiter = ',')]
+    pub(crate) port: Vec<String>,
+    /// Only events of these processes, separated by commas
+    #[arg(long, value_name = "PID,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Vec<u32>,
+    /// Noise too: each bind of a resolver, each bind that never listened
+    #[arg(long, short)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Not before: 1h, 2h30m, 3d, 14:00, 2026-03-01, "2026-03-01 14:00", yesterday, RFC 3339
+    #[arg(long, short, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Before: the same forms
+    #[arg(long, short = 'U', value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: EventFilter,
+    /// At most so many events, the newest of them; 0 is all [default: 1000, with --follow 10]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Newest first
+    #[arg(long, short, conflicts_with = "follow")]
+    pub(crate) reverse: bool,
+    /// Go on with events as they happen
+    #[arg(long, short, conflicts_with = "until")]
+    pub(crate) follow: bool,
+    /// Counts instead of events: by type, most active, longest held, most refused
+    #[arg(long, conflicts_with_all = ["follow", "reverse", "limit"])]
+    pub(crate) summary: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) filter: EventFilter,
+    /// End after so many events
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+}
+
+/// What `daemon`, `start` and `restart` take.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Keep every event, noise too, instead of one summary per process and minute
+    #[arg(long, short)]
+    pub(crate) all: bool,
+    /// Forget events older than this [default: 30]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) retention_days: Option<u32>,
+    /// Forget the oldest events when the database grows beyond this [default: 256]
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) retention_mb: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    #[command(flatten)]
+    pub(crate) start: Start,
+    /// Write the kernel's records to this file, to be played back with --source replay:FILE
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+/// Shells with completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the words are names of shells")]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Powershell,
+    Elvish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write one page a command into this directory instead of printing the first
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Words that never reach the parser: `portwatch 3100` is `portwatch who 3100`.
+pub(crate) fn expand(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_place = |word: &OsString| {
+        word.to_str().is_some_and(|w| {
+            let place = w.trim_end_matches("/tcp").trim_end_matches("/udp");
+            let port = place.rsplit_once(':').map_or(place, |(_, port)| port);
+            !port.is_empty() && port.chars().all(|c| c.is_ascii_digit())
+        })
+    };
+    if words.get(1).is_some_and(is_place) {
+        words.insert(1, "who".into());
+    }
+    words
+}

@@ -1,0 +1,126 @@
+//! Examples below each command's help.
+
+pub(super) const TOP: &str = "\
+Examples:
+  portwatch who 3100                  who has port 3100, and would a bind succeed
+  portwatch 3100                      the same
+  portwatch ls                        what is open
+  portwatch log --since 10m           what happened lately
+  portwatch log --type refused        who was refused a port, and who held it
+  portwatch watch                     live
+
+'portwatch COMMAND --help' says more of each. Exit codes: 0 yes or done, 1 no (free, nothing found), 2 usage,
+3 not permitted or unknown, 4 ambiguous, 5 no daemon where one is required, 70 internal.";
+
+pub(super) const WHO: &str = "\
+Examples:
+  portwatch who 3100                  any address, TCP and UDP
+  portwatch who 127.0.0.1:3100        as seen by a bind of this address
+  portwatch who 53/udp                UDP only
+  portwatch who 3000 3001 5432        several at once
+  portwatch who pid:4711              every socket of a process
+  portwatch who 3100 --json | jq '.targets[0].sockets[].holders[].process.pid'
+
+Exit codes: 0 held, 1 free, 3 could not be seen, 4 ambiguous; of several targets the worst.";
+
+pub(super) const LS: &str = "\
+Examples:
+  portwatch ls
+  portwatch ls --port 3000-3999       a range of ports
+  portwatch ls --udp --all            UDP, with resolvers' short-lived ports
+  portwatch ls --user www-data --sort since
+
+In SINCE, 6h+ means at least six hours: the socket was older than the observer. -- means not known.
+Exit codes: 0 something found, 1 nothing found, 3 could not be seen.";
+
+pub(super) const LOG: &str = "\
+Examples:
+  portwatch log --since 1h --port 3100
+  portwatch log --type refused,exit --since yesterday
+  portwatch log --filter '*seed.py*'
+  portwatch log --follow --port 3100  the last ten events, then live
+  portwatch log --summary --since 7d
+  portwatch log --since 14:00 --until 15:00 --json
+
+Types: bind refused listen unlisten close exit noise timewait claim release auto ghost rogue health lock
+unlock extend session note heartbeat gap start stop error. A gap says how many records may be missing.
+A time of day is its latest occurrence; times without a zone are local.
+Exit codes: 0 something found, 1 nothing found, 3 could not be seen, 5 no journal.";
+
+pub(super) const WATCH: &str = "\
+Examples:
+  portwatch watch
+  portwatch watch --type refused      tell me when a bind is refused
+  portwatch watch --port 3100 --limit 1   wait for the next event on a port
+  portwatch watch --json              one JSON object a line
+
+Without a daemon it polls, or reads the kernel itself when run as root.";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  portwatch status
+  portwatch status --json | jq .lost
+
+Exit codes: 0 a daemon runs, 1 none runs, 3 could not be seen.";
+
+pub(super) const DOCTOR: &str = "\
+Examples:
+  portwatch doctor
+  sudo portwatch doctor               what root would get
+
+Exit codes: 0 nothing failed, 1 a check failed.";
+
+pub(super) const DAEMON: &str = "\
+Examples:
+  sudo portwatch daemon               the whole machine, from the kernel
+  portwatch daemon                    without privileges, by scanning
+  sudo portwatch daemon --record bug.rec
+  portwatch daemon --source replay:bug.rec
+
+Stops in order on SIGINT and SIGTERM.";
+
+pub(super) const START: &str = "\
+Examples:
+  sudo portwatch start
+  portwatch start --retention-days 7
+
+Exit codes: 0 started, 1 one runs already, 3 not permitted.";
+
+pub(super) const STOP: &str = "\
+Examples:
+  sudo portwatch stop
+
+Exit codes: 0 stopped, 1 none was running, 3 not permitted.";
+
+pub(super) const RESTART: &str = "\
+Examples:
+  sudo portwatch restart";
+
+pub(super) const VERSION: &str = "\
+Examples:
+  portwatch version
+  portwatch version --json";
+
+pub(super) const CONFIG: &str = "\
+Examples:
+  portwatch config
+  PORTWATCH_SOURCE=scan portwatch config
+  portwatch config --json | jq '.settings[] | select(.origin != \"default\")'
+
+A flag beats a variable, a variable beats the file, the file beats the default. The file is
+$XDG_CONFIG_HOME/portwatch/config.toml, for root /etc/portwatch/config.toml:
+  source = \"scan\"
+  color = \"never\"
+  [daemon]
+  retention_days = 7";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  portwatch completions bash > /etc/bash_completion.d/portwatch
+  portwatch completions zsh > ~/.zfunc/_portwatch
+  portwatch completions fish > ~/.config/fish/completions/portwatch.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  portwatch man | man -l -
+  portwatch man /usr/local/share/man/man1";

@@ -1,0 +1,42 @@
+//! Why a command gave no answer, and the exit code of each cause.
+
+use std::{io, path::PathBuf};
+
+use super::{exit::Exit, settings::SettingsError, time::TimeError};
+use crate::{access::AccessError, model::ParsePortError, wire::TargetError};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Time(#[from] TimeError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Port(#[from] ParsePortError),
+    #[error("'{0}' is not a range of ports; write 3000 or 3000-3999, the smaller first")]
+    Range(String),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] io::Error),
+    #[error("cannot write {}: {error}; choose a directory that exists and is yours", path.display())]
+    Page { path: PathBuf, error: io::Error },
+    #[error("{0}")]
+    Daemon(Box<dyn std::error::Error + Send + Sync>, Exit),
+}
+
+impl Failure {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Settings(_) | Self::Time(_) | Self::Target(_) | Self::Port(_) | Self::Range(_) => {
+                Exit::Usage
+            }
+            Self::Access(error) => error.into(),
+            Self::Page { .. } => Exit::NotSeen,
+            Self::Output(_) => Exit::Internal,
+            Self::Daemon(_, exit) => *exit,
+        }
+    }
+}

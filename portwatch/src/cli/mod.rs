@@ -1,0 +1,113 @@
+//! Commands. Each file parses, asks `access::Access`, renders and returns an exit code.
+//!
+//! Never: hold logic.
+
+mod args;
+mod backend;
+mod completions;
+mod config;
+mod daemon;
+mod doctor;
+mod exit;
+mod failure;
+mod log;
+mod ls;
+mod man;
+mod session;
+mod settings;
+mod status;
+mod suggest;
+mod time;
+mod version;
+mod watch;
+mod who;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, FromArgMatches};
+
+pub use exit::Exit;
+
+use args::{Cli, Command};
+use failure::Failure;
+use session::Session;
+use settings::{Settings, Surroundings};
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let exit = dispatch(std::env::args_os().collect(), &mut out);
+    match out.flush() {
+        // The reader had enough: that is no failure of ours.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Yes.into(),
+        Err(error) => report(&Failure::Output(error)).into(),
+        Ok(()) => exit.into(),
+    }
+}
+
+fn dispatch(words: Vec<OsString>, out: &mut dyn Write) -> Exit {
+    let parsed = Cli::command()
+        .try_get_matches_from(args::expand(words))
+        .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version are answers and go to stdout; the rest goes to stderr.
+            let printed = error.print();
+            return match printed {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => report(&Failure::Output(error)),
+                _ if error.use_stderr() => Exit::Usage,
+                _ => Exit::Yes,
+            };
+        }
+    };
+    let start = match &cli.command {
+        Command::Daemon(daemon) => Some(&daemon.start),
+        Command::Start(start) | Command::Restart(start) => Some(start),
+        _ => None,
+    };
+    let env = |name: &str| std::env::var_os(name);
+    let around = Surroundings { env: &env, root: session::is_root() };
+    let result = Settings::resolve(&cli.global, start, &matches, &around)
+        .map_err(Failure::from)
+        .and_then(|settings| command(&cli.command, settings, out));
+    match result {
+        Ok(exit) => exit,
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Yes,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let mut session = Session::new(settings, out);
+    match command {
+        Command::Who(args) => who::run(args, &mut session),
+        Command::Ls(args) => ls::run(args, &mut session),
+        Command::Log(args) => log::run(args, &mut session),
+        Command::Watch(args) => watch::run(args, &mut session),
+        Command::Status => status::run(&mut session),
+        Command::Doctor => doctor::run(&mut session),
+        Command::Daemon(args) => daemon::run(args, &mut session),
+        Command::Start(_) => daemon::start(&mut session),
+        Command::Stop => daemon::stop(&mut session),
+        Command::Restart(_) => daemon::restart(&mut session),
+        Command::Version => version::run(&mut session),
+        Command::Config => config::run(&mut session),
+        Command::Completions(args) => completions::run(args, &mut session),
+        Command::Man(args) => man::run(args, &mut session),
+    }
+}
+
+/// One sentence on stderr; a stderr that is closed changes nothing.
+fn report(failure: &Failure) -> Exit {
+    let look = session::stderr_look();
+    drop(crate::render::error(&mut io::stderr().lock(), &failure.to_string(), &look));
+    failure.exit()
+}

@@ -1,0 +1,365 @@
+//! Settings: a flag beats a variable, a variable beats the file, the file beats the default.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::{ArgMatches, parser::ValueSource};
+use serde::Deserialize;
+
+use super::{
+    args::{ColorWhen, Global, Start},
+    suggest,
+};
+use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
+
+const SOURCES: [&str; 6] = ["auto", "ebpf", "scan", "lsof", "netstat", "replay:FILE"];
+const HOOKS: [&str; 5] = ["auto", "fentry", "kprobe", "stable", "none"];
+const KEYS: [&str; 7] = ["socket", "state", "source", "hooks", "color", "no_daemon", "daemon"];
+const DAEMON_KEYS: [&str; 3] = ["all", "retention_days", "retention_mb"];
+
+/// Why settings cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SettingsError {
+    #[error("cannot read the configuration file {}: {error}; mend its permissions, or name another with --config",
+            path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("configuration file {}: {message}", path.display())]
+    Parse { path: PathBuf, message: String },
+    #[error("configuration file {}: there is no setting '{key}'; {hint}", path.display())]
+    Key { path: PathBuf, key: String, hint: String },
+    #[error("'{value}' is not a {what}; {hint}")]
+    Value { what: &'static str, value: String, hint: String },
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Flag,
+    Env,
+    File,
+    Default,
+}
+
+impl Origin {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Env => "env",
+            Self::File => "file",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Setting<T> {
+    pub(super) value: T,
+    pub(super) origin: Origin,
+}
+
+/// Everything outside the command line that settings depend on.
+pub(super) struct Surroundings<'a> {
+    /// A variable of the environment.
+    pub(super) env: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The effective user is root.
+    pub(super) root: bool,
+}
+
+/// Every setting in effect.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) file: Option<PathBuf>,
+    pub(super) file_read: bool,
+    /// `None`: the default places, tried in their order.
+    pub(super) socket: Setting<Option<PathBuf>>,
+    /// `None`: the default place.
+    pub(super) state: Setting<Option<PathBuf>>,
+    pub(super) source: Setting<String>,
+    pub(super) hooks: Setting<String>,
+    pub(super) color: Setting<ColorWhen>,
+    pub(super) json: Setting<bool>,
+    pub(super) verbose: Setting<bool>,
+    pub(super) no_daemon: Setting<bool>,
+    pub(super) all: Setting<bool>,
+    pub(super) retention_days: Setting<u32>,
+    pub(super) retention_mb: Setting<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct File {
+    socket: Option<PathBuf>,
+    state: Option<PathBuf>,
+    source: Option<String>,
+    hooks: Option<String>,
+    color: Option<String>,
+    no_daemon: Option<bool>,
+    daemon: DaemonFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DaemonFile {
+    all: Option<bool>,
+    retention_days: Option<std::num::NonZeroU32>,
+    retention_mb: Option<std::num::NonZeroU32>,
+}
+
+impl Settings {
+    /// Joins flags, variables (both in `global`, told apart by `matches`), the file and defaults.
+    pub(super) fn resolve(
+        global: &Global,
+        start: Option<&Start>,
+        matches: &ArgMatches,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        let asked = global.config.is_some();
+        let path = global.config.clone().or_else(|| default_file(around));
+        let (file, file_read) = match &path {
+            Some(path) => read(path, asked)?,
+            None => (File::default(), false),
+        };
+        let from = |name: &str| origin(matches, name);
+        let color = match file.color.as_deref() {
+            None => None,
+            Some("auto") => Some(ColorWhen::Auto),
+            Some("always") => Some(ColorWhen::Always),
+            Some("never") => Some(ColorWhen::Never),
+            Some(other) => return Err(wrong("colour mode", other, &["auto", "always", "never"])),
+        };
+        let given = start.and_then(|s| s.retention_days);
+        let retention_days =
+            pick(given, Origin::Flag, file.daemon.retention_days.map(std::num::NonZeroU32::get), 30);
+        let given = start.and_then(|s| s.retention_mb);
+        let retention_mb =
+            pick(given, Origin::Flag, file.daemon.retention_mb.map(std::num::NonZeroU32::get), 256);
+        let settings = Self {
+            socket: optional(global.socket.clone(), from("socket"), file.socket),
+            state: optional(global.state.clone(), from("state"), file.state),
+            source: pick(global.source.clone(), from("source"), file.source, "auto".to_owned()),
+            hooks: pick(global.hooks.clone(), from("hooks"), file.hooks, "auto".to_owned()),
+            color: pick(global.color, from("color"), color, ColorWhen::Auto),
+            json: pick(Some(true).filter(|_| global.json), from("json"), None, false),
+            verbose: pick(Some(true).filter(|_| global.verbose), from("verbose"), None, false),
+            no_daemon: pick(
+                Some(true).filter(|_| global.no_daemon),
+                from("no_daemon"),
+                file.no_daemon,
+                false,
+            ),
+            all: pick(
+                Some(true).filter(|_| start.is_some_and(|s| s.all)),
+                Origin::Flag,
+                file.daemon.all,
+                false,
+            ),
+            retention_days,
+            retention_mb,
+            file: path,
+            file_read,
+        };
+        let source = settings.source.value.as_str();
+        let replays = source.strip_prefix("replay:").is_some_and(|file| !file.is_empty());
+        if !replays && (!SOURCES.contains(&source) || source == "replay:FILE") {
+            return Err(wrong("source", source, &SOURCES));
+        }
+        if !HOOKS.contains(&settings.hooks.value.as_str()) {
+            return Err(wrong("family of hooks", &settings.hooks.value, &HOOKS));
+        }
+        Ok(settings)
+    }
+
+    /// Everything, for `config`.
+    pub(super) fn report(&self, socket: &Path, state: &Path) -> ConfigReport {
+        let path = |path: &Path| path.display().to_string().into();
+        let color = match self.color.value {
+            ColorWhen::Auto => "auto",
+            ColorWhen::Always => "always",
+            ColorWhen::Never => "never",
+        };
+        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 11] = [
+            (
+                "socket",
+                path(self.socket.value.as_deref().unwrap_or(socket)),
+                self.socket.origin,
+                Some("SOCKET"),
+            ),
+            ("state", path(self.state.value.as_deref().unwrap_or(state)), self.state.origin, Some("STATE")),
+            ("source", self.source.value.clone().into(), self.source.origin, Some("SOURCE")),
+            ("hooks", self.hooks.value.clone().into(), self.hooks.origin, Some("HOOKS")),
+            ("color", color.into(), self.color.origin, Some("COLOR")),
+            ("json", self.json.value.into(), self.json.origin, Some("JSON")),
+            ("verbose", self.verbose.value.into(), self.verbose.origin, Some("VERBOSE")),
+            ("no_daemon", self.no_daemon.value.into(), self.no_daemon.origin, Some("NO_DAEMON")),
+            ("daemon.all", self.all.value.into(), self.all.origin, None),
+            ("daemon.retention_days", self.retention_days.value.into(), self.retention_days.origin, None),
+            ("daemon.retention_mb", self.retention_mb.value.into(), self.retention_mb.origin, None),
+        ];
+        let settings = rows
+            .into_iter()
+            .map(|(name, value, origin, variable)| ConfigSetting {
+                name: name.to_owned(),
+                value,
+                origin: origin.as_str().to_owned(),
+                variable: variable.map(|v| format!("PORTWATCH_{v}")),
+            })
+            .collect();
+        ConfigReport {
+            schema: SCHEMA,
+            file: self.file.as_ref().map(|f| f.display().to_string()),
+            file_read: self.file_read,
+            settings,
+        }
+    }
+}
+
+fn pick<T>(given: Option<T>, origin: Origin, file: Option<T>, default: T) -> Setting<T> {
+    match (given, file) {
+        (Some(value), _) => Setting { value, origin },
+        (None, Some(value)) => Setting { value, origin: Origin::File },
+        (None, None) => Setting { value: default, origin: Origin::Default },
+    }
+}
+
+fn optional<T>(given: Option<T>, origin: Origin, file: Option<T>) -> Setting<Option<T>> {
+    pick(given.map(Some), origin, file.map(Some), None)
+}
+
+fn origin(matches: &ArgMatches, name: &str) -> Origin {
+    // A global flag is recorded where it was typed, so ask the subcommands first.
+    let source = matches
+        .subcommand()
+        .and_then(|(_, sub)| sub.try_contains_id(name).ok().and_then(|_| sub.value_source(name)))
+        .or_else(|| matches.value_source(name));
+    match source {
+        Some(ValueSource::CommandLine) => Origin::Flag,
+        Some(ValueSource::EnvVariable) => Origin::Env,
+        _ => Origin::Default,
+    }
+}
+
+fn wrong(what: &'static str, value: &str, known: &[&str]) -> SettingsError {
+    let hint = match suggest::nearest(value, known.iter().copied()) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("say one of {}", known.join(", ")),
+    };
+    SettingsError::Value { what, value: value.to_owned(), hint }
+}
+
+fn default_file(around: &Surroundings<'_>) -> Option<PathBuf> {
+    if around.root {
+        return Some(PathBuf::from("/etc/portwatch/config.toml"));
+    }
+    let set = |name: &str| (around.env)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let directory = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
+    Some(directory.join("portwatch").join("config.toml"))
+}
+
+/// Reads the file; that a default one does not exist is no error.
+fn read(path: &Path, asked: bool) -> Result<(File, bool), SettingsError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !asked => {
+            return Ok((File::default(), false));
+        }
+        Err(error) => return Err(SettingsError::Read { path: path.to_owned(), error }),
+    };
+    parse(&text, path).map(|file| (file, true))
+}
+
+fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {
+    let broken = |error: toml::de::Error| SettingsError::Parse {
+        path: path.to_owned(),
+        message: match error.span() {
+            Some(span) => {
+                let line = text.get(..span.start).unwrap_or("").matches('\n').count() + 1;
+                format!("line {line}: {}", error.message())
+            }
+            None => error.message().to_owned(),
+        },
+    };
+    let table: toml::Table = text.parse().map_err(broken)?;
+    let unknown = |key: &str, known: &[&str], prefix: &str| SettingsError::Key {
+        path: path.to_owned(),
+        key: format!("{prefix}{key}"),
+        hint: match suggest::nearest(key, known.iter().copied()) {
+            Some(near) => format!("did you mean '{prefix}{near}'?"),
+            None => format!("there are {}", known.join(", ")),
+        },
+    };
+    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(unknown(key, &KEYS, ""));
+    }
+    if let Some(daemon) = table.get("daemon").and_then(toml::Value::as_table)
+        && let Some(key) = daemon.keys().find(|key| !DAEMON_KEYS.contains(&key.as_str()))
+    {
+        return Err(unknown(key, &DAEMON_KEYS, "daemon."));
+    }
+    toml::from_str(text).map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, path::Path};
+
+    use clap::{CommandFactory, FromArgMatches};
+
+    use super::{Settings, SettingsError, Surroundings, parse};
+    use crate::cli::args::Cli;
+
+    fn resolve(words: &[&str], home: &Path) -> Result<Settings, SettingsError> {
+        let matches = Cli::command().try_get_matches_from(words).unwrap();
+        let cli = Cli::from_arg_matches(&matches).unwrap();
+        let env = |name: &str| (name == "XDG_CONFIG_HOME").then(|| OsString::from(home));
+        Settings::resolve(&cli.global, None, &matches, &Surroundings { env: &env, root: false })
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("portwatch")).unwrap();
+        let text = "source = \"scan\"\nhooks = \"stable\"\n[daemon]\nretention_days = 7\n";
+        std::fs::write(home.path().join("portwatch/config.toml"), text).unwrap();
+        let settings = resolve(&["portwatch", "ls", "--source", "ebpf"], home.path()).unwrap();
+        let report = settings.report(Path::new("/s"), Path::new("/d"));
+        let row = |name: &str| {
+            let row = report.settings.iter().find(|s| s.name == name).unwrap();
+            (row.value.clone(), row.origin.clone())
+        };
+        assert_eq!(row("source"), ("ebpf".into(), "flag".into()));
+        assert_eq!(row("hooks"), ("stable".into(), "file".into()));
+        assert_eq!(row("daemon.retention_days"), (7.into(), "file".into()));
+        assert_eq!(row("daemon.retention_mb"), (256.into(), "default".into()));
+        assert!(report.file_read);
+    }
+
+    #[test]
+    fn an_absent_default_file_is_no_error_but_an_absent_named_one_is() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(!resolve(&["portwatch", "ls"], home.path()).unwrap().file_read);
+        let missing = home.path().join("none.toml");
+        let error = resolve(&["portwatch", "ls", "--config", missing.to_str().unwrap()], home.path());
+        assert!(matches!(error, Err(SettingsError::Read { .. })));
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_errors_with_a_suggestion() {
+        let message = |text: &str| parse(text, Path::new("/c.toml")).unwrap_err().to_string();
+        insta::assert_snapshot!(message("sorce = 'scan'"), @"configuration file /c.toml: there is no setting 'sorce'; did you mean 'source'?");
+        insta::assert_snapshot!(message("[daemon]\nretention = 3"), @"");
+        insta::assert_snapshot!(message("source = 3"), @"");
+        insta::assert_snapshot!(message("a = "), @"");
+        insta::assert_snapshot!(message("[daemon]\nretention_days = 0"), @"");
+        let home = tempfile::tempdir().unwrap();
+        let value = |flag: &str, value: &str| {
+            resolve(&["portwatch", "ls", flag, value], home.path()).unwrap_err().to_string()
+        };
+        insta::assert_snapshot!(value("--source", "ebfp"), @"");
+        insta::assert_snapshot!(value("--source", "replay:"), @"");
+        insta::assert_snapshot!(value("--hooks", "all"), @"");
+    }
+}

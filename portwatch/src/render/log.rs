@@ -1,0 +1,210 @@
+//! `log` and `watch`: one line an event.
+
+use std::io::{self, Write};
+
+use super::{Look, Text, Tone, address, note, process, when};
+use crate::wire::{Event, Gap, Log};
+
+const KIND: usize = 10;
+const PLACE: usize = 11;
+const PROCESS: usize = 20;
+
+/// Writes the answer.
+pub fn log(out: &mut dyn Write, answer: &Log, look: &Look) -> io::Result<()> {
+    let mut lines = LogLines::new(answer.events.iter(), look);
+    for event in &answer.events {
+        lines.write(out, event, look)?;
+    }
+    if answer.events.is_empty() {
+        let mut line = Text::new(look);
+        line.plain("Nothing happened that matches.");
+        line.wrapped(out, 2)?;
+    }
+    if answer.truncated {
+        let mut line = Text::new(look);
+        let count = answer.events.len();
+        line.push(
+            Tone::Faint,
+            &format!("Only {count} of the events that match are shown; --limit 0 shows all."),
+        );
+        line.wrapped(out, 2)?;
+    }
+    note(out, &answer.source, look)
+}
+
+/// Writes events line by line. On a terminal the zone is said once, above the first, and dates appear when an event is
+/// not of today. In a pipe every line has its date and offset.
+#[derive(Debug, Clone)]
+pub struct LogLines {
+    dates: bool,
+    began: bool,
+}
+
+impl LogLines {
+    /// Lines in the form that fits the events known already; others may follow.
+    pub fn new<'a>(mut events: impl Iterator<Item = &'a Event>, look: &Look) -> Self {
+        let old = |event: &Event| !when::is_today(&event.time.to_zoned(look.zone.clone()), look);
+        Self { dates: events.any(old), began: false }
+    }
+
+    /// Writes one event.
+    pub fn write(&mut self, out: &mut dyn Write, event: &Event, look: &Look) -> io::Result<()> {
+        let local = event.time.to_zoned(look.zone.clone());
+        if look.terminal && !self.began {
+            let mut line = Text::new(look);
+            line.push(Tone::Faint, &format!("Times are {}.", when::zone(look)));
+            line.wrapped(out, 0)?;
+        }
+        self.began = true;
+        // Once a date was needed, later lines keep it: columns stay where they are.
+        self.dates |= !when::is_today(&local, look);
+        let form = match (look.terminal, self.dates, look.verbose) {
+            (false, _, false) => "%Y-%m-%d %H:%M:%S%:z",
+            (false, _, true) => "%Y-%m-%d %H:%M:%S%.6f%:z",
+            (true, true, false) => "%Y-%m-%d %H:%M:%S",
+            (true, true, true) => "%Y-%m-%d %H:%M:%S%.6f",
+            (true, false, false) => "%H:%M:%S",
+            (true, false, true) => "%H:%M:%S%.6f",
+        };
+        let mut line = Text::new(look);
+        line.push(Tone::Faint, &local.strftime(form).to_string()).plain("  ");
+        let begins = line.width();
+        line.push(tone(event), &event.kind).pad_to(begins + KIND);
+        line.plain(&place(event)).pad_to(begins + KIND + PLACE);
+        let name = event.process.as_ref().map(process::name);
+        line.plain(name.as_deref().unwrap_or("-"));
+        let details = details(event, look);
+        if !details.is_empty() {
+            line.pad_to(begins + KIND + PLACE + PROCESS);
+            line.append(details);
+        }
+        line.line(out)
+    }
+}
+
+fn tone(event: &Event) -> Tone {
+    match event.kind.as_str() {
+        "refused" | "gap" | "error" => Tone::Bad,
+        "exit" if event.exit.as_ref().is_some_and(process::is_bad_end) => Tone::Bad,
+        "rogue" | "ghost" => Tone::Warn,
+        _ => Tone::Plain,
+    }
+}
+
+fn place(event: &Event) -> String {
+    match (event.port, &event.protocol) {
+        (Some(port), Some(protocol)) => format!("{port}/{protocol}"),
+        (Some(port), None) => port.to_string(),
+        (None, Some(protocol)) => format!("-/{protocol}"),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// Everything after the process, parts two blanks apart: trouble, circumstances, project, command line.
+fn details(event: &Event, look: &Look) -> Text {
+    let mut line = Text::new(look);
+    let mut part = |tone: Tone, words: &str| {
+        if !line.is_empty() {
+            line.plain("  ");
+        }
+        line.push(tone, words);
+    };
+    if let Some(gap) = &event.gap {
+        part(Tone::Plain, &gap_words(gap, event));
+    }
+    if event.kind == "refused" {
+        let mut words = process::errno(event).unwrap_or_else(|| "refused, nobody saw why".to_owned());
+        if let Some(other) = &event.other {
+            words = format!("{words}, held by {}", process::name(other));
+        }
+        part(Tone::Plain, &words);
+    } else if let Some(errno) = process::errno(event) {
+        part(Tone::Plain, &errno);
+    }
+    if let Some(exit) = &event.exit {
+        let tone = if process::is_bad_end(exit) { Tone::Bad } else { Tone::Plain };
+        part(tone, &process::end(exit));
+    }
+    if event.kind != "refused"
+        && let Some(other) = &event.other
+    {
+        part(Tone::Plain, &format!("bound by {}", process::name(other)));
+    }
+    if event.kind == "close"
+        && event.state.as_deref() == Some("bound")
+        && event.protocol.as_deref() == Some("tcp")
+    {
+        part(Tone::Plain, "never listened");
+    }
+    if let (Some(address), Some(port)) = (&event.address, event.port)
+        && matches!(event.kind.as_str(), "bind" | "listen" | "refused")
+    {
+        part(Tone::Plain, &address::with_port(address, port));
+    }
+    if event.random == Some(true) {
+        part(Tone::Plain, "random");
+    }
+    if event.kind == "noise" {
+        let span = event.since.map(|since| event.time.as_second().saturating_sub(since.as_second()));
+        let within = span.map_or_else(String::new, |s| format!(" within {}", when::span(s)));
+        part(Tone::Plain, &format!("{} binds{within}", event.count));
+    }
+    if let Some(claim) = &event.claim {
+        part(Tone::Plain, claim);
+    } else if let Some(project) = event.process.as_ref().and_then(|p| p.project.as_ref()) {
+        part(Tone::Plain, &project.name);
+    }
+    if let Some(message) = &event.message {
+        part(Tone::Plain, message);
+    }
+    if let Some(process) = &event.process
+        && process.command.as_ref().is_some_and(|c| !c.is_empty())
+    {
+        part(Tone::Faint, &process::command_or_name(process));
+    }
+    if look.verbose {
+        let mut words = vec![event.evidence.clone()];
+        words.extend(event.id.map(|id| format!("id {id}")));
+        words.extend(event.netns.map(|netns| format!("netns {netns}")));
+        words.extend(event.cookie.map(|cookie| format!("cookie {cookie}")));
+        part(Tone::Faint, &format!("[{}]", words.join(", ")));
+    }
+    line
+}
+
+/// `1,204 records lost in 80 ms: the kernel's buffer was full`
+fn gap_words(gap: &Gap, event: &Event) -> String {
+    let why = match gap.reason.as_str() {
+        "buffer-full" => "the kernel's buffer was full",
+        "not-running" => "no daemon was running",
+        "paused" => "the observer did not run",
+        "source-changed" => "the source changed",
+        other => other,
+    };
+    let span = gap.since.map(|since| {
+        let milliseconds = event.time.as_millisecond().saturating_sub(since.as_millisecond()).max(0);
+        if milliseconds < 1000 { format!("{milliseconds} ms") } else { when::span(milliseconds / 1000) }
+    });
+    let what = match gap.lost.as_ref().map(|lost| lost.total) {
+        Some(1) => "1 record lost".to_owned(),
+        Some(total) => format!("{} records lost", thousands(total)),
+        None => "events may be missing".to_owned(),
+    };
+    match span {
+        Some(span) => format!("{what} in {span}: {why}"),
+        None => format!("{what}: {why}"),
+    }
+}
+
+/// `1,204`
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

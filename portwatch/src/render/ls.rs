@@ -1,0 +1,113 @@
+//! `ls`: one row a program and port.
+
+use std::io::{self, Write};
+
+use super::{
+    Look, Text, Tone, address,
+    group::{self, Group},
+    note, process,
+    table::{self, Column},
+    when,
+};
+use crate::wire::{List, Socket};
+
+const COLUMNS: [Column; 10] = [
+    Column { title: "PORT", priority: 0, least: 0, right: false },
+    Column { title: "PROTO", priority: 1, least: 0, right: false },
+    Column { title: "ADDRESS", priority: 2, least: 9, right: false },
+    Column { title: "PROCESS", priority: 0, least: 12, right: false },
+    Column { title: "USER", priority: 7, least: 0, right: false },
+    Column { title: "PROJECT", priority: 4, least: 10, right: false },
+    Column { title: "CLAIM", priority: 5, least: 10, right: false },
+    Column { title: "SINCE", priority: 6, least: 0, right: false },
+    Column { title: "NOTE", priority: 3, least: 6, right: false },
+    Column { title: "COMMAND", priority: 8, least: 24, right: false },
+];
+
+/// Writes the answer.
+pub fn ls(out: &mut dyn Write, answer: &List, look: &Look) -> io::Result<()> {
+    let groups = group::by_program(&answer.sockets);
+    if groups.is_empty() {
+        let mut line = Text::new(look);
+        line.plain("Nothing found.");
+        line.wrapped(out, 2)?;
+    } else {
+        // A row that names its namespace only where there are several of them.
+        let first = answer.sockets.first().and_then(|s| s.netns);
+        let several = answer.sockets.iter().any(|s| s.netns != first);
+        let rows: Vec<_> = groups.iter().filter_map(|group| row(group, answer, several, look)).collect();
+        table::write(out, &COLUMNS, &rows, look)?;
+    }
+    if answer.hidden > 0 {
+        let mut line = Text::new(look);
+        let noun = if answer.hidden == 1 { "socket" } else { "sockets" };
+        line.push(Tone::Faint, &format!("{} short-lived {noun} not shown; --all shows them", answer.hidden));
+        line.wrapped(out, 2)?;
+    }
+    note(out, &answer.source, look)
+}
+
+fn row(group: &Group<'_>, answer: &List, several: bool, look: &Look) -> Option<Vec<(Tone, String)>> {
+    let socket = group.first()?;
+    let (tone, name) = match (group.main, socket.owner.as_str()) {
+        (Some(main), _) => (Tone::Plain, format!("{} {}{}", main.comm, main.pid, more(group.others.len()))),
+        (None, "kernel") => (Tone::Plain, "(kernel)".to_owned()),
+        (None, "not-permitted") => (Tone::Warn, "(not permitted)".to_owned()),
+        (None, "no-process") => (Tone::Warn, "(no process)".to_owned()),
+        (None, _) => (Tone::Warn, "(unknown)".to_owned()),
+    };
+    let user = group.main.map_or_else(
+        || process::user(socket.user.as_deref(), socket.uid),
+        |main| process::user(main.user.as_deref(), main.uid),
+    );
+    let project = group.main.and_then(|m| m.project.as_ref()).map(|p| p.name.clone());
+    let command = group.main.map(process::command_or_name);
+    Some(vec![
+        (Tone::Strong, socket.port.to_string()),
+        (Tone::Plain, socket.protocol.clone()),
+        (Tone::Plain, address::merged(&group.sockets).join(" ")),
+        (tone, name),
+        (Tone::Plain, user.unwrap_or_default()),
+        (Tone::Plain, project.unwrap_or_default()),
+        (Tone::Plain, socket.claim.clone().unwrap_or_default()),
+        (Tone::Plain, since(group, answer, look)),
+        (Tone::Plain, remarks(group, socket, several, look)),
+        (Tone::Faint, command.unwrap_or_default()),
+    ])
+}
+
+fn more(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" +{others}") }
+}
+
+/// `6h`; `6h+` where it was there before anybody looked; `--` where nobody has been looking.
+fn since(group: &Group<'_>, answer: &List, look: &Look) -> String {
+    let oldest = group.sockets.iter().min_by_key(|s| s.listening_since.unwrap_or(s.since));
+    let Some(socket) = oldest else { return String::new() };
+    let age = when::span_short(when::age(socket.listening_since.unwrap_or(socket.since), look));
+    match (socket.evidence.as_str(), answer.source.daemon) {
+        ("kernel", _) => age,
+        (_, true) => format!("{age}+"),
+        (_, false) => "--".to_owned(),
+    }
+}
+
+fn remarks(group: &Group<'_>, socket: &Socket, several: bool, look: &Look) -> String {
+    let mut words = Vec::new();
+    if socket.state == "bound" && socket.protocol == "tcp" {
+        words.push("not listening".to_owned());
+    }
+    if socket.random == Some(true) {
+        words.push("random".to_owned());
+    }
+    if group.sockets.len() > 1 && group.sockets.iter().any(|s| s.reuse_port == Some(true)) {
+        words.push(format!("{} share it", group.sockets.len()));
+    }
+    if let Some(netns) = socket.netns.filter(|_| several || look.verbose) {
+        words.push(format!("netns {netns}"));
+    }
+    if look.verbose {
+        words.push(socket.evidence.clone());
+    }
+    words.join(", ")
+}

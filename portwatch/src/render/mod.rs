@@ -1,0 +1,103 @@
+//! Answers as text: functions of a wire answer onto a writer. Width, colour, zone and "now" are arguments; nothing here reads
+//! a clock, the environment or a global. Foreign text reaches a terminal through [`sanitize`] only.
+//!
+//! Never: decide anything.
+
+mod address;
+mod config;
+mod doctor;
+mod group;
+mod log;
+mod ls;
+mod process;
+pub mod sanitize;
+mod status;
+mod summary;
+mod table;
+mod text;
+mod version;
+mod when;
+mod who;
+
+#[cfg(test)]
+mod sample;
+
+use std::io::{self, Write};
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+
+pub use config::config;
+pub use doctor::doctor;
+pub use log::{LogLines, log};
+pub use ls::ls;
+pub use status::status;
+pub use summary::summary;
+pub use text::{Text, Tone};
+pub use version::version;
+pub use who::who;
+
+use crate::wire::SourceInfo;
+
+/// How an answer is to look.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// Columns; `None` where there is no terminal: then nothing is cut or wrapped.
+    pub width: Option<usize>,
+    /// Colour may be used.
+    pub color: bool,
+    /// The reader is a terminal: see [`sanitize`].
+    pub terminal: bool,
+    /// Evidence and identifiers too.
+    pub verbose: bool,
+    /// The moment ages are counted from.
+    pub now: Timestamp,
+    /// The reader's time zone.
+    pub zone: TimeZone,
+    /// The reader's home directory, shown as `~`.
+    pub home: Option<String>,
+}
+
+/// One JSON document, indented, with a final newline.
+pub fn json(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    writeln!(out)
+}
+
+/// One JSON object on one line.
+pub fn json_line(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, document)?;
+    writeln!(out)
+}
+
+/// An error: `portwatch: what happened`, wrapped, one sentence, harmless whatever it quotes.
+pub fn error(out: &mut dyn Write, message: &str, look: &Look) -> io::Result<()> {
+    let mut text = Text::new(look);
+    text.push(Tone::Bad, "portwatch").plain(": ").plain(message);
+    text.wrapped(out, 2)
+}
+
+/// The one line that says what is missing from an answer.
+fn note(out: &mut dyn Write, source: &SourceInfo, look: &Look) -> io::Result<()> {
+    if let Some(note) = &source.note {
+        let mut text = Text::new(look);
+        text.push(Tone::Faint, "note: ").push(Tone::Faint, note);
+        text.wrapped(out, 2)?;
+    }
+    if look.verbose {
+        let mut text = Text::new(look);
+        let from = if source.daemon { "the daemon" } else { "a snapshot taken now" };
+        text.push(Tone::Faint, &format!("source: {}, answered by {from}", source.source));
+        text.wrapped(out, 2)?;
+        for degradation in &source.degradations {
+            let mut text = Text::new(look);
+            text.push(Tone::Warn, &degradation.name)
+                .plain(": ")
+                .plain(&degradation.what)
+                .plain(" ")
+                .plain(&degradation.remedy);
+            text.wrapped(out, 2)?;
+        }
+    }
+    Ok(())
+}

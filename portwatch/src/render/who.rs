@@ -1,0 +1,374 @@
+//! `who`: one card a program, one paragraph a free port.
+
+use std::io::{self, Write};
+
+use super::{
+    Look, Text, Tone, address,
+    group::{self, Group},
+    note, process, when,
+};
+use crate::wire::{Event, Socket, Who, WhoTarget};
+
+/// Column where a fact begins, after its label.
+const FACT: usize = 12;
+/// Column where a second fact on the same line begins.
+const SIDE: usize = 50;
+
+/// Writes the answer.
+pub fn who(out: &mut dyn Write, answer: &Who, look: &Look) -> io::Result<()> {
+    for (index, target) in answer.targets.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        one(out, answer, target, look)?;
+    }
+    if answer.source.note.is_some() || look.verbose {
+        writeln!(out)?;
+    }
+    note(out, &answer.source, look)
+}
+
+fn one(out: &mut dyn Write, answer: &Who, target: &WhoTarget, look: &Look) -> io::Result<()> {
+    for (index, group) in group::by_program(&target.sockets).iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        card(out, answer, group, look)?;
+    }
+    if target.sockets.is_empty() {
+        headless(out, target, look)?;
+    } else if target.state != "held" {
+        fact(out, &target.state, reason(target), Tone::Warn, look)?;
+    }
+    last_holder(out, target, look)?;
+    refused(out, target, look)?;
+    if let Some(verdict) = &target.verdict {
+        let mut line = Text::new(look);
+        line.plain("  ").plain(&verdict.sentence);
+        writeln!(out)?;
+        line.wrapped(out, 2)?;
+    }
+    Ok(())
+}
+
+/// A target on which nothing was found: free, unknown or ambiguous.
+fn headless(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
+    let mut head = Text::new(look);
+    let name = match (target.port, &target.protocol) {
+        (Some(port), Some(protocol)) => format!("{port}/{protocol}"),
+        _ => target.asked.clone(),
+    };
+    head.push(Tone::Strong, &name).plain("  ");
+    match target.state.as_str() {
+        "free" if target.port.is_none() => head.push(Tone::Strong, "holds nothing"),
+        "free" => head.push(Tone::Strong, "free"),
+        other => head.push(Tone::Warn, other),
+    };
+    if target.state == "free" {
+        if let Some(reason) = &target.reason {
+            head.plain(", ").plain(reason);
+        }
+        head.wrapped(out, 2)
+    } else {
+        head.wrapped(out, 2)?;
+        writeln!(out)?;
+        fact(out, "why", reason(target), Tone::Plain, look)
+    }
+}
+
+fn reason(target: &WhoTarget) -> &str {
+    target.reason.as_deref().unwrap_or("the reason is not recorded")
+}
+
+fn card(out: &mut dyn Write, answer: &Who, group: &Group<'_>, look: &Look) -> io::Result<()> {
+    let Some(socket) = group.first() else { return Ok(()) };
+    header(out, answer, group, socket, look)?;
+    writeln!(out)?;
+    owner(out, group, socket, look)?;
+    facts_of_main(out, group, look)?;
+    addresses(out, group, look)?;
+    if !group.others.is_empty() {
+        let shown = if look.verbose { usize::MAX } else { 12 };
+        let mut words: Vec<String> = group
+            .others
+            .iter()
+            .take(shown)
+            .map(|p| {
+                if group.main.is_some_and(|m| m.comm == p.comm) {
+                    p.pid.to_string()
+                } else {
+                    process::name(p)
+                }
+            })
+            .collect();
+        if group.others.len() > shown {
+            words.push(format!("and {} more", group.others.len() - shown));
+        }
+        let verb = match (group.sockets.len(), group.others.len()) {
+            (1, 1) => "holds the same socket",
+            (1, _) => "hold the same socket",
+            (_, 1) => "holds it too",
+            _ => "hold it too",
+        };
+        fact(out, "workers", &format!("{} {verb}", words.join(" ")), Tone::Plain, look)?;
+    }
+    details(out, group, look)
+}
+
+/// `3100/tcp  LISTEN  node (48291)  since 20:14:30, 6h 12m    claim myapp:api`
+fn header(
+    out: &mut dyn Write,
+    answer: &Who,
+    group: &Group<'_>,
+    socket: &Socket,
+    look: &Look,
+) -> io::Result<()> {
+    let mut head = Text::new(look);
+    head.push(Tone::Strong, &format!("{}/{}", socket.port, socket.protocol)).plain("  ");
+    match (socket.state.as_str(), socket.protocol.as_str()) {
+        ("listening", _) => head.push(Tone::Strong, "LISTEN"),
+        (_, "udp") => head.push(Tone::Strong, "BOUND"),
+        _ => head.push(Tone::Warn, "BOUND, not listening"),
+    };
+    head.plain("  ");
+    match group.main {
+        Some(main) => head.push(Tone::Strong, &process::name(main)),
+        None => match socket.owner.as_str() {
+            "kernel" => head.push(Tone::Strong, "held by the kernel"),
+            "not-permitted" => head.push(Tone::Warn, "not permitted to see the owner"),
+            "no-process" => head.push(Tone::Warn, "no process holds it"),
+            _ => head.push(Tone::Warn, "owner unknown"),
+        },
+    };
+    process::evidence(&mut head, group.evidence, look);
+    let since =
+        group.sockets.iter().map(|s| s.listening_since.unwrap_or(s.since)).min().unwrap_or(socket.since);
+    let age = when::age(since, look);
+    let (moment, long) = (when::clock(since, look), when::span(age));
+    if socket.evidence == "kernel" {
+        head.plain(&format!("  since {moment}, {long}"));
+    } else if answer.source.daemon && age > 0 {
+        head.plain(&format!("  first seen {moment}, {long} ago"));
+    }
+    process::evidence(&mut head, &socket.evidence, look);
+    if socket.random == Some(true) {
+        head.plain("  random port");
+    }
+    if let Some(claim) = &socket.claim {
+        head.plain("  claim ").plain(claim);
+    }
+    head.wrapped(out, FACT)
+}
+
+/// Says why no process is named. The four cases differ for the reader.
+fn owner(out: &mut dyn Write, group: &Group<'_>, socket: &Socket, look: &Look) -> io::Result<()> {
+    if group.main.is_none() {
+        let user = process::user(socket.user.as_deref(), socket.uid);
+        let whose = user.map_or_else(String::new, |user| format!("; the socket belongs to {user}"));
+        let words = match socket.owner.as_str() {
+            "kernel" => {
+                "the kernel itself holds this port (an NFS server, WireGuard and the like); there is no process to \
+                 signal"
+                    .to_owned()
+            }
+            "not-permitted" => {
+                format!("some process has it, but not one you may look into{whose}; run as root or start the daemon")
+            }
+            "no-process" => format!(
+                "no process has a descriptor of it; it may be in flight between two processes, or held by io_uring \
+                 or by another pid namespace{whose}"
+            ),
+            _ => format!("who holds it was not found{whose}"),
+        };
+        fact(out, "owner", &words, Tone::Plain, look)?;
+    }
+    if let Some(creator) = group.departed_creator() {
+        let mut words = format!("{}, which does not hold it now", process::name(creator));
+        if let Some(main) = group.main {
+            words = format!("{words}; held by {}", process::name(main));
+        }
+        fact(out, "bound by", &words, Tone::Plain, look)?;
+        if group.main.is_none() {
+            fact(out, "command", &process::command_or_name(creator), Tone::Plain, look)?;
+        }
+    }
+    Ok(())
+}
+
+fn facts_of_main(out: &mut dyn Write, group: &Group<'_>, look: &Look) -> io::Result<()> {
+    let Some(main) = group.main else { return Ok(()) };
+    let place = process::place(main, look).map(|place| format!("in {place}"));
+    pair(out, "command", &process::command_or_name(main), place.as_deref(), look)?;
+    let mut words = Vec::new();
+    if let Some(started) = main.started {
+        words.push(format!("{}, {} ago", when::clock(started, look), when::span(when::age(started, look))));
+    }
+    if let Some(lineage) = process::lineage(&main.lineage, look) {
+        words.push(format!("by {lineage}"));
+    }
+    let user = process::user(main.user.as_deref(), main.uid).map(|user| format!("user {user}"));
+    match (words.is_empty(), user) {
+        (false, user) => pair(out, "started", &words.join(" "), user.as_deref(), look)?,
+        (true, Some(user)) => fact(out, "user", user.trim_start_matches("user "), Tone::Plain, look)?,
+        (true, None) => {}
+    }
+    if look.verbose
+        && let Some(exe) = &main.exe
+    {
+        fact(out, "exe", exe, Tone::Plain, look)?;
+    }
+    Ok(())
+}
+
+fn addresses(out: &mut dyn Write, group: &Group<'_>, look: &Look) -> io::Result<()> {
+    let mut counted: Vec<(String, usize)> = Vec::new();
+    for socket in &group.sockets {
+        let words = address::explained(socket);
+        match counted.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((words, 1)),
+        }
+    }
+    let mut words: Vec<String> = counted
+        .into_iter()
+        .map(|(words, count)| match count {
+            1 => words,
+            _ => format!("{words}, {count} sockets sharing it"),
+        })
+        .collect();
+    if group.sockets.iter().any(|s| s.reuse_port == Some(true)) {
+        words.push("SO_REUSEPORT".to_owned());
+    }
+    let cgroup = group.main.and_then(|m| m.cgroup.as_ref()).map(|c| format!("cgroup {}", c.path));
+    pair(out, "address", &words.join(", "), cgroup.as_deref(), look)
+}
+
+/// What the verbose reader and the puzzled one need: asked port, namespace, identifiers.
+fn details(out: &mut dyn Write, group: &Group<'_>, look: &Look) -> io::Result<()> {
+    let Some(socket) = group.first() else { return Ok(()) };
+    if let (Some(asked), Some(true)) = (socket.asked_port, socket.random) {
+        let words = if asked == 0 {
+            "any port; the kernel chose this one".to_owned()
+        } else {
+            format!("port {asked}; the kernel chose this one")
+        };
+        fact(out, "asked for", &words, Tone::Plain, look)?;
+    }
+    if !look.verbose {
+        return Ok(());
+    }
+    for socket in &group.sockets {
+        let mut words = vec![address::with_port(&socket.address, socket.port)];
+        for (name, value) in [
+            ("netns", socket.netns.map(u64::from)),
+            ("cookie", socket.cookie),
+            ("inode", socket.inode),
+            ("uid", socket.uid.map(u64::from)),
+        ] {
+            if let Some(value) = value {
+                words.push(format!("{name} {value}"));
+            }
+        }
+        for (name, value) in [
+            ("SO_REUSEADDR", socket.reuse_addr),
+            ("SO_REUSEPORT", socket.reuse_port),
+            ("IPV6_V6ONLY", socket.v6_only),
+        ] {
+            words.push(format!("{name} {}", value.map_or("unknown", |v| if v { "on" } else { "off" })));
+        }
+        words.push(format!("evidence {}", socket.evidence));
+        fact(out, "socket", &words.join(", "), Tone::Faint, look)?;
+    }
+    Ok(())
+}
+
+/// Who had the port last, until when, and how that ended.
+fn last_holder(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
+    if !target.sockets.is_empty() || target.last.is_empty() {
+        return Ok(());
+    }
+    let ended = target.last.iter().find(|e| matches!(e.kind.as_str(), "close" | "exit" | "unlisten"));
+    let newest = target.last.iter().max_by_key(|e| e.time);
+    let Some(event) = ended.or(newest) else { return Ok(()) };
+    // The creator is the holder people know; the last to close may be any worker.
+    let exit = target.last.iter().find(|e| e.kind == "exit" && same_process(e, event));
+    let who = exit.and_then(|e| e.process.as_ref()).or(event.other.as_ref()).or(event.process.as_ref());
+    let mut words = match who {
+        Some(process) => {
+            let place = process::place(process, look).map_or_else(String::new, |p| format!(", {p}"));
+            format!("{} ({}{place})", process::command_or_name(process), process.pid)
+        }
+        None => "a process that nobody saw".to_owned(),
+    };
+    words = format!("{words} until {}", when::clock(event.time, look));
+    let mut line = Text::new(look);
+    line.plain(&words);
+    if let Some(exit) = exit.and_then(|e| e.exit.as_ref()) {
+        line.plain(", ");
+        line.push(if process::is_bad_end(exit) { Tone::Bad } else { Tone::Plain }, &process::end(exit));
+    } else if event.kind == "close" {
+        line.plain(", closed the socket");
+    }
+    process::evidence(&mut line, &event.evidence, look);
+    writeln!(out)?;
+    labelled(out, "last", line, look)
+}
+
+fn same_process(a: &Event, b: &Event) -> bool {
+    let pid = |p: &Option<crate::wire::Process>| p.as_ref().map(|p| (p.pid, p.started));
+    pid(&a.process).is_some() && (pid(&a.process) == pid(&b.process) || pid(&a.process) == pid(&b.other))
+}
+
+fn refused(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
+    let shown = if look.verbose { usize::MAX } else { 3 };
+    for (index, event) in target.refused.iter().take(shown).enumerate() {
+        let mut line = Text::new(look);
+        match &event.process {
+            Some(process) => line.plain(&format!("{} ({})", process::command_or_name(process), process.pid)),
+            None => line.plain("a process that nobody saw"),
+        };
+        line.plain(&format!(" at {}", when::clock(event.time, look)));
+        if let Some(errno) = process::errno(event) {
+            line.plain(", ").push(Tone::Bad, &errno);
+        }
+        if let Some(place) = event.process.as_ref().and_then(|p| process::place(p, look)) {
+            line.plain(", in ").plain(&place);
+        }
+        process::evidence(&mut line, &event.evidence, look);
+        labelled(out, if index == 0 { "refused" } else { "" }, line, look)?;
+    }
+    if target.refused.len() > shown {
+        fact(out, "", &format!("and {} more before", target.refused.len() - shown), Tone::Faint, look)?;
+    }
+    Ok(())
+}
+
+fn fact(out: &mut dyn Write, label: &str, words: &str, tone: Tone, look: &Look) -> io::Result<()> {
+    let mut line = Text::new(look);
+    line.push(tone, words);
+    labelled(out, label, line, look)
+}
+
+/// Two facts, on one line where they fit.
+fn pair(out: &mut dyn Write, label: &str, words: &str, side: Option<&str>, look: &Look) -> io::Result<()> {
+    let mut line = Text::new(look);
+    line.plain(words);
+    let Some(side) = side else { return labelled(out, label, line, look) };
+    let mut beside = Text::new(look);
+    beside.plain(side);
+    let begins = SIDE.max(FACT + line.width() + 2);
+    if look.width.is_none_or(|columns| begins + beside.width() <= columns) {
+        line.pad_to(begins - FACT);
+        line.append(beside);
+        return labelled(out, label, line, look);
+    }
+    labelled(out, label, line, look)?;
+    labelled(out, "", beside, look)
+}
+
+fn labelled(out: &mut dyn Write, label: &str, words: Text, look: &Look) -> io::Result<()> {
+    let mut line = Text::new(look);
+    line.plain("  ").push(Tone::Faint, label).pad_to(FACT);
+    line.append(words);
+    line.wrapped(out, FACT)
+}
