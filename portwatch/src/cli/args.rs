@@ -327,7 +327,6 @@ pub(crate) struct Completions {
 
 /// Shells with completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "the words are names of shells")]
 pub(crate) enum Shell {
     Bash,
     Zsh,

@@ -23,8 +23,6 @@ pub(super) enum Failure {
     Output(#[from] io::Error),
     #[error("cannot write {}: {error}; choose a directory that exists and is yours", path.display())]
     Page { path: PathBuf, error: io::Error },
-    #[error("{0}")]
-    Daemon(Box<dyn std::error::Error + Send + Sync>, Exit),
 }
 
 impl Failure {
@@ -36,7 +34,6 @@ impl Failure {
             Self::Access(error) => error.into(),
             Self::Page { .. } => Exit::NotSeen,
             Self::Output(_) => Exit::Internal,
-            Self::Daemon(_, exit) => *exit,
         }
     }
 }

@@ -102,7 +102,7 @@ struct File {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a table, [daemon]")]
 struct DaemonFile {
     all: Option<bool>,
     retention_days: Option<std::num::NonZeroU32>,
@@ -349,17 +349,22 @@ mod tests {
     #[test]
     fn unknown_keys_and_values_are_errors_with_a_suggestion() {
         let message = |text: &str| parse(text, Path::new("/c.toml")).unwrap_err().to_string();
-        insta::assert_snapshot!(message("sorce = 'scan'"), @"configuration file /c.toml: there is no setting 'sorce'; did you mean 'source'?");
-        insta::assert_snapshot!(message("[daemon]\nretention = 3"), @"");
-        insta::assert_snapshot!(message("source = 3"), @"");
-        insta::assert_snapshot!(message("a = "), @"");
-        insta::assert_snapshot!(message("[daemon]\nretention_days = 0"), @"");
         let home = tempfile::tempdir().unwrap();
         let value = |flag: &str, value: &str| {
             resolve(&["portwatch", "ls", flag, value], home.path()).unwrap_err().to_string()
         };
-        insta::assert_snapshot!(value("--source", "ebfp"), @"");
-        insta::assert_snapshot!(value("--source", "replay:"), @"");
-        insta::assert_snapshot!(value("--hooks", "all"), @"");
+        let messages = [
+            message("sorce = 'scan'"),
+            message("zebra = 1"),
+            message("[daemon]\nretention_day = 3"),
+            message("\nsource = 3"),
+            message("a = "),
+            message("[daemon]\nretention_days = 0"),
+            message("daemon = 3"),
+            value("--source", "ebfp"),
+            value("--source", "replay:"),
+            value("--hooks", "all"),
+        ];
+        insta::assert_snapshot!(messages.join("\n"));
     }
 }

@@ -11,7 +11,8 @@ use crate::wire::Doctor;
 /// Writes the answer.
 pub fn doctor(out: &mut dyn Write, answer: &Doctor, look: &Look) -> io::Result<()> {
     let widest = answer.checks.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).min(24);
-    let begins = 12 + widest + 2;
+    let wide = look.width.is_none_or(|columns| columns >= 60);
+    let begins = if wide { 12 + widest + 2 } else { 4 };
     for check in &answer.checks {
         let tone = match check.result.as_str() {
             "ok" => Tone::Plain,

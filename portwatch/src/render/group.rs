@@ -92,7 +92,7 @@ fn main_holder<'a>(sockets: &[&'a Socket]) -> Option<(&'a Process, &'a str)> {
     holders
         .iter()
         .max_by_key(|h| {
-            let started = h.process.started.map_or(i64::MAX, |s| s.as_second());
+            let started = h.process.started.map_or(i64::MAX, jiff::Timestamp::as_second);
             let (pid, first) = (h.process.pid, std::cmp::Reverse(started));
             (is_creator(pid), descendants(pid), first, std::cmp::Reverse(pid))
         })

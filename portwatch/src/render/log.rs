@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::{Look, Text, Tone, address, note, process, when};
+use super::{Look, Text, Tone, address, note, process, text, when};
 use crate::wire::{Event, Gap, Log};
 
-const KIND: usize = 10;
-const PLACE: usize = 11;
-const PROCESS: usize = 20;
+const KIND: usize = 9;
+const PLACE: usize = 10;
+const PROCESS: usize = 18;
+/// Continuation lines are indented to where the kind begins in lines of today.
+const CONTINUED: usize = 10;
 
 /// Writes the answer.
 pub fn log(out: &mut dyn Write, answer: &Log, look: &Look) -> io::Result<()> {
@@ -71,14 +73,32 @@ impl LogLines {
         let begins = line.width();
         line.push(tone(event), &event.kind).pad_to(begins + KIND);
         line.plain(&place(event)).pad_to(begins + KIND + PLACE);
-        let name = event.process.as_ref().map(process::name);
-        line.plain(name.as_deref().unwrap_or("-"));
-        let details = details(event, look);
-        if !details.is_empty() {
-            line.pad_to(begins + KIND + PLACE + PROCESS);
-            line.append(details);
+        let parts = details(event, look);
+        let column = begins + KIND + PLACE + PROCESS;
+        let fits = |from: usize| {
+            let first = parts.first().map_or(0, Text::width);
+            look.width.is_none_or(|width| from + first <= width)
+        };
+        match &event.process {
+            Some(process) => {
+                let name = process::name(process);
+                if look.width.is_some_and(|width| line.width() + text::width(&name) > width) {
+                    line.line(out)?;
+                    line = Text::new(look);
+                    line.plain(&" ".repeat(CONTINUED));
+                }
+                line.plain(&name);
+            }
+            // What has no process may begin in that column where it would not fit otherwise.
+            None if fits(column) => {
+                line.plain("-");
+            }
+            None => {}
         }
-        line.line(out)
+        if fits(column) && !parts.is_empty() && line.width() < column {
+            line.pad_to(column);
+        }
+        layout(out, line, parts, look)
     }
 }
 
@@ -100,14 +120,29 @@ fn place(event: &Event) -> String {
     }
 }
 
-/// Everything after the process, parts two blanks apart: trouble, circumstances, project, command line.
-fn details(event: &Event, look: &Look) -> Text {
-    let mut line = Text::new(look);
-    let mut part = |tone: Tone, words: &str| {
-        if !line.is_empty() {
-            line.plain("  ");
+/// Writes `parts` after `line`, two blanks apart; what has no room goes on lines of its own, and is cut only there.
+fn layout(out: &mut dyn Write, mut line: Text, parts: Vec<Text>, look: &Look) -> io::Result<()> {
+    for part in parts {
+        let blanks = if line.ends_blank() { 0 } else { 2 };
+        if look.width.is_some_and(|width| line.width() + blanks + part.width() > width) {
+            line.line(out)?;
+            line = Text::new(look);
+            line.plain(&" ".repeat(CONTINUED));
+        } else {
+            line.plain(&" ".repeat(blanks));
         }
-        line.push(tone, words);
+        line.append(part);
+    }
+    line.line(out)
+}
+
+/// Everything after the process: trouble, circumstances, project, command line.
+fn details(event: &Event, look: &Look) -> Vec<Text> {
+    let mut parts = Vec::new();
+    let mut part = |tone: Tone, words: &str| {
+        let mut text = Text::new(look);
+        text.push(tone, words);
+        parts.push(text);
     };
     if let Some(gap) = &event.gap {
         part(Tone::Plain, &gap_words(gap, event));
@@ -169,7 +204,7 @@ fn details(event: &Event, look: &Look) -> Text {
         words.extend(event.cookie.map(|cookie| format!("cookie {cookie}")));
         part(Tone::Faint, &format!("[{}]", words.join(", ")));
     }
-    line
+    parts
 }
 
 /// `1,204 records lost in 80 ms: the kernel's buffer was full`

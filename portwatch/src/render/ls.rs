@@ -15,7 +15,7 @@ const COLUMNS: [Column; 10] = [
     Column { title: "PORT", priority: 0, least: 0, right: false },
     Column { title: "PROTO", priority: 1, least: 0, right: false },
     Column { title: "ADDRESS", priority: 2, least: 9, right: false },
-    Column { title: "PROCESS", priority: 0, least: 12, right: false },
+    Column { title: "PROCESS", priority: 0, least: 15, right: false },
     Column { title: "USER", priority: 7, least: 0, right: false },
     Column { title: "PROJECT", priority: 4, least: 10, right: false },
     Column { title: "CLAIM", priority: 5, least: 10, right: false },
@@ -40,8 +40,8 @@ pub fn ls(out: &mut dyn Write, answer: &List, look: &Look) -> io::Result<()> {
     }
     if answer.hidden > 0 {
         let mut line = Text::new(look);
-        let noun = if answer.hidden == 1 { "socket" } else { "sockets" };
-        line.push(Tone::Faint, &format!("{} short-lived {noun} not shown; --all shows them", answer.hidden));
+        let what = "kernel-chosen UDP ports and binds that do not listen";
+        line.push(Tone::Faint, &format!("{} not shown ({what}); --all shows them", answer.hidden));
         line.wrapped(out, 2)?;
     }
     note(out, &answer.source, look)

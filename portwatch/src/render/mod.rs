@@ -21,6 +21,8 @@ mod who;
 
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 

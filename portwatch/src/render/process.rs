@@ -103,10 +103,10 @@ pub(super) fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
 
 /// `exited with code 1`, `killed by SIGKILL`.
 pub(super) fn end(exit: &Exit) -> String {
-    let core = if exit.core_dumped { ", core dumped" } else { "" };
+    let dump = if exit.core_dumped { ", core dumped" } else { "" };
     match (&exit.signal_name, exit.signal, exit.code) {
-        (Some(name), ..) => format!("killed by {name}{core}"),
-        (None, Some(signal), _) => format!("killed by signal {signal}{core}"),
+        (Some(name), ..) => format!("killed by {name}{dump}"),
+        (None, Some(signal), _) => format!("killed by signal {signal}{dump}"),
         (None, None, Some(code)) => format!("exited with code {code}"),
         (None, None, None) => "ended, nobody saw how".to_owned(),
     }

@@ -24,7 +24,9 @@ pub fn clean(text: &str, terminal: bool) -> Cow<'_, str> {
             '\r' => safe.push_str("\\r"),
             '\t' => safe.push_str("\\t"),
             c if u32::from(c) < 0x100 && breaks_rows(c) => {
-                safe.push_str(&format!("\\x{:02x}", u32::from(c)));
+                safe.push_str("\\x");
+                let nibbles = [u32::from(c) >> 4, u32::from(c) & 15];
+                safe.extend(nibbles.into_iter().filter_map(|n| char::from_digit(n, 16)));
             }
             c if bad(c) => safe.extend(c.escape_unicode()),
             c => safe.push(c),

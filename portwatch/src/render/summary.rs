@@ -23,8 +23,8 @@ pub fn summary(out: &mut dyn Write, answer: &LogSummary, look: &Look) -> io::Res
         active.push(row(&thousands(program.count), &format!("{}{project}", program.comm)));
     }
     section(out, "Most active", &active, look)?;
-    let held = |seconds: u64| when::span(i64::try_from(seconds).unwrap_or(i64::MAX));
-    section(out, "Longest held", &ports(&answer.longest_held, held), look)?;
+    let lasted = |seconds: u64| when::span(i64::try_from(seconds).unwrap_or(i64::MAX));
+    section(out, "Longest held", &ports(&answer.longest_held, lasted), look)?;
     section(out, "Most refused", &ports(&answer.refused, thousands), look)?;
     let mut rest = vec![row(&thousands(answer.random_listens), "listens on a port the kernel chose")];
     if let Some(rogue) = answer.rogue {

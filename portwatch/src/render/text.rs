@@ -76,8 +76,9 @@ impl Text {
         self
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+    /// Nothing yet, or a blank last.
+    pub(super) fn ends_blank(&self) -> bool {
+        self.pieces.last().is_none_or(|(_, text)| text.ends_with(' '))
     }
 
     /// Columns it takes on a terminal.
@@ -131,13 +132,13 @@ impl Text {
         }
         let (terminal, color) = (self.terminal, self.color);
         // A terminal narrower than twice the indentation has no room for it.
-        let indent = if indent * 2 > columns { 0 } else { indent };
+        let indent = if indent * 2 > columns { columns.min(20) / 10 } else { indent };
         let mut line = Self { pieces: Vec::new(), ..self };
         let (mut used, mut fresh) = (0, true);
         for (tone, text) in self.pieces {
             for word in text.split_inclusive(' ') {
                 let wanted = width(word.trim_end_matches(' '));
-                if !fresh && used + wanted > columns {
+                if !fresh && used + wanted > columns && (wanted <= columns - indent || used >= columns) {
                     line.write(out)?;
                     line = Self {
                         pieces: vec![(Tone::Plain, " ".repeat(indent))],

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
+
 use super::{
     Look, Text, Tone, address,
     group::{self, Group},
@@ -200,11 +202,17 @@ fn facts_of_main(out: &mut dyn Write, group: &Group<'_>, look: &Look) -> io::Res
     let place = process::place(main, look).map(|place| format!("in {place}"));
     pair(out, "command", &process::command_or_name(main), place.as_deref(), look)?;
     let mut words = Vec::new();
-    if let Some(started) = main.started {
-        words.push(format!("{}, {} ago", when::clock(started, look), when::span(when::age(started, look))));
+    // Where the socket came right after its process, the header has said the time already.
+    let since = group.sockets.iter().map(|s| s.since).min();
+    let early = |started: Timestamp| since.is_none_or(|s| s.as_second() - started.as_second() > 5);
+    let scanned = group.sockets.iter().any(|s| s.evidence != "kernel");
+    if let Some(started) = main.started.filter(|started| scanned || look.verbose || early(*started)) {
+        words.push(format!("{}, {} ago,", when::clock(started, look), when::span(when::age(started, look))));
     }
     if let Some(lineage) = process::lineage(&main.lineage, look) {
         words.push(format!("by {lineage}"));
+    } else if let Some(last) = words.last_mut() {
+        last.truncate(last.trim_end_matches(',').len());
     }
     let user = process::user(main.user.as_deref(), main.uid).map(|user| format!("user {user}"));
     match (words.is_empty(), user) {

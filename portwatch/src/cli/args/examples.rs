@@ -2,15 +2,16 @@
 
 pub(super) const TOP: &str = "\
 Examples:
-  portwatch who 3100                  who has port 3100, and would a bind succeed
-  portwatch 3100                      the same
-  portwatch ls                        what is open
-  portwatch log --since 10m           what happened lately
-  portwatch log --type refused        who was refused a port, and who held it
-  portwatch watch                     live
+  portwatch who 3100                who has it, and would a bind succeed
+  portwatch 3100                    the same
+  portwatch ls                      what is open
+  portwatch log --since 10m         what happened lately
+  portwatch log --type refused      who was refused a port, and who held it
+  portwatch watch                   live
 
-'portwatch COMMAND --help' says more of each. Exit codes: 0 yes or done, 1 no (free, nothing found), 2 usage,
-3 not permitted or unknown, 4 ambiguous, 5 no daemon where one is required, 70 internal.";
+'portwatch COMMAND --help' says more of each.
+Exit codes: 0 yes or done, 1 no (free, nothing found), 2 usage, 3 not permitted
+or unknown, 4 ambiguous, 5 no daemon where one is required, 70 internal.";
 
 pub(super) const WHO: &str = "\
 Examples:
@@ -21,7 +22,8 @@ Examples:
   portwatch who pid:4711              every socket of a process
   portwatch who 3100 --json | jq '.targets[0].sockets[].holders[].process.pid'
 
-Exit codes: 0 held, 1 free, 3 could not be seen, 4 ambiguous; of several targets the worst.";
+Exit codes: 0 held, 1 free, 3 could not be seen, 4 ambiguous;
+of several targets the worst.";
 
 pub(super) const LS: &str = "\
 Examples:
@@ -30,7 +32,8 @@ Examples:
   portwatch ls --udp --all            UDP, with resolvers' short-lived ports
   portwatch ls --user www-data --sort since
 
-In SINCE, 6h+ means at least six hours: the socket was older than the observer. -- means not known.
+In SINCE, 6h+ means at least six hours: the socket is older than the observer;
+-- means not known.
 Exit codes: 0 something found, 1 nothing found, 3 could not be seen.";
 
 pub(super) const LOG: &str = "\
@@ -42,10 +45,13 @@ Examples:
   portwatch log --summary --since 7d
   portwatch log --since 14:00 --until 15:00 --json
 
-Types: bind refused listen unlisten close exit noise timewait claim release auto ghost rogue health lock
-unlock extend session note heartbeat gap start stop error. A gap says how many records may be missing.
+Types: bind refused listen unlisten close exit noise timewait claim release
+auto ghost rogue health lock unlock extend session note heartbeat gap start
+stop error. A gap says how many records may be missing.
+
 A time of day is its latest occurrence; times without a zone are local.
-Exit codes: 0 something found, 1 nothing found, 3 could not be seen, 5 no journal.";
+Exit codes: 0 something found, 1 nothing found, 3 could not be seen,
+5 no journal.";
 
 pub(super) const WATCH: &str = "\
 Examples:
@@ -107,8 +113,9 @@ Examples:
   PORTWATCH_SOURCE=scan portwatch config
   portwatch config --json | jq '.settings[] | select(.origin != \"default\")'
 
-A flag beats a variable, a variable beats the file, the file beats the default. The file is
-$XDG_CONFIG_HOME/portwatch/config.toml, for root /etc/portwatch/config.toml:
+A flag beats a variable, a variable beats the file, the file beats the default.
+The file is $XDG_CONFIG_HOME/portwatch/config.toml (root's is
+/etc/portwatch/config.toml), and may say:
   source = \"scan\"
   color = \"never\"
   [daemon]
