@@ -6,8 +6,8 @@
 pub mod access;
 #[cfg(unix)]
 pub mod attribute;
-pub mod journal;
 pub mod cli;
+pub mod journal;
 pub mod model;
 pub mod render;
 pub mod source;

@@ -1,6 +1,6 @@
 //! Commands over a test double, help as users see it, and the words of usage errors.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, fmt::Write as _, rc::Rc};
 
 use clap::{CommandFactory, FromArgMatches};
 
@@ -247,7 +247,7 @@ fn help_of_every_command() {
     let mut help = |words: &[&str]| {
         let command = Cli::command().term_width(80);
         let error = command.try_get_matches_from(words).unwrap_err();
-        all += &format!("$ {}\n{}\n", words.join(" "), error.render());
+        write!(all, "$ {}\n{}\n", words.join(" "), error.render()).unwrap();
     };
     help(&["portwatch", "-h"]);
     help(&["portwatch", "--help"]);
@@ -285,7 +285,7 @@ fn words_that_do_not_exist_are_refused_with_the_nearest_that_does() {
         let error = Cli::command().term_width(80).try_get_matches_from(given).unwrap_err();
         let text = error.render().to_string();
         let text = if words.is_empty() { text.lines().next().unwrap_or("").to_owned() } else { text };
-        all += &format!("$ portwatch {words}\n{text}\n");
+        write!(all, "$ portwatch {words}\n{text}\n").unwrap();
         assert!(error.use_stderr());
     }
     insta::assert_snapshot!(all);

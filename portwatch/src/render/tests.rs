@@ -1,6 +1,9 @@
 //! What users see, compared whole: narrow, 80 and 200 columns, and a pipe. `INSTA_UPDATE=always` accepts; read the diff.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
 
 use super::{
     Look, doctor, error, log, ls,
@@ -30,9 +33,9 @@ fn everywhere(write: impl Fn(&mut dyn Write, &Look) -> io::Result<()>) -> String
             assert!(super::text::width(line) <= columns, "wider than {columns}: {line}");
             assert_eq!(line.trim_end(), line);
         }
-        all += &format!("=== {columns} columns\n{text}");
+        write!(all, "=== {columns} columns\n{text}").unwrap();
     }
-    all += &format!("=== pipe\n{}", render(&pipe(), &write));
+    write!(all, "=== pipe\n{}", render(&pipe(), &write)).unwrap();
     all
 }
 
