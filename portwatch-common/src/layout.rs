@@ -25,63 +25,41 @@ pub const SOCK_IPV6ONLY_MASK: usize = 5;
 pub const SOCK_KERN: usize = 6;
 /// Mask of `sk_kern_sock` in that byte.
 pub const SOCK_KERN_MASK: usize = 7;
-/// Byte offset of `sk_protocol`.
-pub const SOCK_PROTOCOL: usize = 8;
-/// Byte offset of `skc_family`.
-pub const SOCK_FAMILY: usize = 9;
-/// Byte offset of `skc_num` (local port, host byte order).
-pub const SOCK_PORT: usize = 10;
-/// Byte offset of `skc_rcv_saddr`.
-pub const SOCK_ADDRESS4: usize = 11;
-/// Byte offset of `skc_v6_rcv_saddr`.
-pub const SOCK_ADDRESS6: usize = 12;
 /// Byte offset of `net.ns.inum`.
-pub const NET_INODE: usize = 13;
+pub const NET_INODE: usize = 8;
 /// Byte offset of `task_struct.group_leader`.
-pub const TASK_LEADER: usize = 14;
+pub const TASK_LEADER: usize = 9;
 /// Byte offset of `task_struct.real_parent`.
-pub const TASK_PARENT: usize = 15;
+pub const TASK_PARENT: usize = 10;
 /// Byte offset of `task_struct.tgid`.
-pub const TASK_TGID: usize = 16;
+pub const TASK_TGID: usize = 11;
 /// Byte offset of `task_struct.pid`.
-pub const TASK_PID: usize = 17;
+pub const TASK_PID: usize = 12;
 /// Byte offset of `task_struct.comm`.
-pub const TASK_COMM: usize = 18;
+pub const TASK_COMM: usize = 13;
 /// Byte offset of `task_struct.start_boottime` (`real_start_time` before 5.5).
-pub const TASK_START: usize = 19;
+pub const TASK_START: usize = 14;
 /// Byte offset of `task_struct.mm`.
-pub const TASK_MM: usize = 20;
+pub const TASK_MM: usize = 15;
 /// Byte offset of `task_struct.self_exec_id`.
-pub const TASK_EXEC_ID: usize = 21;
+pub const TASK_EXEC_ID: usize = 16;
 /// Byte offset of `task_struct.exit_code`.
-pub const TASK_EXIT_CODE: usize = 22;
+pub const TASK_EXIT_CODE: usize = 17;
 /// Byte offset of `task_struct.signal`.
-pub const TASK_SIGNAL: usize = 23;
-/// Byte offset of `task_struct.files`.
-pub const TASK_FILES: usize = 24;
+pub const TASK_SIGNAL: usize = 18;
 /// Byte offset of `task_struct.cred`.
-pub const TASK_CRED: usize = 25;
+pub const TASK_CRED: usize = 19;
 /// Byte offset of `cred.uid`; `gid` is the word after it, which user space checks.
-pub const CRED_UID: usize = 26;
+pub const CRED_UID: usize = 20;
 /// Byte offset of `mm_struct.arg_start`.
-pub const MM_ARG_START: usize = 27;
+pub const MM_ARG_START: usize = 21;
 /// Byte offset of `mm_struct.arg_end`.
-pub const MM_ARG_END: usize = 28;
+pub const MM_ARG_END: usize = 22;
 /// Byte offset of `signal_struct.live`.
-pub const SIGNAL_LIVE: usize = 29;
+pub const SIGNAL_LIVE: usize = 23;
 /// Byte offset of `signal_struct.group_exit_code`.
-pub const SIGNAL_EXIT_CODE: usize = 30;
+pub const SIGNAL_EXIT_CODE: usize = 24;
 /// Byte offset of `signal_struct.flags`.
-pub const SIGNAL_FLAGS: usize = 31;
-/// Byte offset of `files_struct.fdt`.
-pub const FILES_TABLE: usize = 32;
-/// Byte offset of `fdtable.fd`.
-pub const TABLE_FILES: usize = 33;
-/// Byte offset of `fdtable.max_fds`.
-pub const TABLE_SIZE: usize = 34;
-/// Byte offset of `file.private_data`.
-pub const FILE_PRIVATE: usize = 35;
-/// Byte offset of `socket.sk`.
-pub const SOCKET_SOCK: usize = 36;
+pub const SIGNAL_FLAGS: usize = 25;
 /// Number of words.
-pub const END: usize = 37;
+pub const END: usize = 26;

@@ -53,9 +53,10 @@ fn asked(ctx: *mut bpf_sock_addr, address: [u32; 4], family: u8) {
     let Some(protocol) = protocol(number) else { return };
     let key = bpf_get_current_pid_tgid();
     let asked = Asked {
-        // SAFETY: a helper without arguments, and one that takes the context.
+        // SAFETY: a helper without arguments.
         boot_ns: unsafe { bpf_ktime_get_boot_ns() },
         sock,
+        // SAFETY: the helper takes the context.
         cookie: unsafe { bpf_get_socket_cookie(ctx.cast()) },
         address,
         port: u16::from_be(port as u16),
@@ -74,7 +75,7 @@ fn asked(ctx: *mut bpf_sock_addr, address: [u32; 4], family: u8) {
 }
 
 #[cgroup_sock_addr(bind4)]
-pub fn bind4(ctx: SockAddrContext) -> i32 {
+pub(crate) fn bind4(ctx: SockAddrContext) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let address = unsafe { (*ctx.sock_addr).user_ip4 };
     asked(ctx.sock_addr, [address, 0, 0, 0], AF_INET);
@@ -82,7 +83,7 @@ pub fn bind4(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(bind6)]
-pub fn bind6(ctx: SockAddrContext) -> i32 {
+pub(crate) fn bind6(ctx: SockAddrContext) -> i32 {
     // SAFETY: the context is valid while the program runs; the verifier wants each word read by itself.
     let address = unsafe {
         let words = (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>();
@@ -152,7 +153,7 @@ pub(crate) fn bytes(words: [u32; 4]) -> [u8; 16] {
 }
 
 #[cgroup_sock(post_bind4)]
-pub fn post_bind4(ctx: SockContext) -> i32 {
+pub(crate) fn post_bind4(ctx: SockContext) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let address = unsafe { (*ctx.sock).src_ip4 };
     bound(ctx.sock, [address, 0, 0, 0], AF_INET);
@@ -160,7 +161,7 @@ pub fn post_bind4(ctx: SockContext) -> i32 {
 }
 
 #[cgroup_sock(post_bind6)]
-pub fn post_bind6(ctx: SockContext) -> i32 {
+pub(crate) fn post_bind6(ctx: SockContext) -> i32 {
     // SAFETY: the context is valid while the program runs; the verifier wants each word read by itself.
     let address = unsafe {
         let words = (&raw const (*ctx.sock).src_ip6).cast::<u32>();
@@ -178,7 +179,7 @@ pub fn post_bind6(ctx: SockContext) -> i32 {
 /// The last descriptor of a socket was closed. Runs for every socket of the machine: one look at the map of
 /// bound sockets is all that a connection costs.
 #[cgroup_sock(sock_release)]
-pub fn sock_release(ctx: SockContext) -> i32 {
+pub(crate) fn sock_release(ctx: SockContext) -> i32 {
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.sock.cast()) };
     if BOUND.get_ptr(&cookie).is_none() || BOUND.remove(&cookie).is_err() {

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use portwatch_common::{
     layout::{self, ABSENT, Layout},
-    record::{AF_INET6, flag},
+    record::flag,
 };
 
 /// Set by the loader before loading, then frozen: the verifier takes its words for constants and removes
@@ -16,12 +16,6 @@ static LAYOUT: Layout = [ABSENT; layout::END];
 pub(crate) fn word(index: usize) -> u32 {
     // SAFETY: a constant index below END. Volatile, because the value in the object is not the one at run time.
     unsafe { core::ptr::read_volatile((&raw const LAYOUT).cast::<u32>().add(index)) }
-}
-
-/// Whether this kernel has a field.
-#[inline(always)]
-pub(crate) fn has(index: usize) -> bool {
-    word(index) != ABSENT
 }
 
 /// Reads a field of the structure at `base`; `None` when absent or not readable.
@@ -86,15 +80,5 @@ pub(crate) fn made_by_kernel(sock: u64) -> bool {
     match field::<u8>(sock, layout::SOCK_KERN) {
         Some(byte) => u32::from(byte) & word(layout::SOCK_KERN_MASK) != 0,
         None => false,
-    }
-}
-
-/// The local address in the record's form.
-#[inline(always)]
-pub(crate) fn local_address(sock: u64, family: u8) -> [u32; 4] {
-    if family == AF_INET6 {
-        field(sock, layout::SOCK_ADDRESS6).unwrap_or([0; 4])
-    } else {
-        [field(sock, layout::SOCK_ADDRESS4).unwrap_or(0), 0, 0, 0]
     }
 }

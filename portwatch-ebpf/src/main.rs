@@ -8,7 +8,13 @@
 #![no_main]
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "atomic_xadd is the only atomic addition that BPF's first ISA has")]
-#![expect(missing_docs, reason = "the macros make public items of every program")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are taken apart by casts; a checked conversion is code that the verifier must walk"
+)]
+#![expect(clippy::inline_always, reason = "a call costs, and old verifiers check each function by itself")]
+#![expect(clippy::needless_pass_by_value, reason = "the macros hand contexts over by value")]
+#![expect(clippy::needless_borrows_for_generic_args, reason = "map keys live on the stack either way")]
 
 mod cgroup;
 mod emit;

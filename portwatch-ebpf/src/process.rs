@@ -17,7 +17,7 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 
 /// Runs in the context of each thread that ends; all but the last thread of a known process end early.
 #[btf_tracepoint(function = "sched_process_exit")]
-pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let pid = (pid_tgid >> 32) as u32;
     let Some(known) = PROCESSES.get_ptr(&pid) else { return 0 };

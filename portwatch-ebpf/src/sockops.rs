@@ -20,7 +20,7 @@ use crate::{
 
 /// Runs at many moments of every connection of the machine; all but one end at the first line.
 #[sock_ops]
-pub fn sock_listen(ctx: SockOpsContext) -> u32 {
+pub(crate) fn sock_listen(ctx: SockOpsContext) -> u32 {
     if ctx.op() == BPF_SOCK_OPS_TCP_LISTEN_CB {
         listening(&ctx);
     }
@@ -35,20 +35,19 @@ fn listening(ctx: &SockOpsContext) {
     // SAFETY: the context is valid while the program runs.
     let sock = layout::address_of(unsafe { (*ops).__bindgen_anon_2.sk }.cast());
     let mut flags = flag::ACTOR_KNOWN | layout::options(sock);
-    let netns = match BOUND.get_ptr(&cookie) {
+    let netns = if let Some(bound) = BOUND.get_ptr(&cookie) {
         // SAFETY: a pointer into the map, valid while we run.
-        Some(bound) => unsafe { (*bound).netns },
-        None => {
-            let netns = layout::netns(sock);
-            if BOUND.insert(&cookie, &Bound { netns, pad: 0 }, 0).is_err() {
-                emit::count(counter::BOUND_FULL);
-            }
-            // Never bound, so the kernel chose the port; sure only once all older sockets are in the map.
-            if ADOPTED.get(0) == Some(&1) {
-                flags |= flag::ASKED_KNOWN;
-            }
-            netns
+        unsafe { (*bound).netns }
+    } else {
+        let netns = layout::netns(sock);
+        if BOUND.insert(&cookie, &Bound { netns, pad: 0 }, 0).is_err() {
+            emit::count(counter::BOUND_FULL);
         }
+        // Never bound, so the kernel chose the port; sure only once all older sockets are in the map.
+        if ADOPTED.get(0) == Some(&1) {
+            flags |= flag::ASKED_KNOWN;
+        }
+        netns
     };
     let current = Current::by_reading();
     let actor = current.actor(boot_ns);

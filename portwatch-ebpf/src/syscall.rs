@@ -25,9 +25,9 @@ const RET: usize = 16;
 
 /// Where the cgroup hooks note what is asked for, this adds the errno.
 #[tracepoint]
-pub fn bind_exit(ctx: TracePointContext) -> u32 {
+pub(crate) fn bind_exit(ctx: TracePointContext) -> u32 {
     // SAFETY: inside the context of this tracepoint, aligned.
-    let ret = unsafe { ctx.as_ptr().cast::<u8>().add(RET).cast::<i64>().read() };
+    let ret = unsafe { ctx.as_ptr().byte_add(RET).cast::<i64>().read() };
     if ret < 0 {
         refused(ret.unsigned_abs() as u32);
     }

@@ -45,13 +45,13 @@ impl Current {
     pub(crate) fn by_reading() -> Self {
         // SAFETY: a helper without arguments.
         let task = unsafe { bpf_get_current_task() };
-        let tgid = field::<u32>(task, layout::TASK_TGID).unwrap_or(0);
-        let tid = field::<u32>(task, layout::TASK_PID).unwrap_or(0);
+        let process = field::<u32>(task, layout::TASK_TGID).unwrap_or(0);
+        let thread = field::<u32>(task, layout::TASK_PID).unwrap_or(0);
         let uid_gid = match field::<u64>(task, layout::TASK_CRED) {
             Some(cred) => field::<u64>(cred, layout::CRED_UID).unwrap_or(0),
             None => 0,
         };
-        Self { task, pid_tgid: (u64::from(tgid) << 32) | u64::from(tid), uid_gid, cgroup_id: 0 }
+        Self { task, pid_tgid: (u64::from(process) << 32) | u64::from(thread), uid_gid, cgroup_id: 0 }
     }
 
     /// The actor of a record; announces the process first where it is not known.
@@ -103,9 +103,8 @@ fn announce(task: u64, pid_tgid: u64, uid_gid: u64, cgroup_id: u64, boot_ns: u64
         (*record).pad = 0;
         comm(leader, &raw mut (*record).comm);
         comm(parent, &raw mut (*record).parent_comm);
-        let command = (&raw mut (*record).command).cast::<u64>();
-        for at in 0..COMMAND_LEN / 8 {
-            command.add(at).write_volatile(0);
+        for word in (*record).command.as_chunks_mut::<8>().0 {
+            (&raw mut *word).write_volatile([0; 8]);
         }
         (*record).command_len = 0;
         command_line(task, record);

@@ -12,7 +12,7 @@ const CLOSE: i32 = 7;
 const LISTEN: i32 = 10;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn listen_end(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn listen_end(ctx: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     // CLOSE → CLOSE is the end of a bound TCP socket that never listened.
     if new != CLOSE || (old != LISTEN && old != CLOSE) {

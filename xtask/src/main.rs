@@ -1,5 +1,7 @@
 //! portwatch's development tasks. `cargo xtask help` lists them.
 
+mod ebpf;
+mod setup;
 mod test;
 mod tidy;
 
@@ -25,6 +27,14 @@ enum Task {
     Tidy,
     /// Runs the tests; with --strict everything that CI runs.
     Test(test::Arguments),
+    /// Installs what a rebuild of the kernel programs needs, below target/tools.
+    Setup,
+    /// Rebuilds the kernel programs and their lock.
+    BuildEbpf {
+        /// Change nothing; fail unless a fresh build gives the committed object, byte for byte.
+        #[arg(long)]
+        verify: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -43,6 +53,8 @@ fn run() -> Result<()> {
     match arguments.task {
         Task::Tidy => tidy::run(&root),
         Task::Test(arguments) => test::run(&root, &arguments),
+        Task::Setup => setup::run(&root).map(drop),
+        Task::BuildEbpf { verify } => ebpf::run(&root, verify),
     }
 }
 

@@ -28,8 +28,6 @@ pub(super) enum Capability {
     Exec,
     /// How processes end.
     ExitCode,
-    /// From a descriptor to its socket, where cgroup hooks are missing.
-    Descriptor,
 }
 
 impl Capability {
@@ -46,7 +44,6 @@ impl Capability {
             Self::CommandLine => "command lines in events",
             Self::Exec => "that a process has exec'd since its last event",
             Self::ExitCode => "how processes end",
-            Self::Descriptor => "sockets behind descriptors, which the fallback without cgroup v2 needs",
         }
     }
 }
@@ -59,11 +56,6 @@ const FIELDS: &[Row] = &[
     (layout::SOCK_NET, Capability::Namespace, "sock", &["__sk_common.skc_net.net"]),
     (layout::NET_INODE, Capability::Namespace, "net", &["ns.inum"]),
     (layout::SOCK_COOKIE, Capability::SocketCookie, "sock", &["__sk_common.skc_cookie"]),
-    (layout::SOCK_PROTOCOL, Capability::Descriptor, "sock", &["sk_protocol"]),
-    (layout::SOCK_FAMILY, Capability::Descriptor, "sock", &["__sk_common.skc_family"]),
-    (layout::SOCK_PORT, Capability::Descriptor, "sock", &["__sk_common.skc_num"]),
-    (layout::SOCK_ADDRESS4, Capability::Descriptor, "sock", &["__sk_common.skc_rcv_saddr"]),
-    (layout::SOCK_ADDRESS6, Capability::Descriptor, "sock", &["__sk_common.skc_v6_rcv_saddr"]),
     (layout::TASK_LEADER, Capability::StartTime, "task_struct", &["group_leader"]),
     // Renamed in 5.5.
     (layout::TASK_START, Capability::StartTime, "task_struct", &["start_boottime", "real_start_time"]),
@@ -81,12 +73,6 @@ const FIELDS: &[Row] = &[
     (layout::SIGNAL_LIVE, Capability::ExitCode, "signal_struct", &["live"]),
     (layout::SIGNAL_EXIT_CODE, Capability::ExitCode, "signal_struct", &["group_exit_code"]),
     (layout::SIGNAL_FLAGS, Capability::ExitCode, "signal_struct", &["flags"]),
-    (layout::TASK_FILES, Capability::Descriptor, "task_struct", &["files"]),
-    (layout::FILES_TABLE, Capability::Descriptor, "files_struct", &["fdt"]),
-    (layout::TABLE_FILES, Capability::Descriptor, "fdtable", &["fd"]),
-    (layout::TABLE_SIZE, Capability::Descriptor, "fdtable", &["max_fds"]),
-    (layout::FILE_PRIVATE, Capability::Descriptor, "file", &["private_data"]),
-    (layout::SOCKET_SOCK, Capability::Descriptor, "socket", &["sk"]),
 ];
 
 /// What was found on this kernel.
