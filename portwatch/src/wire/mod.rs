@@ -7,6 +7,7 @@
 mod answer;
 mod parts;
 mod request;
+mod schema;
 
 pub use answer::{
     ConfigReport, ConfigSetting, Doctor, DoctorCheck, FactCoverage, List, Log, LogSummary, PortCount,
@@ -17,6 +18,7 @@ pub use parts::{
     SourceInfo, Worktree,
 };
 pub use request::{ListQuery, LogQuery, Target, TargetError};
+pub use schema::schema;
 
 /// Version of the contract; in every document as `schema`.
 pub const SCHEMA: u32 = 1;
