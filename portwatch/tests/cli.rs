@@ -1,4 +1,5 @@
 //! The real binary: exit codes, which stream says what, closed pipes.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
     io::Read,
