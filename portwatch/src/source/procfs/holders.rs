@@ -1,13 +1,19 @@
 //! From socket inodes to the processes that have them open.
 
-use std::{collections::HashMap, ffi::CStr, io, mem::MaybeUninit, os::fd::OwnedFd};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::CStr,
+    io,
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+};
 
 use rustix::{
     fs::{AtFlags, Mode, RawDir, openat, readlinkat_raw, statat},
     io::Errno,
 };
 
-use super::{ProcFs, READ_DIR, numbered, stat::number};
+use super::{ProcFs, READ_DIR, Stat, numbered, stat::number};
 use crate::model::{Owner, ProcessId};
 
 /// How far to look for holders.
@@ -15,8 +21,8 @@ use crate::model::{Owner, ProcessId};
 pub enum HolderSearch {
     /// Not at all.
     None,
-    /// Until each socket has a holder, and then only its relatives: descendants of a holder, which inherit
-    /// descriptors. A holder by other ways (SCM_RIGHTS) can be missed.
+    /// Until each socket has a holder, and then only its relatives: parent, children, brothers, since
+    /// descriptors are inherited. A holder by other ways (SCM_RIGHTS) can be missed.
     First,
     /// Every process of the machine.
     All,
@@ -43,6 +49,8 @@ pub struct Found {
 /// What a search came to.
 #[derive(Debug, Default)]
 pub struct Search {
+    /// Inodes looked for.
+    pub asked: Vec<u64>,
     /// Holders by inode, the lowest descriptor of each process.
     pub found: HashMap<u64, Vec<Found>>,
     /// Processes whose descriptors may not be read, or processes that are hidden altogether (hidepid).
@@ -52,6 +60,10 @@ pub struct Search {
 }
 
 impl Search {
+    fn count(&self) -> usize {
+        self.found.values().map(Vec::len).sum()
+    }
+
     /// Why the holders of `inode` are as they are.
     pub fn owner(&self, inode: u64) -> Owner {
         match (self.found.get(&inode), self.denied, self.complete) {
@@ -77,6 +89,7 @@ impl ProcFs {
             return Ok(search);
         }
         let inodes = Inodes::new(wanted);
+        search.asked.clone_from(&inodes.0);
         if mode == HolderSearch::First {
             for inode in wanted.iter().map(|w| w.inode) {
                 for found in known.get(&inode).into_iter().flatten() {
@@ -90,7 +103,7 @@ impl ProcFs {
             self.walk(wanted, &inodes, mode, &mut search)?;
         }
         if mode == HolderSearch::First {
-            self.follow_children(&inodes, &mut search);
+            self.follow_family(&inodes, &mut search);
         }
         for holders in search.found.values_mut() {
             holders.sort_by_key(|found| found.process);
@@ -117,12 +130,15 @@ impl ProcFs {
         mode: HolderSearch,
         search: &mut Search,
     ) -> io::Result<()> {
-        let pids = self.pids()?;
+        let mut pids = self.pids()?;
         // Under hidepid only our own processes are listed; pid 1 is then among the hidden.
         search.denied |= !pids.contains(&1);
         let mut later = Vec::new();
-        // What is asked about was most often started lately, and pids grow.
-        for &pid in pids.iter().rev() {
+        // What is asked about was most often started lately. Pids grow, and after their maximum start again:
+        // the newest process has the number given out last.
+        let newest = self.newest_pid().unwrap_or(u32::MAX);
+        pids.sort_unstable_by_key(|&pid| newest.wrapping_sub(pid));
+        for pid in pids {
             let of_owner = match statat(&self.root, pid.to_string(), AtFlags::empty()) {
                 Ok(stat) => wanted.iter().any(|w| w.uid.is_none_or(|uid| uid == stat.st_uid)),
                 Err(_) => continue,
@@ -180,27 +196,39 @@ impl ProcFs {
         Ok(())
     }
 
-    /// Adds descendants of the holders found so far.
-    fn follow_children(&mut self, inodes: &Inodes, search: &mut Search) {
+    /// Adds relatives of the holders found so far: parents, children and brothers, and theirs in turn as far as
+    /// they hold a socket too.
+    fn follow_family(&mut self, inodes: &Inodes, search: &mut Search) {
         let mut queue: Vec<u32> = search.found.values().flatten().map(|f| f.process.pid).collect();
-        queue.sort_unstable();
-        queue.dedup();
-        let mut visited = queue.clone();
+        let mut visited: HashSet<u32> = queue.iter().copied().collect();
         while let Some(pid) = queue.pop() {
-            for child in self.children(pid) {
-                if visited.contains(&child) {
+            let mut family = self.children(pid);
+            if let Some(parent) = self.parent(pid) {
+                family.push(parent);
+                // The children of pid 1 are everybody's orphans.
+                if parent > 1 {
+                    family.extend(self.children(parent));
+                }
+            }
+            for relative in family {
+                if !visited.insert(relative) {
                     continue;
                 }
-                visited.push(child);
-                let before: usize = search.found.values().map(Vec::len).sum();
-                // A child that cannot be read is one that is not shown.
-                let _ = self.read_descriptors(child, inodes, search);
-                let after: usize = search.found.values().map(Vec::len).sum();
-                if after > before {
-                    queue.push(child);
+                let before = search.count();
+                // What cannot be read here is not shown; whether holders may be missing, `First` does not say.
+                let denied = search.denied;
+                let _ = self.read_descriptors(relative, inodes, search);
+                search.denied = denied;
+                if search.count() > before {
+                    queue.push(relative);
                 }
             }
         }
+    }
+
+    fn parent(&mut self, pid: u32) -> Option<u32> {
+        let stat = Stat::parse(self.read(&format!("{pid}/stat"), 4096).ok()?)?;
+        (stat.parent_pid != 0).then_some(stat.parent_pid)
     }
 
     /// Children of every thread of `pid`. Empty where the kernel keeps no such list (CONFIG_PROC_CHILDREN).

@@ -7,6 +7,8 @@
 mod facts;
 mod holders;
 mod stat;
+#[cfg(test)]
+mod tests;
 
 use std::{
     ffi::CString,
@@ -69,6 +71,12 @@ impl ProcFs {
         let bytes = self.read(&format!("{pid}/stat"), 4096).ok()?;
         let stat = Stat::parse(bytes)?;
         (!matches!(stat.state, b'Z' | b'X')).then_some(ProcessId { pid, start_ticks: stat.start_ticks })
+    }
+
+    /// The pid given out last in this pid namespace.
+    fn newest_pid(&mut self) -> Option<u32> {
+        let loadavg = self.read("loadavg", 256).ok()?;
+        stat::number(loadavg.trim_ascii_end().rsplit(u8::is_ascii_whitespace).next()?)
     }
 
     /// The first `limit` bytes of a file below the root.

@@ -1,20 +1,19 @@
 //! One look at the kernel's tables: sockets by sock_diag, their holders by procfs.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
 };
 
-use super::super::{
-    SourceError,
-    diag::{Diag, DiagError},
-    procfs::{Found, HolderSearch, ProcFs, Search, Wanted},
-};
 use crate::model::{
     Degradation, Evidence, Holder, Netns, Owner, Port, ProcessId, Protocol, Snapshot, SnapshotSocket,
     SocketSeen, Timestamp,
 };
-use crate::source::Refresh;
+use crate::source::{
+    Refresh, SourceError,
+    diag::{Diag, DiagError},
+    procfs::{Found, HolderSearch, ProcFs, Search, Wanted},
+};
 
 /// Beyond so many ports it is cheaper to read the whole table once than a filtered one for each.
 const FILTERED_DUMPS: usize = 8;
@@ -89,21 +88,21 @@ impl Scanner {
     }
 
     fn look(&mut self, ports: &[Port], mode: HolderSearch) -> Result<Snapshot, SourceError> {
+        let tables = self.tables(ports)?;
+        self.with_holders(tables, mode, |_| true)
+    }
+
+    /// The sockets alone, on `ports` or (none named) all. Cheap: no process is looked at.
+    pub(super) fn tables(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
         self.degradations.clear();
-        let mut snapshot = Snapshot {
-            begun: Timestamp::now(),
-            namespaces: self.netns().into_iter().collect(),
-            ports: ports.to_vec(),
-            ..Snapshot::default()
-        };
-        let mut seen = Vec::new();
+        let mut tables = Tables { begun: Timestamp::now(), ports: ports.to_vec(), ..Tables::default() };
         let mut failure = None;
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            match self.read_table(protocol, ports, &mut seen) {
+            match self.read_table(protocol, ports, &mut tables.sockets) {
                 Ok(bound_included) => {
-                    snapshot.protocols.push(protocol);
+                    tables.protocols.push(protocol);
                     if protocol == Protocol::Tcp {
-                        snapshot.bound_included = bound_included;
+                        tables.bound_included = bound_included;
                     }
                 }
                 Err(error) => {
@@ -112,15 +111,66 @@ impl Scanner {
                 }
             }
         }
-        if let (true, Some(error)) = (snapshot.protocols.is_empty(), failure) {
-            return Err(read_error(error));
+        match failure {
+            Some(error) if tables.protocols.is_empty() => Err(read_error(error)),
+            _ => Ok(tables),
         }
-        let search = self.search(&seen, mode)?;
-        snapshot.processes = self.facts(&search);
-        snapshot.sockets = seen.into_iter().map(|socket| with_holders(socket, &search, mode)).collect();
-        self.remember(&search, mode, ports.is_empty());
-        snapshot.ended = Timestamp::now();
-        Ok(snapshot)
+    }
+
+    /// Adds the holders of those sockets that are `asked` for, and what these processes are.
+    pub(super) fn with_holders(
+        &mut self,
+        tables: Tables,
+        mode: HolderSearch,
+        asked: impl Fn(&SocketSeen) -> bool,
+    ) -> Result<Snapshot, SourceError> {
+        let wanted: Vec<Wanted> = tables
+            .sockets
+            .iter()
+            .filter(|socket| asked(socket))
+            .filter_map(|socket| Some(Wanted { inode: socket.inode?, uid: socket.uid }))
+            .collect();
+        let search = self
+            .procfs
+            .holders(&wanted, &self.known, mode)
+            .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })?;
+        let processes = self.facts(&search);
+        self.remember(&tables, &search);
+        let sockets = tables.sockets.into_iter().map(|socket| {
+            let mode = if asked(&socket) { mode } else { HolderSearch::None };
+            snapshot_socket(socket, &search, mode)
+        });
+        Ok(Snapshot {
+            begun: tables.begun,
+            sockets: sockets.collect(),
+            processes,
+            namespaces: self.netns().into_iter().collect(),
+            protocols: tables.protocols,
+            ports: tables.ports,
+            bound_included: tables.bound_included,
+            ended: Timestamp::now(),
+        })
+    }
+
+    /// Holders found so far of sockets that still exist, as far as the looks reached.
+    pub(super) fn known_holders(&self) -> BTreeSet<ProcessId> {
+        self.known.values().flatten().map(|found| found.process).collect()
+    }
+
+    /// Inodes of which a known holder has ended.
+    pub(super) fn without_living_holder(&mut self) -> HashSet<u64> {
+        let dead: HashSet<ProcessId> =
+            self.known_holders().into_iter().filter(|&process| !self.lives(process)).collect();
+        self.known
+            .iter()
+            .filter(|(_, found)| found.iter().any(|found| dead.contains(&found.process)))
+            .map(|(inode, _)| *inode)
+            .collect()
+    }
+
+    /// The process is still there.
+    pub(super) fn lives(&mut self, process: ProcessId) -> bool {
+        self.procfs.identify(process.pid) == Some(process)
     }
 
     /// Appends the sockets of a protocol; says whether those bound without listening are among them.
@@ -146,34 +196,42 @@ impl Scanner {
         Ok(bound_included)
     }
 
-    fn search(&mut self, seen: &[SocketSeen], mode: HolderSearch) -> Result<Search, SourceError> {
-        let wanted: Vec<Wanted> =
-            seen.iter().filter_map(|s| Some(Wanted { inode: s.inode?, uid: s.uid })).collect();
-        self.procfs
-            .holders(&wanted, &self.known, mode)
-            .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })
-    }
-
     fn facts(&mut self, search: &Search) -> Vec<crate::model::ProcessSeen> {
         let holders: BTreeSet<ProcessId> = search.found.values().flatten().map(|f| f.process).collect();
         holders.into_iter().filter_map(|id| self.procfs.process(id)).collect()
     }
 
-    /// Keeps who was found. Sockets that are gone are forgotten only by a look at everything.
-    fn remember(&mut self, search: &Search, mode: HolderSearch, everything: bool) {
-        if mode == HolderSearch::None {
-            return;
+    /// Keeps who was found. Sockets that are gone are forgotten by a look at all ports.
+    fn remember(&mut self, tables: &Tables, search: &Search) {
+        if tables.ports.is_empty() {
+            let present: HashSet<u64> = tables.sockets.iter().filter_map(|s| s.inode).collect();
+            self.known.retain(|inode, _| present.contains(inode));
         }
-        if everything {
-            self.known.clear();
-        }
-        for (inode, found) in &search.found {
-            self.known.insert(*inode, found.clone());
+        for inode in &search.asked {
+            match search.found.get(inode) {
+                Some(found) => self.known.insert(*inode, found.clone()),
+                None => self.known.remove(inode),
+            };
         }
     }
 }
 
-fn with_holders(socket: SocketSeen, search: &Search, mode: HolderSearch) -> SnapshotSocket {
+/// The socket tables, without holders.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// Before the first was read.
+    pub begun: Timestamp,
+    /// Those read completely.
+    pub protocols: Vec<Protocol>,
+    /// Ports looked at; none means all.
+    pub ports: Vec<Port>,
+    /// Bound TCP sockets are among `sockets`.
+    pub bound_included: bool,
+    /// The sockets.
+    pub sockets: Vec<SocketSeen>,
+}
+
+fn snapshot_socket(socket: SocketSeen, search: &Search, mode: HolderSearch) -> SnapshotSocket {
     let Some(inode) = socket.inode else {
         return SnapshotSocket { socket, holders: Vec::new(), owner: Owner::Kernel };
     };

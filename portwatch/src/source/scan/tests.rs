@@ -14,8 +14,11 @@ use nix::{
     },
 };
 
-use super::{HolderSearch, Roots, Scanner};
-use crate::model::{Owner, Phase, Port, Protocol, Snapshot, SnapshotSocket};
+use super::{HolderSearch, Roots, ScanSource, Scanner};
+use crate::{
+    model::{Observation, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot, SnapshotSocket},
+    source::{Progress, Source},
+};
 
 /// Runs `body` on a thread in a new network namespace with `lo` down, which is enough to bind and listen.
 /// Without the right to make one it says so and does not run.
@@ -163,6 +166,225 @@ fn a_listener_on_one_address_keeps_its_address() {
         addresses.sort();
         assert_eq!(addresses, [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
     });
+}
+
+/// A child process made by fork; ended and reaped when dropped.
+struct Child(nix::unistd::Pid);
+
+impl Child {
+    /// Runs `body` in a child, which then waits to be killed. `body` must be async-signal-safe: other test
+    /// threads may have held any lock at the fork.
+    fn start(body: impl FnOnce()) -> Self {
+        // SAFETY: the child only makes system calls before it is killed.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Parent { child } => Self(child),
+            nix::unistd::ForkResult::Child => {
+                // A failed test must not leave it behind: it ends with the thread that made it.
+                let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+                body();
+                loop {
+                    nix::unistd::pause();
+                }
+            }
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.as_raw().unsigned_abs()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGKILL).unwrap();
+        nix::sys::wait::waitpid(self.0, None).unwrap();
+    }
+}
+
+fn holder_pids(snapshot: &Snapshot, port: u16) -> Vec<u32> {
+    one(snapshot, port).holders.iter().map(|h| h.process.pid).collect()
+}
+
+/// Asks until `wanted` says yes, at most 10 s.
+fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(std::time::Instant::now() < end, "not within 10 s");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_forked_child_holds_the_socket_too() {
+    in_own_netns(|| {
+        let _listener = listening(tcp(ANY4, 3001, false, false));
+        let child = Child::start(|| ());
+        let mut both = [std::process::id(), child.pid()];
+        both.sort_unstable();
+        for search in [HolderSearch::First, HolderSearch::All] {
+            let mut pids = holder_pids(&scanner().snapshot(search).unwrap(), 3001);
+            pids.sort_unstable();
+            assert_eq!(pids, both, "{search:?}");
+        }
+    });
+}
+
+#[test]
+fn a_child_forked_after_the_first_look_is_found_by_the_second() {
+    in_own_netns(|| {
+        let _listener = listening(tcp(ANY4, 3001, false, false));
+        let mut scanner = scanner();
+        let port = Port::new(3001).unwrap();
+        assert_eq!(holder_pids(&scanner.snapshot(HolderSearch::First).unwrap(), 3001).len(), 1);
+        let child = Child::start(|| ());
+        let again = scanner.snapshot_ports(&[port], HolderSearch::First).unwrap();
+        assert!(holder_pids(&again, 3001).contains(&child.pid()));
+    });
+}
+
+#[test]
+fn a_heir_whose_binder_is_gone_is_the_holder() {
+    in_own_netns(|| {
+        let listener = listening(tcp(ANY4, 3001, false, false));
+        let mut scanner = scanner();
+        assert_eq!(holder_pids(&scanner.snapshot(HolderSearch::First).unwrap(), 3001), [std::process::id()]);
+        let child = Child::start(|| ());
+        drop(listener);
+        let snapshot = scanner.snapshot(HolderSearch::First).unwrap();
+        assert_eq!(holder_pids(&snapshot, 3001), [child.pid()]);
+    });
+}
+
+#[test]
+fn a_descriptor_in_flight_has_a_socket_and_no_process() {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    in_own_netns(|| {
+        let listener = listening(tcp(ANY4, 3001, false, false));
+        let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let descriptors = [listener.as_raw_fd()];
+        let message = [ControlMessage::ScmRights(&descriptors)];
+        sendmsg::<()>(near.as_raw_fd(), &[io::IoSlice::new(b"x")], &message, MsgFlags::empty(), None)
+            .unwrap();
+        drop(listener);
+        let snapshot = scanner().snapshot(HolderSearch::First).unwrap();
+        // Some machines keep pid 1 closed even to root. Then it could be the holder, and the answer says so.
+        let closed =
+            std::fs::read_link("/proc/1/fd/0").is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+        let owner = if closed { Owner::NotPermitted } else { Owner::NoProcess };
+        assert_eq!(one(&snapshot, 3001).owner, owner);
+        assert_eq!(one(&snapshot, 3001).holders, []);
+    });
+}
+
+#[test]
+fn a_hostile_process_name_changes_nothing() {
+    in_own_netns(|| {
+        let _listener = listening(tcp(ANY4, 3001, false, false));
+        let name = c"a) R 1\n2 (b";
+        let child = Child::start(|| {
+            let _ = nix::sys::prctl::set_name(name);
+        });
+        let facts = until(|| {
+            let snapshot = scanner().snapshot(HolderSearch::All).unwrap();
+            snapshot.processes.into_iter().find(|p| p.id.pid == child.pid() && p.comm.starts_with("a)"))
+        });
+        assert_eq!(facts.comm.as_bytes(), name.to_bytes());
+        assert_eq!(facts.parent_pid, std::process::id());
+        assert_ne!(facts.id.start_ticks, 0);
+    });
+}
+
+#[test]
+fn another_users_process_is_not_permitted_rather_than_absent() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: needs root to become another user");
+        return;
+    }
+    in_own_netns(|| {
+        let listener = listening(tcp(ANY4, 3001, false, false));
+        let _holder = Child::start(|| ());
+        drop(listener);
+        // The raw call changes the credentials of one thread alone, which ends with the look.
+        let look = std::thread::spawn(|| {
+            // SAFETY: setresuid has no memory effects.
+            let done = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, 65534, 65534, 65534) };
+            assert_eq!(done, 0);
+            scanner().snapshot(HolderSearch::First).unwrap()
+        });
+        let snapshot = look.join().unwrap();
+        assert_eq!(one(&snapshot, 3001).owner, Owner::NotPermitted);
+        assert_eq!(one(&snapshot, 3001).socket.uid, Some(0), "sock_diag tells any user");
+    });
+}
+
+/// What a source delivers until `wanted` finds its answer in the last snapshot.
+fn polled<T>(source: &mut ScanSource, mut wanted: impl FnMut(&[Observation]) -> Option<T>) -> T {
+    let mut all = Vec::new();
+    until(|| {
+        let progress = source.poll(std::time::Duration::from_millis(300), &mut all).unwrap();
+        assert_eq!(progress, Progress::Open);
+        wanted(&all)
+    })
+}
+
+fn snapshots(all: &[Observation]) -> Vec<&Snapshot> {
+    all.iter().filter_map(|o| if let Seen::Snapshot(s) = &o.seen { Some(&**s) } else { None }).collect()
+}
+
+#[test]
+fn the_poll_source_reports_what_comes_and_goes_and_is_silent_between() {
+    in_own_netns(|| {
+        let mut source = ScanSource::new(scanner(), Vec::new()).unwrap();
+        let first = polled(&mut source, |all| snapshots(all).first().map(|s| s.sockets.len()));
+        assert_eq!(first, 0);
+
+        let listener = listening(tcp(ANY4, 3001, false, false));
+        let child = Child::start(|| ());
+        let heir = child.pid();
+        drop(listener);
+        let holders = polled(&mut source, |all| Some(holder_pids(snapshots(all).first()?, 3001)));
+        assert_eq!(holders, [heir]);
+
+        let mut quiet = Vec::new();
+        for _ in 0..3 {
+            source.poll(std::time::Duration::from_millis(400), &mut quiet).unwrap();
+        }
+        assert_eq!(quiet, []);
+
+        drop(child);
+        polled(&mut source, |all| {
+            let exited = all.iter().position(
+                |o| matches!(&o.seen, Seen::Exited(e) if e.process.pid == heir && e.status.is_none()),
+            )?;
+            let empty =
+                all.iter().position(|o| matches!(&o.seen, Seen::Snapshot(s) if s.sockets.is_empty()))?;
+            assert!(exited < empty, "the exit explains the close");
+            Some(())
+        });
+    });
+}
+
+#[test]
+fn a_wake_ends_the_wait() {
+    let mut source = ScanSource::new(scanner(), Vec::new()).unwrap();
+    source.poll(std::time::Duration::ZERO, &mut Vec::new()).unwrap();
+    source.wake().wake();
+    let begun = std::time::Instant::now();
+    source.poll(std::time::Duration::from_secs(60), &mut Vec::new()).unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+}
+
+#[test]
+fn a_pid_with_another_start_time_is_another_process() {
+    let mut procfs = crate::source::procfs::ProcFs::open(std::path::Path::new("/proc")).unwrap();
+    let own = procfs.identify(std::process::id()).unwrap();
+    assert!(procfs.process(own).is_some());
+    let other = ProcessId { start_ticks: own.start_ticks + 1, ..own };
+    assert_eq!(procfs.process(other), None);
+    assert_eq!(procfs.identify(u32::MAX), None);
 }
 
 fn bring_up_loopback() {

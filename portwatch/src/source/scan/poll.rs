@@ -1,0 +1,219 @@
+//! The scan source: looks again and again, and reports when something differs.
+//!
+//! A look at the socket tables is cheap and is made every 250 ms while things change and down to every 2 s while
+//! nothing does. Only when sockets came, or a holder went, processes are looked at, and a snapshot is
+//! delivered whose difference to the last one the live table reports (evidence `scan`). What lived shorter than
+//! an interval is missed; the coverage says so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{HolderSearch, Scanner, scanner::Tables};
+use crate::{
+    model::{
+        Coverage, Degradation, Evidence, Exited, Fact, GapReason, LossCounts, Observation, Phase, ProcessId,
+        Seen, SocketKey, SocketSeen, Timestamp,
+    },
+    source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake},
+};
+
+/// How often to look while things change.
+pub const FASTEST: Duration = Duration::from_millis(250);
+/// How often to look when nothing has changed for a while.
+pub const SLOWEST: Duration = Duration::from_secs(2);
+/// Every so often the holders of all sockets are confirmed and newly forked ones looked for.
+const HOLDERS_EVERY: Duration = Duration::from_secs(10);
+/// A look that comes so much later than it should have means that nobody was looking.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// sock_diag and procfs, polled.
+#[derive(Debug)]
+pub struct ScanSource {
+    scanner: Scanner,
+    wake: Wake,
+    degradations: Vec<Degradation>,
+    interval: Duration,
+    last: Option<Look>,
+    holders_looked: Instant,
+    counters: Counters,
+}
+
+/// What the last look saw.
+#[derive(Debug)]
+struct Look {
+    when: Instant,
+    at: Timestamp,
+    sockets: BTreeMap<SocketKey, Phase>,
+}
+
+impl ScanSource {
+    /// A source over `scanner`. `why` are the degradations that led here, when something better was wanted.
+    pub fn new(scanner: Scanner, why: Vec<Degradation>) -> io::Result<Self> {
+        Ok(Self {
+            scanner,
+            wake: Wake::new()?,
+            degradations: why,
+            interval: FASTEST,
+            last: None,
+            holders_looked: Instant::now(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Ends a waiting [`Source::poll`].
+    pub fn wake(&self) -> Wake {
+        self.wake.clone()
+    }
+
+    /// Time until the next look is due.
+    fn due_in(&self) -> Duration {
+        match &self.last {
+            None => Duration::ZERO,
+            Some(look) => self.interval.saturating_sub(look.when.elapsed()),
+        }
+    }
+
+    /// Waits; `false` when woken.
+    fn wait(&self, time: Duration) -> Result<bool, SourceError> {
+        let mut fds = [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        // Rounded up, so that a remainder below 1 ms is not spun away.
+        let ms = time.as_micros().div_ceil(1000).min(i32::MAX as u128);
+        match poll(&mut fds, PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) => Ok(true),
+            Ok(_) => {
+                self.wake.clear();
+                Ok(false)
+            }
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(error) => {
+                Err(SourceError::Read { what: "poll of the wake handle".to_owned(), error: error.into() })
+            }
+        }
+    }
+
+    /// Looks, and appends what differs from the last look.
+    fn look(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        let tables = self.scanner.tables(&[])?;
+        let sockets = phases(&tables);
+        let gone = self.gone_processes();
+        let paused = self.pause();
+        let holders_due = self.holders_looked.elapsed() >= HOLDERS_EVERY;
+        let changed = self.last.as_ref().is_none_or(|last| last.sockets != sockets);
+        let quiet = !changed && gone.is_empty() && paused.is_none();
+        self.interval = if quiet { (self.interval * 3 / 2).min(SLOWEST) } else { FASTEST };
+
+        let at = Timestamp::now();
+        if let Some(since) = paused {
+            let gap = Seen::Gap { lost: LossCounts::default(), since, reason: GapReason::Paused };
+            out.push(Observation::new(at, Evidence::Scan, gap));
+        }
+        out.extend(gone.iter().map(|&process| {
+            Observation::new(at, Evidence::Scan, Seen::Exited(Exited { process, status: None }))
+        }));
+        if !quiet || holders_due {
+            self.deliver(tables, &sockets, holders_due, out)?;
+        }
+        self.last = Some(Look { when: Instant::now(), at, sockets });
+        Ok(())
+    }
+
+    /// Appends a snapshot with the holders of the sockets that are new or have lost one; of all when `every`.
+    fn deliver(
+        &mut self,
+        tables: Tables,
+        now: &BTreeMap<SocketKey, Phase>,
+        every: bool,
+        out: &mut Vec<Observation>,
+    ) -> Result<(), SourceError> {
+        let before = self.last.as_ref().map(|look| &look.sockets);
+        let fresh: BTreeSet<SocketKey> = now
+            .iter()
+            .filter(|&(key, phase)| before.is_none_or(|before| before.get(key) != Some(phase)))
+            .map(|(key, _)| *key)
+            .collect();
+        let orphans = self.scanner.without_living_holder();
+        let asked = |socket: &SocketSeen| {
+            every || fresh.contains(&socket.key) || socket.inode.is_some_and(|inode| orphans.contains(&inode))
+        };
+        let snapshot = self.scanner.with_holders(tables, HolderSearch::First, asked)?;
+        if every {
+            self.holders_looked = Instant::now();
+        }
+        self.counters.received += u64::try_from(snapshot.sockets.len()).unwrap_or(0);
+        out.push(Observation::new(snapshot.ended, Evidence::Scan, Seen::Snapshot(Box::new(snapshot))));
+        Ok(())
+    }
+
+    /// Holders seen at the last look that are gone now.
+    fn gone_processes(&mut self) -> Vec<ProcessId> {
+        let holders = self.scanner.known_holders();
+        holders.into_iter().filter(|&process| !self.scanner.lives(process)).collect()
+    }
+
+    /// Since when nobody was looking, if that was long.
+    fn pause(&self) -> Option<Timestamp> {
+        let last = self.last.as_ref()?;
+        // Two clocks: the monotonic one stands still while the machine sleeps, the other may be set.
+        let late = Timestamp::now().duration_since(last.at);
+        let asleep = late > (self.interval + PAUSE).try_into().ok()?;
+        (asleep || last.when.elapsed() > self.interval + PAUSE).then_some(last.at)
+    }
+}
+
+fn phases(tables: &Tables) -> BTreeMap<SocketKey, Phase> {
+    tables.sockets.iter().map(|socket| (socket.key, socket.phase)).collect()
+}
+
+impl Source for ScanSource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Scan
+    }
+
+    fn coverage(&self) -> Vec<Coverage> {
+        let polled = format!(
+            "sock_diag, polled every {} ms to {} s; sockets that live shorter can be missed",
+            FASTEST.as_millis(),
+            SLOWEST.as_secs()
+        );
+        let hook = |fact| match fact {
+            Fact::Bind | Fact::Listen | Fact::Close | Fact::UdpAutoBind => Some(polled.clone()),
+            Fact::Exit => Some("procfs, polled; without exit status".to_owned()),
+            Fact::Holders | Fact::ProcessFacts => Some("procfs, after the fact".to_owned()),
+            Fact::Existing => Some("sock_diag".to_owned()),
+            Fact::Refused | Fact::AskedPort => None,
+        };
+        Fact::ALL.into_iter().map(|fact| Coverage { fact, hook: hook(fact) }).collect()
+    }
+
+    fn degradations(&self) -> Vec<Degradation> {
+        self.degradations.iter().chain(self.scanner.degradations()).cloned().collect()
+    }
+
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Observation>) -> Result<Progress, SourceError> {
+        let due = self.due_in();
+        if due > timeout {
+            self.wait(timeout)?;
+            return Ok(Progress::Open);
+        }
+        if due.is_zero() || self.wait(due)? {
+            self.look(out)?;
+        }
+        Ok(Progress::Open)
+    }
+
+    fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        let snapshot = self.scanner.refresh(scope)?;
+        out.push(Observation::new(snapshot.ended, Evidence::Scan, Seen::Snapshot(Box::new(snapshot))));
+        Ok(())
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+}
