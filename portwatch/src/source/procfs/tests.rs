@@ -129,7 +129,7 @@ fn where_only_some_processes_are_shown_a_missing_holder_is_not_permitted() {
 fn an_unreadable_descriptor_folder_is_not_permitted() {
     let tree = tree();
     let folder = tree.path().join("30/fd");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::read_dir(&folder).is_ok() {
         eprintln!(
             "SKIPPED: root reads every folder of a plain tree; the scan tests cover it by another user"

@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     os::fd::AsFd,
     time::{Duration, Instant},
 };
@@ -54,21 +53,17 @@ struct Look {
 
 impl ScanSource {
     /// A source over `scanner`. `why` are the degradations that led here, when something better was wanted.
-    pub fn new(scanner: Scanner, why: Vec<Degradation>) -> io::Result<Self> {
-        Ok(Self {
+    /// `wake` ends a waiting [`Source::poll`].
+    pub fn new(scanner: Scanner, wake: Wake, why: Vec<Degradation>) -> Self {
+        Self {
             scanner,
-            wake: Wake::new()?,
+            wake,
             degradations: why,
             interval: FASTEST,
             last: None,
             holders_looked: Instant::now(),
             counters: Counters::default(),
-        })
-    }
-
-    /// Ends a waiting [`Source::poll`].
-    pub fn wake(&self) -> Wake {
-        self.wake.clone()
+        }
     }
 
     /// Time until the next look is due.

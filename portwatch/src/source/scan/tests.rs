@@ -17,7 +17,7 @@ use nix::{
 use super::{HolderSearch, Roots, ScanSource, Scanner};
 use crate::{
     model::{Observation, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot, SnapshotSocket},
-    source::{Progress, Source},
+    source::{Progress, Source, Wake},
 };
 
 /// Runs `body` on a thread in a new network namespace with `lo` down, which is enough to bind and listen.
@@ -337,7 +337,7 @@ fn snapshots(all: &[Observation]) -> Vec<&Snapshot> {
 #[test]
 fn the_poll_source_reports_what_comes_and_goes_and_is_silent_between() {
     in_own_netns(|| {
-        let mut source = ScanSource::new(scanner(), Vec::new()).unwrap();
+        let mut source = ScanSource::new(scanner(), Wake::new().unwrap(), Vec::new());
         let first = polled(&mut source, |all| snapshots(all).first().map(|s| s.sockets.len()));
         assert_eq!(first, 0);
 
@@ -369,11 +369,12 @@ fn the_poll_source_reports_what_comes_and_goes_and_is_silent_between() {
 
 #[test]
 fn a_wake_ends_the_wait() {
-    let mut source = ScanSource::new(scanner(), Vec::new()).unwrap();
+    let wake = Wake::new().unwrap();
+    let mut source = ScanSource::new(scanner(), wake.clone(), Vec::new());
     source.poll(std::time::Duration::ZERO, &mut Vec::new()).unwrap();
-    source.wake().wake();
+    wake.wake();
     let begun = std::time::Instant::now();
-    source.poll(std::time::Duration::from_secs(60), &mut Vec::new()).unwrap();
+    source.poll(std::time::Duration::from_mins(1), &mut Vec::new()).unwrap();
     assert!(begun.elapsed() < std::time::Duration::from_secs(30));
 }
 
