@@ -73,4 +73,29 @@ mod tests {
     fn the_workspace_is_tidy() {
         super::run(&crate::root().unwrap()).unwrap();
     }
+
+    #[test]
+    fn a_broken_rule_fails_the_task_whichever_check_finds_it() {
+        let broken = [
+            ("portwatch/src/state/mod.rs", "use crate::cli::Exit;"),
+            ("portwatch/src/helpers/mod.rs", ""),
+            ("ARCHITECTURE.md", "| 0 | `nobody/` | x | y |\n"),
+            ("docs/exit-codes.md", "| 99 | x |\n"),
+            ("portwatch/src/cli/exit.rs", "enum Exit { A = 0 }"),
+            ("a/Cargo.toml", "[package]\nname = 'a'"),
+            ("Cargo.lock", "source = \"git+https://x.example/y#1\"\n"),
+            ("a/src/long.rs", &"\n".repeat(801)),
+            ("a/src/expect.rs", "#[expect(dead_code)]\nfn x() {}"),
+            ("notes.md", concat!("/wo", "rk/x")),
+            ("tests/src/x.rs", "fn x() { sleep(D) }"),
+            ("a/src/mark.rs", concat!("// TO", "DO")),
+        ];
+        let mut files = vec![("Cargo.toml", "[workspace]\nmembers = [\"a\"]")];
+        files.extend(broken);
+        let findings = super::findings(&super::Sources::made(&files));
+        for (path, _) in broken {
+            assert!(findings.iter().any(|finding| finding.path == path), "{path}: {findings:?}");
+        }
+        assert!(super::run(tempfile::tempdir().unwrap().path()).is_err());
+    }
 }
