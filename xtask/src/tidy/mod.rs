@@ -57,7 +57,11 @@ fn findings(sources: &Sources) -> Vec<Finding> {
 
 /// Checks the workspace.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let findings = findings(&Sources::read(root)?);
+    let mut findings = findings(&Sources::read(root)?);
+    // Its failures are shown beside it.
+    if let Err(error) = crate::ebpf::check(root) {
+        findings.push(Finding::new("portwatch/prebuilt", 0, format!("{error:#}")));
+    }
     for finding in &findings {
         crate::say(&format!("{}:{}: {}", finding.path, finding.line, finding.what));
     }
