@@ -108,6 +108,14 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
 /// One sentence on stderr; a stderr that is closed changes nothing.
 fn report(failure: &Failure) -> Exit {
     let look = session::stderr_look();
-    drop(crate::render::error(&mut io::stderr().lock(), &failure.to_string(), &look));
+    let message = failure.to_string();
+    // Only the log of a daemon that did not start has lines; each is made harmless by itself.
+    for (at, line) in message.lines().enumerate() {
+        let mut stderr = io::stderr().lock();
+        drop(match at {
+            0 => crate::render::error(&mut stderr, line, &look),
+            _ => crate::render::quoted(&mut stderr, line, &look),
+        });
+    }
     failure.exit()
 }

@@ -79,6 +79,13 @@ pub fn error(out: &mut dyn Write, message: &str, look: &Look) -> io::Result<()> 
     text.wrapped(out, 2)
 }
 
+/// A line quoted below an error.
+pub fn quoted(out: &mut dyn Write, line: &str, look: &Look) -> io::Result<()> {
+    let mut text = Text::new(look);
+    text.plain("  ").plain(line);
+    text.wrapped(out, 2)
+}
+
 /// The one line that says what is missing from an answer.
 fn note(out: &mut dyn Write, source: &SourceInfo, look: &Look) -> io::Result<()> {
     if let Some(note) = &source.note {
