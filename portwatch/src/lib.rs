@@ -5,10 +5,16 @@
 
 pub mod access;
 #[cfg(unix)]
+pub mod api;
+#[cfg(unix)]
 pub mod attribute;
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod daemon;
 pub mod journal;
 pub mod model;
+#[cfg(unix)]
+pub mod query;
 pub mod render;
 pub mod source;
 pub mod state;

@@ -5,6 +5,9 @@
 //! Numbers are numbers, unknown is null, times are RFC 3339 UTC.
 
 mod answer;
+#[cfg(unix)]
+pub mod convert;
+mod error;
 mod parts;
 mod request;
 mod schema;
@@ -13,6 +16,7 @@ pub use answer::{
     ConfigReport, ConfigSetting, Doctor, DoctorCheck, FactCoverage, List, Log, LogSummary, PortCount,
     ProcessCount, Status, TypeCount, Verdict, Version, VersionReport, Who, WhoTarget,
 };
+pub use error::{ErrorBody, ErrorDocument};
 pub use parts::{
     Ancestor, Cgroup, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,
     SourceInfo, Worktree,

@@ -1,0 +1,231 @@
+//! The client: one request a connection, with deadlines, on a runtime of its own.
+
+use std::{io, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
+
+use crate::wire::ErrorDocument;
+
+/// How long a daemon may take to accept.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_mins(1);
+/// An answer larger than this is not one.
+const LARGEST: usize = 256 << 20;
+
+/// Asks one daemon.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    runtime: Runtime,
+}
+
+/// Why the daemon did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket file.
+    #[error("there is no socket at {0}")]
+    Absent(PathBuf),
+    /// There is a socket file and nobody listens: its daemon is gone.
+    #[error("nobody listens at {0} any more")]
+    Stale(PathBuf),
+    /// Not allowed to connect.
+    #[error("connecting to {path} is not permitted (EACCES)")]
+    NotPermitted {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The server is neither root's nor the caller's own: it could tell anything.
+    #[error("{path} is served by uid {uid}, which is neither root nor you")]
+    Foreign {
+        /// The socket.
+        path: PathBuf,
+        /// Uid of the process that listens.
+        uid: u32,
+    },
+    /// No answer in time.
+    #[error("{path} did not answer within {seconds} s")]
+    Timeout {
+        /// The socket.
+        path: PathBuf,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The connection broke, or what came was no HTTP.
+    #[error("{path} broke off: {problem}")]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        problem: String,
+    },
+    /// An answer that this build does not understand.
+    #[error("{path} answered something this portwatch does not understand ({problem})")]
+    Alien {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The daemon said no.
+    #[error("{}", .document.error.message)]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its words.
+        document: Box<ErrorDocument>,
+    },
+    /// No runtime could be made.
+    #[error("cannot start asking: {0}")]
+    Start(io::Error),
+}
+
+impl Client {
+    /// A client of the daemon at `socket`. Connects with the first question.
+    pub fn new(socket: PathBuf) -> Result<Self, ClientError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClientError::Start)?;
+        Ok(Self { socket, runtime })
+    }
+
+    /// Whether a daemon accepts: as [`ClientError`] says, when it does not.
+    pub fn probe(&self) -> Result<(), ClientError> {
+        self.runtime.block_on(self.connect()).map(drop)
+    }
+
+    /// The document at `path` (with its query).
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let bytes = self.runtime.block_on(async {
+            timeout(ANSWER, self.fetch(path)).await.unwrap_or_else(|_| Err(self.late(ANSWER)))
+        })?;
+        serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
+    }
+
+    /// Server-sent events at `path`; `each` is given the data of one, and ends it by `false`.
+    pub fn stream(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), ClientError> {
+        self.runtime.block_on(async {
+            let mut body = timeout(CONNECT + ANSWER, self.open(path))
+                .await
+                .unwrap_or_else(|_| Err(self.late(ANSWER)))?;
+            let mut lines = Lines::default();
+            while let Some(frame) = body.frame().await {
+                let frame = match frame {
+                    Ok(frame) => frame,
+                    // The daemon ended and its last event is here: an end, not a failure.
+                    Err(error) if error.is_incomplete_message() => return Ok(()),
+                    Err(error) => return Err(self.broken(&error)),
+                };
+                if let Ok(data) = frame.into_data()
+                    && !lines.feed(&data, &mut each)
+                {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let path = || self.socket.clone();
+        let stream = timeout(CONNECT, UnixStream::connect(&self.socket))
+            .await
+            .map_err(|_| self.late(CONNECT))?
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => ClientError::Absent(path()),
+                io::ErrorKind::ConnectionRefused => ClientError::Stale(path()),
+                io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path: path() },
+                _ => self.broken(&error),
+            })?;
+        let uid = stream.peer_cred().map_err(|error| self.broken(&error))?.uid();
+        if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+            return Err(ClientError::Foreign { path: path(), uid });
+        }
+        Ok(stream)
+    }
+
+    /// The body of a good answer.
+    async fn open(&self, path: &str) -> Result<hyper::body::Incoming, ClientError> {
+        let stream = self.connect().await?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "the connection to the daemon ended");
+            }
+        });
+        let request = Request::get(path)
+            .header("host", "portwatch")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.broken(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let status = response.status();
+        let body = response.into_body();
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        let bytes = self.collect(body).await?;
+        match serde_json::from_slice(&bytes) {
+            Ok(document) => {
+                Err(ClientError::Refused { status: status.as_u16(), document: Box::new(document) })
+            }
+            Err(_) => Err(self.alien(&format!("HTTP {status}"))),
+        }
+    }
+
+    async fn fetch(&self, path: &str) -> Result<Bytes, ClientError> {
+        let body = self.open(path).await?;
+        self.collect(body).await
+    }
+
+    async fn collect(&self, body: hyper::body::Incoming) -> Result<Bytes, ClientError> {
+        let body = http_body_util::Limited::new(body, LARGEST);
+        body.collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| self.broken(&error))
+    }
+
+    fn late(&self, after: Duration) -> ClientError {
+        ClientError::Timeout { path: self.socket.clone(), seconds: after.as_secs() }
+    }
+
+    fn broken(&self, error: &impl ToString) -> ClientError {
+        ClientError::Broken { path: self.socket.clone(), problem: error.to_string() }
+    }
+
+    fn alien(&self, error: &impl ToString) -> ClientError {
+        ClientError::Alien { path: self.socket.clone(), problem: error.to_string() }
+    }
+
+    /// Uid of the socket file's owner, for messages.
+    pub fn socket_owner(&self) -> Option<u32> {
+        std::fs::metadata(&self.socket).ok().map(|m| m.uid())
+    }
+}
+
+/// The `data:` lines of a stream of server-sent events. Ours are one line each.
+#[derive(Debug, Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// `false` when `each` wanted no more.
+    fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(&str) -> bool) -> bool {
+        self.rest.extend_from_slice(bytes);
+        let mut from = 0;
+        while let Some(length) = self.rest.get(from..).and_then(|rest| rest.iter().position(|&b| b == b'\n'))
+        {
+            let line = self.rest.get(from..from + length).unwrap_or_default();
+            from += length + 1;
+            if let Some(data) = line.strip_prefix(b"data: ").or_else(|| line.strip_prefix(b"data:"))
+                && !each(&String::from_utf8_lossy(data))
+            {
+                return false;
+            }
+        }
+        self.rest.drain(..from);
+        true
+    }
+}

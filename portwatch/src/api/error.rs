@@ -1,0 +1,97 @@
+//! Errors as the API gives them: one sentence for the client, another for the log.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    query::QueryError,
+    wire::{ErrorBody, ErrorDocument, SCHEMA},
+};
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The question was wrong; the sentence says how to ask it.
+    #[error("{0}")]
+    BadRequest(String),
+    /// No such path.
+    #[error("there is nothing at {0}")]
+    NotFound(String),
+    /// This path is read with GET.
+    #[error("{0} is read with GET")]
+    Method(String),
+    /// The question was right and could not be answered.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// Too many connections.
+    #[error("{0}")]
+    TooMany(String),
+    /// Our fault; the text is for the log alone.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ApiError {
+    /// Status and document for the client.
+    pub fn document(&self) -> (StatusCode, ErrorDocument) {
+        let (status, code, message, remedy) = match self {
+            Self::BadRequest(sentence) => (StatusCode::BAD_REQUEST, "bad-request", sentence.clone(), None),
+            Self::NotFound(_) => (
+                StatusCode::NOT_FOUND,
+                "not-found",
+                self.to_string(),
+                Some("/v1/openapi.json lists every path".to_owned()),
+            ),
+            Self::Method(_) => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "bad-request",
+                self.to_string(),
+                Some("/v1/openapi.json lists every path".to_owned()),
+            ),
+            Self::Query(QueryError::NotSeen { what, remedy }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not-seen", what.clone(), Some(remedy.clone()))
+            }
+            Self::Query(QueryError::Stopping) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping".to_owned(), None)
+            }
+            Self::Query(QueryError::Journal(_)) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-seen",
+                "the daemon cannot read its journal".to_owned(),
+                Some("portwatch status shows why; the daemon's log has the details".to_owned()),
+            ),
+            Self::TooMany(sentence) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too-many-clients",
+                sentence.clone(),
+                Some("end a `watch` or `log --follow` that is no longer needed".to_owned()),
+            ),
+            Self::Internal(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the daemon failed to answer".to_owned(),
+                Some("the daemon's log has the details".to_owned()),
+            ),
+        };
+        (
+            status,
+            ErrorDocument { schema: SCHEMA, error: ErrorBody { code: code.to_owned(), message, remedy } },
+        )
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match &self {
+            Self::BadRequest(_) | Self::NotFound(_) | Self::Method(_) | Self::TooMany(_) => {
+                tracing::debug!(error = %self, "request refused");
+            }
+            Self::Query(_) | Self::Internal(_) => tracing::warn!(error = %self, "request failed"),
+        }
+        let (status, document) = self.document();
+        (status, Json(document)).into_response()
+    }
+}

@@ -1,0 +1,113 @@
+//! The description of the API, built from the same types that answer.
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+use crate::wire;
+
+/// The OpenAPI 3.1 document. `docs/openapi.json` is this, compared by a test.
+pub fn openapi() -> Value {
+    let mut generator = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into())
+        .into_generator();
+    let answer = |summary: &str, parameters: Value, schema: Value| -> Value {
+        json!({ "get": {
+            "summary": summary,
+            "parameters": parameters,
+            "responses": {
+                "200": {
+                    "description": "the answer",
+                    "content": { "application/json": { "schema": schema } },
+                },
+                "default": {
+                    "description": "no answer, and why",
+                    "content": { "application/json": {
+                        "schema": { "$ref": "#/components/schemas/ErrorDocument" },
+                    } },
+                },
+            },
+        } })
+    };
+    let paths = json!({
+        "/v1/who": answer("who has these?", json!([parameter("target", "string",
+            "3100, 127.0.0.1:3100, 53/udp, pid:812 or a claim name; may be given several times", true)]),
+            of::<wire::Who>(&mut generator)),
+        "/v1/ls": answer("what is open?", list_parameters(), of::<wire::List>(&mut generator)),
+        "/v1/log": answer("what happened?", log_parameters(), of::<wire::Log>(&mut generator)),
+        "/v1/summary": answer("what happened, in numbers?", log_parameters(),
+            of::<wire::LogSummary>(&mut generator)),
+        "/v1/status": answer("how is the daemon?", json!([]), of::<wire::Status>(&mut generator)),
+        "/v1/doctor": answer("what works here?", json!([]), of::<wire::Doctor>(&mut generator)),
+        "/v1/watch": watch(&of::<wire::Event>(&mut generator)),
+    });
+    let _ = of::<wire::ErrorDocument>(&mut generator);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "portwatch",
+            "version": format!("{}", wire::SCHEMA),
+            "description": "Answers of the portwatch daemon, over its Unix socket. Reading only: the daemon \
+                acts on nobody's behalf.",
+        },
+        "paths": paths,
+        "components": { "schemas": generator.take_definitions(true) },
+    })
+}
+
+fn of<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+fn parameter(name: &str, kind: &str, description: &str, required: bool) -> Value {
+    json!({
+        "name": name, "in": "query", "required": required, "description": description,
+        "schema": { "type": kind },
+    })
+}
+
+fn list_parameters() -> Value {
+    json!([
+        parameter("protocol", "string", "tcp or udp", false),
+        parameter("project", "string", "project name", false),
+        parameter("user", "string", "user name or uid", false),
+        parameter("from", "integer", "first port of a range", false),
+        parameter("to", "integer", "last port of a range", false),
+        parameter("sort", "string", "port, process, project or since", false),
+        parameter("all", "boolean", "noise too", false),
+    ])
+}
+
+fn log_parameters() -> Value {
+    json!([
+        parameter("since", "string", "not before, RFC 3339", false),
+        parameter("until", "string", "before, RFC 3339", false),
+        parameter("type", "string", "event types, comma-separated", false),
+        parameter("port", "string", "ports, comma-separated", false),
+        parameter("pid", "string", "pids, comma-separated", false),
+        parameter("filter", "string", "a pattern with * over command line, comm, project and message", false),
+        parameter(
+            "limit",
+            "integer",
+            "at most so many; 1000 when absent, at most 10000 in one answer",
+            false
+        ),
+        parameter("newest_first", "boolean", "order", false),
+        parameter("after_id", "integer", "only rows after this id", false),
+        parameter("all", "boolean", "noise too", false),
+    ])
+}
+
+fn watch(event: &Value) -> Value {
+    let mut parameters = log_parameters();
+    if let Some(list) = parameters.as_array_mut() {
+        list.push(parameter("backlog", "boolean", "first the events of the log that match", false));
+    }
+    json!({ "get": {
+        "summary": "events as they happen",
+        "parameters": parameters,
+        "responses": { "200": {
+            "description": "server-sent events; the data of each is one Event document",
+            "content": { "text/event-stream": { "schema": event } },
+        } },
+    } })
+}

@@ -1,0 +1,76 @@
+//! Where a daemon's socket and state are.
+
+use std::path::{Path, PathBuf};
+
+/// The system daemon's socket.
+pub const SYSTEM_SOCKET: &str = "/run/portwatch/portwatch.sock";
+/// The system daemon's state.
+pub const SYSTEM_STATE: &str = "/var/lib/portwatch";
+
+/// Places of one daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Its state directory.
+    pub state: PathBuf,
+}
+
+impl Places {
+    /// Where a daemon of this user lives: what was set, else the system's places for root, else the user's
+    /// (XDG base directories). `None` when there is no home directory to be found.
+    pub fn of(
+        socket: Option<&Path>,
+        state: Option<&Path>,
+        root: bool,
+        env: &dyn Fn(&str) -> Option<PathBuf>,
+    ) -> Option<Self> {
+        let state = match state {
+            Some(state) => state.to_owned(),
+            None if root => PathBuf::from(SYSTEM_STATE),
+            None => env("XDG_STATE_HOME")
+                .or_else(|| Some(env("HOME")?.join(".local").join("state")))?
+                .join("portwatch"),
+        };
+        let socket = match socket {
+            Some(socket) => socket.to_owned(),
+            None if root => PathBuf::from(SYSTEM_SOCKET),
+            None => match env("XDG_RUNTIME_DIR") {
+                Some(run) => run.join("portwatch").join("portwatch.sock"),
+                None => state.join("portwatch.sock"),
+            },
+        };
+        Some(Self { socket, state })
+    }
+
+    /// Sockets to ask at, best first: the one that was set and no other, else the system's, which sees more,
+    /// else the user's own.
+    pub fn candidates(&self, set: bool) -> Vec<PathBuf> {
+        let system = PathBuf::from(SYSTEM_SOCKET);
+        if set || self.socket == system {
+            vec![self.socket.clone()]
+        } else {
+            vec![system, self.socket.clone()]
+        }
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.state.join("portwatch.db")
+    }
+
+    /// The file whose lock says that a daemon keeps this state.
+    pub fn lock(&self) -> PathBuf {
+        self.state.join("portwatch.lock")
+    }
+
+    /// What a detached daemon logs to.
+    pub fn log(&self) -> PathBuf {
+        self.state.join("daemon.log")
+    }
+}
+
+/// A variable of this process's environment, when set to something.
+pub fn environment(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}

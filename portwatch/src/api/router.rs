@@ -1,0 +1,162 @@
+//! The routes. Built by a function, so that tests call them without a socket.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json, Router,
+    extract::{Query, RawQuery, State, rejection::QueryRejection},
+    http::Uri,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+
+use super::{ApiError, Peer, openapi, watch};
+use crate::{
+    query::{Answers, QueryError},
+    wire::{ListQuery, LogQuery, Target, convert},
+};
+
+/// What handlers share.
+pub(super) type Desk = Arc<dyn Answers>;
+
+/// Largest number of events in one answer. A client that wants more asks for the next page, so that no answer
+/// has to fit the daemon's memory.
+pub(super) const PAGE: u64 = 10_000;
+
+/// Most things one `who` may ask about.
+const MAX_TARGETS: usize = 256;
+
+/// The routes over `desk`. Every request must carry a [`Peer`] as extension.
+pub fn router(desk: Desk) -> Router {
+    Router::new()
+        .route("/v1/who", get(who))
+        .route("/v1/ls", get(list))
+        .route("/v1/log", get(log))
+        .route("/v1/summary", get(summary))
+        .route("/v1/status", get(status))
+        .route("/v1/doctor", get(doctor))
+        .route("/v1/watch", get(watch::watch))
+        .route("/v1/openapi.json", get(|| async { Json(openapi()) }))
+        .fallback(|uri: Uri| async move { ApiError::NotFound(uri.path().to_owned()) })
+        .method_not_allowed_fallback(|uri: Uri| async move { ApiError::Method(uri.path().to_owned()) })
+        .with_state(desk)
+}
+
+/// Answers are computed off the connections' thread: a long one delays nobody else.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, QueryError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => Ok(answer?),
+        Err(error) => Err(ApiError::Internal(format!("an answer was not finished: {error}"))),
+    }
+}
+
+pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
+    query.map(|Query(parameters)| parameters).map_err(|error| ApiError::BadRequest(error.body_text()))
+}
+
+fn json(document: &impl Serialize) -> Result<Response, ApiError> {
+    // One buffer of the whole document: its length is then known, and the desk is not held while a client reads.
+    let body = serde_json::to_vec(document).map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(([("content-type", "application/json")], body).into_response())
+}
+
+/// `target` may be given several times.
+async fn who(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let mut asked = Vec::new();
+    for (name, value) in form(query.as_deref().unwrap_or_default()) {
+        if name != "target" {
+            return Err(ApiError::BadRequest(format!("unknown parameter '{name}'; say target=3100")));
+        }
+        let target: Target = value.parse().map_err(|e| ApiError::BadRequest(format!("{e}")))?;
+        asked.push(convert::asked(&target));
+    }
+    if asked.is_empty() {
+        return Err(ApiError::BadRequest("nothing was asked; say target=3100".to_owned()));
+    }
+    if asked.len() > MAX_TARGETS {
+        return Err(ApiError::BadRequest(format!("at most {MAX_TARGETS} targets in one request")));
+    }
+    let answer = blocking(move || desk.who(&asked)).await?;
+    json(&convert::who(&answer, peer.viewer))
+}
+
+async fn list(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let filter =
+        convert::list_filter(&parameters(query)?).map_err(|e| ApiError::BadRequest(e.to_string()))?;
+    let answer = blocking(move || desk.list(&filter)).await?;
+    json(&convert::list(&answer, peer.viewer))
+}
+
+async fn log(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<LogQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let mut filter =
+        convert::event_filter(&parameters(query)?).map_err(|e| ApiError::BadRequest(e.to_string()))?;
+    filter.limit = Some(filter.limit.unwrap_or(PAGE).min(PAGE));
+    let answer = blocking(move || desk.log(&filter)).await?;
+    json(&convert::log(&answer, peer.viewer))
+}
+
+async fn summary(
+    State(desk): State<Desk>,
+    query: Result<Query<LogQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let filter =
+        convert::event_filter(&parameters(query)?).map_err(|e| ApiError::BadRequest(e.to_string()))?;
+    let answer = blocking(move || desk.summary(&filter)).await?;
+    json(&convert::summary(&answer))
+}
+
+async fn status(State(desk): State<Desk>) -> Result<Response, ApiError> {
+    let answer = blocking(move || desk.status()).await?;
+    json(&convert::status(&answer))
+}
+
+async fn doctor(State(desk): State<Desk>) -> Result<Response, ApiError> {
+    let answer = blocking(move || desk.doctor()).await?;
+    json(&convert::doctor(&answer))
+}
+
+/// Pairs of an `application/x-www-form-urlencoded` text, decoded.
+fn form(text: &str) -> impl Iterator<Item = (String, String)> {
+    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (unescape(name), unescape(value))
+    })
+}
+
+/// `%41` is `A`, `+` is a blank; a `%` that begins no escape stands for itself.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        match (first, after) {
+            (b'%', [high, low, remaining @ ..]) if let Some(byte) = hex(*high, *low) => {
+                bytes.push(byte);
+                rest = remaining;
+            }
+            (b'+', _) => bytes.push(b' '),
+            _ => bytes.push(first),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |c: u8| char::from(c).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}

@@ -1,0 +1,93 @@
+//! `/v1/watch`: the live stream as server-sent events.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    extract::{Query, RawQuery, State},
+    http::Uri,
+    response::sse::{Event as Message, KeepAlive, Sse},
+};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::{ApiError, Peer, router};
+use crate::{
+    model::{Event, EventFilter, EventKind, Evidence, Timestamp},
+    query::{self, Record, Viewer},
+    wire::{LogQuery, convert},
+};
+
+/// A client that is gone is noticed at the latest after this time without events.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Events as they happen. Each client has the broadcast's bounded queue and no more: one that reads too slowly
+/// loses the oldest and is told how many.
+pub(super) async fn watch(
+    State(desk): State<router::Desk>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, ApiError> {
+    let (backlog, query) = parameters(query.as_deref().unwrap_or_default())?;
+    let mut filter =
+        convert::event_filter(&query).map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    filter.limit = Some(filter.limit.unwrap_or(router::PAGE).min(router::PAGE));
+    let wanted = filter.clone();
+    let subscription = router::blocking(move || desk.subscribe(backlog.then_some(&wanted))).await?;
+    let before = stream::iter(subscription.backlog).map(move |record| message(&record, peer.viewer));
+    let live = stream::unfold((subscription.live, filter), move |(mut receiver, filter)| async move {
+        let record = next(&mut receiver, &filter).await?;
+        Some((message(&record, peer.viewer), (receiver, filter)))
+    });
+    Ok(Sse::new(before.chain(live).map(Ok)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+/// The log's parameters, and `backlog=true` for events from before.
+fn parameters(text: &str) -> Result<(bool, LogQuery), ApiError> {
+    let (own, rest): (Vec<_>, Vec<_>) = text.split('&').partition(|pair| pair.starts_with("backlog="));
+    let backlog = match own.last().copied() {
+        None | Some("backlog=false") => false,
+        Some("backlog=true") => true,
+        Some(_) => return Err(ApiError::BadRequest("backlog is true or false".to_owned())),
+    };
+    let uri: Uri = format!("/?{}", rest.join("&"))
+        .parse()
+        .map_err(|error| ApiError::BadRequest(format!("unreadable parameters: {error}")))?;
+    Ok((backlog, router::parameters(Query::try_from_uri(&uri))?))
+}
+
+/// The next wanted record; `None` when the daemon ends.
+async fn next(receiver: &mut Receiver<Arc<Record>>, filter: &EventFilter) -> Option<Arc<Record>> {
+    loop {
+        match receiver.recv().await {
+            Ok(record) if query::matches(&record, filter) => return Some(record),
+            Ok(_) => {}
+            Err(RecvError::Lagged(missed)) => return Some(Arc::new(too_slow(missed))),
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+/// A row for the client alone; the journal has the events it missed.
+fn too_slow(missed: u64) -> Record {
+    let mut event = Event::new(Timestamp::now(), EventKind::Gap, Evidence::Kernel);
+    event.count = missed;
+    event.message = Some(format!(
+        "{missed} events were not sent because this reader was too slow; `portwatch log` has them"
+    ));
+    Record { id: None, event, process: None, other: None }
+}
+
+fn message(record: &Record, viewer: Viewer) -> Message {
+    let event = convert::event(record, viewer);
+    let message = Message::default().event(event.kind.clone());
+    let message = match event.id {
+        Some(id) => message.id(id.to_string()),
+        None => message,
+    };
+    let fallback = message.clone();
+    message.json_data(&event).unwrap_or_else(|error| {
+        tracing::error!(%error, "an event could not be written as JSON");
+        fallback.comment("an event could not be written")
+    })
+}

@@ -1,0 +1,190 @@
+//! `start`, `stop`: done by the caller with the caller's own rights. The daemon itself can be told nothing.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::Signal,
+};
+
+use super::{
+    DETACHED,
+    lock::{Lock, LockError, start_ticks},
+};
+use crate::{
+    api::{Client, ClientError, Places},
+    model::ProcessId,
+};
+
+/// How long a daemon may take until it answers.
+const START: Duration = Duration::from_secs(20);
+/// How long it may take to stop.
+const STOP: Duration = Duration::from_secs(10);
+/// Lines of its log that are shown when it does not start.
+const LOG_LINES: usize = 10;
+
+/// Why a daemon was not started or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// None runs.
+    #[error("no portwatch daemon runs with state directory {}", .0.display())]
+    NotRunning(PathBuf),
+    /// It ended instead of answering.
+    #[error("the daemon did not start ({why}); the end of its log:\n{log}")]
+    Failed {
+        /// How it ended.
+        why: String,
+        /// Last lines of its log.
+        log: String,
+    },
+    /// It did not stop.
+    #[error("the daemon (pid {pid}) did not stop within {seconds} s; it is still ending, look again")]
+    Stuck {
+        /// It.
+        pid: u32,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The operating system refused.
+    #[error("cannot {operation}: {error}")]
+    Io {
+        /// What was tried.
+        operation: String,
+        /// errno.
+        error: io::Error,
+    },
+}
+
+fn failed(operation: impl Into<String>) -> impl FnOnce(io::Error) -> ControlError {
+    let operation = operation.into();
+    move |error| ControlError::Io { operation, error }
+}
+
+/// Starts `program` with `arguments` (those of `portwatch daemon`) in a session of its own, and waits until its
+/// socket answers. Gives its pid.
+pub fn start(places: &Places, program: &Path, arguments: &[std::ffi::OsString]) -> Result<u32, ControlError> {
+    if let Some(holder) = Lock::holder(&places.lock())? {
+        return Err(LockError::Held { holder: Some(holder) }.into());
+    }
+    fs::create_dir_all(&places.state).map_err(failed(format!("make {}", places.state.display())))?;
+    let path = places.log();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&path)
+        .map_err(failed(format!("open {}", path.display())))?;
+    let before = log.metadata().map_or(0, |m| m.len());
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env(DETACHED, "1")
+        // Few threads share much: two arenas keep glibc from reserving one for each.
+        .env("MALLOC_ARENA_MAX", "2")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(failed(format!("run {}", program.display())))?;
+    let client = Client::new(places.socket.clone())
+        .map_err(|error| failed("ask the daemon")(io::Error::other(error.to_string())))?;
+    let deadline = Instant::now() + START;
+    loop {
+        match client.probe() {
+            Ok(()) if Lock::holder(&places.lock())?.is_some_and(|h| h.pid == child.id()) => {
+                return Ok(child.id());
+            }
+            Ok(()) | Err(ClientError::Absent(_) | ClientError::Stale(_)) => {}
+            Err(error) => return Err(did_not(&path, before, &error.to_string())),
+        }
+        if let Some(status) = child.try_wait().map_err(failed("wait for the daemon"))? {
+            return Err(did_not(&path, before, &status.to_string()));
+        }
+        if Instant::now() >= deadline {
+            // It is ours and answers nobody: it must not stay.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(did_not(&path, before, &format!("no answer within {} s", START.as_secs())));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn did_not(log: &Path, before: u64, why: &str) -> ControlError {
+    let text = fs::read(log).unwrap_or_default();
+    let from = usize::try_from(before).unwrap_or(0).min(text.len());
+    let text = String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned();
+    let lines: Vec<_> = text.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+    ControlError::Failed { why: why.to_owned(), log: last.join("\n") }
+}
+
+/// Asks the daemon of this state directory to end (SIGTERM, through a pidfd, to exactly the process that holds
+/// the lock) and waits until it has. Gives its pid.
+pub fn stop(places: &Places) -> Result<u32, ControlError> {
+    let Some(holder) = Lock::holder(&places.lock())? else {
+        return Err(ControlError::NotRunning(places.state.clone()));
+    };
+    let pidfd = pidfd_open(holder.pid).map_err(failed(format!("open a handle of pid {}", holder.pid)))?;
+    // The handle is of whoever has the pid now; only if that began when the daemon did, it is the daemon.
+    let found = start_ticks(holder.pid).map_err(failed(format!("look at pid {}", holder.pid)))?;
+    if (ProcessId { pid: holder.pid, start_ticks: found }) != holder {
+        return Err(ControlError::NotRunning(places.state.clone()));
+    }
+    pidfd_signal(&pidfd, Signal::SIGTERM).map_err(failed(format!("signal pid {}", holder.pid)))?;
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(STOP).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(0) => Err(ControlError::Stuck { pid: holder.pid, seconds: STOP.as_secs() }),
+        Ok(_) => Ok(holder.pid),
+        Err(error) => Err(failed(format!("wait for pid {}", holder.pid))(error.into())),
+    }
+}
+
+/// Stops the daemon if one runs, then starts one.
+pub fn restart(
+    places: &Places,
+    program: &Path,
+    arguments: &[std::ffi::OsString],
+) -> Result<u32, ControlError> {
+    match stop(places) {
+        Ok(_) | Err(ControlError::NotRunning(_)) => start(places, program, arguments),
+        Err(error) => Err(error),
+    }
+}
+
+/// `pidfd_open(2)`, Linux 5.3.
+fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and touches no memory of ours.
+    let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `pidfd_send_signal(2)`, Linux 5.1.
+fn pidfd_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+    let null = std::ptr::null::<nix::libc::siginfo_t>();
+    // SAFETY: the descriptor is open; a null siginfo means the one that kill(2) would make.
+    let result = unsafe {
+        nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, null, 0)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

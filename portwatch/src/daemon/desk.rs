@@ -1,0 +1,220 @@
+//! The daemon's answers: live knowledge checked against the kernel at the time of asking, and the journal.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use super::pipeline::{Command, Handle, lock};
+use crate::{
+    journal::Reader,
+    model::{EventFilter, Order, Timestamp},
+    query::{
+        self, About, Answers, Asked, Check, CheckResult, Completeness, DoctorAnswer, History, ListAnswer,
+        ListFilter, LogAnswer, QueryError, StatusAnswer, Subscription, SummaryAnswer, WhoAnswer,
+    },
+    source::Refresh,
+};
+
+/// How long the pipeline may take to look at the kernel before an answer says that it is not known.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Where questions are answered.
+#[derive(Debug)]
+pub struct Desk {
+    pipeline: Handle,
+    about: About,
+    database: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    started: Timestamp,
+    readers: Mutex<Vec<Reader>>,
+}
+
+/// Readers kept open between questions.
+const READERS: usize = 2;
+
+impl Desk {
+    /// A desk over a running pipeline.
+    pub fn new(
+        pipeline: Handle,
+        about: About,
+        database: Option<PathBuf>,
+        socket: Option<PathBuf>,
+        started: Timestamp,
+    ) -> Self {
+        Self { pipeline, about, database, socket, started, readers: Mutex::default() }
+    }
+
+    /// Runs a command that replies.
+    fn ask<T>(&self, command: impl FnOnce(mpsc::SyncSender<T>) -> Command) -> Result<Option<T>, QueryError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        if !self.pipeline.send(command(sender)) {
+            return Err(QueryError::Stopping);
+        }
+        match receiver.recv_timeout(LOOK) {
+            Ok(reply) => Ok(Some(reply)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(QueryError::Stopping),
+        }
+    }
+
+    /// Looks at the kernel again; a look that does not come back makes emptiness unknown.
+    fn verify(&self, scope: Refresh) -> Result<(), QueryError> {
+        if self.ask(|reply| Command::Verify(scope, reply))?.is_none() {
+            let why = format!("the kernel's tables could not be read again within {} s", LOOK.as_secs());
+            lock(&self.pipeline.live).set_completeness(Completeness::Partial(why));
+        }
+        Ok(())
+    }
+
+    fn about(&self) -> About {
+        let mut about = self.about.clone();
+        let report = self.pipeline.report();
+        let journal = report.journal.as_ref().and_then(|j| j.error.clone());
+        if let Some(problem) = report.failure.clone().or(journal) {
+            about.note = Some(problem);
+        }
+        about
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Reader) -> Result<T, QueryError>) -> Result<T, QueryError> {
+        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let reader = match (kept, &self.database) {
+            (Some(reader), _) => reader,
+            (None, Some(path)) => Reader::open(path)?,
+            (None, None) => {
+                return Err(QueryError::NotSeen {
+                    what: "this daemon keeps no journal".to_owned(),
+                    remedy: "start it with a state directory (--state)".to_owned(),
+                });
+            }
+        };
+        let answer = work(&reader)?;
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < READERS {
+            readers.push(reader);
+        }
+        Ok(answer)
+    }
+}
+
+impl Answers for Desk {
+    fn who(&self, asked: &[Asked]) -> Result<WhoAnswer, QueryError> {
+        let mut ports = Vec::new();
+        let mut everything = false;
+        for asked in asked {
+            match asked {
+                Asked::Port { port, .. } => ports.push(*port),
+                Asked::Pid(_) => everything = true,
+                Asked::Claim(_) => {}
+            }
+        }
+        if everything {
+            self.verify(Refresh::All)?;
+        } else if !ports.is_empty() {
+            self.verify(Refresh::Ports(ports))?;
+        }
+        let time = Timestamp::now();
+        let mut targets = lock(&self.pipeline.live).who(asked);
+        let mut about = self.about();
+        for target in &mut targets {
+            if let Asked::Port { port, protocol, .. } = target.asked
+                && self.database.is_some()
+            {
+                match self.read(|reader| query::of_port(reader, port, protocol)) {
+                    Ok(History { last, refused }) => {
+                        target.last = last;
+                        target.refused = refused;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the history of a port could not be read");
+                        about.note.get_or_insert_with(|| "the journal could not be read".to_owned());
+                    }
+                }
+            }
+        }
+        Ok(WhoAnswer { time, about, targets })
+    }
+
+    fn list(&self, filter: &ListFilter) -> Result<ListAnswer, QueryError> {
+        let (sockets, hidden) = lock(&self.pipeline.live).list(filter);
+        Ok(ListAnswer { time: Timestamp::now(), about: self.about(), sockets, hidden })
+    }
+
+    fn log(&self, filter: &EventFilter) -> Result<LogAnswer, QueryError> {
+        self.ask(Command::Settle)?;
+        let (events, truncated) = self.read(|reader| query::log(reader, filter))?;
+        Ok(LogAnswer { about: self.about(), events, truncated })
+    }
+
+    fn summary(&self, filter: &EventFilter) -> Result<SummaryAnswer, QueryError> {
+        self.ask(Command::Settle)?;
+        let summary = self.read(|reader| query::summary(reader, filter))?;
+        Ok(SummaryAnswer { about: self.about(), summary })
+    }
+
+    fn status(&self) -> Result<StatusAnswer, QueryError> {
+        let (listening, bound) = lock(&self.pipeline.live).counts();
+        let about = self.about();
+        let report = self.pipeline.report();
+        Ok(StatusAnswer {
+            about,
+            pid: std::process::id(),
+            started: self.started,
+            socket: self.socket.clone(),
+            database: self.database.clone(),
+            journal: report.journal.clone(),
+            listening: u64::try_from(listening).unwrap_or(u64::MAX),
+            bound: u64::try_from(bound).unwrap_or(u64::MAX),
+            counters: report.counters,
+            memory_bytes: resident_bytes(),
+        })
+    }
+
+    fn doctor(&self) -> Result<DoctorAnswer, QueryError> {
+        let report = self.pipeline.report();
+        let journal = match &report.journal {
+            None => check("journal", CheckResult::Degraded, "this daemon keeps no journal", None),
+            Some(status) => match &status.error {
+                Some(error) => check("journal", CheckResult::Failed, error, None),
+                None => check("journal", CheckResult::Ok, &format!("{} events", status.events), None),
+            },
+        };
+        let source = match &report.failure {
+            Some(failure) => check("source", CheckResult::Failed, failure, None),
+            None => check("source", CheckResult::Ok, self.about.source.as_str(), None),
+        };
+        drop(report);
+        Ok(query::doctor(vec![source, journal], self.about.coverage.clone(), self.about.degradations.clone()))
+    }
+
+    fn subscribe(&self, backlog: Option<&EventFilter>) -> Result<Subscription, QueryError> {
+        let Some((live, newest)) = self.ask(Command::Subscribe)? else {
+            return Err(QueryError::NotSeen {
+                what: format!("the observer did not answer within {} s", LOOK.as_secs()),
+                remedy: "try again; portwatch status shows how it is".to_owned(),
+            });
+        };
+        let mut records = Vec::new();
+        if let Some(filter) = backlog {
+            let filter = EventFilter { order: Order::OldestFirst, ..filter.clone() };
+            (records, _) = self.read(|reader| query::log(reader, &filter))?;
+            // What was written since is in the live stream.
+            records.retain(|record| record.id.is_some_and(|id| id <= newest));
+        }
+        Ok(Subscription { backlog: records, live })
+    }
+}
+
+fn check(name: &'static str, result: CheckResult, found: &str, remedy: Option<&str>) -> Check {
+    Check { name, result, found: found.to_owned(), remedy: remedy.map(str::to_owned) }
+}
+
+/// Field 2 of `/proc/self/statm`, in bytes.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(size).ok()?)
+}

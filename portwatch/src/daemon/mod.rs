@@ -1,0 +1,364 @@
+//! The daemon. Its life, in this order; it ends in the reverse:
+//!
+//! 1. **State**: the state directory and its lock. A second daemon ends here, with the first one's pid.
+//! 2. **Handles and programs**: the source opens what needs privileges and attaches, before anything is read,
+//!    so that nothing falls between.
+//! 3. **Files**: the journal. If the last run did not end in order, a gap from its last row until now is written;
+//!    then `start`.
+//! 4. **Snapshot**: the pipeline's thread takes in what exists already.
+//! 5. **Serve**: the socket is bound only now, so whoever can connect gets whole answers; `READY=1`.
+//! 6. **Stop** (SIGTERM, SIGINT): `STOPPING=1`; connections end, the socket file goes; the pipeline takes in what
+//!    the kernel still has, writes `stop`, marks the journal's end as clean; programs are detached; the lock goes.
+//!    All of it within [`STOP_WITHIN`].
+//!
+//! Programs are not pinned: however the daemon dies, the kernel is as before. It sends no signals and acts on
+//! nobody's behalf.
+
+pub mod control;
+mod desk;
+mod lock;
+mod pipeline;
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use self::{
+    desk::Desk,
+    lock::{Lock, LockError},
+    pipeline::{Handle, Pipeline},
+};
+use crate::{
+    api::{self, Limits, Places},
+    attribute::{Attributor, Roots},
+    journal::{self, Journal, JournalError, OpenReport},
+    model::{Event, EventKind, Evidence, GapReason, Netns, Timestamp},
+    query::{About, Live},
+    source::{Source, Wake},
+    state::Policy,
+};
+
+/// Set in the environment of a daemon that `start` has made: it leaves its caller's session.
+pub const DETACHED: &str = "PORTWATCH_DETACHED";
+
+/// Everything of an orderly stop fits into this; what is not done by then is left to the next start.
+pub const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the first snapshot may take.
+const FIRST_SNAPSHOT: Duration = Duration::from_secs(15);
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Socket and state directory.
+    pub places: Places,
+    /// Journal each noisy bind instead of summaries.
+    pub keep_noise: bool,
+    /// How long events are kept.
+    pub retention_age: Duration,
+    /// How large the database may become, bytes.
+    pub retention_bytes: u64,
+    /// Permissions of the socket; 0666 lets every local user ask.
+    pub socket_mode: u32,
+    /// What one client may take.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// The defaults at `places`.
+    pub fn new(places: Places) -> Self {
+        Self {
+            places,
+            keep_noise: false,
+            retention_age: Duration::from_hours(30 * 24),
+            retention_bytes: 256 << 20,
+            socket_mode: 0o666,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another one runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// No journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// No source. The sentence says why, with a remedy.
+    #[error("{0}")]
+    Source(String),
+    /// A socket that another server serves.
+    #[error(
+        "another server listens at {}; end it, or choose another socket with --socket", .0.display()
+    )]
+    SocketTaken(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {operation} {}: {error}; {remedy}", .path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// errno.
+        error: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The first look at the machine did not come back.
+    #[error("the kernel's tables were not read within {} s; see the log above", FIRST_SNAPSHOT.as_secs())]
+    NoSnapshot,
+    /// The journal's end could not be marked as clean in time.
+    #[error("stopping took longer than {} s; the next start will tell of a gap", STOP_WITHIN.as_secs())]
+    SlowStop,
+}
+
+/// Opens the source, once the state is locked.
+pub type Opener<'a> = dyn FnOnce() -> Result<(Box<dyn Source>, Wake), String> + 'a;
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> {
+    if std::env::var_os(DETACHED).is_some() {
+        // Fails only for a process that leads its group already: then it has a session or a shell that means it.
+        let _ = nix::unistd::setsid();
+    }
+    let started = Timestamp::now();
+    let places = &options.places;
+
+    // 1. State
+    directory(&places.state, 0o700)?;
+    let lock = Lock::take(&places.lock())?;
+
+    // 2. Handles and programs
+    let (source, wake) = open().map_err(DaemonError::Source)?;
+    let about = About {
+        source: source.kind(),
+        daemon: true,
+        note: None,
+        coverage: source.coverage(),
+        degradations: source.degradations(),
+    };
+
+    // 3. Files
+    let journal = journal::Options {
+        retention_age: options.retention_age,
+        retention_bytes: options.retention_bytes,
+        boot_id: journal::boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned()),
+        ..journal::Options::default()
+    };
+    let opened = Journal::open(&places.database(), journal)?;
+
+    // 4. Snapshot
+    let live = Live::new(policy(options.keep_noise), Attributor::new(Roots::default()), own_netns());
+    let (mut pipeline, handle) = Pipeline::new(source, wake, live, Some(opened.writer));
+    for event in beginning(&opened.report, started, &about) {
+        pipeline.tell(event);
+    }
+    let thread = std::thread::Builder::new()
+        .name("pipeline".to_owned())
+        .spawn(move || pipeline.run())
+        .map_err(|error| DaemonError::Io {
+            operation: "start a thread for",
+            path: "the pipeline".into(),
+            error,
+            remedy: "raise the limit of processes (ulimit -u)",
+        })?;
+    let ended = serve(options, &handle, about, started);
+
+    // 6. Stop
+    let deadline = Instant::now() + STOP_WITHIN;
+    handle.stop();
+    let clean = join(thread, deadline);
+    drop(lock);
+    ended?;
+    if clean { Ok(()) } else { Err(DaemonError::SlowStop) }
+}
+
+/// Steps 5 and the beginning of 6.
+fn serve(options: &Options, handle: &Handle, about: About, started: Timestamp) -> Result<(), DaemonError> {
+    let places = &options.places;
+    let deadline = Instant::now() + FIRST_SNAPSHOT;
+    while !handle.report().ready {
+        if handle.report().failure.is_some() || Instant::now() >= deadline {
+            return Err(handle.report().failure.take().map_or(DaemonError::NoSnapshot, DaemonError::Source));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_keep_alive(Duration::from_secs(2))
+        .thread_stack_size(512 * 1024)
+        .build()
+        .map_err(socket_error("make a runtime for", &places.socket))?;
+    let result = runtime.block_on(async {
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(socket_error("catch signals for", &places.socket))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(socket_error("catch signals for", &places.socket))?;
+        if let Some(parent) = places.socket.parent() {
+            directory(parent, 0o755)?;
+        }
+        let listener =
+            api::bind(&places.socket, options.socket_mode).map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => DaemonError::SocketTaken(places.socket.clone()),
+                _ => socket_error("listen at", &places.socket)(error),
+            })?;
+        let identity = fs::symlink_metadata(&places.socket).ok().map(|m| (m.dev(), m.ino()));
+        let listener = tokio::net::UnixListener::from_std(listener)
+            .map_err(socket_error("listen at", &places.socket))?;
+        let desk = Arc::new(Desk::new(
+            handle.clone(),
+            about,
+            Some(places.database()),
+            Some(places.socket.clone()),
+            started,
+        ));
+        let watchdog = tokio::spawn(watchdog(handle.clone()));
+        notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(socket = %places.socket.display(), "ready");
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            notify(&[sd_notify::NotifyState::Stopping]);
+            tracing::info!("stopping");
+        };
+        api::serve(
+            listener,
+            api::router(desk),
+            options.limits,
+            hidepid(Path::new("/proc/self/mountinfo")),
+            stop,
+        )
+        .await;
+        watchdog.abort();
+        // Only our own: a file that somebody put there meanwhile is theirs.
+        if fs::symlink_metadata(&places.socket).ok().map(|m| (m.dev(), m.ino())) == identity {
+            let _ = fs::remove_file(&places.socket);
+        }
+        Ok(())
+    });
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+fn socket_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DaemonError {
+    let path = path.to_owned();
+    move |error| DaemonError::Io { operation, path, error, remedy: "choose another socket with --socket" }
+}
+
+/// Waits for the pipeline's end.
+fn join(thread: std::thread::JoinHandle<Option<journal::WriterStatus>>, deadline: Instant) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let Ok(status) = thread.join() else {
+        tracing::error!("the pipeline's thread panicked");
+        return false;
+    };
+    if let Some(error) = status.and_then(|s| s.error) {
+        tracing::error!(error, "the journal's end is not whole");
+    }
+    true
+}
+
+/// Rows that begin a run: what nobody saw, and the start.
+fn beginning(report: &OpenReport, started: Timestamp, about: &About) -> Vec<Event> {
+    let mut events = Vec::new();
+    if let Some(previous) = report.previous {
+        let mut gap = Event::new(started, EventKind::Gap, Evidence::Inferred);
+        gap.gap = Some(GapReason::NotRunning);
+        gap.since = Some(previous.last);
+        gap.message = Some(if previous.clean {
+            "no daemon ran".to_owned()
+        } else {
+            "the daemon before did not end in order; its last events may be missing too".to_owned()
+        });
+        events.push(gap);
+    }
+    if let Some(aside) = &report.set_aside {
+        let mut error = Event::new(started, EventKind::Error, Evidence::Kernel);
+        error.message = Some(format!(
+            "the journal was damaged ({}) and is kept as {}",
+            aside.problem,
+            aside.path.display()
+        ));
+        events.push(error);
+    }
+    let mut start = Event::new(started, EventKind::Start, Evidence::Kernel);
+    start.message =
+        Some(format!("portwatch {}, source {}", env!("CARGO_PKG_VERSION"), about.source.as_str()));
+    events.push(start);
+    events
+}
+
+fn directory(path: &Path, mode: u32) -> Result<(), DaemonError> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| DaemonError::Io {
+        operation: "make directory",
+        path: path.to_owned(),
+        error,
+        remedy: "choose another place with --state and --socket",
+    })
+}
+
+/// The live table's rules on this machine.
+pub fn policy(keep_noise: bool) -> Policy {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
+    let range = range.and_then(|text| {
+        let mut numbers = text.split_ascii_whitespace().map(str::parse);
+        Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
+    });
+    let default = Policy::default();
+    Policy { keep_noise, ephemeral: range.unwrap_or_else(|| default.ephemeral.clone()), ..default }
+}
+
+/// The network namespace of this process.
+pub fn own_netns() -> Option<Netns> {
+    let inode = fs::metadata("/proc/self/ns/net").ok()?.ino();
+    u32::try_from(inode).ok().map(Netns)
+}
+
+/// Whether `/proc` hides processes from other users (proc(5), `hidepid`). Unreadable counts as hiding.
+fn hidepid(mountinfo: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(mountinfo) else { return true };
+    text.lines().filter(|line| line.split(' ').nth(4) == Some("/proc")).any(|line| {
+        line.split([' ', ','])
+            .filter_map(|option| option.strip_prefix("hidepid="))
+            .any(|value| !matches!(value, "0" | "off"))
+    })
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    // Not under systemd, there is nobody to tell.
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+/// Feeds systemd's watchdog, where one is set, while the pipeline's lock can be had: a pipeline that hangs with it
+/// lets the watchdog bite.
+async fn watchdog(handle: Handle) {
+    let Some(within) = sd_notify::watchdog_enabled() else { return };
+    let mut every = tokio::time::interval(within / 2);
+    loop {
+        every.tick().await;
+        let handle = handle.clone();
+        let alive = tokio::task::spawn_blocking(move || drop(pipeline::lock(&handle.live))).await;
+        if alive.is_ok() {
+            notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+}

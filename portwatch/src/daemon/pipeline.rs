@@ -1,0 +1,403 @@
+//! The only wiring of stages: source → attribution and live table → journal and watchers.
+//!
+//! One thread owns the source and writes the journal. Questions reach it as [`Command`]s: they wake it, it looks
+//! at the kernel again, and the asker reads the live table behind its lock. When the journal's queue is full,
+//! writing blocks, the ring fills, and the kernel counts what it drops: the loss becomes a `Gap`.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use lru::LruCache;
+use tokio::sync::broadcast;
+
+use crate::{
+    journal::{Entry, Writer, WriterStatus},
+    model::{
+        Event, EventKind, Evidence, Fact, GapReason, Observation, Port, Process, ProcessId, Seen, Timestamp,
+    },
+    query::{Completeness, Live, Record},
+    source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
+};
+
+/// Records a slow watcher may fall behind before it loses the oldest.
+pub(super) const WATCHER_QUEUE: usize = 4096;
+/// Observations taken in while the live table is locked once: askers wait no longer than these take.
+const CHUNK: usize = 64;
+/// Processes whose facts in the journal are remembered to be up to date.
+const WRITTEN: usize = 2048;
+/// Wait after a source failed, so that a broken one does not spin.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Longest wait of a source that has nothing to say.
+const IDLE: Duration = Duration::from_hours(1);
+/// The boot clock and the monotonic clock drift apart by this much only while the machine sleeps.
+const SLEPT: Duration = Duration::from_secs(1);
+
+/// What askers want of the pipeline's thread.
+#[derive(Debug)]
+pub enum Command {
+    /// Look at the kernel again and settle everything seen so far, also in the journal.
+    Verify(Refresh, mpsc::SyncSender<()>),
+    /// Take in what the source has, and have all of it in the journal.
+    Settle(mpsc::SyncSender<()>),
+    /// As `Settle`; the reply is a receiver that misses nothing after, and the newest row id before.
+    Subscribe(mpsc::SyncSender<(broadcast::Receiver<Arc<Record>>, i64)>),
+}
+
+/// The live knowledge, shared with askers.
+pub(super) type SharedLive = Arc<Mutex<Live>>;
+
+/// Locks it. Live is whole between any two of its calls, so a panic elsewhere does not spoil it.
+pub(super) fn lock(live: &SharedLive) -> MutexGuard<'_, Live> {
+    live.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the thread tells about itself without being asked.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What the source took in.
+    pub counters: Counters,
+    /// How the journal's writing goes.
+    pub journal: Option<WriterStatus>,
+    /// The source's last failure, while it lasts.
+    pub failure: Option<String>,
+    /// The first snapshot was taken in.
+    pub ready: bool,
+}
+
+/// What askers hold: everything that may be used from any thread.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    /// What is known now.
+    pub live: SharedLive,
+    /// The thread's report.
+    pub report: Arc<Mutex<Report>>,
+    commands: mpsc::Sender<Command>,
+    wake: Wake,
+    stop: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Sends a command. `false` when the pipeline has ended.
+    pub fn send(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        self.wake.wake();
+        sent
+    }
+
+    /// Asks the pipeline to end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+
+    /// The thread's report.
+    pub fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stages, joined.
+pub struct Pipeline {
+    source: Box<dyn Source>,
+    writer: Option<Writer>,
+    handle: Handle,
+    commands: mpsc::Receiver<Command>,
+    watchers: broadcast::Sender<Arc<Record>>,
+    written: LruCache<ProcessId, Arc<Process>>,
+    seen: Vec<Observation>,
+    records: Vec<Record>,
+    /// Ports to look at again: a listener left them without a close.
+    unsettled: Vec<Port>,
+    asleep: Duration,
+    last_look: Timestamp,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("source", &self.source.kind()).finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// Joins a source, the live knowledge and a journal. `wake` must be the one that ends the source's wait.
+    pub fn new(source: Box<dyn Source>, wake: Wake, live: Live, writer: Option<Writer>) -> (Self, Handle) {
+        let (sender, commands) = mpsc::channel();
+        let handle = Handle {
+            live: Arc::new(Mutex::new(live)),
+            report: Arc::default(),
+            commands: sender,
+            wake,
+            stop: Arc::default(),
+        };
+        let pipeline = Self {
+            source,
+            writer,
+            handle: handle.clone(),
+            commands,
+            watchers: broadcast::Sender::new(WATCHER_QUEUE),
+            written: LruCache::new(NonZeroUsize::new(WRITTEN).unwrap_or(NonZeroUsize::MIN)),
+            seen: Vec::new(),
+            records: Vec::new(),
+            unsettled: Vec::new(),
+            asleep: asleep(),
+            last_look: Timestamp::now(),
+        };
+        (pipeline, handle)
+    }
+
+    /// Runs until [`Handle::stop`]; then tells what is pending, writes the stop and closes the journal in order.
+    pub fn run(mut self) -> Option<WriterStatus> {
+        let mut source_ended = false;
+        while !self.handle.stop.load(Ordering::Acquire) {
+            let wait = self.until_tick();
+            if source_ended {
+                // A recording is over; its answers are still wanted.
+                if let Ok(command) = self.commands.recv_timeout(wait.min(Duration::from_secs(1))) {
+                    self.obey(command);
+                }
+            } else {
+                source_ended = self.poll(wait) == Progress::Ended;
+            }
+            self.tick();
+            self.look_again();
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
+            self.report();
+        }
+        self.end()
+    }
+
+    /// Writes a row of the daemon's own: start, gap, error.
+    pub fn tell(&mut self, event: Event) {
+        let record = lock(&self.handle.live).record(event);
+        self.records.push(record);
+        self.deliver();
+    }
+
+    fn end(mut self) -> Option<WriterStatus> {
+        let _ = self.poll(Duration::ZERO);
+        let now = Timestamp::now();
+        lock(&self.handle.live).finish(now, &mut self.records);
+        self.deliver();
+        self.tell(Event::new(now, EventKind::Stop, Evidence::Kernel));
+        self.writer.take().map(Writer::close)
+    }
+
+    fn until_tick(&self) -> Duration {
+        let due = lock(&self.handle.live).next_tick();
+        due.map_or(IDLE, |due| {
+            // Rounded up: a source waits in whole milliseconds.
+            let wait = due.duration_since(Timestamp::now());
+            Duration::try_from(wait).unwrap_or(Duration::ZERO) + Duration::from_millis(1)
+        })
+    }
+
+    fn poll(&mut self, wait: Duration) -> Progress {
+        let result = self.source.poll(wait, &mut self.seen);
+        self.notice_sleep();
+        self.take();
+        match result {
+            Ok(progress) => {
+                if self.handle.report().failure.take().is_some() {
+                    tracing::info!("the source works again");
+                }
+                progress
+            }
+            Err(error) => {
+                self.fail(&error.to_string());
+                if wait > Duration::ZERO {
+                    // Commands and the stop are looked at in between.
+                    std::thread::sleep(AFTER_FAILURE.min(wait));
+                }
+                Progress::Open
+            }
+        }
+    }
+
+    /// A failure is told once, not once a second.
+    fn fail(&mut self, error: &str) {
+        lock(&self.handle.live).set_completeness(Completeness::Partial(error.to_owned()));
+        let known = self.handle.report().failure.replace(error.to_owned());
+        if known.as_deref() != Some(error) {
+            tracing::warn!(error, "the source failed");
+            let mut event = Event::new(Timestamp::now(), EventKind::Error, Evidence::Kernel);
+            event.message = Some(error.to_owned());
+            self.tell(event);
+        }
+    }
+
+    /// Takes in what the source said.
+    fn take(&mut self) {
+        if self.seen.is_empty() {
+            return;
+        }
+        let mut seen = std::mem::take(&mut self.seen);
+        let kernel_binds = self.kernel_binds();
+        {
+            let mut drain = seen.drain(..).peekable();
+            while drain.peek().is_some() {
+                let mut live = lock(&self.handle.live);
+                for observation in drain.by_ref().take(CHUNK) {
+                    if let Seen::Snapshot(snapshot) = &observation.seen {
+                        live.set_completeness(completeness(snapshot.bound_included, kernel_binds));
+                        self.handle.report().ready = true;
+                    }
+                    live.take(observation, &mut self.records);
+                }
+                drop(live);
+                deliver(
+                    &mut self.records,
+                    self.writer.as_ref(),
+                    &mut self.written,
+                    &self.watchers,
+                    &mut self.unsettled,
+                );
+            }
+        }
+        self.seen = seen;
+    }
+
+    fn kernel_binds(&self) -> bool {
+        self.source.kind() != SourceKind::Scan
+            && self.source.coverage().iter().any(|c| c.fact == Fact::Bind && c.hook.is_some())
+    }
+
+    fn tick(&mut self) {
+        lock(&self.handle.live).tick(Timestamp::now(), &mut self.records);
+        self.deliver();
+    }
+
+    fn deliver(&mut self) {
+        deliver(
+            &mut self.records,
+            self.writer.as_ref(),
+            &mut self.written,
+            &self.watchers,
+            &mut self.unsettled,
+        );
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Verify(scope, reply) => {
+                self.refresh(&scope);
+                self.settle();
+                let _ = reply.try_send(());
+            }
+            Command::Settle(reply) => {
+                let _ = self.poll(Duration::ZERO);
+                self.settle();
+                let _ = reply.try_send(());
+            }
+            Command::Subscribe(reply) => {
+                let _ = self.poll(Duration::ZERO);
+                let newest = self.settle();
+                let _ = reply.try_send((self.watchers.subscribe(), newest));
+            }
+        }
+    }
+
+    fn refresh(&mut self, scope: &Refresh) {
+        let result = self.source.refresh(scope, &mut self.seen);
+        self.take();
+        if let Err(error) = result {
+            self.fail(&error.to_string());
+        }
+    }
+
+    /// A listener that shut down keeps its port or gives it up; only the kernel's table tells which.
+    fn look_again(&mut self) {
+        if !self.unsettled.is_empty() {
+            let ports = std::mem::take(&mut self.unsettled);
+            self.refresh(&Refresh::Ports(ports));
+            self.unsettled.clear();
+        }
+    }
+
+    /// Everything delivered so far is in the journal when this returns; gives the newest row id.
+    fn settle(&mut self) -> i64 {
+        self.report();
+        let status = self.writer.as_ref().map(Writer::flush);
+        let newest = status.as_ref().map_or(0, |s| s.last_id);
+        self.handle.report().journal = status;
+        newest
+    }
+
+    fn report(&mut self) {
+        let (counters, journal) = (self.source.counters(), self.writer.as_ref().map(Writer::status));
+        let mut report = self.handle.report();
+        report.counters = counters;
+        report.journal = journal;
+    }
+
+    /// While the machine slept nothing ran, and nothing was seen either: the record says so.
+    fn notice_sleep(&mut self) {
+        let asleep = asleep();
+        let now = Timestamp::now();
+        if asleep.saturating_sub(self.asleep) > SLEPT {
+            let mut event = Event::new(now, EventKind::Gap, Evidence::Inferred);
+            event.gap = Some(GapReason::Paused);
+            event.since = Some(self.last_look);
+            event.message =
+                Some(format!("the machine slept for {} s", asleep.saturating_sub(self.asleep).as_secs()));
+            self.tell(event);
+        }
+        self.asleep = asleep;
+        self.last_look = now;
+    }
+}
+
+/// Facts before the events that name them, then the events; both to the journal, events to watchers.
+fn deliver(
+    records: &mut Vec<Record>,
+    writer: Option<&Writer>,
+    written: &mut LruCache<ProcessId, Arc<Process>>,
+    watchers: &broadcast::Sender<Arc<Record>>,
+    unsettled: &mut Vec<Port>,
+) {
+    unsettled.extend(Live::unsettled(records));
+    for record in records.drain(..) {
+        if let Some(writer) = writer {
+            for process in record.process.iter().chain(&record.other) {
+                let known = written.get(&process.id).is_some_and(|known| Arc::ptr_eq(known, process));
+                if !known {
+                    writer.write(Entry::Process(Arc::clone(process)));
+                    written.put(process.id, Arc::clone(process));
+                }
+            }
+            writer.write(Entry::Event(record.event.clone()));
+        }
+        if watchers.receiver_count() > 0 {
+            let _ = watchers.send(Arc::new(record));
+        }
+    }
+}
+
+/// Whether an empty answer may be believed after a snapshot.
+fn completeness(bound_included: bool, kernel_binds: bool) -> Completeness {
+    if bound_included || kernel_binds {
+        Completeness::Complete
+    } else {
+        Completeness::Partial(
+            "a TCP socket that is bound without listening cannot be seen here: sock_diag shows them from \
+             Linux 6.8, kernel programs on any; run a daemon as root"
+                .to_owned(),
+        )
+    }
+}
+
+/// Time the machine has spent asleep since boot: what the boot clock counts and the monotonic clock does not.
+fn asleep() -> Duration {
+    use nix::time::{ClockId, clock_gettime};
+    let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
+    let boot = read(ClockId::CLOCK_BOOTTIME);
+    boot.saturating_sub(read(ClockId::CLOCK_MONOTONIC))
+}

@@ -1,0 +1,328 @@
+//! What answers are made of.
+
+use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc};
+
+use crate::{
+    journal,
+    model::{
+        Coverage, Degradation, Event, LoggedEvent, Port, Process, ProcessId, Protocol, Socket, Timestamp,
+    },
+    source::{Counters, SourceKind},
+};
+
+/// Where an answer comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The source behind it.
+    pub source: SourceKind,
+    /// A daemon answers; otherwise a snapshot in this process.
+    pub daemon: bool,
+    /// One line on what is missing, when something is.
+    pub note: Option<String>,
+    /// Which hook serves each fact.
+    pub coverage: Vec<Coverage>,
+    /// What does not work.
+    pub degradations: Vec<Degradation>,
+}
+
+/// A thing `who` is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A port.
+    Port {
+        /// Only sockets that a bind of this address would meet.
+        address: Option<IpAddr>,
+        /// The port.
+        port: Port,
+        /// Only this protocol.
+        protocol: Option<Protocol>,
+    },
+    /// The sockets of a process.
+    Pid(u32),
+    /// The port of a claim.
+    Claim(String),
+}
+
+impl fmt::Display for Asked {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port { address, port, protocol } => {
+                match address {
+                    None => {}
+                    Some(IpAddr::V4(a)) => write!(f, "{a}:")?,
+                    Some(IpAddr::V6(a)) => write!(f, "[{a}]:")?,
+                }
+                write!(f, "{port}")?;
+                protocol.map_or(Ok(()), |p| write!(f, "/{p}"))
+            }
+            Self::Pid(pid) => write!(f, "pid:{pid}"),
+            Self::Claim(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A socket with the facts of the processes it names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownSocket {
+    /// The socket.
+    pub socket: Socket,
+    /// Facts of creator and holders, as far as known.
+    pub processes: Vec<Arc<Process>>,
+    /// Name of the uid the socket belongs to.
+    pub user: Option<String>,
+    /// It stands for no server: a kernel-chosen UDP port, a bind that does not listen.
+    pub noise: bool,
+}
+
+impl KnownSocket {
+    /// Facts of one of its processes.
+    pub fn process(&self, id: ProcessId) -> Option<&Process> {
+        self.processes.iter().map(AsRef::as_ref).find(|p| p.id == id)
+    }
+
+    /// The process to name first: a holder, else the creator.
+    pub fn first(&self) -> Option<ProcessId> {
+        self.socket.holders.first().map(|h| h.process).or(self.socket.creator)
+    }
+}
+
+/// An event with the facts of its processes; with an id when the journal has kept it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Row id.
+    pub id: Option<i64>,
+    /// The event.
+    pub event: Event,
+    /// Facts of `event.process`.
+    pub process: Option<Arc<Process>>,
+    /// Facts of `event.other`.
+    pub other: Option<Arc<Process>>,
+}
+
+impl From<LoggedEvent> for Record {
+    fn from(logged: LoggedEvent) -> Self {
+        Self {
+            id: Some(logged.id),
+            event: logged.event,
+            process: logged.process.map(Arc::new),
+            other: logged.other.map(Arc::new),
+        }
+    }
+}
+
+/// What the journal says about a port.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct History {
+    /// The last holder's listen, close and exit, newest first.
+    pub last: Vec<Record>,
+    /// Refused binds, newest first.
+    pub refused: Vec<Record>,
+}
+
+/// Whether an empty answer may be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completeness {
+    /// Every socket of the asker's network namespace was seen.
+    Complete,
+    /// Not everything could be seen; the sentence says what and why.
+    Partial(String),
+}
+
+/// Whether something holds what was asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// At least one socket.
+    Held,
+    /// None, and everything was seen.
+    Free,
+    /// It could not be seen.
+    Unknown,
+}
+
+impl Holding {
+    /// The word used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Free => "free",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Would a bind succeed?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// `None` when it cannot be known.
+    pub bindable: Option<bool>,
+    /// The sentence.
+    pub sentence: String,
+}
+
+/// Answer about one thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetAnswer {
+    /// The thing.
+    pub asked: Asked,
+    /// Held, free or unknown.
+    pub state: Holding,
+    /// Why unknown.
+    pub reason: Option<String>,
+    /// The sockets.
+    pub sockets: Vec<KnownSocket>,
+    /// The last holder's end.
+    pub last: Vec<Record>,
+    /// Refused binds.
+    pub refused: Vec<Record>,
+    /// Would a bind succeed?
+    pub verdict: Option<Outlook>,
+}
+
+/// Answer of `who`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WhoAnswer {
+    /// When it was true.
+    pub time: Timestamp,
+    /// Where it comes from.
+    pub about: About,
+    /// In the order asked.
+    pub targets: Vec<TargetAnswer>,
+}
+
+/// Order of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sort {
+    /// By port, protocol, address.
+    #[default]
+    Port,
+    /// By comm of the first holder.
+    Process,
+    /// By project name, those without one last.
+    Project,
+    /// Oldest first.
+    Since,
+}
+
+/// Which sockets `ls` is asked for. Conditions are joined by "and".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListFilter {
+    /// Only this protocol.
+    pub protocol: Option<Protocol>,
+    /// Only holders working in a project of this name.
+    pub project: Option<String>,
+    /// Only sockets of this user (name or uid).
+    pub user: Option<String>,
+    /// From this port.
+    pub from: Option<u16>,
+    /// To this port.
+    pub to: Option<u16>,
+    /// Order.
+    pub sort: Sort,
+    /// Noise too.
+    pub all: bool,
+}
+
+/// Answer of `ls`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListAnswer {
+    /// When it was true.
+    pub time: Timestamp,
+    /// Where it comes from.
+    pub about: About,
+    /// Sockets that match.
+    pub sockets: Vec<KnownSocket>,
+    /// Matching sockets left out as noise.
+    pub hidden: u64,
+}
+
+/// Answer of `log`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogAnswer {
+    /// Where it comes from.
+    pub about: About,
+    /// Events that match.
+    pub events: Vec<Record>,
+    /// More match than the limit let through.
+    pub truncated: bool,
+}
+
+/// Answer of `log --summary`: the journal's numbers.
+#[derive(Debug, Clone)]
+pub struct SummaryAnswer {
+    /// Where it comes from.
+    pub about: About,
+    /// The numbers.
+    pub summary: journal::Summary,
+}
+
+/// Answer of `status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusAnswer {
+    /// Where it comes from.
+    pub about: About,
+    /// The observer's pid.
+    pub pid: u32,
+    /// When it started.
+    pub started: Timestamp,
+    /// Its socket.
+    pub socket: Option<PathBuf>,
+    /// Its database.
+    pub database: Option<PathBuf>,
+    /// How the journal's writing goes; `None` where none is written.
+    pub journal: Option<journal::WriterStatus>,
+    /// Listening sockets.
+    pub listening: u64,
+    /// Bound sockets that do not listen.
+    pub bound: u64,
+    /// What the source took in.
+    pub counters: Counters,
+    /// Resident memory in bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// How a check of `doctor` went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckResult {
+    /// As it should be.
+    Ok,
+    /// Something is missing; the rest works.
+    Degraded,
+    /// It does not work.
+    Failed,
+}
+
+impl CheckResult {
+    /// The word used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One check of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Stable name.
+    pub name: &'static str,
+    /// How it went.
+    pub result: CheckResult,
+    /// What was found.
+    pub found: String,
+    /// What to do, when something is to be done.
+    pub remedy: Option<String>,
+}
+
+/// Answer of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoctorAnswer {
+    /// Every check, in order.
+    pub checks: Vec<Check>,
+    /// Which hook serves each fact.
+    pub coverage: Vec<Coverage>,
+    /// What does not work.
+    pub degradations: Vec<Degradation>,
+}

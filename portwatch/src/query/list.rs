@@ -1,0 +1,74 @@
+//! `ls`: every socket that matches, noise counted apart.
+
+use std::cmp::Ordering;
+
+use super::{KnownSocket, ListFilter, Sort};
+use crate::model::Process;
+
+/// The sockets that match, in order, and how many matching ones were left out as noise.
+pub(super) fn list(
+    sockets: impl IntoIterator<Item = KnownSocket>,
+    filter: &ListFilter,
+) -> (Vec<KnownSocket>, u64) {
+    let mut hidden = 0;
+    let mut shown: Vec<_> = sockets
+        .into_iter()
+        .filter(|socket| matches(socket, filter))
+        .filter(|socket| {
+            let left_out = socket.noise && !filter.all;
+            hidden += u64::from(left_out);
+            !left_out
+        })
+        .collect();
+    shown.sort_by(|a, b| compare(a, b, filter.sort).then_with(|| place(a).cmp(&place(b))));
+    (shown, hidden)
+}
+
+fn matches(known: &KnownSocket, filter: &ListFilter) -> bool {
+    let seen = &known.socket.seen;
+    let port = seen.endpoint.port.get();
+    filter.protocol.is_none_or(|p| p == seen.endpoint.protocol)
+        && filter.from.is_none_or(|from| port >= from)
+        && filter.to.is_none_or(|to| port <= to)
+        && filter.user.as_ref().is_none_or(|user| of_user(known, user))
+        && filter.project.as_ref().is_none_or(|name| {
+            known.processes.iter().any(|p| p.project.as_ref().is_some_and(|project| project.name == *name))
+        })
+}
+
+/// By the socket's owner or by that of any process behind it, as name or as number.
+fn of_user(known: &KnownSocket, user: &str) -> bool {
+    let uid = user.parse::<u32>().ok();
+    let named = |uid_of: Option<u32>, name_of: Option<&str>| {
+        name_of == Some(user) || (uid.is_some() && uid_of == uid)
+    };
+    named(known.socket.seen.uid, known.user.as_deref())
+        || known.processes.iter().any(|p| named(p.uid, p.user.as_deref()))
+}
+
+fn compare(a: &KnownSocket, b: &KnownSocket, sort: Sort) -> Ordering {
+    match sort {
+        Sort::Port => Ordering::Equal,
+        Sort::Process => absent_last(first(a).map(|p| &p.comm), first(b).map(|p| &p.comm)),
+        Sort::Project => absent_last(project(a), project(b)),
+        Sort::Since => a.socket.since.cmp(&b.socket.since),
+    }
+}
+
+fn absent_last<T: Ord + ?Sized>(a: Option<&T>, b: Option<&T>) -> Ordering {
+    a.is_none().cmp(&b.is_none()).then_with(|| a.cmp(&b))
+}
+
+fn first(known: &KnownSocket) -> Option<&Process> {
+    known.process(known.first()?)
+}
+
+fn project(known: &KnownSocket) -> Option<&String> {
+    Some(&first(known)?.project.as_ref()?.name)
+}
+
+fn place(known: &KnownSocket) -> impl Ord + use<> {
+    let seen = &known.socket.seen;
+    let endpoint = seen.endpoint;
+    (endpoint.port, endpoint.protocol, endpoint.address, endpoint.netns, seen.key)
+}

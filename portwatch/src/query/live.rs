@@ -1,0 +1,190 @@
+//! The live table joined with attribution: what observations go through, in the daemon and without one.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{Asked, Completeness, KnownSocket, ListFilter, Record, TargetAnswer, list, who};
+use crate::{
+    attribute::Attributor,
+    model::{
+        AskedPort, Change, Event, EventKind, Netns, Observation, Owner, Phase, Port, Process, ProcessId,
+        Protocol, Seen, Socket, Timestamp,
+    },
+    state::{LiveTable, Policy},
+};
+
+/// What is known now.
+#[derive(Debug)]
+pub struct Live {
+    table: LiveTable,
+    attributor: Attributor,
+    policy: Policy,
+    own: Option<Netns>,
+    /// Whether everything was seen, as far as the last look goes.
+    completeness: Completeness,
+    changes: Vec<Change>,
+}
+
+impl Live {
+    /// Nothing known yet. `own` is the namespace that questions mean.
+    pub fn new(policy: Policy, attributor: Attributor, own: Option<Netns>) -> Self {
+        Self {
+            table: LiveTable::new(policy.clone()),
+            attributor,
+            policy,
+            own,
+            completeness: Completeness::Partial("nothing was looked at yet".to_owned()),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Whether an empty answer may be believed from now on.
+    pub fn set_completeness(&mut self, completeness: Completeness) {
+        self.completeness = completeness;
+    }
+
+    /// Takes in an observation and appends the records it makes, with the processes they name.
+    pub fn take(&mut self, observation: Observation, out: &mut Vec<Record>) {
+        match &observation.seen {
+            Seen::Process(seen) => {
+                self.attributor.learn(seen);
+            }
+            Seen::Snapshot(snapshot) => {
+                for seen in &snapshot.processes {
+                    self.attributor.learn(seen);
+                }
+            }
+            _ => {}
+        }
+        let mut changes = std::mem::take(&mut self.changes);
+        self.table.apply(observation, &mut changes);
+        self.join(&mut changes, out);
+        self.changes = changes;
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        let mut changes = std::mem::take(&mut self.changes);
+        self.table.tick(now, &mut changes);
+        self.join(&mut changes, out);
+        self.changes = changes;
+    }
+
+    /// Tells what is still pending, for an orderly stop.
+    pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        let mut changes = std::mem::take(&mut self.changes);
+        self.table.finish(now, &mut changes);
+        self.join(&mut changes, out);
+        self.changes = changes;
+    }
+
+    /// When [`Live::tick`] has something to do next.
+    pub fn next_tick(&self) -> Option<Timestamp> {
+        self.table.next_tick()
+    }
+
+    fn join(&mut self, changes: &mut Vec<Change>, out: &mut Vec<Record>) {
+        for change in changes.drain(..) {
+            out.push(self.record(change.event));
+        }
+    }
+
+    /// An event with the facts of its processes.
+    pub fn record(&mut self, event: Event) -> Record {
+        let process = event.process.and_then(|id| self.attributor.of(id));
+        let other = event.other.and_then(|id| self.attributor.of(id));
+        Record { id: None, event, process, other }
+    }
+
+    /// Facts of a process.
+    pub fn process(&mut self, id: ProcessId) -> Option<Arc<Process>> {
+        self.attributor.of(id)
+    }
+
+    /// Ports of the sockets whose listener left without a close, in `records`: to be looked at again.
+    pub fn unsettled(records: &[Record]) -> Vec<Port> {
+        let ports: HashSet<Port> = records
+            .iter()
+            .filter(|r| r.event.kind == EventKind::Unlisten)
+            .filter_map(|r| r.event.port)
+            .collect();
+        ports.into_iter().collect()
+    }
+
+    fn know(&mut self, socket: Socket) -> KnownSocket {
+        let mut processes: Vec<Arc<Process>> = Vec::with_capacity(1 + socket.holders.len());
+        let ids = socket.creator.into_iter().chain(socket.holders.iter().map(|h| h.process));
+        for id in ids {
+            if processes.iter().all(|p| p.id != id)
+                && let Some(process) = self.attributor.of(id)
+            {
+                processes.push(process);
+            }
+        }
+        let user = socket
+            .seen
+            .uid
+            .and_then(|uid| processes.iter().find(|p| p.uid == Some(uid)))
+            .and_then(|p| p.user.clone());
+        KnownSocket { noise: self.is_noise(&socket), socket, processes, user }
+    }
+
+    /// A socket that stands for no server.
+    fn is_noise(&self, socket: &Socket) -> bool {
+        let seen = &socket.seen;
+        seen.phase == Phase::Bound
+            && match (seen.asked, seen.endpoint.protocol) {
+                (AskedPort::Explicit(_), _) | (AskedPort::Unknown, Protocol::Tcp) => false,
+                (AskedPort::KernelChosen, _) => true,
+                (AskedPort::Unknown, Protocol::Udp) => {
+                    self.policy.ephemeral.contains(&seen.endpoint.port.get())
+                }
+            }
+    }
+
+    /// Answers of `who`, without history.
+    pub fn who(&mut self, asked: &[Asked]) -> Vec<TargetAnswer> {
+        asked
+            .iter()
+            .map(|asked| match asked {
+                Asked::Port { address, port, protocol } => {
+                    let sockets: Vec<_> = self.table.on_port(*port, *protocol).cloned().collect();
+                    let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
+                    who::port((*address, *port, *protocol), sockets, self.own, &self.completeness)
+                }
+                Asked::Pid(pid) => {
+                    let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
+                    let completeness =
+                        if sockets.is_empty() { self.of_pid() } else { Completeness::Complete };
+                    let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
+                    who::pid(*pid, sockets, &completeness)
+                }
+                Asked::Claim(name) => who::claim(name),
+            })
+            .collect()
+    }
+
+    /// Whether "this process has no socket" may be believed: not while some socket's processes are hidden.
+    fn of_pid(&self) -> Completeness {
+        let hidden = self.table.sockets().filter(|s| s.owner == Owner::NotPermitted).count();
+        if hidden == 0 {
+            self.completeness.clone()
+        } else {
+            Completeness::Partial(format!(
+                "{hidden} sockets belong to processes that may not be looked into here; ask as root, or a daemon \
+                 that runs as root"
+            ))
+        }
+    }
+
+    /// Answer of `ls`.
+    pub fn list(&mut self, filter: &ListFilter) -> (Vec<KnownSocket>, u64) {
+        let sockets: Vec<_> = self.table.sockets().cloned().collect();
+        let known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
+        list::list(known, filter)
+    }
+
+    /// How many sockets listen, and how many are bound only.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.table.listening(), self.table.bound_only())
+    }
+}

@@ -1,0 +1,24 @@
+//! Answers: what the live table, the journal and attribution know together about what was asked.
+//!
+//! Never: format text for a terminal, act on anything. `wire::convert` turns these answers into the JSON contract.
+
+mod answer;
+mod answers;
+mod doctor;
+mod error;
+mod history;
+mod list;
+mod live;
+mod viewer;
+mod who;
+
+pub use answer::{
+    About, Asked, Check, CheckResult, Completeness, DoctorAnswer, History, Holding, KnownSocket, ListAnswer,
+    ListFilter, LogAnswer, Outlook, Record, Sort, StatusAnswer, SummaryAnswer, TargetAnswer, WhoAnswer,
+};
+pub use answers::{Answers, Subscription};
+pub use doctor::doctor;
+pub use error::QueryError;
+pub use history::{log, matches, of_port, summary};
+pub use live::Live;
+pub use viewer::{Sight, Viewer};

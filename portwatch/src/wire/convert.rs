@@ -1,0 +1,505 @@
+//! From inner answers to the JSON contract: the only place that knows both sides. What the viewer may not see
+//! is left out here, on the way out, so that every transport withholds the same.
+
+use std::{net::IpAddr, path::Path, str::FromStr};
+
+use super::{
+    Ancestor, Cgroup, Degradation, Event, Exit, FactCoverage, Gap, Holder, ListQuery, LogQuery, LostCounts,
+    Process, Project, SCHEMA, Socket, SourceInfo, Target, Worktree,
+};
+use crate::{
+    model::{self, AskedPort, Evidence, Port, ProcessId, Protocol, SocketKey},
+    query::{self, Asked, KnownSocket, ListFilter, Record, Sight, Sort, Viewer},
+};
+
+/// A question that cannot be asked; the sentence says how it is asked rightly.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadQuery {
+    /// A protocol that is none.
+    #[error("'{0}' is not a protocol; say tcp or udp")]
+    Protocol(String),
+    /// A sort key that is none.
+    #[error("'{0}' is not a sort key; say port, process, project or since")]
+    Sort(String),
+    /// A port that is none.
+    #[error(transparent)]
+    Port(#[from] model::ParsePortError),
+    /// A pid that is none.
+    #[error("'{0}' is not a pid; pids are whole numbers from 1")]
+    Pid(String),
+    /// An event type that is none.
+    #[error("'{given}' is not an event type; types are {known}")]
+    Kind {
+        /// What was given.
+        given: String,
+        /// Every type.
+        known: String,
+    },
+    /// A range that ends before it begins.
+    #[error("the range {from}-{to} ends before it begins")]
+    Range {
+        /// First port.
+        from: u16,
+        /// Last port.
+        to: u16,
+    },
+}
+
+/// What `who` is asked, for the query stage.
+pub fn asked(target: &Target) -> Asked {
+    match target {
+        Target::Port { address, port, protocol } => {
+            Asked::Port { address: *address, port: *port, protocol: *protocol }
+        }
+        Target::Pid(pid) => Asked::Pid(*pid),
+        Target::Claim(name) => Asked::Claim(name.clone()),
+    }
+}
+
+/// What `ls` is asked, for the query stage.
+pub fn list_filter(query: &ListQuery) -> Result<ListFilter, BadQuery> {
+    let sort = match query.sort.as_deref() {
+        None | Some("port") => Sort::Port,
+        Some("process") => Sort::Process,
+        Some("project") => Sort::Project,
+        Some("since") => Sort::Since,
+        Some(other) => return Err(BadQuery::Sort(other.to_owned())),
+    };
+    if let (Some(from), Some(to)) = (query.from, query.to)
+        && to < from
+    {
+        return Err(BadQuery::Range { from, to });
+    }
+    Ok(ListFilter {
+        protocol: query.protocol.as_deref().map(protocol).transpose()?,
+        project: query.project.clone(),
+        user: query.user.clone(),
+        from: query.from,
+        to: query.to,
+        sort,
+        all: query.all,
+    })
+}
+
+/// Events answered when the asker names no limit.
+pub const DEFAULT_LIMIT: u64 = 1000;
+
+/// What `log` is asked, for the query stage.
+pub fn event_filter(query: &LogQuery) -> Result<model::EventFilter, BadQuery> {
+    Ok(model::EventFilter {
+        since: query.since,
+        until: query.until,
+        kinds: parts(query.kinds.as_deref()).map(kind).collect::<Result<_, _>>()?,
+        ports: parts(query.port.as_deref()).map(Port::from_str).collect::<Result<_, _>>()?,
+        protocol: None,
+        pids: parts(query.pid.as_deref()).map(pid).collect::<Result<_, _>>()?,
+        after_id: query.after_id,
+        pattern: query.filter.clone().filter(|p| !p.is_empty()),
+        limit: match query.limit {
+            None => Some(DEFAULT_LIMIT),
+            Some(0) => None,
+            some => some,
+        },
+        order: if query.newest_first { model::Order::NewestFirst } else { model::Order::OldestFirst },
+    })
+}
+
+fn parts(list: Option<&str>) -> impl Iterator<Item = &str> {
+    list.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+fn protocol(word: &str) -> Result<Protocol, BadQuery> {
+    match word {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        other => Err(BadQuery::Protocol(other.to_owned())),
+    }
+}
+
+fn kind(word: &str) -> Result<model::EventKind, BadQuery> {
+    model::EventKind::from_word(word).ok_or_else(|| BadQuery::Kind {
+        given: word.to_owned(),
+        known: model::EventKind::ALL.map(model::EventKind::as_str).join(", "),
+    })
+}
+
+fn pid(word: &str) -> Result<u32, BadQuery> {
+    word.parse().ok().filter(|&pid| pid > 0).ok_or_else(|| BadQuery::Pid(word.to_owned()))
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A process, as far as `viewer` may see it.
+pub fn process(process: &model::Process, viewer: Viewer) -> Process {
+    let sight = viewer.sight(process);
+    let public = sight >= Sight::Public;
+    let full = sight >= Sight::Full;
+    let command = process.command.as_ref().filter(|_| public);
+    Process {
+        pid: process.id.pid,
+        started: process.started,
+        comm: process.comm.clone(),
+        command: command.map(|c| c.args.clone()),
+        command_truncated: command.is_some_and(|c| c.truncated),
+        exe: process.exe.as_deref().filter(|_| full).map(path),
+        cwd: process.cwd.as_deref().filter(|_| full).map(path),
+        uid: process.uid,
+        user: process.user.clone(),
+        cgroup: process.cgroup.as_ref().filter(|_| public).map(|c| Cgroup { id: c.id, path: c.path.clone() }),
+        lineage: if public { process.lineage.iter().map(ancestor).collect() } else { Vec::new() },
+        project: process.project.as_ref().filter(|_| full).map(project),
+        evidence: process.evidence.as_str().to_owned(),
+    }
+}
+
+/// A process of which only the identity is known.
+fn bare(id: ProcessId) -> Process {
+    Process {
+        pid: id.pid,
+        started: None,
+        comm: String::new(),
+        command: None,
+        command_truncated: false,
+        exe: None,
+        cwd: None,
+        uid: None,
+        user: None,
+        cgroup: None,
+        lineage: Vec::new(),
+        project: None,
+        evidence: Evidence::Unknown.as_str().to_owned(),
+    }
+}
+
+fn ancestor(ancestor: &model::Ancestor) -> Ancestor {
+    Ancestor {
+        pid: ancestor.pid,
+        comm: ancestor.comm.clone(),
+        command: ancestor.command.as_ref().map(|c| c.args.clone()),
+    }
+}
+
+fn project(project: &model::Project) -> Project {
+    Project {
+        name: project.name.clone(),
+        root: path(&project.root),
+        kind: project.kind.as_str().to_owned(),
+        evidence: project.evidence.as_str().to_owned(),
+        worktree: project.worktree.as_ref().map(|w| Worktree {
+            name: w.name.clone(),
+            root: path(&w.root),
+            branch: w.branch.clone(),
+        }),
+    }
+}
+
+/// A socket with the processes behind it.
+pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
+    let inner = &known.socket;
+    let seen = &inner.seen;
+    let (asked_port, random) = asked_port(seen.asked);
+    Socket {
+        protocol: seen.endpoint.protocol.as_str().to_owned(),
+        address: seen.endpoint.address.to_string(),
+        port: seen.endpoint.port.get(),
+        netns: seen.endpoint.netns.map(|n| n.0),
+        state: seen.phase.as_str().to_owned(),
+        asked_port,
+        random,
+        reuse_addr: seen.options.reuse_addr,
+        reuse_port: seen.options.reuse_port,
+        v6_only: seen.options.v6_only,
+        cookie: cookie(seen.key),
+        inode: seen.inode.or(match seen.key {
+            SocketKey::Inode { inode, .. } => Some(inode),
+            SocketKey::Cookie(_) => None,
+        }),
+        uid: seen.uid,
+        user: known.user.clone(),
+        since: inner.since,
+        listening_since: inner.listening_since,
+        creator: inner.creator.map(|id| facts(id, known.process(id), viewer)),
+        holders: inner
+            .holders
+            .iter()
+            .map(|holder| Holder {
+                process: facts(holder.process, known.process(holder.process), viewer),
+                evidence: holder.evidence.as_str().to_owned(),
+            })
+            .collect(),
+        owner: inner.owner.as_str().to_owned(),
+        claim: None,
+        evidence: inner.evidence.as_str().to_owned(),
+    }
+}
+
+fn facts(id: ProcessId, known: Option<&model::Process>, viewer: Viewer) -> Process {
+    known.map_or_else(|| bare(id), |p| process(p, viewer))
+}
+
+fn asked_port(asked: AskedPort) -> (Option<u16>, Option<bool>) {
+    match asked {
+        AskedPort::Explicit(port) => (Some(port.get()), Some(false)),
+        AskedPort::KernelChosen => (Some(0), Some(true)),
+        AskedPort::Unknown => (None, None),
+    }
+}
+
+fn cookie(key: SocketKey) -> Option<u64> {
+    match key {
+        SocketKey::Cookie(cookie) => Some(cookie),
+        SocketKey::Inode { .. } => None,
+    }
+}
+
+/// An event of the journal or of the live stream.
+pub fn event(record: &Record, viewer: Viewer) -> Event {
+    let inner = &record.event;
+    let (asked_port, random) = asked_port(inner.asked);
+    Event {
+        id: record.id,
+        time: inner.at,
+        kind: inner.kind.as_str().to_owned(),
+        evidence: inner.evidence.as_str().to_owned(),
+        protocol: inner.protocol.map(|p| p.as_str().to_owned()),
+        address: inner.address.as_ref().map(IpAddr::to_string),
+        port: inner.port.map(Port::get),
+        netns: inner.netns.map(|n| n.0),
+        cookie: inner.socket.and_then(cookie),
+        state: inner.phase.map(|p| p.as_str().to_owned()),
+        asked_port,
+        random,
+        process: inner.process.map(|id| facts(id, record.process.as_deref(), viewer)),
+        other: inner.other.map(|id| facts(id, record.other.as_deref(), viewer)),
+        claim: None,
+        errno: inner.errno,
+        errno_name: inner.errno.and_then(errno_name),
+        exit: inner.exit.map(exit),
+        gap: inner.gap.map(|reason| Gap {
+            reason: reason.as_str().to_owned(),
+            since: inner.since,
+            lost: inner.lost.map(lost),
+        }),
+        since: inner.since,
+        count: inner.count,
+        message: inner.message.clone(),
+    }
+}
+
+fn lost(counts: model::LossCounts) -> LostCounts {
+    LostCounts {
+        total: counts.total(),
+        process: counts.process,
+        bind: counts.bind,
+        refused: counts.refused,
+        listen: counts.listen,
+        close: counts.close,
+        exit: counts.exit,
+        undecodable: counts.undecodable,
+    }
+}
+
+fn exit(status: model::ExitStatus) -> Exit {
+    Exit {
+        code: status.code,
+        signal: status.signal,
+        signal_name: status.signal.and_then(signal_name),
+        core_dumped: status.core_dumped,
+    }
+}
+
+#[cfg(unix)]
+fn errno_name(errno: i32) -> Option<String> {
+    match nix::errno::Errno::from_raw(errno) {
+        nix::errno::Errno::UnknownErrno => None,
+        known => Some(format!("{known:?}")),
+    }
+}
+
+#[cfg(not(unix))]
+fn errno_name(_: i32) -> Option<String> {
+    None
+}
+
+/// Real-time signals (above 31) have no names of their own.
+#[cfg(unix)]
+fn signal_name(signal: u8) -> Option<String> {
+    nix::sys::signal::Signal::try_from(i32::from(signal)).ok().map(|s| s.as_str().to_owned())
+}
+
+#[cfg(not(unix))]
+fn signal_name(_: u8) -> Option<String> {
+    None
+}
+
+/// Where an answer came from.
+pub fn source(about: &query::About) -> SourceInfo {
+    SourceInfo {
+        source: about.source.as_str().to_owned(),
+        daemon: about.daemon,
+        note: about.note.clone(),
+        degradations: degradations(&about.degradations),
+    }
+}
+
+/// What does not work.
+pub fn degradations(inner: &[model::Degradation]) -> Vec<Degradation> {
+    inner
+        .iter()
+        .map(|d| Degradation { name: d.name.to_owned(), what: d.what.clone(), remedy: d.remedy.clone() })
+        .collect()
+}
+
+/// Which hook serves each fact.
+pub fn coverage(inner: &[model::Coverage]) -> Vec<FactCoverage> {
+    inner.iter().map(|c| FactCoverage { fact: c.fact.as_str().to_owned(), hook: c.hook.clone() }).collect()
+}
+
+/// Answer of `who`.
+pub fn who(answer: &query::WhoAnswer, viewer: Viewer) -> super::Who {
+    super::Who {
+        schema: SCHEMA,
+        time: answer.time,
+        source: source(&answer.about),
+        targets: answer.targets.iter().map(|t| who_target(t, viewer)).collect(),
+    }
+}
+
+fn who_target(target: &query::TargetAnswer, viewer: Viewer) -> super::WhoTarget {
+    let (port, protocol) = match target.asked {
+        Asked::Port { port, protocol, .. } => (Some(port.get()), protocol),
+        Asked::Pid(_) | Asked::Claim(_) => (None, None),
+    };
+    super::WhoTarget {
+        asked: target.asked.to_string(),
+        port,
+        protocol: protocol.map(|p| p.as_str().to_owned()),
+        state: target.state.as_str().to_owned(),
+        reason: target.reason.clone(),
+        sockets: target.sockets.iter().map(|s| socket(s, viewer)).collect(),
+        last: target.last.iter().map(|e| event(e, viewer)).collect(),
+        refused: target.refused.iter().map(|e| event(e, viewer)).collect(),
+        verdict: target
+            .verdict
+            .as_ref()
+            .map(|v| super::Verdict { bindable: v.bindable, sentence: v.sentence.clone() }),
+    }
+}
+
+/// Answer of `ls`.
+pub fn list(answer: &query::ListAnswer, viewer: Viewer) -> super::List {
+    super::List {
+        schema: SCHEMA,
+        time: answer.time,
+        source: source(&answer.about),
+        sockets: answer.sockets.iter().map(|s| socket(s, viewer)).collect(),
+        hidden: answer.hidden,
+    }
+}
+
+/// Answer of `log`.
+pub fn log(answer: &query::LogAnswer, viewer: Viewer) -> super::Log {
+    super::Log {
+        schema: SCHEMA,
+        source: source(&answer.about),
+        events: answer.events.iter().map(|e| event(e, viewer)).collect(),
+        truncated: answer.truncated,
+    }
+}
+
+/// Answer of `log --summary`.
+pub fn summary(answer: &query::SummaryAnswer) -> super::LogSummary {
+    let inner = &answer.summary;
+    super::LogSummary {
+        schema: SCHEMA,
+        source: source(&answer.about),
+        since: inner.since,
+        until: inner.until,
+        counts: inner
+            .counts
+            .iter()
+            .map(|&(kind, count)| super::TypeCount { kind: kind.as_str().to_owned(), count })
+            .collect(),
+        most_active: inner
+            .most_active
+            .iter()
+            .map(|a| super::ProcessCount { comm: a.comm.clone(), project: a.project.clone(), count: a.count })
+            .collect(),
+        longest_held: inner
+            .longest_held
+            .iter()
+            .map(|h| super::PortCount {
+                port: h.port.get(),
+                protocol: h.protocol.as_str().to_owned(),
+                comm: h.comm.clone(),
+                count: h.seconds,
+            })
+            .collect(),
+        refused: inner
+            .refused
+            .iter()
+            .map(|r| super::PortCount {
+                port: r.port.get(),
+                protocol: r.protocol.unwrap_or(Protocol::Tcp).as_str().to_owned(),
+                comm: None,
+                count: r.count,
+            })
+            .collect(),
+        random_listens: inner.random_listens,
+        rogue: None,
+        lost: inner.lost,
+    }
+}
+
+/// Answer of `status`.
+pub fn status(answer: &query::StatusAnswer) -> super::Status {
+    super::Status {
+        schema: SCHEMA,
+        running: true,
+        pid: Some(answer.pid),
+        started: Some(answer.started),
+        version: Some(version()),
+        socket: answer.socket.as_deref().map(path),
+        database: answer.database.as_deref().map(path),
+        database_bytes: answer.journal.as_ref().map(|j| j.bytes),
+        events: answer.journal.as_ref().map(|j| j.events),
+        journal_error: answer.journal.as_ref().and_then(|j| j.error.clone()),
+        source: source(&answer.about),
+        coverage: coverage(&answer.about.coverage),
+        listening: Some(answer.listening),
+        bound: Some(answer.bound),
+        received: Some(answer.counters.received),
+        lost: Some(answer.counters.lost),
+        memory_bytes: answer.memory_bytes,
+    }
+}
+
+/// Answer of `doctor`.
+pub fn doctor(answer: &query::DoctorAnswer) -> super::Doctor {
+    super::Doctor {
+        schema: SCHEMA,
+        checks: answer
+            .checks
+            .iter()
+            .map(|c| super::DoctorCheck {
+                name: c.name.to_owned(),
+                result: c.result.as_str().to_owned(),
+                found: c.found.clone(),
+                remedy: c.remedy.clone(),
+            })
+            .collect(),
+        coverage: coverage(&answer.coverage),
+        degradations: degradations(&answer.degradations),
+    }
+}
+
+/// The version of this build.
+pub fn version() -> super::Version {
+    super::Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: option_env!("PORTWATCH_BUILD").unwrap_or("unknown").to_owned(),
+        object: option_env!("PORTWATCH_OBJECT").unwrap_or("none").to_owned(),
+    }
+}
