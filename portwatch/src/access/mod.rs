@@ -2,6 +2,16 @@
 //!
 //! Never: differ in answers.
 
+#[cfg(target_os = "linux")]
+mod embedded;
+#[cfg(target_os = "linux")]
+mod open;
+#[cfg(unix)]
+mod remote;
+
+#[cfg(target_os = "linux")]
+pub use open::{AccessOptions, open};
+
 use crate::wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Target, Who};
 
 /// Answers to every question the CLI asks.

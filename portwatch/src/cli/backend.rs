@@ -5,43 +5,195 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{exit::Exit, failure::Failure, session, settings::Settings};
+use super::{exit::Exit, failure::Failure, settings::Settings};
 use crate::access::{Access, AccessError};
 
-fn absent(what: &str) -> AccessError {
-    AccessError::NoDaemon {
-        what: format!("{what} is not part of this build"),
-        remedy: "build portwatch with its daemon".to_owned(),
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{ffi::OsString, time::Duration};
+
+    use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Settings, Write};
+    use crate::{
+        access::{self, AccessOptions},
+        api::{Places, environment},
+        cli::session,
+        daemon::{
+            self, DaemonError, LockError, Options,
+            control::{self, ControlError},
+        },
+        source,
+    };
+
+    pub(in crate::cli) fn places(settings: &Settings) -> Result<Places, AccessError> {
+        let (socket, state) = (settings.socket.value.as_deref(), settings.state.value.as_deref());
+        Places::of(socket, state, session::is_root(), &environment).ok_or_else(|| {
+            AccessError::Usage(
+                "there is no home directory for the state; set HOME, or name one with --state".to_owned(),
+            )
+        })
+    }
+
+    pub(in crate::cli) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
+        access::open(&AccessOptions {
+            places: places(settings)?,
+            socket_set: settings.socket.value.is_some(),
+            no_daemon: settings.no_daemon.value,
+            source: settings.source.value.clone(),
+            hooks: settings.hooks.value.clone(),
+        })
+    }
+
+    pub(in crate::cli) fn daemon(settings: &Settings, record: Option<&Path>) -> Result<Exit, Failure> {
+        if let Some(file) = record {
+            return Err(AccessError::Usage(format!(
+                "recording to {} is not part of this build",
+                file.display()
+            ))
+            .into());
+        }
+        log();
+        let options = Options {
+            keep_noise: settings.all.value,
+            retention_age: Duration::from_hours(24 * u64::from(settings.retention_days.value)),
+            retention_bytes: u64::from(settings.retention_mb.value) << 20,
+            ..Options::new(places(settings)?)
+        };
+        let (word, hooks) = (settings.source.value.clone(), settings.hooks.value.clone());
+        let opener = move || source::open(&word, &hooks).map_err(|error| error.to_string());
+        match daemon::run(&options, Box::new(opener)) {
+            Ok(()) => Ok(Exit::Yes),
+            Err(error) => Err(refused(&error).into()),
+        }
+    }
+
+    /// To stderr, `info` and above unless `PORTWATCH_LOG` says otherwise.
+    fn log() {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("PORTWATCH_LOG")
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        // A test may have set one already.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .try_init();
+    }
+
+    fn refused(error: &DaemonError) -> AccessError {
+        let what = error.to_string();
+        let remedy = match error {
+            DaemonError::Lock(LockError::Held { .. }) => {
+                "portwatch stop ends it, portwatch restart renews it"
+            }
+            DaemonError::Source(_) | DaemonError::NoSnapshot => "portwatch doctor says what works here",
+            _ => "the sentence above names the place to look at",
+        };
+        match error {
+            DaemonError::Source(_) | DaemonError::NoSnapshot => {
+                AccessError::NoDaemon { what, remedy: remedy.to_owned() }
+            }
+            _ => AccessError::NotSeen { what, remedy: remedy.to_owned() },
+        }
+    }
+
+    pub(in crate::cli) fn start(settings: &Settings, out: &mut dyn Write) -> Result<Exit, Failure> {
+        let places = places(settings)?;
+        let program = std::env::current_exe()
+            .map_err(|error| AccessError::Internal(format!("this program's own file: {error}")))?;
+        match control::start(&places, &program, &arguments(settings, &places)) {
+            Ok(pid) => {
+                writeln!(out, "portwatch daemon started (pid {pid}), {}", places.socket.display())?;
+                Ok(Exit::Yes)
+            }
+            Err(error) => Err(not_done(&error).into()),
+        }
+    }
+
+    pub(in crate::cli) fn stop(settings: &Settings, out: &mut dyn Write) -> Result<Exit, Failure> {
+        match control::stop(&places(settings)?) {
+            Ok(pid) => {
+                writeln!(out, "portwatch daemon stopped (pid {pid})")?;
+                Ok(Exit::Yes)
+            }
+            Err(error @ ControlError::NotRunning(_)) => {
+                writeln!(out, "{error}")?;
+                Ok(Exit::No)
+            }
+            Err(error) => Err(not_done(&error).into()),
+        }
+    }
+
+    fn not_done(error: &ControlError) -> AccessError {
+        let what = error.to_string();
+        let remedy = match error {
+            ControlError::Lock(LockError::Held { .. }) => {
+                "portwatch stop ends it, portwatch restart renews it"
+            }
+            ControlError::Failed { .. } => "portwatch daemon shows it in the foreground",
+            _ => "do it as the user whose daemon it is, or as root",
+        };
+        match error {
+            ControlError::Failed { .. } => AccessError::NoDaemon { what, remedy: remedy.to_owned() },
+            _ => AccessError::NotSeen { what, remedy: remedy.to_owned() },
+        }
+    }
+
+    /// The command line of a daemon with these settings.
+    fn arguments(settings: &Settings, places: &Places) -> Vec<OsString> {
+        let pair = |flag: &str, value: OsString| [OsString::from(flag), value];
+        let mut words = vec![OsString::from("daemon")];
+        words.extend(pair("--socket", places.socket.clone().into()));
+        words.extend(pair("--state", places.state.clone().into()));
+        words.extend(pair("--source", settings.source.value.clone().into()));
+        words.extend(pair("--hooks", settings.hooks.value.clone().into()));
+        words.extend(pair("--retention-days", settings.retention_days.value.to_string().into()));
+        words.extend(pair("--retention-mb", settings.retention_mb.value.to_string().into()));
+        if settings.all.value {
+            words.push("--all".into());
+        }
+        words
+    }
+
+    /// Socket and state directory in effect, for `config`.
+    pub(in crate::cli) fn shown(settings: &Settings) -> (PathBuf, PathBuf) {
+        places(settings).map_or_else(|_| (PathBuf::new(), PathBuf::new()), |p| (p.socket, p.state))
     }
 }
 
-pub(super) fn open(_settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
-    Err(absent("the way to answers"))
+#[cfg(target_os = "linux")]
+pub(super) use linux::{daemon, open, shown as places, start, stop};
+
+#[cfg(not(target_os = "linux"))]
+mod other {
+    use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Settings, Write};
+
+    fn absent() -> AccessError {
+        AccessError::NoDaemon {
+            what: "this platform has no source of facts in this build".to_owned(),
+            remedy: "use it on Linux".to_owned(),
+        }
+    }
+
+    pub(in crate::cli) fn open(_: &Settings) -> Result<Box<dyn Access>, AccessError> {
+        Err(absent())
+    }
+
+    pub(in crate::cli) fn daemon(_: &Settings, _: Option<&Path>) -> Result<Exit, Failure> {
+        Err(absent().into())
+    }
+
+    pub(in crate::cli) fn start(_: &Settings, _: &mut dyn Write) -> Result<Exit, Failure> {
+        Err(absent().into())
+    }
+
+    pub(in crate::cli) fn stop(_: &Settings, _: &mut dyn Write) -> Result<Exit, Failure> {
+        Err(absent().into())
+    }
+
+    pub(in crate::cli) fn places(settings: &Settings) -> (PathBuf, PathBuf) {
+        let given = |value: &Option<PathBuf>| value.clone().unwrap_or_default();
+        (given(&settings.socket.value), given(&settings.state.value))
+    }
 }
 
-pub(super) fn daemon(_settings: &Settings, _record: Option<&Path>) -> Result<Exit, Failure> {
-    Err(absent("the daemon").into())
-}
-
-pub(super) fn start(_settings: &Settings, _out: &mut dyn Write) -> Result<Exit, Failure> {
-    Err(absent("the daemon").into())
-}
-
-pub(super) fn stop(_settings: &Settings, _out: &mut dyn Write) -> Result<Exit, Failure> {
-    Err(absent("the daemon").into())
-}
-
-/// Socket and state directory in effect.
-pub(super) fn places(settings: &Settings) -> (PathBuf, PathBuf) {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let (socket, state) = if session::is_root() {
-        (PathBuf::from("/run/portwatch/portwatch.sock"), PathBuf::from("/var/lib/portwatch"))
-    } else {
-        let run = set("XDG_RUNTIME_DIR").unwrap_or_else(std::env::temp_dir);
-        let state = set("XDG_STATE_HOME")
-            .or_else(|| set("HOME").map(|home| home.join(".local/state")))
-            .unwrap_or_else(std::env::temp_dir);
-        (run.join("portwatch/portwatch.sock"), state.join("portwatch"))
-    };
-    (settings.socket.value.clone().unwrap_or(socket), settings.state.value.clone().unwrap_or(state))
-}
+#[cfg(not(target_os = "linux"))]
+pub(super) use other::{daemon, open, places, start, stop};

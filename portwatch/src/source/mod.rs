@@ -11,6 +11,8 @@ pub mod ebpf;
 #[cfg(target_os = "linux")]
 pub mod fake;
 #[cfg(target_os = "linux")]
+mod open;
+#[cfg(target_os = "linux")]
 pub mod procfs;
 pub mod replay;
 #[cfg(target_os = "linux")]
@@ -20,6 +22,8 @@ mod wake;
 
 use std::{path::PathBuf, time::Duration};
 
+#[cfg(target_os = "linux")]
+pub use open::{OpenError, open};
 #[cfg(target_os = "linux")]
 pub use wake::Wake;
 

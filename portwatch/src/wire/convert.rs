@@ -460,7 +460,7 @@ pub fn status(answer: &query::StatusAnswer) -> super::Status {
         running: true,
         pid: Some(answer.pid),
         started: Some(answer.started),
-        version: Some(version()),
+        version: Some(super::Version::of_this_build()),
         socket: answer.socket.as_deref().map(path),
         database: answer.database.as_deref().map(path),
         database_bytes: answer.journal.as_ref().map(|j| j.bytes),
@@ -492,14 +492,5 @@ pub fn doctor(answer: &query::DoctorAnswer) -> super::Doctor {
             .collect(),
         coverage: coverage(&answer.coverage),
         degradations: degradations(&answer.degradations),
-    }
-}
-
-/// The version of this build.
-pub fn version() -> super::Version {
-    super::Version {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        build: option_env!("PORTWATCH_BUILD").unwrap_or("unknown").to_owned(),
-        object: option_env!("PORTWATCH_OBJECT").unwrap_or("none").to_owned(),
     }
 }

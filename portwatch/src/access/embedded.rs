@@ -1,0 +1,303 @@
+//! The same answers in this process, when no daemon runs: a snapshot taken now, and the journal of the daemons
+//! that ran before.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{Access, AccessError, AccessOptions};
+use crate::{
+    attribute::{Attributor, Roots as AttributeRoots},
+    journal::{JournalError, Reader},
+    model::{EventFilter, Evidence, Observation, Port, Seen, Timestamp},
+    query::{
+        self, About, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
+        QueryError, SummaryAnswer, Viewer, WhoAnswer,
+    },
+    source::{
+        Progress, Source, SourceError, SourceKind, Wake,
+        ebpf::{EbpfSource, LoadOptions},
+        scan::{HolderSearch, Roots, Scanner},
+    },
+    state::Policy,
+    wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Target, Who, convert},
+};
+
+/// Said with every answer.
+const NOTE: &str = "no daemon runs: a snapshot of now, without refused binds, short-lived sockets and new history \
+    (portwatch start)";
+
+/// No daemon.
+#[derive(Debug)]
+pub(super) struct Embedded {
+    database: PathBuf,
+    hooks: String,
+    source: String,
+    note: String,
+}
+
+impl Embedded {
+    pub(super) fn new(options: &AccessOptions, why: Option<String>) -> Self {
+        Self {
+            database: options.places.database(),
+            hooks: options.hooks.clone(),
+            source: options.source.clone(),
+            note: why.unwrap_or_else(|| NOTE.to_owned()),
+        }
+    }
+
+    fn about(&self, scanner: &Scanner) -> About {
+        About {
+            source: SourceKind::Scan,
+            daemon: false,
+            note: Some(self.note.clone()),
+            coverage: Vec::new(),
+            degradations: scanner.degradations().to_vec(),
+        }
+    }
+
+    /// Knowledge from one look: at `ports` only, when they are given.
+    fn look(&self, ports: &[Port], search: HolderSearch) -> Result<(Live, About), AccessError> {
+        let mut scanner = Scanner::new(&Roots::default())?;
+        let snapshot =
+            if ports.is_empty() { scanner.snapshot(search) } else { scanner.snapshot_ports(ports, search) }?;
+        let attributor = Attributor::new(AttributeRoots::default());
+        let mut live = Live::new(Policy::default(), attributor, scanner.netns());
+        live.set_completeness(if snapshot.bound_included {
+            Completeness::Complete
+        } else {
+            Completeness::Partial(
+                "a TCP socket that is bound without listening cannot be seen here: sock_diag shows them from \
+                 Linux 6.8; a daemon of root sees them on any (portwatch start)"
+                    .to_owned(),
+            )
+        });
+        let seen = Seen::Snapshot(Box::new(snapshot));
+        live.take(Observation::new(Timestamp::now(), Evidence::Scan, seen), &mut Vec::new());
+        Ok((live, self.about(&scanner)))
+    }
+
+    /// The journal; `None` when there is none or it may not be read.
+    fn journal(&self) -> Result<Option<Reader>, AccessError> {
+        match Reader::open(&self.database) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(JournalError::Missing { .. }) => Ok(None),
+            Err(error) => Err(QueryError::from(error).into()),
+        }
+    }
+
+    fn required_journal(&self) -> Result<Reader, AccessError> {
+        self.journal()?.ok_or_else(|| AccessError::NoDaemon {
+            what: format!("nothing was recorded yet: there is no journal at {}", self.database.display()),
+            remedy: "start a daemon: portwatch start".to_owned(),
+        })
+    }
+
+    fn log_about() -> About {
+        About {
+            source: SourceKind::Scan,
+            daemon: false,
+            note: Some(
+                "no daemon runs: this is what was recorded until the last one ended (portwatch start)"
+                    .to_owned(),
+            ),
+            coverage: Vec::new(),
+            degradations: Vec::new(),
+        }
+    }
+}
+
+impl Access for Embedded {
+    fn who(&self, targets: &[Target]) -> Result<Who, AccessError> {
+        let asked: Vec<_> = targets.iter().map(convert::asked).collect();
+        let ports: Vec<Port> = asked
+            .iter()
+            .filter_map(|a| match a {
+                Asked::Port { port, .. } => Some(*port),
+                Asked::Pid(_) | Asked::Claim(_) => None,
+            })
+            .collect();
+        let pids = asked.iter().any(|a| matches!(a, Asked::Pid(_)));
+        let (mut live, mut about) =
+            if pids { self.look(&[], HolderSearch::All)? } else { self.look(&ports, HolderSearch::First)? };
+        let mut targets = live.who(&asked);
+        // What cannot be read of the past does not keep the present back.
+        let journal = match self.journal() {
+            Ok(journal) => journal,
+            Err(error) => {
+                about.note = Some(error.to_string());
+                None
+            }
+        };
+        for target in &mut targets {
+            if let (Some(reader), Asked::Port { port, protocol, .. }) = (&journal, &target.asked) {
+                match query::of_port(reader, *port, *protocol) {
+                    Ok(History { last, refused }) => {
+                        target.last = last;
+                        target.refused = refused;
+                    }
+                    Err(error) => about.note = Some(error.to_string()),
+                }
+            }
+        }
+        Ok(convert::who(&WhoAnswer { time: Timestamp::now(), about, targets }, Viewer::Unrestricted))
+    }
+
+    fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
+        let filter = convert::list_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
+        let (mut live, about) = self.look(&[], HolderSearch::All)?;
+        let (sockets, hidden) = live.list(&filter);
+        let answer = ListAnswer { time: Timestamp::now(), about, sockets, hidden };
+        Ok(convert::list(&answer, Viewer::Unrestricted))
+    }
+
+    fn log(&self, query: &LogQuery) -> Result<Log, AccessError> {
+        let filter = convert::event_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
+        let (events, truncated) = query::log(&self.required_journal()?, &filter)?;
+        Ok(convert::log(&LogAnswer { about: Self::log_about(), events, truncated }, Viewer::Unrestricted))
+    }
+
+    fn summary(&self, query: &LogQuery) -> Result<LogSummary, AccessError> {
+        let filter = convert::event_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
+        let summary = query::summary(&self.required_journal()?, &filter)?;
+        Ok(convert::summary(&SummaryAnswer { about: Self::log_about(), summary }))
+    }
+
+    fn follow(
+        &self,
+        query: &LogQuery,
+        backlog: bool,
+        each: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<(), AccessError> {
+        let filter = convert::event_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
+        let (mut source, _wake) = crate::source::open(&self.source, &self.hooks)
+            .map_err(|error| AccessError::NoDaemon { what: error.what, remedy: error.remedy })?;
+        if backlog && let Some(reader) = self.journal()? {
+            let (records, _) = query::log(
+                &reader,
+                &EventFilter { order: crate::model::Order::OldestFirst, ..filter.clone() },
+            )?;
+            if !records.iter().all(|record| each(convert::event(record, Viewer::Unrestricted))) {
+                return Ok(());
+            }
+        }
+        let mut live = Live::new(Policy::default(), Attributor::new(AttributeRoots::default()), None);
+        let (mut seen, mut records) = (Vec::new(), Vec::new());
+        loop {
+            let due = live.next_tick().map(|due| due.duration_since(Timestamp::now()));
+            let wait = due.map_or(Duration::from_hours(1), |due| {
+                Duration::try_from(due).unwrap_or_default() + Duration::from_millis(1)
+            });
+            let progress = source.poll(wait, &mut seen)?;
+            for observation in seen.drain(..) {
+                live.take(observation, &mut records);
+            }
+            live.tick(Timestamp::now(), &mut records);
+            for record in records.drain(..).filter(|record| query::matches(record, &filter)) {
+                if !each(convert::event(&record, Viewer::Unrestricted)) {
+                    return Ok(());
+                }
+            }
+            if progress == Progress::Ended {
+                return Ok(());
+            }
+        }
+    }
+
+    fn status(&self) -> Result<Status, AccessError> {
+        let about = match Scanner::new(&Roots::default()) {
+            Ok(scanner) => self.about(&scanner),
+            Err(error) => About { note: Some(error.to_string()), ..Self::log_about() },
+        };
+        let (events, journal_error) = match self.journal() {
+            Ok(None) => (None, None),
+            Ok(Some(reader)) => match reader.count() {
+                Ok(count) => (Some(count), None),
+                Err(error) => (None, Some(error.to_string())),
+            },
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let there = std::fs::metadata(&self.database).ok();
+        Ok(Status {
+            schema: SCHEMA,
+            running: false,
+            pid: None,
+            started: None,
+            version: None,
+            socket: None,
+            database: there.as_ref().map(|_| self.database.display().to_string()),
+            database_bytes: there.map(|m| m.len()),
+            events,
+            journal_error,
+            source: convert::source(&about),
+            coverage: convert::coverage(&about.coverage),
+            listening: None,
+            bound: None,
+            received: None,
+            lost: None,
+            memory_bytes: None,
+        })
+    }
+
+    fn doctor(&self) -> Result<Doctor, AccessError> {
+        let mut checks =
+            vec![check("daemon", CheckResult::Degraded, "no daemon runs", Some("portwatch start"))];
+        let mut degradations = Vec::new();
+        match Scanner::new(&Roots::default()) {
+            Ok(scanner) => {
+                checks.push(check("scan", CheckResult::Ok, "sock_diag and /proc can be read", None));
+                degradations.extend(scanner.degradations().iter().cloned());
+            }
+            Err(error) => checks.push(check("scan", CheckResult::Failed, &error.to_string(), None)),
+        }
+        match self.journal() {
+            Ok(Some(_)) => {
+                checks.push(check("journal", CheckResult::Ok, &self.database.display().to_string(), None));
+            }
+            Ok(None) => checks.push(check(
+                "journal",
+                CheckResult::Degraded,
+                "there is none yet",
+                Some("portwatch start"),
+            )),
+            Err(error) => checks.push(check("journal", CheckResult::Failed, &error.to_string(), None)),
+        }
+        let wake = Wake::new().map_err(|error| AccessError::Internal(format!("eventfd: {error}")))?;
+        let mut coverage = Vec::new();
+        // Only really loading and attaching tells.
+        match EbpfSource::start(&LoadOptions::default(), wake) {
+            Ok(source) => {
+                checks.push(check("ebpf", CheckResult::Ok, "kernel programs load and attach", None));
+                coverage = source.coverage();
+                degradations.extend(source.degradations());
+            }
+            Err(why) => checks.push(check("ebpf", CheckResult::Degraded, &why.what, Some(&why.remedy))),
+        }
+        Ok(convert::doctor(&query::doctor(checks, coverage, degradations)))
+    }
+}
+
+fn check(name: &'static str, result: CheckResult, found: &str, remedy: Option<&str>) -> Check {
+    Check { name, result, found: found.to_owned(), remedy: remedy.map(str::to_owned) }
+}
+
+impl From<SourceError> for AccessError {
+    fn from(error: SourceError) -> Self {
+        Self::NotSeen {
+            what: error.to_string(),
+            remedy: "run it as root, or ask a daemon that runs as root (sudo portwatch start)".to_owned(),
+        }
+    }
+}
+
+impl From<QueryError> for AccessError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::NotSeen { what, remedy } => Self::NotSeen { what, remedy },
+            QueryError::Stopping => {
+                Self::NoDaemon { what: error.to_string(), remedy: "portwatch start".to_owned() }
+            }
+            QueryError::Journal(what) => {
+                Self::NotSeen { what, remedy: "portwatch status shows which database it is".to_owned() }
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Which way to the answers.
+
+use super::{Access, AccessError, embedded::Embedded, remote::Remote};
+use crate::api::{Client, ClientError, Places};
+
+/// How to get answers.
+#[derive(Debug, Clone)]
+pub struct AccessOptions {
+    /// Socket and state directory.
+    pub places: Places,
+    /// The socket was named by flag, variable or file: no other one is asked.
+    pub socket_set: bool,
+    /// Take a snapshot even when a daemon runs.
+    pub no_daemon: bool,
+    /// Word of `--source`.
+    pub source: String,
+    /// Word of `--hooks`.
+    pub hooks: String,
+}
+
+/// A daemon when one answers, else a snapshot in this process. A socket that must not be trusted is an error:
+/// answering as if it were not there would hide it.
+pub fn open(options: &AccessOptions) -> Result<Box<dyn Access>, AccessError> {
+    if options.no_daemon {
+        let note = "a snapshot of now (--no-daemon): no refused binds, no short-lived sockets".to_owned();
+        return Ok(Box::new(Embedded::new(options, Some(note))));
+    }
+    let mut why = None;
+    for socket in options.places.candidates(options.socket_set) {
+        let client = Client::new(socket)?;
+        match client.probe() {
+            Ok(()) => return Ok(Box::new(Remote::new(client))),
+            Err(ClientError::Absent(_)) => {}
+            Err(error @ (ClientError::Stale(_) | ClientError::NotPermitted { .. })) => {
+                why.get_or_insert(format!(
+                    "{error}: this is a snapshot of now, without history (portwatch start)"
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Box::new(Embedded::new(options, why)))
+}

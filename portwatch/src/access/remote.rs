@@ -1,0 +1,201 @@
+//! Answers of a daemon, over its socket.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use super::{Access, AccessError};
+use crate::{
+    api::{Client, ClientError},
+    wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Target, Who},
+};
+
+/// Events asked for at once.
+const PAGE: u64 = 10_000;
+/// Events when no limit is given, as the daemon counts.
+const DEFAULT_LIMIT: u64 = 1000;
+
+/// A daemon.
+#[derive(Debug)]
+pub(super) struct Remote {
+    client: Client,
+}
+
+impl Remote {
+    pub(super) const fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Many events, page by page from the newest: no answer has to fit the daemon's memory.
+    fn pages(&self, query: &LogQuery, wanted: u64) -> Result<Log, AccessError> {
+        let mut page = LogQuery { newest_first: true, ..query.clone() };
+        let mut all: Option<Log> = None;
+        let mut at_the_edge = HashSet::new();
+        loop {
+            let have = all.as_ref().map_or(0, |log| log.events.len() as u64);
+            // The edge's events come again.
+            page.limit = Some((wanted - have).saturating_add(at_the_edge.len() as u64).min(PAGE));
+            let mut log: Log = self.client.get(&path("/v1/log", &page)?)?;
+            log.events.retain(|event| !event.id.is_some_and(|id| at_the_edge.contains(&id)));
+            let more = log.truncated && !log.events.is_empty();
+            let all = match &mut all {
+                None => all.insert(log),
+                Some(all) => {
+                    all.events.append(&mut log.events);
+                    all.truncated = log.truncated;
+                    all
+                }
+            };
+            let Some(oldest) = all.events.last().map(|event| event.time) else { break };
+            if !more || all.events.len() as u64 >= wanted {
+                break;
+            }
+            at_the_edge =
+                all.events.iter().rev().take_while(|e| e.time == oldest).filter_map(|e| e.id).collect();
+            page.until = oldest.checked_add(std::time::Duration::from_nanos(1)).ok();
+        }
+        let mut log = all.ok_or_else(|| AccessError::Internal("no page of the log came".to_owned()))?;
+        if !query.newest_first {
+            log.events.reverse();
+        }
+        Ok(log)
+    }
+}
+
+impl Access for Remote {
+    fn who(&self, targets: &[Target]) -> Result<Who, AccessError> {
+        let targets: Vec<_> = targets.iter().map(|t| format!("target={}", escape(&t.to_string()))).collect();
+        Ok(self.client.get(&format!("/v1/who?{}", targets.join("&")))?)
+    }
+
+    fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
+        Ok(self.client.get(&path("/v1/ls", query)?)?)
+    }
+
+    fn log(&self, query: &LogQuery) -> Result<Log, AccessError> {
+        let wanted = match query.limit {
+            None => DEFAULT_LIMIT,
+            Some(0) => u64::MAX,
+            Some(limit) => limit,
+        };
+        if wanted > PAGE {
+            return self.pages(query, wanted);
+        }
+        Ok(self.client.get(&path("/v1/log", query)?)?)
+    }
+
+    fn summary(&self, query: &LogQuery) -> Result<LogSummary, AccessError> {
+        Ok(self.client.get(&path("/v1/summary", query)?)?)
+    }
+
+    fn follow(
+        &self,
+        query: &LogQuery,
+        backlog: bool,
+        each: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<(), AccessError> {
+        let mut path = path("/v1/watch", query)?;
+        path.push_str(if path.contains('?') { "&" } else { "?" });
+        path.push_str(if backlog { "backlog=true" } else { "backlog=false" });
+        let mut alien = None;
+        self.client.stream(&path, |data| match serde_json::from_str(data) {
+            Ok(event) => each(event),
+            Err(error) => {
+                alien = Some(error);
+                false
+            }
+        })?;
+        match alien {
+            None => Ok(()),
+            Some(error) => Err(AccessError::NotSeen {
+                what: format!("the daemon sent an event that this portwatch does not understand ({error})"),
+                remedy: "use the same version of both: portwatch restart".to_owned(),
+            }),
+        }
+    }
+
+    fn status(&self) -> Result<Status, AccessError> {
+        Ok(self.client.get("/v1/status")?)
+    }
+
+    fn doctor(&self) -> Result<Doctor, AccessError> {
+        Ok(self.client.get("/v1/doctor")?)
+    }
+}
+
+/// `at` with the fields of `query` that are set.
+fn path(at: &str, query: &impl Serialize) -> Result<String, AccessError> {
+    let value = serde_json::to_value(query).map_err(|error| AccessError::Internal(error.to_string()))?;
+    let mut pairs = Vec::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let text = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        pairs.push(format!("{name}={}", escape(&text)));
+    }
+    Ok(if pairs.is_empty() { at.to_owned() } else { format!("{at}?{}", pairs.join("&")) })
+}
+
+/// Every byte that is not unreserved (RFC 3986) as `%XX`.
+fn escape(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+impl From<ClientError> for AccessError {
+    fn from(error: ClientError) -> Self {
+        let what = error.to_string();
+        match error {
+            ClientError::Refused { status: 400, document } => Self::Usage(document.error.message),
+            ClientError::Refused { document, .. } => Self::NotSeen {
+                what: document.error.message,
+                remedy: document
+                    .error
+                    .remedy
+                    .unwrap_or_else(|| "portwatch status shows how it is".to_owned()),
+            },
+            ClientError::Absent(_) | ClientError::Stale(_) => {
+                Self::NoDaemon { what, remedy: "start one: portwatch start".to_owned() }
+            }
+            ClientError::NotPermitted { .. } => {
+                Self::NotSeen { what, remedy: "ask as a user who may, or use --no-daemon".to_owned() }
+            }
+            ClientError::Foreign { .. } => Self::NoDaemon {
+                what,
+                remedy: "its answers are not trusted; choose another with --socket, or use --no-daemon"
+                    .to_owned(),
+            },
+            ClientError::Timeout { .. } | ClientError::Broken { .. } => Self::NotSeen {
+                what,
+                remedy: "see the daemon's log, portwatch restart it, or use --no-daemon".to_owned(),
+            },
+            ClientError::Alien { .. } => {
+                Self::NotSeen { what, remedy: "use the same version of both: portwatch restart".to_owned() }
+            }
+            ClientError::Start(_) => Self::Internal(what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_becomes_escaped_pairs_of_what_is_set() {
+        let query = LogQuery { filter: Some("a b&c=*".to_owned()), limit: Some(0), ..LogQuery::default() };
+        let path = path("/v1/log", &query).unwrap();
+        assert_eq!(path, "/v1/log?all=false&filter=a%20b%26c%3D%2A&limit=0&newest_first=false");
+    }
+}
