@@ -56,9 +56,9 @@ pub fn open(word: &str, hooks: &str) -> Result<(Box<dyn Source>, Wake), OpenErro
         },
         "auto" => match ebpf(wake.clone()) {
             Ok(source) => Ok((Box::new(source), wake)),
-            Err(why) => scan(vec![why]),
+            Err(why) => scan(wake, vec![why]),
         },
-        "scan" => scan(Vec::new()),
+        "scan" => scan(wake, Vec::new()),
         other => Err(OpenError::new(
             format!("there is no source '{other}' on this platform"),
             "say auto, ebpf, scan or replay:FILE",
@@ -66,15 +66,12 @@ pub fn open(word: &str, hooks: &str) -> Result<(Box<dyn Source>, Wake), OpenErro
     }
 }
 
-fn scan(why: Vec<Degradation>) -> Result<(Box<dyn Source>, Wake), OpenError> {
-    let failed = |error: &dyn std::fmt::Display| {
+fn scan(wake: Wake, why: Vec<Degradation>) -> Result<(Box<dyn Source>, Wake), OpenError> {
+    let scanner = Scanner::new(&Roots::default()).map_err(|error| {
         OpenError::new(
             format!("the kernel's socket tables: {error}"),
             "mount /proc and allow netlink sockets",
         )
-    };
-    let scanner = Scanner::new(&Roots::default()).map_err(|error| failed(&error))?;
-    let source = ScanSource::new(scanner, why).map_err(|error| failed(&error))?;
-    let wake = source.wake();
-    Ok((Box::new(source), wake))
+    })?;
+    Ok((Box::new(ScanSource::new(scanner, wake.clone(), why)), wake))
 }
