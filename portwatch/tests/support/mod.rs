@@ -3,6 +3,8 @@
 
 use std::{
     os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -16,6 +18,68 @@ use portwatch::{
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Set in a process that [`child`] starts.
+pub(crate) const CHILD: &str = "PORTWATCH_TEST_CHILD";
+
+/// Says aloud that a test cannot run here.
+pub(crate) fn skip(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+/// Starts one test of this binary as a program of its own.
+pub(crate) fn child(test: &str) -> Child {
+    command(test).spawn().unwrap()
+}
+
+fn command(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test]).env(CHILD, "1").stdout(Stdio::null());
+    command
+}
+
+/// The cgroup that a child is to enter.
+const CGROUP: &str = "PORTWATCH_TEST_CGROUP";
+
+/// A cgroup of this test's own, removed when it is dropped: programs attached to it see nothing else.
+pub(crate) struct OwnCgroup {
+    pub(crate) path: PathBuf,
+}
+
+impl OwnCgroup {
+    /// `None`, said aloud, where none can be made.
+    pub(crate) fn new() -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let root = mounts.lines().find(|l| l.contains(" - cgroup2 ")).and_then(|l| l.split(' ').nth(4));
+        let path = PathBuf::from(root.unwrap_or("/")).join(format!("portwatch-test-{}", me()));
+        match std::fs::create_dir(&path) {
+            Ok(()) => Some(Self { path }),
+            Err(error) => {
+                let required = std::env::var("PORTWATCH_REQUIRE").is_ok_and(|v| v.contains("ebpf"));
+                assert!(!required, "cannot make {}: {error}", path.display());
+                skip(&format!("cannot make {}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// As [`child`]; it is to call [`enter_cgroup`].
+    pub(crate) fn child(&self, test: &str) -> Child {
+        command(test).env(CGROUP, &self.path).spawn().unwrap()
+    }
+}
+
+impl Drop for OwnCgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// Moves this process into the cgroup that its parent named.
+pub(crate) fn enter_cgroup() {
+    let path = PathBuf::from(std::env::var_os(CGROUP).unwrap());
+    std::fs::write(path.join("cgroup.procs"), "0").unwrap();
+}
 
 /// This process.
 pub(crate) fn me() -> u32 {
@@ -66,6 +130,12 @@ impl Watch {
         let mut out = Vec::new();
         self.source.poll(wait, &mut out).unwrap();
         self.seen.extend(out.into_iter().map(|o| o.seen));
+    }
+
+    /// Waits until something is seen, and returns what `pick` makes of it.
+    pub(crate) fn find<T>(&mut self, pick: impl Fn(&Seen) -> Option<T>) -> T {
+        self.until(|seen| pick(seen).is_some());
+        self.seen.iter().find_map(pick).unwrap()
     }
 
     /// Waits until something is seen, and returns all that was seen so far.

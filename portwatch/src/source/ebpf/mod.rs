@@ -11,7 +11,7 @@ mod object;
 mod offsets;
 mod ring;
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, io, path::Path, time::Duration};
 
 use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuArray, RingBuf};
 use portwatch_common::{
@@ -28,6 +28,7 @@ use self::{load::Loaded, ring::Ring};
 use super::{
     Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
     convert::{self, BootClock},
+    replay::Recorder,
     scan::{HolderSearch, Roots, Scanner},
 };
 use crate::model::{
@@ -54,6 +55,7 @@ pub struct EbpfSource {
     /// The moment of the last look at the counters: nothing was lost before it that is not told.
     whole_until: Timestamp,
     started: bool,
+    recorder: Option<Recorder>,
 }
 
 impl EbpfSource {
@@ -84,7 +86,14 @@ impl EbpfSource {
             undecodable: 0,
             whole_until: Timestamp::now(),
             started: false,
+            recorder: None,
         })
+    }
+
+    /// Writes everything that comes from now on to a recording too.
+    pub fn record_to(&mut self, path: &Path) -> Result<(), SourceError> {
+        self.recorder = Some(Recorder::create(path, clock()?, &self.coverage())?);
+        Ok(())
     }
 
     /// The first delivery: what happened since the programs were attached, and the snapshot.
@@ -98,7 +107,7 @@ impl EbpfSource {
         self.take(usize::MAX, out)?;
         self.release_gone(&before, &now);
         keep_holders(&before, &mut now);
-        out.push(snapshot(now));
+        self.say(snapshot(now), out);
         Ok(())
     }
 
@@ -133,11 +142,17 @@ impl EbpfSource {
 
     /// Takes records from the ring; a loss is told as a gap. Returns whether something was lost.
     fn take(&mut self, limit: usize, out: &mut Vec<Observation>) -> Result<bool, SourceError> {
-        let clock = BootClock::now()
-            .map_err(|errno| SourceError::Read { what: "the clock".to_owned(), error: errno.into() })?;
+        let clock = clock()?;
         let (counters, undecodable) = (&mut self.counters, &mut self.undecodable);
+        let recorder = &mut self.recorder;
+        if let Some(recorder) = recorder {
+            recorder.clock(clock);
+        }
         self.ring.drain(limit, |bytes| {
             counters.received += 1;
+            if let Some(recorder) = recorder {
+                recorder.record(bytes);
+            }
             match decode(bytes) {
                 Ok(record) => out.extend(convert::observation(&record, clock)),
                 Err(error) => {
@@ -159,8 +174,17 @@ impl EbpfSource {
         }
         self.counters.lost += lost.total() - lost.undecodable;
         let reason = GapReason::BufferFull;
-        out.push(Observation::new(self.whole_until, Evidence::Kernel, Seen::Gap { lost, since, reason }));
+        let gap = Observation::new(self.whole_until, Evidence::Kernel, Seen::Gap { lost, since, reason });
+        self.say(gap, out);
         Ok(true)
+    }
+
+    /// Delivers what does not come from a record.
+    fn say(&mut self, observation: Observation, out: &mut Vec<Observation>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.observation(&observation);
+        }
+        out.push(observation);
     }
 
     /// The sums over all CPUs.
@@ -182,9 +206,13 @@ impl EbpfSource {
     fn reconcile(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         let found = self.scanner.snapshot(HolderSearch::First)?;
         self.take(usize::MAX, out)?;
-        out.push(snapshot(found));
+        self.say(snapshot(found), out);
         Ok(())
     }
+}
+
+fn clock() -> Result<BootClock, SourceError> {
+    BootClock::now().map_err(|errno| SourceError::Read { what: "the clock".to_owned(), error: errno.into() })
 }
 
 /// Holders found by the first look stand where the second found the same socket.
@@ -251,6 +279,7 @@ impl Source for EbpfSource {
     fn degradations(&self) -> Vec<Degradation> {
         let mut all = self.loaded.degradations.clone();
         all.extend_from_slice(self.scanner.degradations());
+        all.extend(self.recorder.as_ref().and_then(Recorder::degradation));
         all
     }
 
@@ -269,6 +298,9 @@ impl Source for EbpfSource {
             if self.take(BATCH, out)? {
                 self.reconcile(out)?;
             }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.flush();
+            }
             if woken || out.len() > before || left.is_zero() {
                 return Ok(Progress::Open);
             }
@@ -279,7 +311,7 @@ impl Source for EbpfSource {
         self.take(usize::MAX, out)?;
         let found = self.scanner.refresh(scope)?;
         self.take(usize::MAX, out)?;
-        out.push(snapshot(found));
+        self.say(snapshot(found), out);
         Ok(())
     }
 
