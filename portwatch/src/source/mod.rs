@@ -10,6 +10,7 @@ pub mod diag;
 pub mod ebpf;
 #[cfg(target_os = "linux")]
 pub mod fake;
+pub mod negotiate;
 #[cfg(target_os = "linux")]
 mod open;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,195 @@
+//! Which source serves: the best that really starts, and the reasons when it is not the best there is.
+//!
+//! `auto` tries kernel programs and falls to the scan, whose degradations then tell why. A source that was asked for
+//! by name and cannot start is an error with its reasons, never a silent fallback.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use super::SourceError;
+#[cfg(target_os = "linux")]
+use super::{
+    Source, Wake,
+    ebpf::{EbpfSource, LoadOptions},
+    replay::ReplaySource,
+    scan::{Roots, ScanSource, Scanner},
+};
+use crate::model::Degradation;
+
+/// What `--source` asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SourceChoice {
+    /// The best that starts.
+    #[default]
+    Auto,
+    /// Kernel programs or nothing.
+    Ebpf,
+    /// sock_diag and procfs, polled.
+    Scan,
+    /// A recording.
+    Replay(PathBuf),
+}
+
+/// Why a text names no source of this build.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseSourceError {
+    /// A known name whose source does not exist here.
+    #[error("source '{0}' is not available in this build; use auto, ebpf, scan or replay:FILE")]
+    NotBuilt(&'static str),
+    /// `replay` without a file.
+    #[error("a recording is named as replay:FILE")]
+    NoFile,
+    /// Anything else.
+    #[error("'{0}' is not a source; use auto, ebpf, scan or replay:FILE")]
+    Unknown(String),
+}
+
+impl FromStr for SourceChoice {
+    type Err = ParseSourceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "ebpf" => Ok(Self::Ebpf),
+            "scan" => Ok(Self::Scan),
+            "lsof" => Err(ParseSourceError::NotBuilt("lsof")),
+            "netstat" => Err(ParseSourceError::NotBuilt("netstat")),
+            "replay" | "replay:" => Err(ParseSourceError::NoFile),
+            other => match other.strip_prefix("replay:") {
+                Some(file) => Ok(Self::Replay(PathBuf::from(file))),
+                None => Err(ParseSourceError::Unknown(other.to_owned())),
+            },
+        }
+    }
+}
+
+impl fmt::Display for SourceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Ebpf => f.write_str("ebpf"),
+            Self::Scan => f.write_str("scan"),
+            Self::Replay(file) => write!(f, "replay:{}", file.display()),
+        }
+    }
+}
+
+/// Why no source could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum NegotiateError {
+    /// Kernel programs were asked for by name.
+    #[error("source 'ebpf' cannot start: {}; {}", .0.what, .0.remedy)]
+    Ebpf(Degradation),
+    /// The scan, or the recording, cannot be read.
+    #[error("source '{source_name}' cannot start: {error}{}", also(.why))]
+    Failed {
+        /// Which.
+        source_name: &'static str,
+        /// Why.
+        error: SourceError,
+        /// What was tried before.
+        why: Vec<Degradation>,
+    },
+}
+
+fn also(why: &[Degradation]) -> String {
+    why.iter().fold(String::new(), |text, degradation| text + "; before that: " + &degradation.what)
+}
+
+/// Starts what `choice` asks for. `wake` ends a waiting `poll` of the source.
+#[cfg(target_os = "linux")]
+pub fn start(
+    choice: &SourceChoice,
+    options: &LoadOptions,
+    wake: Wake,
+) -> Result<Box<dyn Source>, NegotiateError> {
+    match choice {
+        SourceChoice::Ebpf => match EbpfSource::start(options, wake) {
+            Ok(source) => Ok(Box::new(source)),
+            Err(degradation) => Err(NegotiateError::Ebpf(degradation)),
+        },
+        SourceChoice::Scan => scan(options, wake, Vec::new()),
+        SourceChoice::Auto => match EbpfSource::start(options, wake.clone()) {
+            Ok(source) => Ok(Box::new(source)),
+            Err(degradation) => {
+                tracing::info!(why = degradation.what, "no kernel programs, polling instead");
+                scan(options, wake, vec![degradation])
+            }
+        },
+        SourceChoice::Replay(file) => match ReplaySource::open(file) {
+            Ok(source) => Ok(Box::new(source)),
+            Err(error) => Err(NegotiateError::Failed { source_name: "replay", error, why: Vec::new() }),
+        },
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn scan(options: &LoadOptions, wake: Wake, why: Vec<Degradation>) -> Result<Box<dyn Source>, NegotiateError> {
+    match Scanner::new(&Roots { proc: options.proc.clone() }) {
+        Ok(scanner) => Ok(Box::new(ScanSource::new(scanner, wake, why))),
+        Err(error) => Err(NegotiateError::Failed { source_name: "scan", error, why }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_source_has_a_name_and_a_wrong_one_says_what_is_right() {
+        for (text, choice) in [
+            ("auto", SourceChoice::Auto),
+            ("ebpf", SourceChoice::Ebpf),
+            ("scan", SourceChoice::Scan),
+            ("replay:/tmp/a:b", SourceChoice::Replay(PathBuf::from("/tmp/a:b"))),
+        ] {
+            assert_eq!(text.parse(), Ok(choice.clone()));
+            assert_eq!(choice.to_string(), text);
+        }
+        let wrong = |text: &str| text.parse::<SourceChoice>().unwrap_err().to_string();
+        assert!(wrong("lsof").contains("not available in this build"));
+        assert!(wrong("netstat").contains("not available in this build"));
+        assert!(wrong("replay:").contains("replay:FILE"));
+        assert!(wrong("").contains("'' is not a source"));
+        assert!(wrong("EBPF").contains("auto, ebpf, scan"));
+    }
+
+    #[cfg(target_os = "linux")]
+    mod linux {
+        use super::super::*;
+        use crate::source::{SourceKind, ebpf::HookChoice};
+
+        fn no_hooks() -> LoadOptions {
+            LoadOptions { hooks: HookChoice::None, ..LoadOptions::default() }
+        }
+
+        #[test]
+        fn auto_falls_to_the_scan_and_names_the_reason() {
+            let source = start(&SourceChoice::Auto, &no_hooks(), Wake::new().unwrap()).unwrap();
+            assert_eq!(source.kind(), SourceKind::Scan);
+            let degradations = source.degradations();
+            assert_eq!(degradations.len(), 1, "{degradations:?}");
+            assert!(!degradations[0].remedy.is_empty());
+        }
+
+        #[test]
+        fn ebpf_by_name_is_an_error_rather_than_a_fallback() {
+            let Err(error) = start(&SourceChoice::Ebpf, &no_hooks(), Wake::new().unwrap()) else {
+                panic!("a source without any hook started");
+            };
+            assert!(error.to_string().starts_with("source 'ebpf' cannot start: "), "{error}");
+        }
+
+        #[test]
+        fn scan_by_name_has_no_degradation_to_tell() {
+            let source = start(&SourceChoice::Scan, &no_hooks(), Wake::new().unwrap()).unwrap();
+            assert_eq!((source.kind(), source.degradations()), (SourceKind::Scan, Vec::new()));
+        }
+
+        #[test]
+        fn a_recording_that_is_not_there_is_an_error_with_its_path() {
+            let choice = SourceChoice::Replay(PathBuf::from("/none/such"));
+            let Err(error) = start(&choice, &no_hooks(), Wake::new().unwrap()) else { panic!("started") };
+            assert!(error.to_string().contains("/none/such"), "{error}");
+        }
+    }
+}
