@@ -1,5 +1,7 @@
 //! portwatch's development tasks. `cargo xtask help` lists them.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod ebpf;
 mod setup;
 mod test;
@@ -35,6 +37,13 @@ enum Task {
         #[arg(long)]
         verify: bool,
     },
+    /// Measures the budgets against ss, lsof and fuser, prints a table and writes docs/benchmarks.md.
+    #[cfg(target_os = "linux")]
+    Bench(bench::Arguments),
+    /// What `bench` starts: sleeping processes, loops, listeners.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    BenchWork(bench::work::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +64,10 @@ fn run() -> Result<()> {
         Task::Test(arguments) => test::run(&root, &arguments),
         Task::Setup => setup::run(&root).map(drop),
         Task::BuildEbpf { verify } => ebpf::run(&root, verify),
+        #[cfg(target_os = "linux")]
+        Task::Bench(arguments) => bench::run(&root, &arguments),
+        #[cfg(target_os = "linux")]
+        Task::BenchWork(arguments) => bench::work::run(arguments),
     }
 }
 

@@ -1,0 +1,105 @@
+//! What the daemon costs when nothing happens.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use super::{
+    Bench,
+    daemon::Daemon,
+    interrupt,
+    report::{Row, Section, Verdict},
+    stats::{digits, megabytes, real, thousands},
+    work::ListenersReady,
+};
+
+/// Listeners a process has; more processes are what a machine has.
+const EACH: usize = 10;
+
+pub(super) fn measure(bench: &Bench) -> Result<Section> {
+    let daemon = bench.place()?.start(&[])?;
+    let empty = daemon.memory("VmRSS")?;
+    let mut workers = Vec::new();
+    let mut ports = 0;
+    while ports < bench.scale.listeners {
+        let mut worker = bench.worker(&["listeners", "--count", &EACH.to_string()])?;
+        ports += worker.hear::<ListenersReady>()?.ports.len();
+        workers.push(worker);
+    }
+    wait_until_listed(&daemon, ports)?;
+    let full = daemon.memory("VmRSS")?;
+
+    let before = (daemon.usage()?, received(&daemon)?);
+    let begin = Instant::now();
+    while begin.elapsed() < bench.scale.idle {
+        interrupt::check()?;
+        thread::sleep(Duration::from_millis(250));
+    }
+    // The clock stops before the daemon is asked anything.
+    let (usage, seconds) = (daemon.usage()?, begin.elapsed().as_secs_f64());
+    let records = received(&daemon)?.saturating_sub(before.1);
+    let (anonymous, file, peak) =
+        (daemon.memory("RssAnon")?, daemon.memory("RssFile")?, daemon.memory("VmHWM")?);
+    for worker in workers {
+        worker.end()?;
+    }
+    daemon.stop()?;
+
+    let share = (usage.cpu.saturating_sub(before.0.cpu)).as_secs_f64() / seconds * 100.0;
+    let woken = real(usage.switches.saturating_sub(before.0.switches)) / seconds;
+    let listeners = thousands(u64::try_from(ports)?);
+    Ok(Section {
+        title: "Memory and idle cost".to_owned(),
+        method: format!(
+            "{listeners} listeners of {} processes are opened while the daemon runs; then nothing is done for \
+             {seconds:.0} s.",
+            ports / EACH
+        ),
+        rows: vec![
+            Row::new(
+                &format!("daemon, resident memory at {listeners} listeners"),
+                "≤ 20 MB",
+                megabytes(full),
+                Verdict::of(full <= 20_000_000),
+            ),
+            Row::new(
+                "daemon, idle, share of one core",
+                "< 0.1 %",
+                format!("{} %", digits(share)),
+                Verdict::of(share < 0.1),
+            ),
+        ],
+        figures: vec![
+            ["RSS, just started", "RSS, listeners open", "of it anonymous", "of it files", "peak"]
+                .map(str::to_owned)
+                .to_vec(),
+            vec![megabytes(empty), megabytes(full), megabytes(anonymous), megabytes(file), megabytes(peak)],
+        ],
+        remarks: vec![format!(
+            "Woken {} times a second; {records} kernel records came from other programs meanwhile.",
+            digits(woken)
+        )],
+    })
+}
+
+fn received(daemon: &Daemon) -> Result<u64> {
+    Ok(daemon.status()?.get("received").and_then(Value::as_u64).unwrap_or(0))
+}
+
+fn wait_until_listed(daemon: &Daemon, ports: usize) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let listening = daemon.status()?.get("listening").and_then(Value::as_u64).unwrap_or(0);
+        if listening >= u64::try_from(ports)? {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("{listening} of {ports} listeners are in the live table after 20 s");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
