@@ -18,4 +18,5 @@ pub mod query;
 pub mod render;
 pub mod source;
 pub mod state;
+pub mod verdict;
 pub mod wire;

@@ -1,0 +1,87 @@
+//! Whether two sockets whose places overlap may share the port.
+
+use std::net::IpAddr;
+
+use super::BindRequest;
+use crate::model::{Phase, Protocol, SocketSeen};
+
+/// Why two sockets cannot share a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// They have no sharing option in common.
+    NotShared,
+    /// Both have SO_REUSEADDR, but one listens already.
+    Listens,
+    /// Both have SO_REUSEPORT, but they belong to two users.
+    OtherUser,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// By SO_REUSEADDR.
+    ByAddress,
+    /// By SO_REUSEPORT.
+    ByPort,
+    Refused(Refusal),
+    HistoryDecides,
+    OptionsUnknown {
+        /// SO_REUSEPORT is among the options on which it depends.
+        perhaps_by_port: bool,
+    },
+    /// SO_REUSEPORT on both, users not known.
+    UserUnknown,
+}
+
+pub(super) fn share(request: &BindRequest, theirs: &SocketSeen) -> Share {
+    let both = |ours: bool, theirs: Option<bool>| if ours { theirs } else { Some(false) };
+    let options = theirs.options;
+    let by_address = both(request.reuse_addr, options.reuse_addr);
+    // UDP sockets never listen. For TCP, SO_REUSEADDR lets sockets share a port as long as none listens
+    // (inet_bind_conflict); listening itself is checked again by the kernel.
+    let listens = theirs.phase == Phase::Listening;
+    let by_address_now = if listens { Some(false) } else { by_address };
+    let same_user = request.uid.zip(theirs.uid).map(|(ours, theirs)| ours == theirs);
+    let by_port = both(request.reuse_port, options.reuse_port);
+    let by_port_now = match (by_port, same_user) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    };
+    match (by_address_now, by_port_now) {
+        (Some(true), _) => Share::ByAddress,
+        (Some(false) | None, Some(true)) => Share::ByPort,
+        (Some(false), Some(false)) if history_decides(request, theirs) => Share::HistoryDecides,
+        (Some(false), Some(false)) => Share::Refused(if by_port == Some(true) {
+            Refusal::OtherUser
+        } else if listens && by_address == Some(true) {
+            Refusal::Listens
+        } else {
+            Refusal::NotShared
+        }),
+        (Some(false), None) if by_port == Some(true) => Share::UserUnknown,
+        (None, by_port) | (Some(false), by_port @ None) => {
+            Share::OptionsUnknown { perhaps_by_port: by_port.is_none() }
+        }
+    }
+}
+
+/// Whether a socket that is gone, or that shares with both, can have opened the port to this request although the
+/// two cannot share by themselves.
+///
+/// A TCP socket with SO_REUSEPORT that joins a port leaves its address and user in the port's `fastreuseport`
+/// (inet_csk_update_fastreuse), and a request that matches them is asked nothing further (sk_reuseport_match).
+fn history_decides(request: &BindRequest, theirs: &SocketSeen) -> bool {
+    if !request.reuse_port || request.place.protocol != Protocol::Tcp {
+        return false;
+    }
+    // It had SO_REUSEADDR too, and joined by that. A listener is not joined so, and its listen sets the port back.
+    let joined_by_address = theirs.phase == Phase::Bound && theirs.options.reuse_addr != Some(false);
+    // It was on a wildcard of one family, where this one was not in its way. The match compares wildcards without
+    // asking whether they take both families.
+    let wildcard_of_both = |address: IpAddr, v6_only: Option<bool>| {
+        matches!(address, IpAddr::V6(v6) if v6.is_unspecified()) && v6_only == Some(false)
+    };
+    let joined_beside = wildcard_of_both(request.place.address, Some(request.v6_only))
+        && !wildcard_of_both(theirs.endpoint.address, theirs.options.v6_only);
+    joined_by_address || joined_beside
+}

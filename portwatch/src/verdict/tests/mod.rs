@@ -1,0 +1,3 @@
+#[cfg(target_os = "linux")]
+mod kernel;
+mod rules;

@@ -1,0 +1,194 @@
+//! The rules one by one: what is said, and about which socket.
+
+use std::net::IpAddr;
+
+use crate::model::{
+    AskedPort, Endpoint, Evidence, Netns, Owner, Phase, Port, Protocol, Socket, SocketKey, SocketOptions,
+    SocketSeen, Timestamp, addresses_overlap,
+};
+use crate::verdict::{BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Refusal, would_bind};
+
+pub(super) fn request(protocol: Protocol, address: &str, port: Port) -> BindRequest {
+    let address = address.parse().unwrap();
+    BindRequest::plain(Endpoint { netns: Some(Netns(1)), protocol, address, port })
+}
+
+/// A socket whose options and user are not known.
+pub(super) fn socket_at(endpoint: Endpoint, phase: Phase) -> Socket {
+    Socket {
+        seen: SocketSeen {
+            key: SocketKey::Cookie(1),
+            inode: None,
+            endpoint,
+            phase,
+            asked: AskedPort::Unknown,
+            options: SocketOptions::default(),
+            uid: None,
+            cgroup_id: None,
+        },
+        creator: None,
+        holders: Vec::new(),
+        owner: Owner::Unknown,
+        since: Timestamp::UNIX_EPOCH,
+        listening_since: None,
+        evidence: Evidence::Kernel,
+    }
+}
+
+fn port(number: u16) -> Port {
+    Port::new(number).unwrap()
+}
+
+fn tcp(address: &str) -> BindRequest {
+    request(Protocol::Tcp, address, port(3100))
+}
+
+fn listener(address: &str) -> Socket {
+    socket_at(tcp(address).place, Phase::Listening)
+}
+
+#[test]
+fn the_cause_names_the_socket_and_how_the_places_meet() {
+    for (ours, theirs, expected) in [
+        ("127.0.0.1", "127.0.0.1", Overlap::Same),
+        ("127.0.0.1", "::ffff:127.0.0.1", Overlap::Same),
+        ("127.0.0.1", "0.0.0.0", Overlap::TheirWildcard),
+        ("0.0.0.0", "127.0.0.1", Overlap::OurWildcard),
+        ("0.0.0.0", "::", Overlap::TheirDualStack),
+        ("::", "127.0.0.1", Overlap::OurDualStack),
+        ("::1", "::", Overlap::TheirWildcard),
+    ] {
+        let mut socket = listener(theirs);
+        socket.seen.options.v6_only = Some(false);
+        let verdict = would_bind(&tcp(ours), [&socket]);
+        let Outcome::Fails { errno: 98, because: Cause::InUse { blocker, overlap, refusal } } =
+            verdict.outcome
+        else {
+            panic!("{ours} beside {theirs}: {verdict:?}");
+        };
+        assert_eq!((blocker, overlap, refusal), (&socket, expected, Refusal::NotShared));
+        assert_eq!(verdict.caveats, [], "what fails anyway has no caveats");
+    }
+}
+
+#[test]
+fn of_several_blockers_the_one_that_listens_is_named() {
+    let (bound, listening) = (socket_at(tcp("127.0.0.1").place, Phase::Bound), listener("127.0.0.2"));
+    for sockets in [[&bound, &listening], [&listening, &bound]] {
+        let verdict = would_bind(&tcp("0.0.0.0"), sockets);
+        let Outcome::Fails { because: Cause::InUse { blocker, .. }, .. } = verdict.outcome else {
+            panic!("{verdict:?}")
+        };
+        assert_eq!(blocker.seen.phase, Phase::Listening);
+    }
+}
+
+#[test]
+fn why_a_port_is_not_shared_is_told_apart() {
+    let refusal = |request: BindRequest, socket: &Socket| match would_bind(&request, [socket]).outcome {
+        Outcome::Fails { because: Cause::InUse { refusal, .. }, .. } => refusal,
+        other => panic!("{other:?}"),
+    };
+    let mut socket = listener("0.0.0.0");
+    socket.seen.options = SocketOptions { reuse_addr: Some(true), reuse_port: Some(true), v6_only: None };
+    socket.seen.uid = Some(1000);
+    assert_eq!(refusal(tcp("0.0.0.0"), &socket), Refusal::NotShared);
+    assert_eq!(refusal(BindRequest { reuse_addr: true, ..tcp("0.0.0.0") }, &socket), Refusal::Listens);
+    let other_user = BindRequest { reuse_port: true, uid: Some(0), ..tcp("0.0.0.0") };
+    assert_eq!(refusal(other_user, &socket), Refusal::OtherUser, "not even root shares");
+}
+
+#[test]
+fn what_is_not_known_is_named_instead_of_guessed() {
+    let doubt = |request: BindRequest, socket: &Socket| match would_bind(&request, [socket]).outcome {
+        Outcome::Unknown { why } => format!("{why:?}").split('(').next().unwrap().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    let bound = socket_at(tcp("0.0.0.0").place, Phase::Bound);
+    let reuse_addr = BindRequest { reuse_addr: true, ..tcp("0.0.0.0") };
+    let reuse_port = BindRequest { reuse_port: true, uid: Some(0), ..tcp("0.0.0.0") };
+    assert_eq!(doubt(reuse_addr, &bound), "OptionsUnknown");
+    assert_eq!(doubt(reuse_port, &bound), "OptionsUnknown");
+    assert_eq!(doubt(tcp("127.0.0.1"), &listener("::")), "V6OnlyUnknown");
+    let mut shared = bound.clone();
+    shared.seen.options.reuse_port = Some(true);
+    assert_eq!(doubt(reuse_port, &shared), "UserUnknown");
+    let mut elsewhere = bound.clone();
+    elsewhere.seen.endpoint.netns = None;
+    assert_eq!(doubt(tcp("0.0.0.0"), &elsewhere), "NamespaceUnknown");
+
+    // A doubt about one socket does not hide what is certain about another.
+    let listening = listener("0.0.0.0");
+    let verdict = would_bind(&reuse_addr, [&bound, &listening]);
+    assert!(matches!(verdict.outcome, Outcome::Fails { errno: 98, .. }), "{verdict:?}");
+}
+
+#[test]
+fn a_udp_port_shared_by_some_and_not_by_others_is_unknown() {
+    let asked =
+        BindRequest { reuse_port: true, uid: Some(0), ..request(Protocol::Udp, "0.0.0.0", port(5353)) };
+    let mut sharing = socket_at(request(Protocol::Udp, "127.0.0.1", port(5353)).place, Phase::Bound);
+    let mut unwilling = socket_at(request(Protocol::Udp, "127.0.0.2", port(5353)).place, Phase::Bound);
+    for (socket, reuse_port) in [(&mut sharing, true), (&mut unwilling, false)] {
+        socket.seen.uid = Some(0);
+        socket.seen.options.reuse_addr = Some(false);
+        socket.seen.options.reuse_port = Some(reuse_port);
+    }
+    for sockets in [[&sharing, &unwilling], [&unwilling, &sharing]] {
+        let verdict = would_bind(&asked, sockets);
+        assert_eq!(verdict.outcome, Outcome::Unknown { why: Doubt::OrderDecides { unwilling: &unwilling } });
+    }
+}
+
+#[test]
+fn sockets_elsewhere_are_left_aside() {
+    let mut other_namespace = listener("0.0.0.0");
+    other_namespace.seen.endpoint.netns = Some(Netns(2));
+    let other_port = socket_at(request(Protocol::Tcp, "0.0.0.0", port(3101)).place, Phase::Listening);
+    let verdict = would_bind(&tcp("0.0.0.0"), [&other_namespace, &other_port]);
+    assert_eq!(verdict.outcome, Outcome::Succeeds);
+}
+
+#[test]
+fn without_namespaces_every_socket_is_here() {
+    let mut asked = tcp("0.0.0.0");
+    asked.place.netns = None;
+    let mut socket = listener("0.0.0.0");
+    socket.seen.endpoint.netns = None;
+    assert!(matches!(would_bind(&asked, [&socket]).outcome, Outcome::Fails { .. }));
+}
+
+#[test]
+fn success_says_what_was_not_looked_at() {
+    let caveats =
+        |protocol, address, number| would_bind(&request(protocol, address, port(number)), []).caveats;
+    assert_eq!(caveats(Protocol::Tcp, "0.0.0.0", 3100), [Caveat::Connections]);
+    assert_eq!(caveats(Protocol::Udp, "::1", 3100), []);
+    assert_eq!(
+        caveats(Protocol::Tcp, "192.0.2.1", 80),
+        [Caveat::Connections, Caveat::Privileged, Caveat::AddressNotChecked]
+    );
+}
+
+#[test]
+fn the_live_tables_idea_of_overlap_is_the_same() {
+    let addresses = ["0.0.0.0", "127.0.0.1", "::", "::1", "::ffff:127.0.0.1", "::ffff:0.0.0.0"];
+    for (ours, theirs) in addresses.iter().flat_map(|a| addresses.iter().map(move |b| (a, b))) {
+        for (our_v6_only, their_v6_only) in [(false, false), (true, false), (false, true), (true, true)] {
+            let asked = BindRequest { v6_only: our_v6_only, ..tcp(ours) };
+            let mut socket = listener(theirs);
+            socket.seen.options.v6_only = Some(their_v6_only);
+            let meets = match would_bind(&asked, [&socket]).outcome {
+                Outcome::Succeeds => false,
+                Outcome::Fails { errno: 98, .. } => true,
+                _ => continue,
+            };
+            let place = |text: &str| -> IpAddr { text.parse().unwrap() };
+            assert_eq!(
+                addresses_overlap((place(ours), Some(our_v6_only)), (place(theirs), Some(their_v6_only))),
+                meets,
+                "{ours} {our_v6_only}, {theirs} {their_v6_only}"
+            );
+        }
+    }
+}
