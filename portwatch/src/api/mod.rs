@@ -22,3 +22,6 @@ pub use places::{Places, SYSTEM_SOCKET, SYSTEM_STATE, environment};
 pub use router::router;
 #[cfg(unix)]
 pub use server::{Limits, bind, serve};
+
+#[cfg(test)]
+mod tests;

@@ -362,3 +362,6 @@ async fn watchdog(handle: Handle) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

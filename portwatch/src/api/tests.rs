@@ -1,0 +1,161 @@
+//! The router without a socket, and the description of the API.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    http::{Request, StatusCode},
+};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::sync::broadcast;
+use tower::ServiceExt;
+
+use super::{Peer, openapi, router};
+use crate::{
+    model::{Event, EventFilter, EventKind, Evidence, Timestamp},
+    query::{
+        About, Answers, Asked, Completeness, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, QueryError,
+        Record, StatusAnswer, Subscription, SummaryAnswer, TargetAnswer, WhoAnswer,
+    },
+    source::SourceKind,
+};
+
+struct Fake {
+    asked: Mutex<Vec<Asked>>,
+    watchers: broadcast::Sender<Arc<Record>>,
+}
+
+fn about() -> About {
+    About { source: SourceKind::Fake, daemon: true, note: None, coverage: vec![], degradations: vec![] }
+}
+
+impl Answers for Fake {
+    fn who(&self, asked: &[Asked]) -> Result<WhoAnswer, QueryError> {
+        self.asked.lock().unwrap().extend_from_slice(asked);
+        let live = |asked: &Asked| {
+            let Asked::Port { .. } = asked else { panic!("only ports here") };
+            TargetAnswer {
+                asked: asked.clone(),
+                state: crate::query::Holding::Unknown,
+                reason: Some(format!("{:?}", Completeness::Complete)),
+                sockets: vec![],
+                last: vec![],
+                refused: vec![],
+                verdict: None,
+            }
+        };
+        Ok(WhoAnswer {
+            time: Timestamp::UNIX_EPOCH,
+            about: about(),
+            targets: asked.iter().map(live).collect(),
+        })
+    }
+    fn list(&self, _: &ListFilter) -> Result<ListAnswer, QueryError> {
+        Ok(ListAnswer { time: Timestamp::UNIX_EPOCH, about: about(), sockets: vec![], hidden: 7 })
+    }
+    fn log(&self, _: &EventFilter) -> Result<LogAnswer, QueryError> {
+        Err(QueryError::Journal("/secret/path: disk I/O error".to_owned()))
+    }
+    fn summary(&self, _: &EventFilter) -> Result<SummaryAnswer, QueryError> {
+        Err(QueryError::Stopping)
+    }
+    fn status(&self) -> Result<StatusAnswer, QueryError> {
+        Err(QueryError::Stopping)
+    }
+    fn doctor(&self) -> Result<DoctorAnswer, QueryError> {
+        Err(QueryError::Stopping)
+    }
+    fn subscribe(&self, _: Option<&EventFilter>) -> Result<Subscription, QueryError> {
+        Ok(Subscription { backlog: vec![], live: self.watchers.subscribe() })
+    }
+}
+
+fn fake() -> Arc<Fake> {
+    Arc::new(Fake { asked: Mutex::default(), watchers: broadcast::Sender::new(2) })
+}
+
+fn routes(desk: Arc<Fake>) -> Router {
+    router(desk).layer(Extension(Peer::new(1000, None, 0, false)))
+}
+
+async fn get(desk: Arc<Fake>, path: &str) -> (StatusCode, Value) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response = routes(desk).oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap())
+}
+
+#[tokio::test]
+async fn who_asks_for_every_target_in_order() {
+    let desk = fake();
+    let (status, answer) =
+        get(Arc::clone(&desk), "/v1/who?target=3100&target=%5B%3A%3A1%5D%3A53%2Fudp").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(answer["targets"][0]["asked"], "3100");
+    assert_eq!(answer["targets"][1]["asked"], "[::1]:53/udp");
+    assert_eq!(desk.asked.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_wrong_question_is_refused_with_a_sentence() {
+    for (path, words) in [
+        ("/v1/who", "nothing was asked"),
+        ("/v1/who?target=70000", "70000"),
+        ("/v1/who?port=1", "unknown parameter 'port'"),
+        ("/v1/ls?sort=size", "size"),
+        ("/v1/ls?from=9&to=8", "ends before it begins"),
+        ("/v1/log?type=binds", "binds"),
+        ("/v1/log?port=1,x", "'x' is not a port"),
+        ("/v1/watch?backlog=maybe", "backlog"),
+    ] {
+        let (status, answer) = get(fake(), path).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(answer["schema"], 1);
+        assert_eq!(answer["error"]["code"], "bad-request", "{path}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(words), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_tells_the_client_less_than_the_log() {
+    let (status, answer) = get(fake(), "/v1/log").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer["error"]["code"], "not-seen");
+    assert!(!answer.to_string().contains("secret"), "{answer}");
+    let (status, answer) = get(fake(), "/v1/nothing").await;
+    assert_eq!((status, &answer["error"]["code"]), (StatusCode::NOT_FOUND, &"not-found".into()));
+}
+
+#[tokio::test]
+async fn a_slow_watcher_is_told_how_many_events_it_missed() {
+    let desk = fake();
+    let request = Request::get("/v1/watch").body(Body::empty()).unwrap();
+    let response = routes(Arc::clone(&desk)).oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let event = Event::new(Timestamp::UNIX_EPOCH, EventKind::Stop, Evidence::Kernel);
+    for _ in 0..5 {
+        let record = Record { id: None, event: event.clone(), process: None, other: None };
+        desk.watchers.send(Arc::new(record)).unwrap();
+    }
+    let mut body = response.into_body();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let text = String::from_utf8(frame.to_vec()).unwrap();
+    assert!(text.starts_with("event: gap\n"), "{text}");
+    assert!(text.contains("\"count\":3"), "{text}");
+}
+
+/// `PORTWATCH_BLESS=1` writes the file anew; the difference is then read.
+#[test]
+fn the_committed_description_of_the_api_is_the_one_that_is_served() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    let served = serde_json::to_string_pretty(&openapi()).unwrap() + "\n";
+    if std::env::var_os("PORTWATCH_BLESS").is_some() {
+        std::fs::write(path, &served).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == served, "docs/openapi.json differs; PORTWATCH_BLESS=1 writes it anew");
+}

@@ -1,0 +1,219 @@
+//! The stages joined, driven by a source that says what it is told.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use super::{Desk, Handle, Lock, LockError, Pipeline};
+use crate::{
+    attribute::{Attributor, Roots},
+    journal::{self, Journal, WriterStatus},
+    model::{
+        AskedPort, BindRefused, Bound, Closed, Endpoint, EventFilter, EventKind, Evidence, Listening, Netns,
+        Observation, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot, SocketKey, SocketOptions,
+        SocketSeen, Timestamp,
+    },
+    query::{About, Answers, Asked, Holding, Live},
+    source::{
+        SourceError, SourceKind, Wake,
+        fake::{FakeFeed, FakeSource},
+    },
+    state::Policy,
+};
+
+const NETNS: Netns = Netns(4_026_531_840);
+const WHO: ProcessId = ProcessId { pid: 4_000_001, start_ticks: 77 };
+
+struct Rig {
+    desk: Desk,
+    feed: FakeFeed,
+    handle: Handle,
+    thread: std::thread::JoinHandle<Option<WriterStatus>>,
+    directory: tempfile::TempDir,
+}
+
+fn snapshot() -> Observation {
+    let now = Timestamp::now();
+    let snapshot = Snapshot { begun: now, ended: now, bound_included: true, ..Snapshot::default() };
+    Observation::new(now, Evidence::Scan, Seen::Snapshot(Box::new(snapshot)))
+}
+
+fn rig() -> Rig {
+    let directory = tempfile::tempdir().unwrap();
+    let database: PathBuf = directory.path().join("portwatch.db");
+    let opened = Journal::open(&database, journal::Options::default()).unwrap();
+    let wake = Wake::new().unwrap();
+    let (source, feed) = FakeSource::new(wake.clone());
+    // A /proc with no process in it: what the events carried is all there is.
+    let roots = Roots { proc: directory.path().join("proc"), cgroup: directory.path().join("cgroup") };
+    let live = Live::new(Policy::default(), Attributor::new(roots), Some(NETNS));
+    let (pipeline, handle) = Pipeline::new(Box::new(source), wake, live, Some(opened.writer));
+    let thread = std::thread::spawn(move || pipeline.run());
+    let about = About {
+        source: SourceKind::Fake,
+        daemon: true,
+        note: None,
+        coverage: Vec::new(),
+        degradations: Vec::new(),
+    };
+    let desk = Desk::new(handle.clone(), about, Some(database), None, Timestamp::now());
+    feed.see([snapshot()]);
+    Rig { desk, feed, handle, thread, directory }
+}
+
+fn socket(phase: Phase) -> SocketSeen {
+    SocketSeen {
+        key: SocketKey::Cookie(9),
+        inode: None,
+        endpoint: Endpoint {
+            netns: Some(NETNS),
+            protocol: Protocol::Tcp,
+            address: IpAddr::from([127, 0, 0, 1]),
+            port: Port::new(3100).unwrap(),
+        },
+        phase,
+        asked: AskedPort::Explicit(Port::new(3100).unwrap()),
+        options: SocketOptions::default(),
+        uid: Some(1000),
+        cgroup_id: None,
+    }
+}
+
+fn see(rig: &Rig, seen: impl IntoIterator<Item = Seen>) {
+    rig.feed.see(seen.into_iter().map(|seen| Observation::new(Timestamp::now(), Evidence::Kernel, seen)));
+}
+
+fn process() -> Seen {
+    Seen::Process(ProcessSeen {
+        id: WHO,
+        parent_pid: 1,
+        parent_comm: None,
+        uid: Some(1000),
+        gid: Some(1000),
+        comm: "server".to_owned(),
+        command: None,
+        cgroup_id: None,
+        evidence: Evidence::Kernel,
+    })
+}
+
+fn listen() -> [Seen; 3] {
+    [
+        process(),
+        Seen::Bound(Bound { socket: socket(Phase::Bound), by: Some(WHO) }),
+        Seen::Listening(Listening { socket: socket(Phase::Listening), by: Some(WHO) }),
+    ]
+}
+
+fn who(rig: &Rig) -> crate::query::TargetAnswer {
+    let asked = Asked::Port { address: None, port: Port::new(3100).unwrap(), protocol: None };
+    rig.desk.who(&[asked]).unwrap().targets.remove(0)
+}
+
+/// Waits until `log` has an event of `kind`.
+fn logged(rig: &Rig, kind: EventKind) -> Vec<crate::query::Record> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let events = rig.desk.log(&EventFilter::default()).unwrap().events;
+        if events.iter().any(|r| r.event.kind == kind) {
+            return events;
+        }
+        assert!(std::time::Instant::now() < deadline, "no {kind:?} in {events:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn end(rig: Rig) -> tempfile::TempDir {
+    rig.handle.stop();
+    rig.thread.join().unwrap();
+    rig.directory
+}
+
+#[test]
+fn what_the_kernel_tells_is_answered_and_written_with_its_process() {
+    let rig = rig();
+    see(&rig, listen());
+    let refused = BindRefused {
+        netns: Some(NETNS),
+        protocol: Some(Protocol::Tcp),
+        address: IpAddr::from([127, 0, 0, 1]),
+        port: Port::new(3100),
+        errno: 98,
+        by: Some(WHO),
+    };
+    see(&rig, [Seen::Refused(refused)]);
+    let events = logged(&rig, EventKind::Refused);
+    let listened = events.iter().find(|r| r.event.kind == EventKind::Listen).unwrap();
+    assert_eq!(listened.process.as_ref().unwrap().comm, "server");
+    let answer = who(&rig);
+    assert_eq!(answer.state, Holding::Held);
+    assert_eq!(answer.sockets[0].socket.creator, Some(WHO));
+    assert_eq!(answer.refused.len(), 1);
+    see(&rig, [Seen::Closed(Closed { key: SocketKey::Cookie(9), by: Some(WHO) })]);
+    logged(&rig, EventKind::Close);
+    let answer = who(&rig);
+    assert_eq!(answer.state, Holding::Free);
+    assert!(answer.last.iter().any(|r| r.event.kind == EventKind::Close));
+    end(rig);
+}
+
+#[test]
+fn a_port_that_could_not_be_looked_at_is_unknown_not_free() {
+    let rig = rig();
+    assert_eq!(who(&rig).state, Holding::Free);
+    rig.feed.answer(Err(SourceError::Timeout { what: "sock_diag".to_owned(), seconds: 1 }));
+    let answer = who(&rig);
+    assert_eq!(answer.state, Holding::Unknown);
+    assert!(answer.reason.unwrap().contains("sock_diag"));
+    end(rig);
+}
+
+#[test]
+fn a_watcher_gets_each_event_once_from_the_journal_or_live() {
+    let rig = rig();
+    see(&rig, listen());
+    logged(&rig, EventKind::Listen);
+    let mut subscription = rig.desk.subscribe(Some(&EventFilter::default())).unwrap();
+    let before: Vec<_> = subscription.backlog.iter().map(|r| r.event.kind).collect();
+    assert_eq!(before, [EventKind::Bind, EventKind::Listen]);
+    see(&rig, [Seen::Closed(Closed { key: SocketKey::Cookie(9), by: Some(WHO) })]);
+    let live = subscription.live.blocking_recv().unwrap();
+    assert_eq!(live.event.kind, EventKind::Close);
+    end(rig);
+}
+
+#[test]
+fn an_orderly_stop_is_the_last_row_and_marks_the_end_as_clean() {
+    let rig = rig();
+    see(&rig, listen());
+    logged(&rig, EventKind::Listen);
+    let directory = end(rig);
+    let opened = Journal::open(&directory.path().join("portwatch.db"), journal::Options::default()).unwrap();
+    assert!(opened.report.previous.unwrap().clean);
+    opened.writer.close();
+}
+
+#[test]
+fn a_second_daemon_is_refused_with_the_first_ones_pid() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("portwatch.lock");
+    assert_eq!(Lock::holder(&path).unwrap(), None);
+    let lock = Lock::take(&path).unwrap();
+    let Err(LockError::Held { holder: Some(holder) }) = Lock::take(&path) else { panic!("taken twice") };
+    assert_eq!(holder.pid, std::process::id());
+    drop(lock);
+    assert_eq!(Lock::holder(&path).unwrap(), None);
+}
+
+#[test]
+fn a_stale_socket_file_is_replaced_and_a_live_one_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let live = crate::api::bind(&path, 0o600).unwrap();
+    let error = crate::api::bind(&path, 0o600).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    drop(live);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "mine").unwrap();
+    assert!(crate::api::bind(&path, 0o600).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
