@@ -92,12 +92,13 @@ pub struct Holder {
 pub enum Owner {
     /// At least one holder is known.
     Known,
-    /// The socket belongs to the kernel itself (NFS, WireGuard…): it has no inode and no process.
+    /// The kernel's own: the socket has no inode. (Sockets of NFS, WireGuard and VXLAN do have one; without
+    /// kernel programs they cannot be told from sockets in flight and are `NoProcess`.)
     Kernel,
     /// A process has it, but this observer may not look into that process.
     NotPermitted,
-    /// Alive, but no process has a descriptor: it is in flight (SCM_RIGHTS, io_uring fixed file) or
-    /// its holder was not found.
+    /// Alive, but no process has a descriptor: it is in flight (SCM_RIGHTS, io_uring fixed file), held by the
+    /// kernel (NFS, WireGuard, VXLAN), or its holder was not found.
     NoProcess,
     /// Not looked for yet, or the look was cut short.
     Unknown,

@@ -155,3 +155,70 @@ pub(super) fn parse(payload: &[u8]) -> Result<Row, ParseError> {
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Captured on Linux 6.18 (x86-64): `[::]:3003`, IPV6_V6ONLY, listening, in a fresh network namespace.
+    const LISTENER: &str = "0a0a00000bbb0000000000000000000000000000000000000000000000000000000000000000000000\
+        000000641c00000000000000000000000000008000000000000000d52c1f000500080000000000\
+        05000b000100000008000f00000000000c00150001000000000000000600160012000000";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_captured_answer_is_read_field_by_field() {
+        let row = parse(&bytes(LISTENER)).unwrap();
+        let expected = Row {
+            state: LISTEN,
+            address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            port: 3003,
+            peer_port: 0,
+            cookie: 0x1c64,
+            uid: 0,
+            inode: 0x1f_2cd5,
+            v6_only: Some(true),
+            cgroup_id: Some(1),
+        };
+        assert_eq!(row, expected);
+    }
+
+    #[test]
+    fn a_cut_answer_is_an_error_or_has_fewer_attributes_and_never_a_panic() {
+        let whole = bytes(LISTENER);
+        for length in 0..whole.len() {
+            match parse(&whole[..length]) {
+                Ok(row) => assert!(length >= RESPONSE && row.port == 3003),
+                Err(ParseError::Short(n)) => assert!(n == length && length < RESPONSE),
+                Err(error) => assert_eq!((error, length > RESPONSE), (ParseError::Attribute, true)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_foreign_family_and_a_short_attribute_are_refused() {
+        let mut unix = bytes(LISTENER);
+        unix[0] = 1;
+        assert_eq!(parse(&unix), Err(ParseError::Family(1)));
+        // A cgroup id of four bytes.
+        let mut short = bytes(LISTENER)[..RESPONSE].to_vec();
+        short.extend([8_u16, INET_DIAG_CGROUP_ID].map(u16::to_ne_bytes).concat());
+        short.extend([0; 4]);
+        assert_eq!(parse(&short), Err(ParseError::Attribute));
+        // A length that runs past the end.
+        let mut long = bytes(LISTENER)[..RESPONSE].to_vec();
+        long.extend([200_u16, INET_DIAG_SKV6ONLY].map(u16::to_ne_bytes).concat());
+        assert_eq!(parse(&long), Err(ParseError::Attribute));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_an_answer_or_an_error(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+    }
+}
