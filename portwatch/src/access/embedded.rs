@@ -14,7 +14,8 @@ use crate::{
     },
     source::{
         Progress, Source, SourceError, SourceKind, Wake,
-        ebpf::{EbpfSource, LoadOptions},
+        ebpf::{EbpfSource, HookChoice, LoadOptions},
+        negotiate::{self, SourceChoice},
         scan::{HolderSearch, Roots, Scanner},
     },
     state::Policy,
@@ -168,8 +169,21 @@ impl Access for Embedded {
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError> {
         let filter = convert::event_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
-        let (mut source, _wake) = crate::source::open(&self.source, &self.hooks)
-            .map_err(|error| AccessError::NoDaemon { what: error.what, remedy: error.remedy })?;
+        let choice: SourceChoice = self.source.parse().map_err(|e| AccessError::Usage(format!("{e}")))?;
+        let hooks = HookChoice::from_word(&self.hooks).ok_or_else(|| {
+            AccessError::Usage(format!(
+                "hooks '{}' are not part of this build; say one of {}",
+                self.hooks,
+                HookChoice::WORDS.join(", ")
+            ))
+        })?;
+        let wake = Wake::new().map_err(|error| AccessError::Internal(format!("eventfd: {error}")))?;
+        let options = LoadOptions { hooks, ..LoadOptions::default() };
+        let mut source =
+            negotiate::start(&choice, &options, wake).map_err(|error| AccessError::NoDaemon {
+                what: error.to_string(),
+                remedy: "portwatch doctor says what works here".to_owned(),
+            })?;
         if backlog && let Some(reader) = self.journal()? {
             let (records, _) = query::log(
                 &reader,

@@ -21,7 +21,6 @@ mod linux {
             self, DaemonError, LockError, Options,
             control::{self, ControlError},
         },
-        source,
     };
 
     pub(in crate::cli) fn places(settings: &Settings) -> Result<Places, AccessError> {
@@ -58,9 +57,9 @@ mod linux {
             retention_bytes: u64::from(settings.retention_mb.value) << 20,
             ..Options::new(places(settings)?)
         };
-        let (word, hooks) = (settings.source.value.clone(), settings.hooks.value.clone());
-        let opener = move || source::open(&word, &hooks).map_err(|error| error.to_string());
-        match daemon::run(&options, Box::new(opener)) {
+        let opener =
+            daemon::opener(&settings.source.value, &settings.hooks.value).map_err(AccessError::Usage)?;
+        match daemon::run(&options, opener) {
             Ok(()) => Ok(Exit::Yes),
             Err(error) => Err(refused(&error).into()),
         }

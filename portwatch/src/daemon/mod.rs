@@ -40,7 +40,11 @@ use crate::{
     journal::{self, Journal, JournalError, OpenReport},
     model::{Event, EventKind, Evidence, GapReason, Netns, Timestamp},
     query::{About, Live},
-    source::{Source, Wake},
+    source::{
+        Source, Wake,
+        ebpf::{HookChoice, LoadOptions},
+        negotiate::{self, SourceChoice},
+    },
     state::Policy,
 };
 
@@ -123,6 +127,20 @@ pub enum DaemonError {
 
 /// Opens the source, once the state is locked.
 pub type Opener<'a> = dyn FnOnce() -> Result<(Box<dyn Source>, Wake), String> + 'a;
+
+/// An opener of the source that the words of `--source` and `--hooks` name.
+pub fn opener(source: &str, hooks: &str) -> Result<Box<Opener<'static>>, String> {
+    let choice: SourceChoice = source.parse().map_err(|error| format!("{error}"))?;
+    let hooks = HookChoice::from_word(hooks).ok_or_else(|| {
+        format!("hooks '{hooks}' are not part of this build; say one of {}", HookChoice::WORDS.join(", "))
+    })?;
+    Ok(Box::new(move || {
+        let wake = Wake::new().map_err(|error| format!("cannot make an eventfd: {error}"))?;
+        let options = LoadOptions { hooks, ..LoadOptions::default() };
+        let source = negotiate::start(&choice, &options, wake.clone()).map_err(|error| error.to_string())?;
+        Ok((source, wake))
+    }))
+}
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> {

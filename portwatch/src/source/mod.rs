@@ -12,8 +12,6 @@ pub mod ebpf;
 pub mod fake;
 pub mod negotiate;
 #[cfg(target_os = "linux")]
-mod open;
-#[cfg(target_os = "linux")]
 pub mod procfs;
 pub mod replay;
 #[cfg(target_os = "linux")]
@@ -23,8 +21,6 @@ mod wake;
 
 use std::{path::PathBuf, time::Duration};
 
-#[cfg(target_os = "linux")]
-pub use open::{OpenError, open};
 #[cfg(target_os = "linux")]
 pub use wake::Wake;
 
