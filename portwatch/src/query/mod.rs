@@ -9,6 +9,7 @@ mod error;
 mod history;
 mod list;
 mod live;
+mod outlook;
 mod viewer;
 mod who;
 
