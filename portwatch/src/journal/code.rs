@@ -3,14 +3,14 @@
 use crate::model::{EventKind, Evidence, GapReason, Phase, Protocol};
 
 /// Types from here on have an index of their own (`event_rare`).
-pub(super) const FIRST_RARE: i64 = 10;
+pub(super) const FIRST_RARE: i64 = 4;
 
 pub(super) const fn kind(kind: EventKind) -> i64 {
     match kind {
         EventKind::Bind => 1,
         EventKind::Listen => 2,
-        EventKind::Unlisten => 3,
-        EventKind::Close => 4,
+        EventKind::Close => 3,
+        EventKind::Unlisten => 4,
         EventKind::Exit => 5,
         EventKind::Refused => 10,
         EventKind::Noise => 11,

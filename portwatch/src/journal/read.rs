@@ -1,8 +1,8 @@
 //! Answers from the record, while a daemon writes it or without one.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    fmt::Write as _,
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     fs, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -72,19 +72,28 @@ impl Reader {
 
     /// Events that match, the newest `limit` of them.
     pub fn events(&self, filter: &EventFilter) -> Result<Page, JournalError> {
-        let mut select = Select::new(filter);
-        let mut sql = format!(
-            "SELECT {} FROM event WHERE {} ORDER BY event.at DESC, event.id DESC",
-            row::EVENT_COLUMNS,
-            select.condition
-        );
         let limit = filter.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        if let Some(limit) = limit {
-            let more = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
-            sql.push_str(" LIMIT ?");
-            select.values.push(Value::Integer(more));
-        }
-        let mut rows = self.rows(&sql, select.values)?;
+        // One more than asked for tells whether there are more.
+        let most = limit.and_then(|limit| i64::try_from(limit.saturating_add(1)).ok()).unwrap_or(-1);
+        let mut rows = if !filter.ports.is_empty() && filter.pids.is_empty() && filter.after_id.is_none() {
+            self.of_ports(filter, most)?
+        } else {
+            let mut select = Select::new(filter);
+            // What follows an id is few rows at the end of the table, whatever else is asked of them.
+            let (hint, order) = match filter.after_id {
+                Some(_) => (" NOT INDEXED", "event.id DESC"),
+                None => ("", "event.at DESC, event.id DESC"),
+            };
+            let sql = format!(
+                "SELECT {} FROM event{hint} WHERE {} ORDER BY {order} LIMIT ?",
+                row::EVENT_COLUMNS,
+                select.condition
+            );
+            select.values.push(Value::Integer(most));
+            let mut rows = self.rows(&sql, select.values)?;
+            rows.sort_by_key(|r| Reverse((r.event.at, r.id)));
+            rows
+        };
         let truncated = limit.is_some_and(|limit| rows.len() > limit);
         if let Some(limit) = limit {
             rows.truncate(limit);
@@ -104,19 +113,66 @@ impl Reader {
     ) -> Result<Vec<LoggedEvent>, JournalError> {
         let mut rows = Vec::new();
         for kind in [EventKind::Listen, EventKind::Close, EventKind::Exit, EventKind::Refused] {
-            let mut sql =
-                format!("SELECT {} FROM event WHERE event.port = ? AND event.type = ?", row::EVENT_COLUMNS);
-            let mut values = vec![Value::Integer(i64::from(port.get())), Value::Integer(code::kind(kind))];
-            if let Some(protocol) = protocol {
-                sql.push_str(" AND event.protocol = ?");
-                values.push(Value::Integer(code::protocol(protocol)));
-            }
-            // Of several sockets of one program the one that listened is wanted, not a probe's bind.
-            let _ = write!(sql, " ORDER BY event.at DESC, event.id DESC LIMIT 1");
-            rows.extend(self.rows(&sql, values)?);
+            let filter =
+                EventFilter { ports: vec![port], protocol, kinds: vec![kind], ..EventFilter::default() };
+            rows.extend(self.of_ports(&filter, 1)?);
         }
-        rows.sort_by_key(|r| std::cmp::Reverse((r.event.at, r.id)));
+        rows.sort_by_key(|r| Reverse((r.event.at, r.id)));
         self.join(rows)
+    }
+
+    /// The newest `most` (-1: all) rows of the ports, newest first: looked for by port, protocol and type, each
+    /// at the end of its own stretch of the index, because a busy port may have millions of rows of one type
+    /// and none of another.
+    fn of_ports(&self, filter: &EventFilter, most: i64) -> Result<Vec<row::EventRow>, JournalError> {
+        let failed = |error| self.failed(error);
+        let protocols = match filter.protocol {
+            Some(protocol) => vec![Some(protocol)],
+            None => vec![Some(Protocol::Tcp), Some(Protocol::Udp), None],
+        };
+        let kinds = if filter.kinds.is_empty() { &EventKind::ALL[..] } else { &filter.kinds };
+        let rest = EventFilter { ports: Vec::new(), protocol: None, kinds: Vec::new(), ..filter.clone() };
+        let select = Select::new(&rest);
+        let sql = format!(
+            "SELECT event.at, event.id FROM event INDEXED BY event_port
+             WHERE event.port = ? AND event.protocol IS ? AND event.type = ? AND {}
+             ORDER BY event.at DESC, event.id DESC LIMIT ?",
+            select.condition
+        );
+        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
+        let mut found: Vec<(i64, i64)> = Vec::new();
+        let ports: BTreeSet<Port> = filter.ports.iter().copied().collect();
+        let kinds: BTreeSet<EventKind> = kinds.iter().copied().collect();
+        for port in ports {
+            for &protocol in &protocols {
+                for &kind in &kinds {
+                    let mut values = vec![
+                        Value::Integer(port.get().into()),
+                        protocol.map_or(Value::Null, |p| Value::Integer(code::protocol(p))),
+                        Value::Integer(code::kind(kind)),
+                    ];
+                    values.extend(select.values.iter().cloned());
+                    values.push(Value::Integer(most));
+                    let rows = statement
+                        .query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))
+                        .map_err(failed)?;
+                    for row in rows {
+                        found.push(row.map_err(failed)?);
+                    }
+                }
+            }
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        if let Ok(most) = usize::try_from(most) {
+            found.truncate(most);
+        }
+        let sql = format!("SELECT {} FROM event WHERE event.id = ?", row::EVENT_COLUMNS);
+        let mut out = Vec::with_capacity(found.len());
+        for (_, id) in found {
+            // Retention may have taken it between the two statements.
+            out.extend(self.rows(&sql, vec![Value::Integer(id)])?);
+        }
+        Ok(out)
     }
 
     fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<row::EventRow>, JournalError> {

@@ -15,7 +15,8 @@ use crate::model::{
 pub(super) const EVENT_COLUMNS: &str = "event.id, event.at, event.type, event.evidence, event.protocol,
     event.address, event.port, event.netns, event.cookie, event.inode, event.state, event.asked_port,
     event.reuse_addr, event.reuse_port, event.v6_only, event.process, event.other, event.errno, event.exit_code,
-    event.exit_signal, event.core_dumped, event.gap, event.lost_counts, event.since, event.count, event.message";
+    event.exit_signal, event.core_dumped, event.gap, event.lost_counts, event.since, event.count, event.message,
+    event.other_evidence";
 
 /// Columns of a process, in the order in which [`process`] reads them.
 pub(super) const PROCESS_COLUMNS: &str = "p.pid, p.start_ticks, p.started, p.comm, p.command,
@@ -91,6 +92,7 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
     let (at, errno, since) = (row.get(1)?, row.get(17)?, row.get::<_, Option<i64>>(23)?);
     let (count, message): (i64, _) = (row.get(24)?, row.get(25)?);
     let (process, other) = (row.get(15)?, row.get(16)?);
+    let other_evidence: Option<i64> = row.get(26)?;
     let decode = || {
         let kind = required(code::to_kind(kind), "type", &kind)?;
         let mut event = Event::new(
@@ -116,6 +118,8 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
         event.errno = errno;
         event.exit =
             core_dumped.map(|core_dumped| ExitStatus { code: exit_code, signal: exit_signal, core_dumped });
+        event.other_evidence =
+            other_evidence.map(|c| required(code::to_evidence(c), "other_evidence", &c)).transpose()?;
         event.gap = gap.map(|c| required(code::to_gap(c), "gap", &c)).transpose()?;
         event.lost = lost
             .map(|text| {

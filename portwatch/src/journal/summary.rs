@@ -1,8 +1,8 @@
 //! The record in numbers.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
-use rusqlite::params_from_iter;
+use rusqlite::{OptionalExtension, params_from_iter};
 
 use super::{JournalError, Reader, code, select::Select, time};
 use crate::model::{EventFilter, EventKind, Port, Protocol, Timestamp};
@@ -76,135 +76,172 @@ struct Begun {
     process: Option<i64>,
 }
 
+/// What tells one socket from another: boot, cookie, inode, network namespace.
+type Identity = (i64, i64, i64, Option<u32>);
+
+/// A row, as far as counting needs it.
+struct Line {
+    at: i64,
+    kind: i64,
+    count: u64,
+    process: Option<i64>,
+    port: Option<Port>,
+    protocol: Option<Protocol>,
+    random: bool,
+    lost: u64,
+    bound_only: bool,
+    identity: Identity,
+}
+
+const COLUMNS: &str = "event.at, event.type, event.count, event.process, event.port, event.protocol,
+    event.asked_port IS 0, ifnull(event.lost, 0), event.state IS 1, event.boot, ifnull(event.cookie, -1),
+    ifnull(event.inode, -1), event.netns";
+
+impl Line {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            at: row.get(0)?,
+            kind: row.get(1)?,
+            count: number(row.get(2)?),
+            process: row.get(3)?,
+            port: row.get::<_, Option<u16>>(4)?.and_then(Port::new),
+            protocol: row.get::<_, Option<i64>>(5)?.and_then(code::to_protocol),
+            random: row.get(6)?,
+            lost: number(row.get(7)?),
+            bound_only: row.get(8)?,
+            identity: (row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?),
+        })
+    }
+}
+
+/// Sums of one pass over the rows.
+#[derive(Default)]
+struct Tally {
+    oldest: Option<i64>,
+    kinds: HashMap<i64, u64>,
+    processes: HashMap<i64, u64>,
+    refused: HashMap<(Port, Option<Protocol>), u64>,
+    random_listens: u64,
+    lost: u64,
+    boot: Option<i64>,
+    /// Listeners whose end was not seen yet.
+    begun: HashMap<Identity, Begun>,
+    held: Vec<(i64, Begun, bool)>,
+}
+
+impl Tally {
+    fn add(&mut self, line: &Line) {
+        const LISTEN: i64 = code::kind(EventKind::Listen);
+        const CLOSE: i64 = code::kind(EventKind::Close);
+        const UNLISTEN: i64 = code::kind(EventKind::Unlisten);
+        const REFUSED: i64 = code::kind(EventKind::Refused);
+        const GAP: i64 = code::kind(EventKind::Gap);
+        self.oldest.get_or_insert(line.at);
+        *self.kinds.entry(line.kind).or_default() += line.count;
+        if let Some(process) = line.process {
+            *self.processes.entry(process).or_default() += line.count;
+        }
+        match line.kind {
+            LISTEN => self.random_listens += u64::from(line.random),
+            GAP => self.lost += line.lost,
+            REFUSED => {
+                if let Some(port) = line.port {
+                    *self.refused.entry((port, line.protocol)).or_default() += line.count;
+                }
+            }
+            _ => {}
+        }
+        if !matches!(line.kind, LISTEN | CLOSE | UNLISTEN) || line.bound_only {
+            return;
+        }
+        if self.boot.replace(line.identity.0).is_some_and(|before| before != line.identity.0) {
+            // Sockets do not outlive a boot; when they ended was not seen.
+            self.begun.clear();
+        }
+        if line.kind == LISTEN {
+            if let Some((port, protocol)) = line.port.zip(line.protocol) {
+                let begun = Begun { at: line.at, port, protocol, process: line.process };
+                self.begun.entry(line.identity).or_insert(begun);
+            }
+        } else if let Some(begun) = self.begun.remove(&line.identity) {
+            keep_longest(&mut self.held, (line.at - begun.at, begun, false));
+        }
+    }
+}
+
 impl Reader {
-    /// Counts what matches. `limit` and `order` of the filter play no part.
+    /// Counts what matches, in one pass. `limit` and `order` of the filter play no part.
     pub fn summary(&self, filter: &EventFilter) -> Result<Summary, JournalError> {
         let until = filter.until.unwrap_or_else(Timestamp::now);
-        let oldest = || self.pairs("SELECT 0, ifnull(min(at), -1) FROM event WHERE {}", filter);
-        let since = match filter.since {
-            Some(since) => Some(since),
-            None => oldest()?.first().filter(|(_, at)| *at >= 0).map(|&(_, at)| time::from_ns(at)),
-        };
-        let counts = self
-            .pairs("SELECT type, sum(count) FROM event WHERE {} GROUP BY type ORDER BY 2 DESC, 1", filter)?;
-        let random = format!(
-            "SELECT 0, count(*) FROM event WHERE {{}} AND type = {} AND asked_port = 0",
-            code::kind(EventKind::Listen)
-        );
-        let lost = "SELECT 0, ifnull(sum(lost), 0) FROM event WHERE {} AND type = 25 AND type >= 10";
+        let tally = self.tally(filter)?;
+        let mut counts: Vec<_> =
+            tally.kinds.into_iter().filter_map(|(c, n)| Some((code::to_kind(c)?, n))).collect();
+        counts.sort_by_key(|&(kind, n)| (Reverse(n), kind));
+        let mut refused: Vec<_> = tally
+            .refused
+            .into_iter()
+            .map(|((port, protocol), count)| Refusals { port, protocol, count })
+            .collect();
+        refused.sort_by_key(|r| (Reverse(r.count), r.port, r.protocol.map(code::protocol)));
+        refused.truncate(TOP);
         Ok(Summary {
-            since,
+            since: filter.since.or_else(|| tally.oldest.map(time::from_ns)),
             until,
-            counts: counts.into_iter().filter_map(|(c, n)| Some((code::to_kind(c)?, number(n)))).collect(),
-            most_active: self.most_active(filter)?,
-            longest_held: self.longest_held(filter, until)?,
-            refused: self.refused(filter)?,
-            random_listens: self.pairs(&random, filter)?.first().map_or(0, |&(_, n)| number(n)),
-            lost: self.pairs(lost, filter)?.first().map_or(0, |&(_, n)| number(n)),
+            counts,
+            most_active: self.most_active(tally.processes)?,
+            longest_held: self.longest_held(tally.begun, tally.held, until)?,
+            refused,
+            random_listens: tally.random_listens,
+            lost: tally.lost,
         })
     }
 
-    /// Runs a statement with `{}` for the conditions and two numbers a row.
-    fn pairs(&self, sql: &str, filter: &EventFilter) -> Result<Vec<(i64, i64)>, JournalError> {
+    fn tally(&self, filter: &EventFilter) -> Result<Tally, JournalError> {
         let select = Select::new(filter);
         let failed = |error| self.failed(error);
-        let mut statement =
-            self.connection.prepare_cached(&sql.replace("{}", &select.condition)).map_err(failed)?;
-        let rows = statement
-            .query_map(params_from_iter(select.values), |row| Ok((row.get(0)?, row.get(1)?)))
-            .map_err(failed)?;
-        rows.collect::<Result<_, _>>().map_err(failed)
+        let sql =
+            format!("SELECT {COLUMNS} FROM event WHERE {} ORDER BY event.at, event.id", select.condition);
+        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
+        let mut rows = statement.query(params_from_iter(select.values)).map_err(failed)?;
+        let mut tally = Tally::default();
+        while let Some(row) = rows.next().map_err(failed)? {
+            tally.add(&Line::read(row).map_err(failed)?);
+        }
+        Ok(tally)
     }
 
-    fn most_active(&self, filter: &EventFilter) -> Result<Vec<Activity>, JournalError> {
-        let select = Select::new(filter);
+    fn most_active(&self, processes: HashMap<i64, u64>) -> Result<Vec<Activity>, JournalError> {
         let failed = |error| self.failed(error);
-        // Grouped by process first: names are looked up once a process, not once an event.
-        let sql = format!(
-            "SELECT p.comm, p.project, sum(n) FROM (
-                 SELECT event.process AS process, sum(count) AS n FROM event
-                 WHERE {} AND event.process IS NOT NULL GROUP BY event.process)
-             JOIN process p ON p.id = process WHERE p.comm IS NOT NULL
-             GROUP BY p.comm, p.project ORDER BY 3 DESC, 1 LIMIT {TOP}",
-            select.condition
-        );
-        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
-        let rows = statement
-            .query_map(params_from_iter(select.values), |row| {
-                Ok(Activity { comm: row.get(0)?, project: row.get(1)?, count: number(row.get(2)?) })
-            })
+        let mut names = self
+            .connection
+            .prepare_cached("SELECT comm, project FROM process WHERE id = ?1 AND comm IS NOT NULL")
             .map_err(failed)?;
-        rows.collect::<Result<_, _>>().map_err(failed)
-    }
-
-    fn refused(&self, filter: &EventFilter) -> Result<Vec<Refusals>, JournalError> {
-        let select = Select::new(filter);
-        let failed = |error| self.failed(error);
-        let sql = format!(
-            "SELECT port, protocol, sum(count) FROM event
-             WHERE {} AND type = {} AND type >= {} AND port IS NOT NULL
-             GROUP BY port, protocol ORDER BY 3 DESC, 1 LIMIT {TOP}",
-            select.condition,
-            code::kind(EventKind::Refused),
-            code::FIRST_RARE,
-        );
-        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
-        let rows = statement
-            .query_map(params_from_iter(select.values), |row| {
-                Ok((row.get::<_, u16>(0)?, row.get::<_, Option<i64>>(1)?, row.get(2)?))
-            })
-            .map_err(failed)?;
-        let mut out = Vec::new();
-        for row in rows {
-            let (port, protocol, count) = row.map_err(failed)?;
-            if let Some(port) = Port::new(port) {
-                let protocol = protocol.and_then(code::to_protocol);
-                out.push(Refusals { port, protocol, count: number(count) });
+        let mut programs: HashMap<(String, Option<String>), u64> = HashMap::new();
+        for (process, count) in processes {
+            let name = names.query_row([process], |row| Ok((row.get(0)?, row.get(1)?))).optional();
+            if let Some(name) = name.map_err(failed)? {
+                *programs.entry(name).or_default() += count;
             }
         }
+        let mut out: Vec<_> =
+            programs.into_iter().map(|((comm, project), count)| Activity { comm, project, count }).collect();
+        out.sort_by(|a, b| (b.count, &a.comm, &a.project).cmp(&(a.count, &b.comm, &b.project)));
+        out.truncate(TOP);
         Ok(out)
     }
 
-    /// Pairs listens with their ends by the socket's identity.
-    fn longest_held(&self, filter: &EventFilter, until: Timestamp) -> Result<Vec<Held>, JournalError> {
-        let select = Select::new(filter);
-        let failed = |error| self.failed(error);
-        let sql = format!(
-            "SELECT at, type, boot, ifnull(cookie, -1), ifnull(inode, -1), netns, port, protocol, process FROM event
-             WHERE {} AND type IN (2, 3, 4) AND state IS NOT 1 ORDER BY at, id",
-            select.condition
-        );
-        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
-        let mut rows = statement.query(params_from_iter(select.values)).map_err(failed)?;
-        let mut begun: HashMap<(i64, i64, i64, Option<u32>), Begun> = HashMap::new();
-        let mut held: Vec<(i64, Begun, bool)> = Vec::new();
-        let mut boot = None;
-        while let Some(row) = rows.next().map_err(failed)? {
-            let read = || -> rusqlite::Result<_> {
-                let port: Option<u16> = row.get(6)?;
-                let protocol: Option<i64> = row.get(7)?;
-                let place = port.and_then(Port::new).zip(protocol.and_then(code::to_protocol));
-                let key: (i64, i64, i64, Option<u32>) = (row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, key, place, row.get(8)?))
-            };
-            let (at, kind, key, place, process) = read().map_err(failed)?;
-            if boot.replace(key.0).is_some_and(|before| before != key.0) {
-                // Sockets do not outlive a boot; when they ended was not seen.
-                begun.clear();
-            }
-            if kind == code::kind(EventKind::Listen) {
-                if let Some((port, protocol)) = place {
-                    begun.entry(key).or_insert(Begun { at, port, protocol, process });
-                }
-            } else if let Some(begun) = begun.remove(&key) {
-                keep_longest(&mut held, (at - begun.at, begun, false));
-            }
-        }
+    /// The closed ones among the longest, and those whose end is not recorded.
+    fn longest_held(
+        &self,
+        begun: HashMap<Identity, Begun>,
+        mut held: Vec<(i64, Begun, bool)>,
+        until: Timestamp,
+    ) -> Result<Vec<Held>, JournalError> {
         let end = time::to_ns(until);
         for (_, begun) in begun {
             keep_longest(&mut held, (end - begun.at, begun, true));
         }
-        held.sort_by_key(|(ns, begun, _)| (std::cmp::Reverse(*ns), begun.port));
+        held.sort_by_key(|(ns, begun, _)| (Reverse(*ns), begun.port));
         held.truncate(TOP);
         held.into_iter()
             .map(|(ns, begun, open)| {
@@ -230,7 +267,7 @@ impl Reader {
 fn keep_longest(held: &mut Vec<(i64, Begun, bool)>, item: (i64, Begun, bool)) {
     held.push(item);
     if held.len() >= 16 * TOP {
-        held.sort_by_key(|(ns, ..)| std::cmp::Reverse(*ns));
+        held.sort_by_key(|(ns, ..)| Reverse(*ns));
         held.truncate(TOP);
     }
 }

@@ -76,19 +76,29 @@ impl Writer {
     /// Queues an entry. Blocks while two batches wait: the pressure goes back to the kernel's buffer, whose
     /// losses are counted. While the disk refuses, entries are counted instead, so this does not block for good.
     pub fn write(&self, entry: Entry) {
-        let mut queue = self.shared.lock();
-        while queue.entries.len() >= 2 * self.batch && !queue.ended {
-            queue = self.shared.drained.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        if queue.ended {
-            return;
-        }
-        queue.entries.push(entry);
-        queue.accepted += 1;
-        let waiting = queue.entries.len();
-        drop(queue);
-        if waiting == 1 || waiting == self.batch {
-            self.shared.filled.notify_one();
+        self.write_batch([entry]);
+    }
+
+    /// Queues entries in order, with one lock and at most one wake-up for as many as there is room for. Blocks
+    /// like [`Writer::write`].
+    pub fn write_batch(&self, entries: impl IntoIterator<Item = Entry>) {
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            let mut queue = self.shared.lock();
+            while queue.entries.len() >= 2 * self.batch && !queue.ended {
+                queue = self.shared.drained.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.ended {
+                return;
+            }
+            let before = queue.entries.len();
+            queue.entries.extend(entries.by_ref().take(2 * self.batch - before));
+            let waiting = queue.entries.len();
+            queue.accepted += u64::try_from(waiting - before).unwrap_or(u64::MAX);
+            drop(queue);
+            if before == 0 || (before < self.batch && waiting >= self.batch) {
+                self.shared.filled.notify_one();
+            }
         }
     }
 

@@ -75,6 +75,8 @@ CREATE TABLE event (
     v6_only     INTEGER,
     process     INTEGER REFERENCES process (id),
     other       INTEGER REFERENCES process (id),
+    -- How the other is known.
+    other_evidence INTEGER,
     errno       INTEGER,
     exit_code   INTEGER,
     exit_signal INTEGER,
@@ -87,14 +89,15 @@ CREATE TABLE event (
     message     TEXT
 ) STRICT;
 CREATE INDEX event_at ON event (at);
-CREATE INDEX event_port ON event (port, at) WHERE port IS NOT NULL;
+-- Asked for one protocol and type at a time: the newest of each is at an end.
+CREATE INDEX event_port ON event (port, protocol, type, at) WHERE port IS NOT NULL;
 CREATE INDEX event_process ON event (process) WHERE process IS NOT NULL;
 CREATE INDEX event_other ON event (other) WHERE other IS NOT NULL;
--- Types below 10 are the common ones; the clock finds them soon enough.
-CREATE INDEX event_rare ON event (type, at) WHERE type >= 10;
+-- Types below 4 are the common ones; the clock finds them soon enough.
+CREATE INDEX event_rare ON event (type, at) WHERE type >= 4;
 
 INSERT INTO word (topic, code, word) VALUES
-    ('type', 1, 'bind'), ('type', 2, 'listen'), ('type', 3, 'unlisten'), ('type', 4, 'close'),
+    ('type', 1, 'bind'), ('type', 2, 'listen'), ('type', 3, 'close'), ('type', 4, 'unlisten'),
     ('type', 5, 'exit'), ('type', 10, 'refused'), ('type', 11, 'noise'), ('type', 12, 'timewait'),
     ('type', 13, 'claim'), ('type', 14, 'release'), ('type', 15, 'auto'), ('type', 16, 'ghost'),
     ('type', 17, 'rogue'), ('type', 18, 'health'), ('type', 19, 'lock'), ('type', 20, 'unlock'),

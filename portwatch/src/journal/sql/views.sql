@@ -53,6 +53,7 @@ SELECT
     o.pid AS other_pid,
     o.comm AS other_comm,
     (SELECT group_concat(value, ' ') FROM json_each(o.command)) AS other_command,
+    (SELECT word FROM word WHERE topic = 'evidence' AND code = e.other_evidence) AS other_evidence,
     e.errno,
     e.exit_code,
     e.exit_signal,
