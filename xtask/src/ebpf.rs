@@ -108,7 +108,6 @@ fn cargo(root: &Path, tools: &Tools, folder: &Path, verb: &str) -> Command {
         PathBuf::from,
     );
     let mut flags = vec!["-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
-    flags.push(format!("-Clinker={}", tools.linker.display()));
     // The last one that fits wins, and each of these may lie below one before it.
     let places =
         [(root, "/portwatch"), (&home, "/cargo"), (&tools.sysroot, "/rust"), (&tools.library, "/rust-src")];
@@ -128,6 +127,13 @@ fn cargo(root: &Path, tools: &Tools, folder: &Path, verb: &str) -> Command {
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
         .env_remove("RUSTFLAGS");
+    // By the search path and not by a flag: cargo mixes flags into the names of symbols, and a path of this
+    // machine must not be in them. Remapped prefixes it leaves out.
+    let mut path = vec![tools.linker.parent().map(Path::to_owned).unwrap_or_default()];
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    if let Ok(path) = std::env::join_paths(path) {
+        command.env("PATH", path);
+    }
     if tools.library_elsewhere {
         // cargo's own override of the place of the standard library's source.
         command.env("__CARGO_TESTS_ONLY_SRC_ROOT", &tools.library);
@@ -147,6 +153,9 @@ fn without_debug_sections(linked: &[u8]) -> Result<Vec<u8>> {
         }
     }
     elf.delete_orphans();
+    for symbol in &mut elf.symbols {
+        symbol.name = without_disambiguator(&symbol.name).into();
+    }
     // LLVM keeps the names of sections among those of symbols; the writer wants them in a table of their own.
     let names = elf.sections.add();
     names.name = b".shstrtab"[..].into();
@@ -155,6 +164,19 @@ fn without_debug_sections(linked: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     elf.write(&mut out).context("cannot write the object without DWARF")?;
     Ok(out)
+}
+
+/// Takes the crate's disambiguator out of a mangled name (`Cs` base62 `_`): cargo derives it from flags that
+/// name folders of this machine. Names only serve readers here; relocations go by index.
+fn without_disambiguator(name: &[u8]) -> Vec<u8> {
+    let mut out = name.to_vec();
+    if name.starts_with(b"_R")
+        && let Some(from) = name.windows(2).position(|pair| pair == b"Cs")
+        && let Some(length) = name.iter().skip(from).position(|&byte| byte == b'_')
+    {
+        out.drain(from + 1..=from + length);
+    }
+    out
 }
 
 /// Versions of the crates whose code is in the object.
@@ -268,6 +290,14 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes.extend_from_slice(text.as_bytes());
         fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_symbol_is_named_alike_wherever_it_was_compiled() {
+        let name = b"_RNvNtCskmxNxhFFVW8_14portwatch_ebpf4task8announce";
+        assert_eq!(without_disambiguator(name), b"_RNvNtC14portwatch_ebpf4task8announce");
+        assert_eq!(without_disambiguator(b"post_bind4"), b"post_bind4");
+        assert_eq!(without_disambiguator(b"_RCs"), b"_RCs");
     }
 
     #[test]
