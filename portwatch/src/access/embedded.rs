@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{Access, AccessError, AccessOptions};
 use crate::{
-    attribute::{Attributor, Roots as AttributeRoots},
+    attribute::{Attributor, Redaction, Roots as AttributeRoots},
     journal::{JournalError, Reader},
     model::{EventFilter, Evidence, Observation, Port, Seen, Timestamp},
     query::{
@@ -31,6 +31,7 @@ const NOTE: &str = "no daemon runs: a snapshot of now, without refused binds, sh
 pub(super) struct Embedded {
     database: PathBuf,
     hooks: String,
+    redaction: Redaction,
     source: String,
     note: String,
 }
@@ -40,9 +41,14 @@ impl Embedded {
         Self {
             database: options.places.database(),
             hooks: options.hooks.clone(),
+            redaction: options.redaction.clone(),
             source: options.source.clone(),
             note: why.unwrap_or_else(|| NOTE.to_owned()),
         }
+    }
+
+    fn attributor(&self) -> Attributor {
+        Attributor::with_redaction(AttributeRoots::default(), self.redaction.clone())
     }
 
     fn about(&self, scanner: &Scanner) -> About {
@@ -60,7 +66,7 @@ impl Embedded {
         let mut scanner = Scanner::new(&Roots::default())?;
         let snapshot =
             if ports.is_empty() { scanner.snapshot(search) } else { scanner.snapshot_ports(ports, search) }?;
-        let attributor = Attributor::new(AttributeRoots::default());
+        let attributor = self.attributor();
         let mut live = Live::new(Policy::default(), attributor, scanner.netns());
         live.set_completeness(if snapshot.bound_included {
             Completeness::Complete
@@ -193,7 +199,7 @@ impl Access for Embedded {
                 return Ok(());
             }
         }
-        let mut live = Live::new(Policy::default(), Attributor::new(AttributeRoots::default()), None);
+        let mut live = Live::new(Policy::default(), self.attributor(), None);
         let (mut seen, mut records) = (Vec::new(), Vec::new());
         loop {
             let due = live.next_tick().map(|due| due.duration_since(Timestamp::now()));

@@ -1,7 +1,10 @@
 //! Which way to the answers.
 
 use super::{Access, AccessError, embedded::Embedded, remote::Remote};
-use crate::api::{Client, ClientError, Places};
+use crate::{
+    api::{Client, ClientError, Places},
+    attribute::Redaction,
+};
 
 /// How to get answers.
 #[derive(Debug, Clone)]
@@ -16,6 +19,8 @@ pub struct AccessOptions {
     pub source: String,
     /// Word of `--hooks`.
     pub hooks: String,
+    /// What is hidden of command lines that this process reads itself.
+    pub redaction: Redaction,
 }
 
 /// A daemon when one answers, else a snapshot in this process. A socket that must not be trusted is an error:

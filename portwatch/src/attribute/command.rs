@@ -1,18 +1,22 @@
-//! Command lines. Every command line that leaves this stage passed [`settle`].
+//! Command lines. Every command line that leaves this stage passed [`settle`], and every one that enters it
+//! [`Redaction::line`].
 
-use super::pid::{PidDir, Stat};
+use super::{
+    MARK, Redaction,
+    pid::{PidDir, Stat},
+};
 use crate::model::CommandLine;
 
 /// How much of `/proc/PID/cmdline` is kept. Longer ones (Java class paths) are cut and marked.
 const LIMIT: usize = 4096;
 
-/// What /proc says now; `None` where it may not be read or the memory is gone.
-pub(super) fn read(directory: &PidDir, stat: &Stat) -> Option<CommandLine> {
+/// What /proc says now, redacted; `None` where it may not be read or the memory is gone.
+pub(super) fn read(directory: &PidDir, stat: &Stat, redaction: &Redaction) -> Option<CommandLine> {
     if stat.zombie {
         return None;
     }
     let (bytes, truncated) = directory.read("cmdline", LIMIT).ok()?;
-    Some(CommandLine::from_nul_separated(&bytes, truncated))
+    Some(redaction.line(CommandLine::from_nul_separated(&bytes, truncated)))
 }
 
 /// The command line to show: what the event carried or what /proc says now.
@@ -34,10 +38,16 @@ pub(super) fn continues(seen: &CommandLine, now: &CommandLine) -> bool {
         return seen.args == now.args;
     }
     let Some((last, whole)) = seen.args.split_last() else { return true };
-    // A character that was cut in its middle became U+FFFD.
-    let last = if seen.truncated { last.trim_end_matches('\u{fffd}') } else { last };
-    now.args.starts_with(whole) && now.args.get(whole.len()).is_none_or(|arg| arg.starts_with(last))
+    // A character that was cut in its middle became U+FFFD; at a cut more is hidden than in the whole.
+    let last = if seen.truncated { last.trim_end_matches('\u{fffd}').trim_end_matches(MARK) } else { last };
+    now.args.starts_with(whole) && now.args.get(whole.len()).is_none_or(|arg| begins(last, arg))
         || now.truncated && seen.args.starts_with(&now.args)
+}
+
+/// Whether `cut` can be the beginning of an argument. The whole may hide what its beginning did not show to be
+/// a secret yet.
+fn begins(cut: &str, whole: &str) -> bool {
+    whole.starts_with(cut) || whole.split_once(MARK).is_some_and(|(before, _)| cut.starts_with(before))
 }
 
 #[cfg(test)]

@@ -5,13 +5,20 @@ use std::{num::NonZeroUsize, path::Path, sync::Arc};
 use lru::LruCache;
 
 use super::{
-    command,
+    Redaction, command,
     pid::{PidDir, Stat},
 };
 use crate::model::{Ancestor, CommandLine, ProcessId, ProcessSeen};
 
 /// Real chains have fewer than ten steps; a longer one is a loop of containers or a joke.
 const MOST: usize = 16;
+
+/// Where ancestors are read, and what is hidden of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading<'a> {
+    pub(super) proc: &'a Path,
+    pub(super) redaction: &'a Redaction,
+}
 
 /// Command lines of ancestors, which many processes share.
 #[derive(Debug)]
@@ -39,7 +46,7 @@ impl Ancestors {
     /// Where the parent at the event is not the parent now, it comes first, and what is true now follows.
     pub(super) fn of(
         &mut self,
-        proc: &Path,
+        how: &Reading<'_>,
         id: ProcessId,
         now: Option<&Stat>,
         seen: Option<&ProcessSeen>,
@@ -52,7 +59,7 @@ impl Ancestors {
         });
         let Some(now) = now else {
             let Some(told) = told else { return Vec::new() };
-            let mut up = self.climb(proc, told.pid, id.start_ticks, None);
+            let mut up = self.climb(how, told.pid, id.start_ticks, None);
             if up.is_empty() {
                 up.push(told);
             }
@@ -60,21 +67,21 @@ impl Ancestors {
         };
         // A session leader was started by its parent; above that begins another session.
         if now.session == id.pid {
-            let mut up = self.climb(proc, now.parent, id.start_ticks, None);
+            let mut up = self.climb(how, now.parent, id.start_ticks, None);
             up.truncate(1);
             return with_first(told, now.parent, up);
         }
-        let up = self.climb(proc, now.parent, id.start_ticks, Some(now.session));
+        let up = self.climb(how, now.parent, id.start_ticks, Some(now.session));
         with_first(told, now.parent, up)
     }
 
     /// From `pid` upwards to pid 1, or to the parent of the leader of `session`. A process that started after
     /// its child is another one under a used-again pid: there the chain ends.
-    fn climb(&mut self, proc: &Path, pid: u32, born: u64, session: Option<u32>) -> Vec<Ancestor> {
+    fn climb(&mut self, how: &Reading<'_>, pid: u32, born: u64, session: Option<u32>) -> Vec<Ancestor> {
         let mut up: Vec<Ancestor> = Vec::new();
         let (mut pid, mut born, mut session, mut last) = (pid, born, session, false);
         while pid != 0 && up.len() < MOST && up.iter().all(|above| above.pid != pid) {
-            let Some((stat, told)) = self.read(proc, pid).filter(|(stat, _)| stat.start_ticks <= born) else {
+            let Some((stat, told)) = self.read(how, pid).filter(|(stat, _)| stat.start_ticks <= born) else {
                 break;
             };
             up.push(Ancestor {
@@ -93,8 +100,8 @@ impl Ancestors {
         up
     }
 
-    fn read(&mut self, proc: &Path, pid: u32) -> Option<(Stat, Arc<Told>)> {
-        let directory = PidDir::open(proc, pid).ok()?;
+    fn read(&mut self, how: &Reading<'_>, pid: u32) -> Option<(Stat, Arc<Told>)> {
+        let directory = PidDir::open(how.proc, pid).ok()?;
         let stat = directory.stat().ok()?;
         let id = ProcessId { pid, start_ticks: stat.start_ticks };
         // exec changes the name, nearly always.
@@ -103,7 +110,7 @@ impl Ancestors {
         }
         let told = Arc::new(Told {
             comm: stat.comm.clone(),
-            command: command::settle(None, command::read(&directory, &stat)),
+            command: command::settle(None, command::read(&directory, &stat, how.redaction)),
         });
         self.known.put(id, Arc::clone(&told));
         Some((stat, told))

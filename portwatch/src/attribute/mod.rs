@@ -10,15 +10,18 @@ mod command;
 mod lineage;
 mod pid;
 mod project;
+mod redact;
 mod user;
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use lru::LruCache;
 
+pub use self::redact::{MARK, Redaction, RedactionError};
+
 use self::{
     cgroup::{Cgroups, Membership},
-    lineage::Ancestors,
+    lineage::{Ancestors, Reading},
     pid::{PidDir, Stat},
     project::{Projects, Question, Tree},
     user::Users,
@@ -50,6 +53,7 @@ impl Default for Roots {
 #[derive(Debug)]
 pub struct Attributor {
     roots: Roots,
+    redaction: Redaction,
     known: LruCache<ProcessId, Arc<Process>>,
     ancestors: Ancestors,
     cgroups: Cgroups,
@@ -58,9 +62,15 @@ pub struct Attributor {
 }
 
 impl Attributor {
-    /// One with nothing remembered.
+    /// One with nothing remembered, which hides what is a secret by default.
     pub fn new(roots: Roots) -> Self {
+        Self::with_redaction(roots, Redaction::default())
+    }
+
+    /// One with nothing remembered.
+    pub fn with_redaction(roots: Roots, redaction: Redaction) -> Self {
         Self {
+            redaction,
             known: LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN)),
             ancestors: Ancestors::new(),
             cgroups: Cgroups::new(&roots.cgroup),
@@ -73,6 +83,11 @@ impl Attributor {
     /// The process an event told of: what the event carried, and what /proc still says. Where the process is
     /// gone, or its pid is another's by now, the facts of the event stand with the event's evidence.
     pub fn learn(&mut self, seen: &ProcessSeen) -> Arc<Process> {
+        // Before anything else sees it. What is compared below is redacted on both sides.
+        let seen = &ProcessSeen {
+            command: seen.command.clone().map(|command| self.redaction.line(command)),
+            ..seen.clone()
+        };
         if let Some(known) = self.known.get(&seen.id)
             && adds_nothing(seen, known)
         {
@@ -130,7 +145,7 @@ impl Attributor {
         seen: Option<&ProcessSeen>,
     ) -> Process {
         let told = seen.and_then(|seen| seen.command.as_ref());
-        let now = command::read(directory, stat);
+        let now = command::read(directory, stat, &self.redaction);
         // Another name and another command line than at the event: it has called exec since, and the program
         // it runs now is not the one that acted.
         let changed = seen.is_some_and(|seen| seen.comm != stat.comm)
@@ -168,14 +183,24 @@ impl Attributor {
             uid,
             user: account.map(|account| account.name.clone()),
             cgroup,
-            lineage: self.ancestors.of(&self.roots.proc, id, Some(stat), seen),
+            lineage: self.ancestors.of(
+                &Reading { proc: &self.roots.proc, redaction: &self.redaction },
+                id,
+                Some(stat),
+                seen,
+            ),
             project,
             evidence: Evidence::Scan,
         }
     }
 
     fn gone(&mut self, seen: &ProcessSeen) -> Process {
-        let lineage = self.ancestors.of(&self.roots.proc, seen.id, None, Some(seen));
+        let lineage = self.ancestors.of(
+            &Reading { proc: &self.roots.proc, redaction: &self.redaction },
+            seen.id,
+            None,
+            Some(seen),
+        );
         Process {
             id: seen.id,
             started: started(seen.id),

@@ -275,3 +275,26 @@ fn cost_of_one_new_process() {
     times.sort();
     println!("gone: median {:?}, p99 {:?}", times[1000], times[1980]);
 }
+
+#[test]
+fn no_secret_of_a_process_or_its_ancestors_gets_in_by_event_or_by_proc() {
+    let machine = Machine::new();
+    machine.process(20, 1, 1, 5, "sh", b"sh\0-c\0TOKEN=hunter2 node x.js\0");
+    machine.process(30, 20, 1, 10, "node", b"node\0x.js\0--password=hunter2\0--port\x003100\0");
+    let mut told = seen(id(30, 10), (20, "sh"), "node", "node x.js --password=hun");
+    told.command = told.command.map(|command| CommandLine { truncated: true, ..command });
+    let mut attributor = machine.attributor();
+    let process = attributor.learn(&told);
+    assert_eq!(process.command, Some(line("node x.js --password=*** --port 3100")));
+    assert!(Arc::ptr_eq(&process, &attributor.learn(&told)), "a redacted line is no other line");
+    let gone = attributor.learn(&seen(id(31, 10), (20, "sh"), "node", "node x.js --password=hunter2"));
+    assert_eq!(gone.command, Some(line("node x.js --password=***")));
+    let refreshed = attributor.refresh(id(30, 10)).unwrap();
+    for process in [&process, &gone, &refreshed] {
+        let text = format!("{process:?}");
+        assert!(text.contains("TOKEN=*** node x.js") && !text.contains("hun"), "{text}");
+    }
+    let roots = Roots { proc: machine.dir.path().join("proc"), cgroup: machine.dir.path().join("cgroup") };
+    let process = Attributor::with_redaction(roots, Redaction::off()).learn(&told);
+    assert!(format!("{process:?}").contains("--password=hunter2"));
+}

@@ -126,6 +126,18 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     pub(crate) hooks: Option<String>,
+
+    /// Hide secrets in command lines: on, off, or names of further options and variables to hide
+    /// [default: on]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAMES",
+        env = "PORTWATCH_REDACT",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) redact: Option<String>,
 }
 
 /// When to use colour.

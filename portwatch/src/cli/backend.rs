@@ -16,6 +16,7 @@ mod linux {
     use crate::{
         access::{self, AccessOptions},
         api::{Places, environment},
+        attribute::{Redaction, RedactionError},
         cli::session,
         daemon::{
             self, DaemonError, LockError, Options,
@@ -32,6 +33,12 @@ mod linux {
         })
     }
 
+    fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {
+        settings.redact.value.parse().map_err(|error: RedactionError| {
+            AccessError::Usage(format!("{error}; --redact takes on, off, or names separated by commas"))
+        })
+    }
+
     pub(in crate::cli) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
         access::open(&AccessOptions {
             places: places(settings)?,
@@ -39,6 +46,7 @@ mod linux {
             no_daemon: settings.no_daemon.value,
             source: settings.source.value.clone(),
             hooks: settings.hooks.value.clone(),
+            redaction: redaction(settings)?,
         })
     }
 
@@ -52,6 +60,7 @@ mod linux {
         }
         log();
         let options = Options {
+            redaction: redaction(settings)?,
             keep_noise: settings.all.value,
             retention_age: Duration::from_hours(24 * u64::from(settings.retention_days.value)),
             retention_bytes: u64::from(settings.retention_mb.value) << 20,
@@ -145,6 +154,7 @@ mod linux {
         words.extend(pair("--state", places.state.clone().into()));
         words.extend(pair("--source", settings.source.value.clone().into()));
         words.extend(pair("--hooks", settings.hooks.value.clone().into()));
+        words.extend(pair("--redact", settings.redact.value.clone().into()));
         words.extend(pair("--retention-days", settings.retention_days.value.to_string().into()));
         words.extend(pair("--retention-mb", settings.retention_mb.value.to_string().into()));
         if settings.all.value {

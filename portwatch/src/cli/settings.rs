@@ -17,7 +17,7 @@ use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
 
 const SOURCES: [&str; 6] = ["auto", "ebpf", "scan", "lsof", "netstat", "replay:FILE"];
 const HOOKS: [&str; 5] = ["auto", "fentry", "kprobe", "stable", "none"];
-const KEYS: [&str; 7] = ["socket", "state", "source", "hooks", "color", "no_daemon", "daemon"];
+const KEYS: [&str; 8] = ["socket", "state", "source", "hooks", "redact", "color", "no_daemon", "daemon"];
 const DAEMON_KEYS: [&str; 3] = ["all", "retention_days", "retention_mb"];
 
 /// Why settings cannot be had.
@@ -80,6 +80,7 @@ pub(super) struct Settings {
     pub(super) state: Setting<Option<PathBuf>>,
     pub(super) source: Setting<String>,
     pub(super) hooks: Setting<String>,
+    pub(super) redact: Setting<String>,
     pub(super) color: Setting<ColorWhen>,
     pub(super) json: Setting<bool>,
     pub(super) verbose: Setting<bool>,
@@ -96,6 +97,7 @@ struct File {
     state: Option<PathBuf>,
     source: Option<String>,
     hooks: Option<String>,
+    redact: Option<String>,
     color: Option<String>,
     no_daemon: Option<bool>,
     daemon: DaemonFile,
@@ -142,6 +144,7 @@ impl Settings {
             state: optional(global.state.clone(), from("state"), file.state),
             source: pick(global.source.clone(), from("source"), file.source, "auto".to_owned()),
             hooks: pick(global.hooks.clone(), from("hooks"), file.hooks, "auto".to_owned()),
+            redact: pick(global.redact.clone(), from("redact"), file.redact, "on".to_owned()),
             color: pick(global.color, from("color"), color, ColorWhen::Auto),
             json: pick(Some(true).filter(|_| global.json), from("json"), None, false),
             verbose: pick(Some(true).filter(|_| global.verbose), from("verbose"), None, false),
@@ -181,7 +184,7 @@ impl Settings {
             ColorWhen::Always => "always",
             ColorWhen::Never => "never",
         };
-        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 11] = [
+        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 12] = [
             (
                 "socket",
                 path(self.socket.value.as_deref().unwrap_or(socket)),
@@ -191,6 +194,7 @@ impl Settings {
             ("state", path(self.state.value.as_deref().unwrap_or(state)), self.state.origin, Some("STATE")),
             ("source", self.source.value.clone().into(), self.source.origin, Some("SOURCE")),
             ("hooks", self.hooks.value.clone().into(), self.hooks.origin, Some("HOOKS")),
+            ("redact", self.redact.value.clone().into(), self.redact.origin, Some("REDACT")),
             ("color", color.into(), self.color.origin, Some("COLOR")),
             ("json", self.json.value.into(), self.json.origin, Some("JSON")),
             ("verbose", self.verbose.value.into(), self.verbose.origin, Some("VERBOSE")),

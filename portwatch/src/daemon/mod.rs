@@ -36,7 +36,7 @@ pub use self::{
 };
 use crate::{
     api::{self, Limits, Places},
-    attribute::{Attributor, Roots},
+    attribute::{Attributor, Redaction, Roots},
     journal::{self, Journal, JournalError, OpenReport},
     model::{Event, EventKind, Evidence, GapReason, Netns, Timestamp},
     query::{About, Live},
@@ -62,6 +62,8 @@ const FIRST_SNAPSHOT: Duration = Duration::from_secs(15);
 pub struct Options {
     /// Socket and state directory.
     pub places: Places,
+    /// What is hidden of command lines.
+    pub redaction: Redaction,
     /// Journal each noisy bind instead of summaries.
     pub keep_noise: bool,
     /// How long events are kept.
@@ -79,6 +81,7 @@ impl Options {
     pub fn new(places: Places) -> Self {
         Self {
             places,
+            redaction: Redaction::default(),
             keep_noise: false,
             retention_age: Duration::from_hours(30 * 24),
             retention_bytes: 256 << 20,
@@ -175,7 +178,8 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     let opened = Journal::open(&places.database(), journal)?;
 
     // 4. Snapshot
-    let live = Live::new(policy(options.keep_noise), Attributor::new(Roots::default()), own_netns());
+    let attributor = Attributor::with_redaction(Roots::default(), options.redaction.clone());
+    let live = Live::new(policy(options.keep_noise), attributor, own_netns());
     let (mut pipeline, handle) = Pipeline::new(source, wake, live, Some(opened.writer));
     for event in beginning(&opened.report, started, &about) {
         pipeline.tell(event);
