@@ -153,6 +153,10 @@ fn count(path: &Path, places: &[SocketAddr]) -> Result<serde_json::Value, Box<dy
             *seen.entry(kind.as_str()).or_default() += rows.map(|row| row.event.count).sum::<u64>();
         }
     }
+    // A close whose bind was lost has no place.
+    let filter = EventFilter { kinds: vec![EventKind::Close], ..EventFilter::default() };
+    let placeless = reader.events(&filter)?.events.iter().filter(|row| row.event.port.is_none()).count();
+    *seen.entry(EventKind::Close.as_str()).or_default() += u64::try_from(placeless)?;
     let gaps = EventFilter { kinds: vec![EventKind::Gap], ..EventFilter::default() };
     let (mut lost, mut uncounted): (BTreeMap<&str, u64>, u64) = (BTreeMap::new(), 0);
     for row in reader.events(&gaps)?.events {

@@ -57,6 +57,8 @@ impl Portwatch {
     pub fn new() -> anyhow::Result<Self> {
         // In /tmp and short: the path of a Unix socket has 107 bytes.
         let folder = tempfile::Builder::new().prefix("pw").tempdir_in("/tmp")?;
+        // A configuration that is named must be there.
+        fs::write(folder.path().join("config.toml"), "")?;
         Ok(Self { binary: binary()?, folder, daemon: None })
     }
 

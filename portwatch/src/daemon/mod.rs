@@ -16,6 +16,7 @@
 
 pub mod control;
 mod desk;
+mod heap;
 mod lock;
 mod pipeline;
 
@@ -27,6 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::{
@@ -151,6 +153,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
         // Fails only for a process that leads its group already: then it has a session or a shell that means it.
         let _ = nix::unistd::setsid();
     }
+    hear_signals();
     let started = Timestamp::now();
     let places = &options.places;
 
@@ -214,6 +217,7 @@ fn serve(options: &Options, handle: &Handle, about: About, started: Timestamp) -
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+    heap::give_back();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -361,6 +365,15 @@ fn hidepid(mountinfo: &Path) -> bool {
             .filter_map(|option| option.strip_prefix("hidepid="))
             .any(|value| !matches!(value, "0" | "off"))
     })
+}
+
+/// Whoever started us may have blocked signals, and a blocked one stays so over exec (signal(7)): a daemon that
+/// cannot be asked to end would be killed in the end, and its journal would tell of a gap.
+fn hear_signals() {
+    let heard = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    if let Err(error) = heard.thread_unblock() {
+        tracing::warn!(%error, "SIGTERM and SIGINT may be blocked");
+    }
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

@@ -136,7 +136,7 @@ impl LiveTable {
             if let Some(socket) = self.tombstones.remembered(key) {
                 out.push(row(at, EventKind::Unlisten, evidence, None, socket));
             } else {
-                self.tally.unknown += 1;
+                self.unknown(at, EventKind::Unlisten, evidence, key, None, out);
             }
             return;
         };
@@ -169,13 +169,28 @@ impl LiveTable {
                 if let Some(socket) = ghost.socket {
                     out.push(close_row(at, evidence, by, &socket));
                 } else {
-                    let mut event = Event::new(at, EventKind::Close, evidence);
-                    event.socket = Some(key);
-                    event.process = by;
-                    out.push(Change { event, socket: None });
+                    out.push(placeless(at, EventKind::Close, evidence, key, by));
                 }
             }
-            None => self.tally.unknown += 1,
+            None => self.unknown(at, EventKind::Close, evidence, key, by, out),
+        }
+    }
+
+    /// The end of a socket of which nothing else was told: its bind was among the records lost. Without a loss it
+    /// was never worth telling.
+    fn unknown(
+        &mut self,
+        at: Timestamp,
+        kind: EventKind,
+        evidence: Evidence,
+        key: SocketKey,
+        by: Option<ProcessId>,
+        out: &mut Vec<Change>,
+    ) {
+        if self.lossy_until.is_some() {
+            out.push(placeless(at, kind, evidence, key, by));
+        } else {
+            self.tally.unknown += 1;
         }
     }
 
@@ -189,8 +204,8 @@ impl LiveTable {
         by: Option<ProcessId>,
         out: &mut Vec<Change>,
     ) -> Option<(Socket, bool)> {
-        if let Some(Telling::Pending(due)) = self.sockets.get(&key).map(|e| e.telling)
-            && (self.policy.keep_noise || due <= at)
+        if let Some(Entry { telling: Telling::Pending(due), socket, .. }) = self.sockets.get(&key)
+            && (self.policy.keep_noise || *due <= at || self.maybe_listened(socket.since))
         {
             self.announce(key, out);
         }
@@ -248,6 +263,12 @@ impl LiveTable {
         }
     }
 
+    /// Whether a listen of a socket bound at `since` may be among the records lost. Then nobody can say that it
+    /// closed without listening.
+    fn maybe_listened(&self, since: Timestamp) -> bool {
+        self.lossy_until.is_some_and(|until| since <= until)
+    }
+
     /// Whether the socket of an event is known to be closed already.
     fn is_gone(&mut self, at: Timestamp, seen: &SocketSeen) -> bool {
         self.tombstones.holds(seen.key, at)
@@ -281,6 +302,20 @@ impl LiveTable {
         out.push(row(at, EventKind::Bind, socket.evidence, socket.creator, socket));
         Telling::Told
     }
+}
+
+/// A row about a socket of which only the key is known.
+fn placeless(
+    at: Timestamp,
+    kind: EventKind,
+    evidence: Evidence,
+    key: SocketKey,
+    by: Option<ProcessId>,
+) -> Change {
+    let mut event = Event::new(at, kind, evidence);
+    event.socket = Some(key);
+    event.process = by;
+    Change { event, socket: None }
 }
 
 /// Takes over what was not known.

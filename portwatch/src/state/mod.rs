@@ -69,7 +69,8 @@ pub struct Tally {
     pub noise_binds: u64,
     /// Closes of sockets whose bind was counted as noise.
     pub noise_closes: u64,
-    /// Closes and ends of listening of sockets that were never in the table.
+    /// Closes and ends of listening of sockets that were never in the table, as long as nothing was lost. Once
+    /// something was, each makes a row without a place.
     pub unknown: u64,
 }
 
@@ -88,6 +89,8 @@ pub struct LiveTable {
     listening: usize,
     /// The first snapshot was seen; its sockets were there before the recording.
     started: bool,
+    /// Records were lost up to here: of a socket bound before, a listen may be missing.
+    lossy_until: Option<Timestamp>,
 }
 
 impl LiveTable {
@@ -125,6 +128,7 @@ impl LiveTable {
                 out.push(Change { event, socket: None });
             }
             Seen::Gap { lost, since, reason } => {
+                self.lossy_until = self.lossy_until.max(Some(at));
                 let mut event = Event::new(at, EventKind::Gap, evidence);
                 event.lost = Some(lost);
                 event.since = Some(since);

@@ -11,8 +11,8 @@ use nix::sys::signal::{SigSet, Signal};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Takes over SIGINT, SIGTERM and SIGHUP. To be called before any other thread is made, which inherits the mask;
-/// programs that are started do not (`std::process` gives them an empty one).
+/// Takes over SIGINT, SIGTERM and SIGHUP. To be called before any other thread is made, which inherits the mask.
+/// Programs that are started inherit it too: the daemon unblocks what it wants to hear, workers end with their input.
 pub(super) fn install() -> Result<()> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block().context("blocking signals")?;

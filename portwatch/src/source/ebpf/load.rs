@@ -42,7 +42,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { hooks: HookChoice::Auto, ring_bytes: 4 << 20, proc: PathBuf::from("/proc"), cgroup: None }
+        Self { hooks: HookChoice::Auto, ring_bytes: 2 << 20, proc: PathBuf::from("/proc"), cgroup: None }
     }
 }
 

@@ -55,6 +55,8 @@ pub struct EbpfSource {
     /// The moment of the last look at the counters: nothing was lost before it that is not told.
     whole_until: Timestamp,
     started: bool,
+    /// Something was lost since the begin of the last look at everything.
+    stale: bool,
     recorder: Option<Recorder>,
 }
 
@@ -86,6 +88,7 @@ impl EbpfSource {
             undecodable: 0,
             whole_until: Timestamp::now(),
             started: false,
+            stale: false,
             recorder: None,
         })
     }
@@ -140,13 +143,16 @@ impl EbpfSource {
         }
     }
 
-    /// Takes records from the ring; a loss is told as a gap. Returns whether something was lost.
-    fn take(&mut self, limit: usize, out: &mut Vec<Observation>) -> Result<bool, SourceError> {
+    /// Takes records from the ring. A loss is told as a gap, before the records among which it was: whoever judges
+    /// them knows that others are missing.
+    fn take(&mut self, limit: usize, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        let begin = out.len();
         let clock = clock()?;
         let (counters, undecodable) = (&mut self.counters, &mut self.undecodable);
         let recorder = &mut self.recorder;
         if let Some(recorder) = recorder {
             recorder.clock(clock);
+            recorder.begin_batch();
         }
         self.ring.drain(limit, |bytes| {
             counters.received += 1;
@@ -164,19 +170,28 @@ impl EbpfSource {
         });
         // After the look into the ring: records can be lost only while it is full, and then the next look
         // finds some. So no loss stays untold for want of another record.
-        let now = self.read_counters()?;
+        let now = self.read_counters().inspect_err(|_| {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.end_batch(None);
+            }
+        })?;
         let lost =
             LossCounts { undecodable: std::mem::take(&mut self.undecodable), ..loss(&self.counted, &now) };
         self.counted = now;
         let since = std::mem::replace(&mut self.whole_until, Timestamp::now());
-        if lost.total() == 0 {
-            return Ok(false);
+        let gap = (lost.total() > 0).then(|| {
+            let seen = Seen::Gap { lost, since, reason: GapReason::BufferFull };
+            Observation::new(self.whole_until, Evidence::Kernel, seen)
+        });
+        if let Some(recorder) = &mut self.recorder {
+            recorder.end_batch(gap.as_ref());
         }
-        self.counters.lost += lost.total() - lost.undecodable;
-        let reason = GapReason::BufferFull;
-        let gap = Observation::new(self.whole_until, Evidence::Kernel, Seen::Gap { lost, since, reason });
-        self.say(gap, out);
-        Ok(true)
+        if let Some(gap) = gap {
+            self.counters.lost += lost.total() - lost.undecodable;
+            self.stale = true;
+            out.insert(begin, gap);
+        }
+        Ok(())
     }
 
     /// Delivers what does not come from a record.
@@ -202,8 +217,9 @@ impl EbpfSource {
         Ok(sums)
     }
 
-    /// After a loss: what is really there.
+    /// After a loss: what is really there. What is lost meanwhile makes the look stale again.
     fn reconcile(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        self.stale = false;
         let found = self.scanner.snapshot(HolderSearch::First)?;
         self.take(usize::MAX, out)?;
         self.say(snapshot(found), out);
@@ -292,10 +308,15 @@ impl Source for EbpfSource {
         let deadline = std::time::Instant::now() + timeout;
         let before = out.len();
         loop {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = if self.stale {
+                Duration::ZERO
+            } else {
+                deadline.saturating_duration_since(std::time::Instant::now())
+            };
             let read = |error| SourceError::Read { what: "the ring buffer".to_owned(), error };
             let woken = self.ring.wait(left).map_err(read)?;
-            if self.take(BATCH, out)? {
+            self.take(BATCH, out)?;
+            if self.stale {
                 self.reconcile(out)?;
             }
             if let Some(recorder) = &mut self.recorder {

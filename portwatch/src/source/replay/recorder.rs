@@ -31,6 +31,8 @@ pub struct Recorder {
     file: File,
     /// Whole frames not written yet.
     pending: Vec<u8>,
+    /// Frames of records whose gap, if they have one, is not known yet.
+    batch: Option<Vec<u8>>,
     /// Length of the file up to the last whole frame.
     whole: u64,
     clock: BootClock,
@@ -57,12 +59,31 @@ impl Recorder {
         pending.extend(ABI.to_le_bytes());
         pending.extend([BYTE_ORDER, 0, 0, 0]);
         pending.extend(clock.offset_ns().to_le_bytes());
-        let mut recorder = Self { path: path.to_owned(), file, pending, whole: 0, clock, failure: None };
+        let mut recorder =
+            Self { path: path.to_owned(), file, pending, batch: None, whole: 0, clock, failure: None };
         recorder.json(TAG_COVERAGE, &facts::Coverages::from(coverage));
         recorder.flush();
         match recorder.failure.take() {
             None => Ok(recorder),
             Some(error) => Err(failed(error)),
+        }
+    }
+
+    /// Holds records back from here on, until [`Recorder::end_batch`]: what was lost among them is known only after
+    /// them, and told before them.
+    pub fn begin_batch(&mut self) {
+        self.batch = Some(Vec::new());
+    }
+
+    /// Notes the gap among the records since [`Recorder::begin_batch`], if there is one, and then those records.
+    pub fn end_batch(&mut self, gap: Option<&Observation>) {
+        let batch = self.batch.take().unwrap_or_default();
+        if let Some(gap) = gap {
+            self.observation(gap);
+        }
+        if self.failure.is_none() {
+            self.pending.extend(batch);
+            self.flush_if_full();
         }
     }
 
@@ -135,9 +156,14 @@ impl Recorder {
         let Ok(len) = u32::try_from(payload.len()) else {
             return self.fail(io::ErrorKind::FileTooLarge.into());
         };
-        self.pending.extend(len.to_le_bytes());
-        self.pending.push(tag);
-        self.pending.extend(payload);
+        let frames = self.batch.as_mut().unwrap_or(&mut self.pending);
+        frames.extend(len.to_le_bytes());
+        frames.push(tag);
+        frames.extend(payload);
+        self.flush_if_full();
+    }
+
+    fn flush_if_full(&mut self) {
         if self.pending.len() >= BUFFER_LEN {
             self.flush();
         }

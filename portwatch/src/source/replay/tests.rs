@@ -276,6 +276,21 @@ fn a_length_of_4_gib_takes_no_memory() {
 }
 
 #[test]
+fn a_gap_stands_before_the_records_among_which_it_was() {
+    let (_folder, path) = folder();
+    let mut recorder = Recorder::create(&path, BootClock::from_offset_ns(0), &coverage()).unwrap();
+    let [first, second, _] = records();
+    recorder.record(&encode(&first));
+    recorder.begin_batch();
+    recorder.record(&encode(&second));
+    recorder.end_batch(Some(&gap()));
+    drop(recorder);
+    let (played, _) = play(&path);
+    let gaps: Vec<_> = played.iter().map(|o| matches!(o.seen, Seen::Gap { .. })).collect();
+    assert_eq!(gaps, [false, true, false]);
+}
+
+#[test]
 fn a_long_recording_comes_in_parts() {
     let (_folder, path) = folder();
     let mut recorder = Recorder::create(&path, CLOCK, &[]).unwrap();

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    AskedPort, Bound, Change, Closed, Endpoint, EventKind, Evidence, Exited, Holder, Listening, Netns,
-    Observation, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot, SnapshotSocket, SocketKey,
-    SocketOptions, SocketSeen, Timestamp, Unlistened,
+    AskedPort, Bound, Change, Closed, Endpoint, EventKind, Evidence, Exited, GapReason, Holder, Listening,
+    LossCounts, Netns, Observation, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot, SnapshotSocket,
+    SocketKey, SocketOptions, SocketSeen, Timestamp, Unlistened,
 };
 
 pub(super) const HOST: Netns = Netns(1);
@@ -74,6 +74,11 @@ pub(super) fn unlistened(ms: i64, cookie: u64) -> Observation {
 
 pub(super) fn closed(ms: i64, cookie: u64, by: u32) -> Observation {
     kernel(ms, Seen::Closed(Closed { key: key(cookie), by: Some(pid(by)) }))
+}
+
+pub(super) fn gap(ms: i64) -> Observation {
+    let lost = LossCounts { listen: 1, ..LossCounts::default() };
+    kernel(ms, Seen::Gap { lost, since: at(0), reason: GapReason::BufferFull })
 }
 
 pub(super) fn exited(ms: i64, process: ProcessId) -> Observation {

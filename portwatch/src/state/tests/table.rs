@@ -6,7 +6,7 @@ use crate::model::{
     AskedPort, BindRefused, Change, EventKind, Evidence, Netns, Observation, Owner, Phase, Port, ProcessId,
     Protocol, Seen, SocketSeen,
 };
-use EventKind::{Bind, Close, Exit, Listen, Noise, Unlisten};
+use EventKind::{Bind, Close, Exit, Gap, Listen, Noise, Unlisten};
 use Evidence::{Kernel, Scan};
 
 fn feed(table: &mut LiveTable, observations: Vec<Observation>) -> Vec<Change> {
@@ -91,6 +91,33 @@ fn binds_that_end_without_listening_make_one_summary_per_process_and_minute() {
         (5, Some(pid(7)), Some(at(1)))
     );
     assert_eq!(table.next_tick(), None);
+}
+
+#[test]
+fn a_bind_whose_listen_may_be_among_lost_records_is_no_noise() {
+    let mut table = started();
+    let out = feed(
+        &mut table,
+        vec![
+            gap(5),
+            bound(4, tcp(1, "127.0.0.1", 3100), 7),
+            closed(6, 1, 7),
+            bound(7, tcp(2, "127.0.0.1", 3101), 7),
+            closed(8, 2, 7),
+        ],
+    );
+    assert_eq!(told(&out), [(Gap, Kernel, 5), (Bind, Kernel, 4), (Close, Kernel, 6)]);
+    assert_eq!(table.tally().noise_binds, 1, "what was bound after the loss is judged as ever");
+}
+
+#[test]
+fn a_close_whose_bind_was_lost_makes_a_row_without_a_place() {
+    let mut table = started();
+    assert!(feed(&mut table, vec![closed(1, 1, 7)]).is_empty());
+    let out = feed(&mut table, vec![gap(5), closed(6, 2, 7)]);
+    assert_eq!(told(&out), [(Gap, Kernel, 5), (Close, Kernel, 6)]);
+    assert_eq!((out[1].event.socket, out[1].event.port), (Some(key(2)), None));
+    assert_eq!(out[1].event.process, Some(pid(7)));
 }
 
 #[test]
