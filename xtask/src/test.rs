@@ -1,6 +1,7 @@
 //! The test command: for a person the tests, for CI everything.
 
 mod checks;
+mod packages;
 mod steps;
 
 use std::{path::Path, time::Instant};
@@ -16,6 +17,9 @@ pub(crate) struct Arguments {
     /// the tests with PORTWATCH_REQUIRE=ebpf: none may be skipped for want of kernel programs.
     #[arg(long)]
     strict: bool,
+    /// Leave the machine as it is: without this, root on Debian installs the programs that tests start.
+    #[arg(long)]
+    no_install: bool,
     /// Only these steps; --only help lists them.
     #[arg(long, value_name = "STEP")]
     only: Vec<String>,
@@ -47,6 +51,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         bail!("no step '{unknown}'; there are: {}", names());
     }
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
+    packages::install(!arguments.no_install, arguments.strict)?;
     let mut failed = Vec::new();
     for (name, step) in all.iter().filter(|(name, _)| wanted(name)) {
         crate::say(&format!("== {name}"));

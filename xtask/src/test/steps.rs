@@ -21,7 +21,7 @@ pub(super) enum Outcome {
 /// The cargo that runs this task.
 pub(super) fn cargo(root: &Path) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root);
+    cargo.current_dir(root).env("PATH", super::packages::path());
     cargo
 }
 

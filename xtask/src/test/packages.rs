@@ -1,0 +1,101 @@
+//! Programs that tests start or compare with, and the Debian packages they come from.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, bail};
+
+use super::steps::{run, works};
+
+/// A program, its package, and what needs it.
+const NEEDED: &[(&str, &str, &str)] = &[
+    ("ss", "iproute2", "what the live table is compared with"),
+    ("ip", "iproute2", "network namespaces"),
+    ("lsof", "lsof", "comparisons"),
+    ("fuser", "psmisc", "comparisons"),
+    ("bpftool", "bpftool", "what is left in the kernel"),
+    ("python3", "python3", "programs that bind ports"),
+    ("git", "git", "worktrees"),
+    ("cc", "gcc", "SQLite"),
+    ("g++", "g++", "libFuzzer"),
+];
+
+/// Where Debian keeps programs for root; not on everybody's PATH.
+const FOR_ROOT: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// PATH with the folders of root's programs.
+pub(super) fn path() -> OsString {
+    let mut folders: Vec<PathBuf> =
+        env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
+    for folder in FOR_ROOT.map(PathBuf::from) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    env::join_paths(folders).unwrap_or_default()
+}
+
+/// Installs what is missing, where that can be done: as root, with apt-get. Elsewhere says what is missing, or
+/// fails if nothing may be.
+pub(super) fn install(allowed: bool, all_required: bool) -> Result<()> {
+    let missing: Vec<_> = NEEDED.iter().filter(|(program, ..)| !found(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if allowed && nix::unistd::geteuid().is_root() && works(Command::new("apt-get").arg("--version")) {
+        crate::say(&format!("installing from Debian: {}", packages.join(" ")));
+        run(apt().args(["update", "-qq"]))?;
+        run(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(&packages))?;
+        return Ok(());
+    }
+    for (program, package, what) in &missing {
+        crate::say(&format!("missing: {program} ({what}); Debian has it in {package}"));
+    }
+    if all_required {
+        bail!("install what is missing, e.g. by: apt-get install {}", packages.join(" "));
+    }
+    Ok(())
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
+    apt
+}
+
+fn found(program: &str) -> bool {
+    env::split_paths(&path()).any(|folder| is_program(&folder.join(program)))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_where_root_keeps_them() {
+        assert!(found("sh"));
+        assert!(!found("no-such-program-here"));
+        let folders: Vec<_> = env::split_paths(&path()).collect();
+        assert!(FOR_ROOT.iter().all(|folder| folders.contains(&PathBuf::from(folder))));
+    }
+
+    #[test]
+    fn every_program_is_named_once() {
+        let mut programs: Vec<_> = NEEDED.iter().map(|(program, ..)| program).collect();
+        programs.sort_unstable();
+        programs.dedup();
+        assert_eq!(programs.len(), NEEDED.len());
+    }
+}
