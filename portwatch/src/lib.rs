@@ -15,6 +15,7 @@ pub mod journal;
 pub mod model;
 #[cfg(unix)]
 pub mod query;
+pub mod registry;
 pub mod render;
 pub mod source;
 pub mod state;

@@ -16,7 +16,6 @@ mod man;
 mod session;
 mod settings;
 mod status;
-mod suggest;
 mod time;
 mod version;
 mod watch;

@@ -9,10 +9,8 @@ use std::{
 use clap::{ArgMatches, parser::ValueSource};
 use serde::Deserialize;
 
-use super::{
-    args::{ColorWhen, Global, Start},
-    suggest,
-};
+use super::args::{ColorWhen, Global, Start};
+use crate::registry::nearest;
 use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
 
 const SOURCES: [&str; 6] = ["auto", "ebpf", "scan", "lsof", "netstat", "replay:FILE"];
@@ -247,7 +245,7 @@ fn origin(matches: &ArgMatches, name: &str) -> Origin {
 }
 
 fn wrong(what: &'static str, value: &str, known: &[&str]) -> SettingsError {
-    let hint = match suggest::nearest(value, known.iter().copied()) {
+    let hint = match nearest(value, known.iter().copied()) {
         Some(near) => format!("did you mean '{near}'?"),
         None => format!("say one of {}", known.join(", ")),
     };
@@ -290,7 +288,7 @@ fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {
     let unknown = |key: &str, known: &[&str], prefix: &str| SettingsError::Key {
         path: path.to_owned(),
         key: format!("{prefix}{key}"),
-        hint: match suggest::nearest(key, known.iter().copied()) {
+        hint: match nearest(key, known.iter().copied()) {
             Some(near) => format!("did you mean '{prefix}{near}'?"),
             None => format!("there are {}", known.join(", ")),
         },

@@ -6,6 +6,7 @@
 //! (100 ms). A machine that loses power loses at most what was written since the last checkpoint's sync; the
 //! database stays consistent in both cases.
 
+mod claims;
 mod code;
 mod error;
 mod open;
@@ -25,6 +26,7 @@ mod tests;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+pub use claims::{Allowed, ClaimError, Claimed, Claims, HealthRecord, Released, Request};
 pub use error::JournalError;
 pub use open::{Journal, boot_id};
 pub use read::{Page, Reader};

@@ -33,12 +33,12 @@ impl Journal {
     /// and starts the writing thread.
     pub fn open(path: &Path, options: Options) -> Result<Opened, JournalError> {
         let mut report = OpenReport::default();
-        let connection = match prepare(path, &mut report) {
+        let connection = match prepare(path, Depth::Pages, &mut report) {
             Err(JournalError::Damaged { problem, .. }) => {
                 let aside = set_aside(path)?;
                 report = OpenReport::default();
                 report.set_aside = Some(SetAside { path: aside, problem });
-                prepare(path, &mut report)?
+                prepare(path, Depth::Pages, &mut report)?
             }
             other => other?,
         };
@@ -78,8 +78,24 @@ pub fn boot_id(proc_root: &Path) -> Option<String> {
     (!id.is_empty()).then(|| id.to_owned())
 }
 
+/// How closely an existing database is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Every page.
+    Pages,
+    /// Whose it is, and which schema.
+    Head,
+}
+
 /// Everything up to a usable, checked connection with the newest schema.
-fn prepare(path: &Path, report: &mut OpenReport) -> Result<Connection, JournalError> {
+pub(super) fn prepare(
+    path: &Path,
+    depth: Depth,
+    report: &mut OpenReport,
+) -> Result<Connection, JournalError> {
+    make_directory(path)?;
+    #[cfg(unix)]
+    let _turn = turn(path);
     report.fresh = make_file(path)?;
     let failed = |error| JournalError::sqlite("open", path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -102,7 +118,9 @@ fn prepare(path: &Path, report: &mut OpenReport) -> Result<Connection, JournalEr
         // Has an effect before the first table is made only.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
     } else {
-        check(&connection, path)?;
+        if depth == Depth::Pages {
+            check(&connection, path)?;
+        }
         report.previous = previous_run(&connection).map_err(failed)?;
     }
     configure(&connection).map_err(failed)?;
@@ -126,8 +144,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Makes the file, readable by its owner only whatever the umask is, and its directory. `true` if it was made.
-fn make_file(path: &Path) -> Result<bool, JournalError> {
+fn make_directory(path: &Path) -> Result<(), JournalError> {
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
@@ -135,6 +152,11 @@ fn make_file(path: &Path) -> Result<bool, JournalError> {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(directory).map_err(|error| refused("create the directory", directory, error))?;
     }
+    Ok(())
+}
+
+/// Makes the file, readable by its owner only whatever the umask is. `true` if it was made.
+fn make_file(path: &Path) -> Result<bool, JournalError> {
     match fs::symlink_metadata(path) {
         Ok(found) => {
             let found = if found.is_symlink() { fs::metadata(path) } else { Ok(found) }
@@ -152,10 +174,11 @@ fn make_file(path: &Path) -> Result<bool, JournalError> {
         }
         Err(error) => return Err(refused("open", path, error)),
     }
-    fs::OpenOptions::new().read(true).write(true).open(path).map_err(|error| refused("open", path, error))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
+        may(path, nix::unistd::AccessFlags::R_OK | nix::unistd::AccessFlags::W_OK)
+            .map_err(|error| refused("open", path, error))?;
         if let Some(directory) = path.parent() {
             let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
             nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
@@ -165,6 +188,25 @@ fn make_file(path: &Path) -> Result<bool, JournalError> {
             .map_err(|error| refused("take others' access to", path, error))?;
     }
     Ok(false)
+}
+
+/// Whether the effective user may. The file is not opened for it: closing it would end every lock that this process
+/// has on it through SQLite (fcntl(2), record locks), and the next process to close the database would then take
+/// the log away from under the daemon.
+#[cfg(unix)]
+pub(super) fn may(path: &Path, access: nix::unistd::AccessFlags) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    Ok(nix::unistd::faccessat(AT_FDCWD, path, access, AtFlags::AT_EACCESS)?)
+}
+
+/// Processes that make or migrate one database at the same time take turns: an exclusive lock on its directory,
+/// which ends with the value.
+#[cfg(unix)]
+fn turn(path: &Path) -> Option<nix::fcntl::Flock<fs::File>> {
+    let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = fs::File::open(directory).ok()?;
+    // Where it cannot be had, SQLite's own locks still keep the database whole.
+    nix::fcntl::Flock::lock(directory, nix::fcntl::FlockArg::LockExclusive).ok()
 }
 
 pub(super) fn not_a_file(path: &Path, found: &fs::Metadata) -> Result<(), JournalError> {
@@ -226,7 +268,7 @@ pub(super) fn replace(
     // Closed first: closing removes the log by its name, which must not be the new database's.
     drop(std::mem::replace(&mut store.connection, Connection::open_in_memory().map_err(failed)?));
     let aside = set_aside(path)?;
-    let connection = prepare(path, &mut OpenReport::default())?;
+    let connection = prepare(path, Depth::Pages, &mut OpenReport::default())?;
     let fresh = Store::new(connection, &options.boot_id).map_err(failed)?;
     mark_begun(&fresh.connection).map_err(failed)?;
     *store = fresh;

@@ -39,7 +39,9 @@ impl Reader {
             }
             Err(error) => return Err(refused("open", path, error)),
         }
-        fs::File::open(path).map_err(|error| refused("read", path, error))?;
+        // Not opened for it: see `open::may`.
+        #[cfg(unix)]
+        open::may(path, nix::unistd::AccessFlags::R_OK).map_err(|error| refused("read", path, error))?;
         let failed = |error| JournalError::sqlite("read", path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;

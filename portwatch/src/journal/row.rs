@@ -16,7 +16,7 @@ pub(super) const EVENT_COLUMNS: &str = "event.id, event.at, event.type, event.ev
     event.address, event.port, event.netns, event.cookie, event.inode, event.state, event.asked_port,
     event.reuse_addr, event.reuse_port, event.v6_only, event.process, event.other, event.errno, event.exit_code,
     event.exit_signal, event.core_dumped, event.gap, event.lost_counts, event.since, event.count, event.message,
-    event.other_evidence";
+    event.other_evidence, event.claim";
 
 /// Columns of a process, in the order in which [`process`] reads them.
 pub(super) const PROCESS_COLUMNS: &str = "p.pid, p.start_ticks, p.started, p.comm, p.command,
@@ -93,6 +93,7 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
     let (count, message): (i64, _) = (row.get(24)?, row.get(25)?);
     let (process, other) = (row.get(15)?, row.get(16)?);
     let other_evidence: Option<i64> = row.get(26)?;
+    let claim = row.get(27)?;
     let decode = || {
         let kind = required(code::to_kind(kind), "type", &kind)?;
         let mut event = Event::new(
@@ -137,6 +138,7 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
             .transpose()?;
         event.since = since.map(time::from_ns);
         event.count = u64::try_from(count).unwrap_or(0);
+        event.claim = claim;
         event.message = message;
         Ok(EventRow { id, event, process, other })
     };

@@ -59,9 +59,10 @@ impl Select {
             let matched = "SELECT id FROM process WHERE comm LIKE ? ESCAPE '\\' OR project LIKE ? ESCAPE '\\' \
                            OR (SELECT group_concat(value, ' ') FROM json_each(command)) LIKE ? ESCAPE '\\'";
             let condition = format!(
-                "(event.message LIKE ? ESCAPE '\\' OR event.process IN ({matched}) OR event.other IN ({matched}))"
+                "(event.message LIKE ? ESCAPE '\\' OR event.claim LIKE ? ESCAPE '\\' \
+                 OR event.process IN ({matched}) OR event.other IN ({matched}))"
             );
-            select.and(&condition, std::iter::repeat_n(Value::Text(like), 7));
+            select.and(&condition, std::iter::repeat_n(Value::Text(like), 8));
         }
         select
     }

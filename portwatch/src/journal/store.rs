@@ -17,9 +17,9 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8191);
 const INSERT_EVENT: &str = "INSERT INTO event (
     at, type, evidence, boot, protocol, address, port, netns, cookie, inode, state, asked_port, reuse_addr,
     reuse_port, v6_only, process, other, errno, exit_code, exit_signal, core_dumped, gap, lost, lost_counts,
-    since, count, message, other_evidence
+    since, count, message, other_evidence, claim
 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-    ?23, ?24, ?25, ?26, ?27, ?28)";
+    ?23, ?24, ?25, ?26, ?27, ?28, ?29)";
 
 const INSERT_PROCESS: &str = "INSERT INTO process (
     boot, pid, start_ticks, started, comm, command, command_truncated, exe, cwd, uid, user, cgroup, lineage,
@@ -147,6 +147,7 @@ impl Rows<'_> {
             i64::try_from(event.count).unwrap_or(i64::MAX),
             event.message,
             event.other_evidence.map(code::evidence),
+            event.claim,
         ])?;
         if event.kind == EventKind::Exit
             && let Some(row) = process

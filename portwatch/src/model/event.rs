@@ -156,6 +156,8 @@ pub struct Event {
     pub since: Option<Timestamp>,
     /// Number of events this one stands for (noise summaries); 1 otherwise.
     pub count: u64,
+    /// The claim it is about, by name.
+    pub claim: Option<String>,
     /// A sentence for people: message of start, stop and error, note of a summary.
     pub message: Option<String>,
 }
@@ -184,6 +186,7 @@ impl Event {
             gap: None,
             since: None,
             count: 1,
+            claim: None,
             message: None,
         }
     }

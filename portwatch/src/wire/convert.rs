@@ -273,7 +273,7 @@ pub fn event(record: &Record, viewer: Viewer) -> Event {
         random,
         process: inner.process.map(|id| facts(id, record.process.as_deref(), viewer)),
         other: inner.other.map(|id| facts(id, record.other.as_deref(), viewer)),
-        claim: None,
+        claim: inner.claim.clone(),
         errno: inner.errno,
         errno_name: inner.errno.and_then(errno_name),
         exit: inner.exit.map(exit),

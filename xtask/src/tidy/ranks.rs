@@ -1,12 +1,13 @@
 //! The one table of module ranks. `ARCHITECTURE.md` shows the same.
 
 /// Modules of `portwatch/src` and their ranks. A module uses lower ranks only.
-pub(super) const RANKS: [(&str, u8); 13] = [
+pub(super) const RANKS: [(&str, u8); 14] = [
     ("model", 0),
     ("source", 1),
     ("attribute", 2),
     ("state", 3),
     ("verdict", 3),
+    ("registry", 3),
     ("journal", 4),
     ("query", 5),
     ("wire", 7),

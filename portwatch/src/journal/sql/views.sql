@@ -1,5 +1,6 @@
 DROP VIEW IF EXISTS events;
 DROP VIEW IF EXISTS processes;
+DROP VIEW IF EXISTS claims;
 
 CREATE VIEW processes AS
 SELECT
@@ -62,6 +63,7 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%S', e.since / 1000000000, 'unixepoch')
         || printf('.%06dZ', e.since % 1000000000 / 1000) AS since,
     e.count,
+    e.claim,
     e.message,
     e.cookie,
     e.inode,
@@ -71,3 +73,25 @@ SELECT
 FROM event e
 LEFT JOIN process p ON p.id = e.process
 LEFT JOIN process o ON o.id = e.other;
+
+CREATE VIEW claims AS
+SELECT
+    c.id,
+    c.name,
+    (SELECT group_concat(port || '/' || protocol, ' ')
+     FROM (SELECT port, protocol FROM claim_port WHERE claim = c.id ORDER BY slot, protocol)) AS ports,
+    (SELECT port FROM claim_port WHERE claim = c.id ORDER BY slot, protocol LIMIT 1) AS port,
+    c.kind,
+    ifnull(c.owner_name, c.owner) AS owner,
+    c.agent,
+    c.session,
+    c.root,
+    c.worktree,
+    c.created,
+    c.renewed,
+    c.expires,
+    c.seen,
+    h.result AS health,
+    h.healthy AS last_healthy
+FROM claim c
+LEFT JOIN health h ON h.claim = c.id;

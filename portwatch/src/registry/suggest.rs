@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of the words that exist.
 
 /// The candidate with the fewest edits from `word`, if a third of its letters at most are wrong.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (edits(word, candidate), candidate))

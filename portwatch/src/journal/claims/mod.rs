@@ -1,0 +1,127 @@
+//! Claims on disk: the same database, the same library, with a daemon and without one.
+//!
+//! Every change is one transaction that begins as a writer: what was read in it holds until it is committed,
+//! whatever other processes do. The primary key of `claim_port` is the last word on "no two callers one port".
+//!
+//! Never: decide what may be claimed. Terms, obstacles and the caller's rights come from outside.
+
+mod allow;
+mod error;
+mod health;
+mod read;
+mod write;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+pub use allow::Allowed;
+pub use error::ClaimError;
+pub use health::HealthRecord;
+pub use write::{Claimed, Released, Request};
+
+use super::{
+    JournalError, OpenReport,
+    open::{self, Depth},
+};
+use crate::model::Timestamp;
+
+/// A writer waits so long for others before it gives up, milliseconds.
+const PATIENCE_MS: i32 = 20_000;
+
+/// The registry's tables, for reading and writing.
+#[derive(Debug)]
+pub struct Claims {
+    connection: Connection,
+    path: PathBuf,
+    boot: i64,
+}
+
+impl Claims {
+    /// Opens the database at `path`; makes it or brings its schema forward as needed. Nothing is set aside: that is
+    /// for a daemon that starts.
+    pub fn open(path: &Path, boot_id: &str) -> Result<Self, JournalError> {
+        let mut connection = open::prepare(path, Depth::Head, &mut OpenReport::default())?;
+        let failed = |error| JournalError::sqlite("open", path, error);
+        connection.busy_handler(Some(wait)).map_err(failed)?;
+        let find = |connection: &Connection| {
+            connection
+                .query_row("SELECT id FROM boot WHERE uuid = ?1", [boot_id], |row| row.get(0))
+                .optional()
+        };
+        // Read first: the row is nearly always there, and reading waits for nobody.
+        let boot = if let Some(boot) = find(&connection).map_err(failed)? {
+            boot
+        } else {
+            connection
+                .execute("INSERT INTO boot (uuid) VALUES (?1) ON CONFLICT DO NOTHING", [boot_id])
+                .map_err(failed)?;
+            find(&connection).map_err(failed)?.unwrap_or(0)
+        };
+        Ok(Self { connection, path: path.to_owned(), boot })
+    }
+
+    /// Another number whenever another connection has changed the database.
+    pub fn version(&self) -> Result<i64, JournalError> {
+        self.connection
+            .pragma_query_value(None, "data_version", |row| row.get(0))
+            .map_err(|error| self.failed("read", error))
+    }
+
+    fn failed(&self, operation: &'static str, error: rusqlite::Error) -> JournalError {
+        JournalError::sqlite(operation, &self.path, error)
+    }
+
+    /// Runs `work` as the only writer; all of it holds, or nothing does.
+    fn transaction<T, E: From<JournalError>>(
+        &mut self,
+        work: impl FnOnce(&Connection, i64) -> Result<T, Fault<E>>,
+    ) -> Result<T, E> {
+        let path = self.path.clone();
+        let failed = |error| E::from(JournalError::sqlite("write", &path, error));
+        let transaction =
+            Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(failed)?;
+        match work(&transaction, self.boot) {
+            Ok(done) => {
+                transaction.commit().map_err(failed)?;
+                Ok(done)
+            }
+            Err(Fault::Sqlite(error)) => Err(failed(error)),
+            Err(Fault::Other(error)) => Err(error),
+        }
+    }
+}
+
+/// Why a transaction ends without effect.
+enum Fault<E> {
+    Sqlite(rusqlite::Error),
+    Other(E),
+}
+
+impl<E> From<rusqlite::Error> for Fault<E> {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Asks again every millisecond. SQLite's own waiting grows to a tenth of a second, and with many short
+/// transactions the one that waits longest would get its turn last.
+fn wait(tries: i32) -> bool {
+    std::thread::sleep(Duration::from_millis(1));
+    tries < PATIENCE_MS
+}
+
+/// ISO-8601 UTC, always the same length, so that texts sort as moments do.
+fn text(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+fn moment(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,409 @@
+//! `.portwatch.toml`: what a project says of its ports. `docs/registry.md` describes every key.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use toml::{Table, Value};
+
+use super::{PortRange, PortSet, duration::duration, name::slug, pattern::glob, suggest::nearest};
+use crate::model::Port;
+
+const KEYS: [&str; 7] = ["project", "context", "exclude", "ranges", "stacks", "auto", "rogue"];
+const PROJECT_KEYS: [&str; 1] = ["name"];
+const STACK_KEYS: [&str; 6] = ["port", "ports", "range", "pair", "command", "health"];
+const AUTO_KEYS: [&str; 4] = ["enabled", "ignore", "grace", "random"];
+const ROGUE_KEYS: [&str; 1] = ["allow"];
+const HEALTH_KEYS: [&str; 6] = ["path", "status", "timeout", "interval", "headers", "tcp"];
+
+/// A project's own rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectConfig {
+    /// First part of its claims' names.
+    pub project: Option<String>,
+    /// A linked git worktree's name becomes the third part.
+    pub worktree_context: bool,
+    /// Never given.
+    pub exclude: PortSet,
+    /// Its parts, by name.
+    pub stacks: BTreeMap<String, Stack>,
+    /// Listeners become automatic claims.
+    pub auto: Option<bool>,
+    /// Ports the kernel chose become automatic claims too.
+    pub auto_random: Option<bool>,
+    /// Programs that never become one: globs over the command line.
+    pub ignore: Vec<String>,
+    /// How long an automatic claim outlives its listener.
+    pub grace: Option<Duration>,
+    /// Programs that are not rogue: globs over the command line.
+    pub allow: Vec<String>,
+}
+
+/// A part of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stack {
+    /// Its one port.
+    pub port: Option<Port>,
+    /// How many ports it has.
+    pub ports: Option<u16>,
+    /// Where its ports come from.
+    pub range: Option<PortRange>,
+    /// UDP on the same number too.
+    pub pair: bool,
+    /// Glob over a command line by which its program is known.
+    pub command: Option<String>,
+    /// How to ask whether it is well.
+    pub health: Health,
+}
+
+/// How to ask whether a program is well.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Path of the request.
+    pub path: Option<String>,
+    /// Statuses that are well; empty means 200 to 399.
+    pub status: Vec<u16>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// How often a daemon asks.
+    pub interval: Option<Duration>,
+    /// Headers of the request.
+    pub headers: Vec<(String, String)>,
+    /// Only connect.
+    pub tcp: bool,
+}
+
+/// What is wrong with a project file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ProjectConfigError(pub String);
+
+type Result<T> = std::result::Result<T, ProjectConfigError>;
+
+impl Default for ProjectConfig {
+    fn default() -> Self {
+        Self {
+            project: None,
+            worktree_context: true,
+            exclude: PortSet::default(),
+            stacks: BTreeMap::new(),
+            auto: None,
+            auto_random: None,
+            ignore: Vec::new(),
+            grace: None,
+            allow: Vec::new(),
+        }
+    }
+}
+
+impl ProjectConfig {
+    /// Reads the text of a `.portwatch.toml`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line =
+                error.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
+            ProjectConfigError(match line {
+                Some(line) => format!("line {line}: {}", error.message()),
+                None => error.message().to_owned(),
+            })
+        })?;
+        known(&table, &KEYS, "")?;
+        let mut config = Self::default();
+        match table.get("project") {
+            None => {}
+            Some(Value::Table(project)) => {
+                known(project, &PROJECT_KEYS, "project.")?;
+                config.project = project.get("name").map(|v| project_name(v, "project.name")).transpose()?;
+            }
+            Some(value) => config.project = Some(project_name(value, "project")?),
+        }
+        if let Some(value) = table.get("context") {
+            config.worktree_context = match text_of(value, "context")? {
+                "worktree" => true,
+                "none" => false,
+                other => {
+                    return Err(wrong("context", &format!("'{other}' is neither \"worktree\" nor \"none\"")));
+                }
+            };
+        }
+        if let Some(value) = table.get("exclude") {
+            for item in list(value, "exclude")? {
+                config.exclude.insert(range(item, "exclude")?);
+            }
+        }
+        if let Some(stacks) = table.get("stacks") {
+            for (name, value) in table_of(stacks, "stacks")? {
+                let key = stack_name(name, "stacks")?;
+                config.stacks.insert(key, stack(value, &format!("stacks.{name}"))?);
+            }
+        }
+        if let Some(ranges) = table.get("ranges") {
+            for (name, value) in table_of(ranges, "ranges")? {
+                let key = stack_name(name, "ranges")?;
+                config.stacks.entry(key).or_default().range = Some(range(value, &format!("ranges.{name}"))?);
+            }
+        }
+        match table.get("auto") {
+            None => {}
+            Some(Value::Boolean(on)) => config.auto = Some(*on),
+            Some(value) => config.read_auto(table_of(value, "auto")?)?,
+        }
+        if let Some(value) = table.get("rogue") {
+            let rogue = table_of(value, "rogue")?;
+            known(rogue, &ROGUE_KEYS, "rogue.")?;
+            config.allow = rogue.get("allow").map_or(Ok(Vec::new()), |v| texts(v, "rogue.allow"))?;
+        }
+        Ok(config)
+    }
+
+    fn read_auto(&mut self, auto: &Table) -> Result<()> {
+        known(auto, &AUTO_KEYS, "auto.")?;
+        self.auto = auto.get("enabled").map(|v| flag(v, "auto.enabled")).transpose()?;
+        self.auto_random = auto.get("random").map(|v| flag(v, "auto.random")).transpose()?;
+        self.ignore = auto.get("ignore").map_or(Ok(Vec::new()), |v| texts(v, "auto.ignore"))?;
+        self.grace = auto.get("grace").map(|v| span(v, "auto.grace")).transpose()?;
+        Ok(())
+    }
+
+    /// The stack whose command pattern, port or range a listener fits, in this order; of several the first by name.
+    pub fn stack_of(&self, command: &str, port: Port) -> Option<&str> {
+        let find = |fits: &dyn Fn(&Stack) -> bool| {
+            self.stacks.iter().find(|(_, stack)| fits(stack)).map(|(name, _)| name.as_str())
+        };
+        find(&|s| s.command.as_ref().is_some_and(|pattern| within(pattern, command)))
+            .or_else(|| find(&|s| s.port == Some(port)))
+            .or_else(|| find(&|s| s.range.is_some_and(|range| range.contains(port))))
+    }
+}
+
+/// Whether a glob is found in a command line: without a `*` of its own it may stand anywhere.
+pub(super) fn within(pattern: &str, command: &str) -> bool {
+    if pattern.contains('*') { glob(pattern, command) } else { command.contains(pattern) }
+}
+
+fn stack(value: &Value, at: &str) -> Result<Stack> {
+    let table = table_of(value, at)?;
+    known(table, &STACK_KEYS, &format!("{at}."))?;
+    let key = |name: &str| format!("{at}.{name}");
+    let mut stack = Stack::default();
+    if let Some(value) = table.get("port") {
+        let range = range(value, &key("port"))?;
+        stack.port = Some(range).filter(|r| r.len() == 1).and_then(|r| Port::new(r.from()));
+        if stack.port.is_none() {
+            return Err(wrong(&key("port"), "one port is meant; a range goes into range"));
+        }
+    }
+    if let Some(value) = table.get("ports") {
+        let count = value.as_integer().and_then(|n| u16::try_from(n).ok()).filter(|n| (1..=64).contains(n));
+        stack.ports = Some(count.ok_or_else(|| wrong(&key("ports"), "a number from 1 to 64 is meant"))?);
+    }
+    stack.range = table.get("range").map(|v| range(v, &key("range"))).transpose()?;
+    if let Some(value) = table.get("pair") {
+        stack.pair = match value {
+            Value::Boolean(pair) => *pair,
+            Value::String(word) if word == "udp" || word == "tcp" => true,
+            _ => return Err(wrong(&key("pair"), "true, false, \"udp\" or \"tcp\" is meant")),
+        };
+    }
+    stack.command =
+        table.get("command").map(|v| text_of(v, &key("command")).map(str::to_owned)).transpose()?;
+    match table.get("health") {
+        None => {}
+        Some(Value::String(path)) => stack.health.path = Some(http_path(path, &key("health"))?),
+        Some(value) => stack.health = health(table_of(value, &key("health"))?, &key("health"))?,
+    }
+    Ok(stack)
+}
+
+fn health(table: &Table, at: &str) -> Result<Health> {
+    known(table, &HEALTH_KEYS, &format!("{at}."))?;
+    let key = |name: &str| format!("{at}.{name}");
+    let mut health = Health::default();
+    if let Some(value) = table.get("path") {
+        health.path = Some(http_path(text_of(value, &key("path"))?, &key("path"))?);
+    }
+    if let Some(value) = table.get("status") {
+        let items =
+            if let Value::Array(items) = value { items.as_slice() } else { std::slice::from_ref(value) };
+        for item in items {
+            let status =
+                item.as_integer().and_then(|n| u16::try_from(n).ok()).filter(|n| (100..600).contains(n));
+            health
+                .status
+                .push(status.ok_or_else(|| wrong(&key("status"), "a status from 100 to 599 is meant"))?);
+        }
+    }
+    health.timeout = table.get("timeout").map(|v| span(v, &key("timeout"))).transpose()?;
+    health.interval = table.get("interval").map(|v| span(v, &key("interval"))).transpose()?;
+    if let Some(value) = table.get("headers") {
+        for (name, value) in table_of(value, &key("headers"))? {
+            let value = text_of(value, &key("headers"))?;
+            health.headers.push(header(name, value).map_err(|why| wrong(&key("headers"), &why))?);
+        }
+    }
+    health.tcp = table.get("tcp").map_or(Ok(false), |v| flag(v, &key("tcp")))?;
+    Ok(health)
+}
+
+/// A header whose bytes cannot end it or begin another.
+pub fn header(name: &str, value: &str) -> std::result::Result<(String, String), String> {
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(token) {
+        return Err(format!("'{name}' is not the name of a header"));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(format!("the value of '{name}' has a control character"));
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+fn http_path(path: &str, at: &str) -> Result<String> {
+    if path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic()) {
+        Ok(path.to_owned())
+    } else {
+        Err(wrong(at, &format!("'{path}' is not a path; it begins with / and has no blanks")))
+    }
+}
+
+fn wrong(key: &str, why: &str) -> ProjectConfigError {
+    ProjectConfigError(format!("{key}: {why}"))
+}
+
+/// Every key is one that exists.
+fn known(table: &Table, keys: &[&str], prefix: &str) -> Result<()> {
+    match table.keys().find(|key| !keys.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(ProjectConfigError(match nearest(key, keys.iter().copied()) {
+            Some(near) => format!("there is no key '{prefix}{key}'; did you mean '{prefix}{near}'?"),
+            None => format!("there is no key '{prefix}{key}'; there are {}", keys.join(", ")),
+        })),
+    }
+}
+
+fn table_of<'a>(value: &'a Value, at: &str) -> Result<&'a Table> {
+    value.as_table().ok_or_else(|| wrong(at, &format!("a table is meant, [{at}]")))
+}
+
+fn text_of<'a>(value: &'a Value, at: &str) -> Result<&'a str> {
+    value.as_str().ok_or_else(|| wrong(at, "a text in quotes is meant"))
+}
+
+fn flag(value: &Value, at: &str) -> Result<bool> {
+    value.as_bool().ok_or_else(|| wrong(at, "true or false is meant"))
+}
+
+fn list<'a>(value: &'a Value, at: &str) -> Result<&'a [Value]> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| wrong(at, "a list is meant, [\"8080\", \"9000-9010\"]"))
+}
+
+fn texts(value: &Value, at: &str) -> Result<Vec<String>> {
+    list(value, at)?.iter().map(|item| text_of(item, at).map(str::to_owned)).collect()
+}
+
+fn span(value: &Value, at: &str) -> Result<Duration> {
+    duration(text_of(value, at)?).map_err(|error| wrong(at, &error.to_string()))
+}
+
+/// A port as a number, or a port or range as text.
+fn range(value: &Value, at: &str) -> Result<PortRange> {
+    let text = match value {
+        Value::Integer(number) => number.to_string(),
+        other => text_of(other, at)?.to_owned(),
+    };
+    text.parse().map_err(|error: super::RangeError| wrong(at, &error.to_string()))
+}
+
+fn project_name(value: &Value, at: &str) -> Result<String> {
+    let text = text_of(value, at)?;
+    slug(text).ok_or_else(|| wrong(at, &format!("'{text}' has no character that a name may have")))
+}
+
+fn stack_name(text: &str, at: &str) -> Result<String> {
+    match slug(text) {
+        Some(name) if name == text => Ok(name),
+        Some(name) => Err(wrong(at, &format!("'{text}' is not the name of a stack; say '{name}'"))),
+        None => Err(wrong(at, &format!("'{text}' is not the name of a stack"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ProjectConfig;
+    use crate::model::Port;
+
+    const FULL: &str = r#"
+project = "MyApp"
+context = "none"
+exclude = [8081, "9000-9010"]
+[ranges]
+web = "8080-8099"
+[stacks.api]
+port = 3100
+pair = "udp"
+command = "node server.js"
+health = "/health?deep=true"
+[stacks.worker]
+ports = 2
+[stacks.worker.health]
+path = "/up"
+status = [200, 204]
+timeout = "2s"
+interval = "30s"
+headers = { Authorization = "Bearer x" }
+[auto]
+enabled = true
+ignore = ["*storybook*"]
+grace = "5s"
+[rogue]
+allow = ["*jest*"]
+"#;
+
+    #[test]
+    fn every_key_is_read() {
+        insta::assert_debug_snapshot!(ProjectConfig::parse(FULL).unwrap());
+    }
+
+    #[test]
+    fn a_stack_is_known_by_command_then_port_then_range() {
+        let config = ProjectConfig::parse(FULL).unwrap();
+        let stack =
+            |command: &str, port| config.stack_of(command, Port::new(port).unwrap()).map(str::to_owned);
+        assert_eq!(stack("node server.js", 8080).as_deref(), Some("api"));
+        assert_eq!(stack("vite", 3100).as_deref(), Some("api"));
+        assert_eq!(stack("vite", 8085).as_deref(), Some("web"));
+        assert_eq!(stack("vite", 5173), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_key_and_a_remedy() {
+        let messages: Vec<String> = [
+            "projct = 'a'",
+            "project = 3",
+            "project = '///'",
+            "[project]\nnam = 'x'",
+            "a = ",
+            "\n\n[ranges]\nweb = '9-5'",
+            "[ranges]\nweb = [1]",
+            "[ranges]\nWeb = '1-5'",
+            "[stacks.api]\nprt = 3",
+            "[stacks.api]\nport = 70000",
+            "[stacks.api]\nport = '1-5'",
+            "[stacks.api]\nports = 0",
+            "[stacks.api]\nhealth = 'health'",
+            "[stacks.api.health]\npath = '/a b'",
+            "[stacks.api.health]\nstatus = 42",
+            "[stacks.api.health]\ntimeout = 'soon'",
+            "[stacks.api.health]\nheaders = { 'a b' = 'c' }",
+            "[stacks.api.health]\nheaders = { a = \"b\\r\\nc\" }",
+            "stacks = 3",
+            "context = 'branch'",
+            "exclude = 3",
+            "auto = 'yes'",
+            "[auto]\nenable = true",
+            "[rogue]\nallow = 'x'",
+        ]
+        .into_iter()
+        .map(|text| ProjectConfig::parse(text).unwrap_err().to_string())
+        .collect();
+        insta::assert_snapshot!(messages.join("\n"));
+    }
+}

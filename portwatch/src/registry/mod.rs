@@ -1,0 +1,26 @@
+//! Names for ports, true by observation: the rules, apart from where claims are stored.
+//!
+//! A name (`project:stack[:context]`) is claimed, gets a port that will work, and from then on what the machine
+//! shows decides what the claim is worth: live, ghost, squatted or idle.
+//!
+//! Never: look at processes itself, store anything, read a clock.
+
+mod allocate;
+mod claim;
+mod config;
+mod duration;
+mod name;
+mod pattern;
+mod range;
+mod state;
+mod suggest;
+
+pub use allocate::{Exhausted, Obstacle, Terms, allocate};
+pub use claim::{Claim, ClaimPort, Kind, may_change};
+pub use config::{Health, ProjectConfig, ProjectConfigError, Stack, header};
+pub use duration::{DurationError, duration};
+pub use name::{Name, NameError, slug};
+pub use pattern::{Pattern, PatternError};
+pub use range::{DEFAULT_RANGE, PortRange, PortSet, RangeError};
+pub use state::{Occupant, State, Tie, tie};
+pub use suggest::nearest;
