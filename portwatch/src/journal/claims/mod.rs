@@ -125,3 +125,5 @@ fn moment(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::worker;

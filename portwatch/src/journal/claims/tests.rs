@@ -37,6 +37,12 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_772_000_000 + second).unwrap()
 }
 
+/// A claim for other tests' eyes.
+pub(in crate::journal) fn worker(path: &Path, at: Timestamp) -> Name {
+    let wish = Wish::new("myapp:worker", "3100-3199");
+    open(path).claim(&wish.of(7), at, &mut free).unwrap().claim.name
+}
+
 struct Wish {
     name: Name,
     terms: Terms,

@@ -197,9 +197,11 @@ fn every_query_of_the_guide_runs_and_finds_something() {
         &path,
         [Entry::Process(process(10, "node")), Entry::Event(around), Entry::Event(refused), Entry::Event(gap)],
     );
+    let worker = crate::journal::claims::worker(&path, "2026-03-01T01:30:00Z".parse().unwrap());
+    assert_eq!(worker.to_string(), "myapp:worker");
     let queries: Vec<&str> =
         GUIDE.split("```sql").skip(1).map(|rest| rest.split("```").next().unwrap().trim()).collect();
-    assert_eq!(queries.len(), 7);
+    assert_eq!(queries.len(), 10);
     for query in queries {
         let mut statement = reader.connection.prepare(query).unwrap();
         assert!(statement.exists([]).unwrap(), "nothing found by {query}");
