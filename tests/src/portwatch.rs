@@ -213,7 +213,8 @@ fn build() -> anyhow::Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args(["build", "--quiet", "--package", "portwatch", "--bin", "portwatch", "--manifest-path"])
+        // As the test command builds it: alone it would have other features of the same crates.
+        .args(["build", "--quiet", "--bins", "--manifest-path"])
         .arg(manifest);
     if profile.ends_with("release") {
         command.arg("--release");

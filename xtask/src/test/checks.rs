@@ -1,6 +1,7 @@
 //! The steps.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -158,9 +159,15 @@ pub(super) fn tests_with_kernel(root: &Path) -> Result<Outcome> {
 }
 
 fn all_tests(root: &Path, environment: &[(&str, &str)], nextest: &[&str]) -> Result<Outcome> {
-    // The end-to-end tests start the binary, which is another package's and not built for them by itself.
+    // The end-to-end tests start the binary, which is another package's and not built for them by itself. Named to
+    // them: a test that builds it alone would do so with other features of the same crates, all of them anew.
     run(cargo(root).args(["build", "--locked", "--bins"]))?;
-    let environment = || environment.iter().copied();
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let binary = std::path::absolute(target.join("debug/portwatch"))?;
+    let environment = || {
+        let named = ("PORTWATCH_BIN".as_ref(), binary.as_os_str());
+        environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))).chain([named])
+    };
     if works(cargo(root).args(["nextest", "--version"])) {
         // nextest leaves out the examples in the documentation.
         run(cargo(root).args(["test", "--quiet", "--locked", "--doc"]).envs(environment()))?;
