@@ -121,6 +121,8 @@ fn process(life: u64, at: Timestamp) -> Process {
         uid: Some(1000),
         user: Some("erich".to_owned()),
         cgroup: Some(Cgroup { id: Some(77), path: "/user.slice/user-1000.slice".to_owned() }),
+        unit: None,
+        container: None,
         lineage: vec![Ancestor {
             pid: 900,
             start_ticks: Some(3),

@@ -8,7 +8,8 @@ use std::{
 
 use lru::LruCache;
 
-use crate::model::Cgroup;
+use super::placement;
+use crate::model::{Cgroup, Placement};
 
 /// v1 hierarchies from most to least telling. systemd's names the unit; container engines that manage groups
 /// themselves set the others.
@@ -21,6 +22,8 @@ pub(super) struct Membership {
     pub(super) unified: Option<String>,
     /// The most telling path.
     pub(super) telling: Option<String>,
+    /// What all paths together say.
+    pub(super) placement: Placement,
 }
 
 impl Membership {
@@ -53,9 +56,23 @@ impl Membership {
             .or_else(|| v1.iter().map(|(_, p)| *p).find(below_root))
             .or(unified)
             .or_else(|| v1.first().map(|(_, p)| *p));
-        Self { unified: unified.map(str::to_owned), telling: telling.map(str::to_owned) }
+        // Where systemd manages the groups it names the unit; an engine may have set the others only.
+        let systemd = v1.iter().find(|(c, _)| c.split(',').any(|c| c == V1_ORDER[0])).map(|(_, p)| *p);
+        let mut placement = Placement::default();
+        for path in unified.into_iter().chain(systemd).chain(v1.iter().map(|(_, p)| *p)) {
+            let said = placement::of(path);
+            if placement.container.is_none() && said.container.is_some() {
+                placement = said;
+            } else if placement == Placement::default() {
+                placement.unit = said.unit;
+            }
+        }
+        Self { unified: unified.map(str::to_owned), telling: telling.map(str::to_owned), placement }
     }
 }
+
+/// A group and what it says.
+pub(super) type Group = (Cgroup, Placement);
 
 /// Paths and ids. An id is a 64-bit inode that the kernel does not use twice between boots, so that a path
 /// learnt from one process serves another that is gone.
@@ -74,7 +91,7 @@ impl Cgroups {
     }
 
     /// The group of a process whose `/proc/PID/cgroup` could be read.
-    pub(super) fn of(&mut self, membership: Membership, id: Option<u64>) -> Option<Cgroup> {
+    pub(super) fn of(&mut self, membership: Membership, id: Option<u64>) -> Option<Group> {
         let id = match (&membership.unified, id) {
             (Some(path), Some(id)) => {
                 self.note(id, path);
@@ -83,12 +100,14 @@ impl Cgroups {
             (Some(path), None) => self.id_of(path).inspect(|&id| self.note(id, path)),
             (None, id) => id,
         };
-        Some(Cgroup { id, path: membership.telling? })
+        Some((Cgroup { id, path: membership.telling? }, membership.placement))
     }
 
     /// The group of a process that is gone.
-    pub(super) fn by_id(&mut self, id: u64) -> Cgroup {
-        Cgroup { id: Some(id), path: self.paths.get(&id).cloned().unwrap_or_default() }
+    pub(super) fn by_id(&mut self, id: u64) -> Group {
+        let path = self.paths.get(&id).cloned().unwrap_or_default();
+        let placement = placement::of(&path);
+        (Cgroup { id: Some(id), path }, placement)
     }
 
     /// Whether the path of an id is known.
@@ -150,6 +169,24 @@ mod tests {
     }
 
     #[test]
+    fn unit_and_container_may_be_told_by_different_hierarchies() {
+        let id = "818bd0bbdacb9bbb063a630afeb6bd12b578d5a3aab13bac726cd596a3e7cbba";
+        let said = |text: String| {
+            let placement = Membership::parse(text.as_bytes()).placement;
+            (placement.unit.map(|u| u.name), placement.container.map(|c| c.id))
+        };
+        let id = Some(id.to_owned());
+        let docker = format!("/docker/{}", id.as_deref().unwrap());
+        assert_eq!(said(format!("4:pids:{docker}\n1:name=systemd:/\n0::/\n")), (None, id.clone()));
+        assert_eq!(said(format!("4:pids:{docker}\n1:name=systemd:/a.service\n")), (None, id));
+        let unit = Some("a.service".to_owned());
+        assert_eq!(said("4:pids:/\n1:name=systemd:/system.slice/a.service\n0::/\n".to_owned()), (unit, None));
+        // Only systemd names units: a group of the same name elsewhere counts where systemd says nothing.
+        let both = "4:pids:/b.service\n1:name=systemd:/a.service\n".to_owned();
+        assert_eq!(said(both).0.as_deref(), Some("a.service"));
+    }
+
+    #[test]
     fn a_path_may_hold_colons_and_a_removed_group_keeps_its_name() {
         assert_eq!(telling(b"0::/a:b (deleted)\n").as_deref(), Some("/a:b"));
         assert_eq!(telling(b""), None);
@@ -162,10 +199,11 @@ mod tests {
         std::fs::write(dir.path().join("unified/cgroup.procs"), "").unwrap();
         let ino = dir.path().join("unified/app").metadata().unwrap().ino();
         let mut cgroups = Cgroups::new(dir.path());
-        assert_eq!(cgroups.by_id(ino), Cgroup { id: Some(ino), path: String::new() });
+        let unknown = Cgroup { id: Some(ino), path: String::new() };
+        assert_eq!(cgroups.by_id(ino), (unknown, Placement::default()));
         let group = cgroups.of(Membership::parse(b"0::/app\n"), None).unwrap();
-        assert_eq!(group, Cgroup { id: Some(ino), path: "/app".into() });
+        assert_eq!(group.0, Cgroup { id: Some(ino), path: "/app".into() });
         assert_eq!(cgroups.by_id(ino), group);
-        assert_eq!(cgroups.of(Membership::parse(b"0::/../app\n"), None).unwrap().id, None);
+        assert_eq!(cgroups.of(Membership::parse(b"0::/../app\n"), None).unwrap().0.id, None);
     }
 }

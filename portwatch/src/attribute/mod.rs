@@ -9,6 +9,7 @@ mod cgroup;
 mod command;
 mod lineage;
 mod pid;
+mod placement;
 mod project;
 mod redact;
 mod user;
@@ -20,13 +21,13 @@ use lru::LruCache;
 pub use self::redact::{MARK, Redaction, RedactionError};
 
 use self::{
-    cgroup::{Cgroups, Membership},
+    cgroup::{Cgroups, Group, Membership},
     lineage::{Ancestors, Reading},
     pid::{PidDir, Stat},
     project::{Projects, Question, Tree},
     user::Users,
 };
-use crate::model::{Cgroup, Evidence, Process, ProcessId, ProcessSeen, Timestamp};
+use crate::model::{Cgroup, Evidence, Placement, Process, ProcessId, ProcessSeen, Timestamp};
 
 /// How many processes are remembered. About 2 kB each with lineage.
 const REMEMBERED: usize = 2048;
@@ -159,10 +160,10 @@ impl Attributor {
         });
         let account = uid.and_then(|uid| self.users.account(uid));
         let cgroup_id = seen.and_then(|seen| seen.cgroup_id);
-        let cgroup = match directory.read("cgroup", FILE_LIMIT) {
+        let (cgroup, placement) = split(match directory.read("cgroup", FILE_LIMIT) {
             Ok((bytes, _)) => self.cgroups.of(Membership::parse(&bytes), cgroup_id),
             Err(_) => cgroup_id.map(|id| self.cgroups.by_id(id)),
-        };
+        });
         let tree = directory.directory("root").ok().and_then(Tree::new);
         let project = tree.and_then(|tree| {
             self.projects.of(&Question {
@@ -183,6 +184,8 @@ impl Attributor {
             uid,
             user: account.map(|account| account.name.clone()),
             cgroup,
+            unit: placement.unit,
+            container: placement.container,
             lineage: self.ancestors.of(
                 &Reading { proc: &self.roots.proc, redaction: &self.redaction },
                 id,
@@ -201,6 +204,8 @@ impl Attributor {
             None,
             Some(seen),
         );
+        let (cgroup, placement) =
+            split(seen.cgroup_id.map(|id| self.cgroup_of_the_gone(id, seen.parent_pid)));
         Process {
             id: seen.id,
             started: started(seen.id),
@@ -210,7 +215,9 @@ impl Attributor {
             cwd: None,
             uid: seen.uid,
             user: seen.uid.and_then(|uid| self.users.account(uid)).map(|account| account.name.clone()),
-            cgroup: seen.cgroup_id.map(|id| self.cgroup_of_the_gone(id, seen.parent_pid)),
+            cgroup,
+            unit: placement.unit,
+            container: placement.container,
             lineage,
             project: None,
             evidence: seen.evidence,
@@ -218,7 +225,7 @@ impl Attributor {
     }
 
     /// The path of a group that is known by id only. A parent is mostly in the same one; its id proves it.
-    fn cgroup_of_the_gone(&mut self, id: u64, parent: u32) -> Cgroup {
+    fn cgroup_of_the_gone(&mut self, id: u64, parent: u32) -> Group {
         if !self.cgroups.knows(id)
             && let Ok((bytes, _)) =
                 PidDir::open(&self.roots.proc, parent).and_then(|d| d.read("cgroup", FILE_LIMIT))
@@ -227,6 +234,10 @@ impl Attributor {
         }
         self.cgroups.by_id(id)
     }
+}
+
+fn split(group: Option<Group>) -> (Option<Cgroup>, Placement) {
+    group.map_or_else(Default::default, |(cgroup, placement)| (Some(cgroup), placement))
 }
 
 /// Whether an event tells nothing that is not remembered.

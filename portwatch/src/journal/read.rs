@@ -215,7 +215,8 @@ impl Reader {
 
     fn process(&self, id: i64) -> Result<(ProcessId, Option<Process>), JournalError> {
         let sql = format!(
-            "SELECT {} FROM process p LEFT JOIN cgroup c ON c.id = p.cgroup WHERE p.id = ?1",
+            "SELECT {} FROM process p LEFT JOIN cgroup c ON c.id = p.cgroup
+             LEFT JOIN container k ON k.id = p.container WHERE p.id = ?1",
             row::PROCESS_COLUMNS
         );
         let mut statement = self.connection.prepare_cached(&sql).map_err(|error| self.failed(error))?;

@@ -103,6 +103,10 @@ fn sweep_processes(store: &mut Store, from: i64) -> rusqlite::Result<Option<i64>
             "DELETE FROM cgroup WHERE boot <> ?1 AND NOT EXISTS (SELECT 1 FROM process WHERE cgroup = cgroup.id)",
             [store.boot()],
         )?;
+        connection.execute(
+            "DELETE FROM container WHERE NOT EXISTS (SELECT 1 FROM process WHERE container = container.id)",
+            [],
+        )?;
         return Ok(None);
     };
     let deleted = connection

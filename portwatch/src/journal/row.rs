@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::{JournalError, code, time};
 use crate::model::{
-    Ancestor, AskedPort, Cgroup, CommandLine, Event, Evidence, ExitStatus, LossCounts, Netns, Port, Process,
-    ProcessId, Project, ProjectKind, SocketKey, SocketOptions, Worktree,
+    Ancestor, AskedPort, Cgroup, CommandLine, Compose, Container, Engine, Event, Evidence, ExitStatus,
+    LossCounts, Netns, Port, Process, ProcessId, Project, ProjectKind, SocketKey, SocketOptions, Unit,
+    Worktree,
 };
 
 /// Columns of an event, in the order in which [`event`] reads them.
@@ -21,7 +22,9 @@ pub(super) const EVENT_COLUMNS: &str = "event.id, event.at, event.type, event.ev
 /// Columns of a process, in the order in which [`process`] reads them.
 pub(super) const PROCESS_COLUMNS: &str = "p.pid, p.start_ticks, p.started, p.comm, p.command,
     p.command_truncated, p.exe, p.cwd, p.uid, p.user, c.kernel_id, c.path, p.lineage, p.project, p.project_root,
-    p.project_kind, p.project_evidence, p.worktree, p.worktree_root, p.branch, p.evidence";
+    p.project_kind, p.project_evidence, p.worktree, p.worktree_root, p.branch, p.evidence,
+    p.unit, p.unit_slice, p.unit_manager, k.engine, k.container_id, k.pod, k.name, k.image, k.compose_project,
+    k.compose_service";
 
 /// An event whose processes are row ids still.
 pub(super) struct EventRow {
@@ -170,6 +173,8 @@ pub(super) fn process(row: &Row<'_>) -> rusqlite::Result<(ProcessId, Option<Proc
             uid: row.get(8)?,
             user: row.get(9)?,
             cgroup,
+            unit: unit(row)?,
+            container: container(row)?,
             lineage: self::lineage(&lineage),
             project: project(row)?,
             evidence: code::to_evidence(evidence).unwrap_or(Evidence::Unknown),
@@ -188,6 +193,19 @@ fn lineage(text: &str) -> Vec<Ancestor> {
             command: a.command.map(|args| CommandLine { args, truncated: a.command_truncated }),
         })
         .collect()
+}
+
+fn unit(row: &Row<'_>) -> rusqlite::Result<Option<Unit>> {
+    let Some(name) = row.get(21)? else { return Ok(None) };
+    Ok(Some(Unit { name, slice: row.get(22)?, manager: row.get(23)? }))
+}
+
+fn container(row: &Row<'_>) -> rusqlite::Result<Option<Container>> {
+    let Some(id) = row.get(25)? else { return Ok(None) };
+    let engine = row.get::<_, Option<String>>(24)?.and_then(|word| Engine::from_word(&word));
+    let (project, service): (Option<String>, Option<String>) = (row.get(29)?, row.get(30)?);
+    let compose = project.zip(service).map(|(project, service)| Compose { project, service });
+    Ok(Some(Container { engine, id, pod: row.get(26)?, name: row.get(27)?, image: row.get(28)?, compose }))
 }
 
 fn project(row: &Row<'_>) -> rusqlite::Result<Option<Project>> {

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::{Entry, code, time};
 use crate::model::{
-    Ancestor, AskedPort, Cgroup, CommandLine, Event, EventKind, LossCounts, Process, ProcessId, SocketKey,
+    Ancestor, AskedPort, Cgroup, CommandLine, Container, Engine, Event, EventKind, LossCounts, Process,
+    ProcessId, SocketKey,
 };
 
 /// Rows of processes whose ids are remembered, so that an event costs no look-up.
@@ -23,10 +24,11 @@ const INSERT_EVENT: &str = "INSERT INTO event (
 
 const INSERT_PROCESS: &str = "INSERT INTO process (
     boot, pid, start_ticks, started, comm, command, command_truncated, exe, cwd, uid, user, cgroup, lineage,
-    project, project_root, project_kind, project_evidence, worktree, worktree_root, branch, evidence
+    project, project_root, project_kind, project_evidence, worktree, worktree_root, branch, evidence,
+    unit, unit_slice, unit_manager, container
 ) VALUES (:boot, :pid, :start_ticks, :started, :comm, :command, :command_truncated, :exe, :cwd, :uid, :user,
     :cgroup, :lineage, :project, :project_root, :project_kind, :project_evidence, :worktree, :worktree_root,
-    :branch, :evidence)
+    :branch, :evidence, :unit, :unit_slice, :unit_manager, :container)
 ON CONFLICT (pid, start_ticks, boot) DO UPDATE SET
     started = excluded.started, comm = excluded.comm, command = excluded.command,
     command_truncated = excluded.command_truncated, exe = excluded.exe, cwd = excluded.cwd,
@@ -34,7 +36,18 @@ ON CONFLICT (pid, start_ticks, boot) DO UPDATE SET
     project = excluded.project, project_root = excluded.project_root, project_kind = excluded.project_kind,
     project_evidence = excluded.project_evidence,
     worktree = excluded.worktree, worktree_root = excluded.worktree_root, branch = excluded.branch,
-    evidence = excluded.evidence
+    evidence = excluded.evidence, unit = excluded.unit, unit_slice = excluded.unit_slice,
+    unit_manager = excluded.unit_manager, container = excluded.container
+RETURNING id";
+
+/// What the engine told once stays when it cannot be asked any more.
+const INSERT_CONTAINER: &str = "INSERT INTO container (
+    engine, container_id, pod, name, image, compose_project, compose_service
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+ON CONFLICT (container_id, ifnull(engine, '')) DO UPDATE SET
+    pod = ifnull(excluded.pod, pod), name = ifnull(excluded.name, name), image = ifnull(excluded.image, image),
+    compose_project = ifnull(excluded.compose_project, compose_project),
+    compose_service = ifnull(excluded.compose_service, compose_service)
 RETURNING id";
 
 /// What the writer keeps between batches.
@@ -180,6 +193,8 @@ impl Rows<'_> {
 
     fn process(&mut self, process: &Process) -> rusqlite::Result<()> {
         let cgroup = process.cgroup.as_ref().map(|c| self.cgroup_row(c)).transpose()?;
+        let container = process.container.as_ref().map(|c| self.container_row(c)).transpose()?;
+        let unit = process.unit.as_ref();
         let project = process.project.as_ref();
         let worktree = project.and_then(|p| p.worktree.as_ref());
         let mut insert = self.connection.prepare_cached(INSERT_PROCESS)?;
@@ -206,11 +221,31 @@ impl Rows<'_> {
                 ":worktree_root": worktree.map(|w| w.root.to_string_lossy()),
                 ":branch": worktree.and_then(|w| w.branch.as_ref()),
                 ":evidence": code::evidence(process.evidence),
+                ":unit": unit.map(|u| &u.name),
+                ":unit_slice": unit.and_then(|u| u.slice.as_ref()),
+                ":unit_manager": unit.and_then(|u| u.manager),
+                ":container": container,
             },
             |row| row.get(0),
         )?;
         self.processes.put(process.id, row);
         Ok(())
+    }
+
+    fn container_row(&mut self, container: &Container) -> rusqlite::Result<i64> {
+        let compose = container.compose.as_ref();
+        self.connection.prepare_cached(INSERT_CONTAINER)?.query_row(
+            params![
+                container.engine.map(Engine::as_str),
+                container.id,
+                container.pod,
+                container.name,
+                container.image,
+                compose.map(|c| &c.project),
+                compose.map(|c| &c.service),
+            ],
+            |row| row.get(0),
+        )
     }
 
     fn cgroup_row(&mut self, cgroup: &Cgroup) -> rusqlite::Result<i64> {

@@ -4,6 +4,7 @@ mod event;
 mod evidence;
 mod net;
 mod observation;
+mod placement;
 mod process;
 mod socket;
 
@@ -14,6 +15,7 @@ pub use observation::{
     BindRefused, Bound, Closed, Exited, GapReason, Listening, LossCounts, Observation, Seen, Snapshot,
     SnapshotSocket, Unlistened,
 };
+pub use placement::{Compose, Container, Engine, Placement, Unit};
 pub use process::{
     Ancestor, Cgroup, CommandLine, ExitStatus, Process, ProcessId, ProcessSeen, Project, ProjectKind,
     Worktree,

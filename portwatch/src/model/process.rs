@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::{Evidence, Timestamp};
+use super::{Container, Evidence, Timestamp, Unit};
 
 /// A process is (pid, start time); a pid alone is reused and identifies nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +95,10 @@ pub struct Process {
     pub user: Option<String>,
     /// Control group.
     pub cgroup: Option<Cgroup>,
+    /// systemd unit, by its control group.
+    pub unit: Option<Unit>,
+    /// Container, by its control group; its name and image by its engine.
+    pub container: Option<Container>,
     /// Parent first, up to the session leader's parent or pid 1.
     pub lineage: Vec<Ancestor>,
     /// The project it works in.

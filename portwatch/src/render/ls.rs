@@ -60,7 +60,11 @@ fn row(group: &Group<'_>, answer: &List, several: bool, look: &Look) -> Option<V
         || process::user(socket.user.as_deref(), socket.uid),
         |main| process::user(main.user.as_deref(), main.uid),
     );
-    let project = group.main.and_then(|m| m.project.as_ref()).map(|p| p.name.clone());
+    let project = group.main.and_then(|m| match &m.container {
+        Some(container) => Some(process::container(container)),
+        None => m.project.as_ref().map(|p| p.name.clone()),
+    });
+    let kind = || group.main.and_then(process::kind).map(str::to_owned);
     let command = group.main.map(process::command_or_name);
     Some(vec![
         (Tone::Strong, socket.port.to_string()),
@@ -69,7 +73,7 @@ fn row(group: &Group<'_>, answer: &List, several: bool, look: &Look) -> Option<V
         (tone, name),
         (Tone::Plain, user.unwrap_or_default()),
         (Tone::Plain, project.unwrap_or_default()),
-        (Tone::Plain, socket.claim.clone().unwrap_or_default()),
+        (Tone::Plain, socket.claim.clone().or_else(kind).unwrap_or_default()),
         (Tone::Plain, since(group, answer, look)),
         (Tone::Plain, remarks(group, socket, several, look)),
         (Tone::Faint, command.unwrap_or_default()),

@@ -1,7 +1,7 @@
 //! Processes in words: names, command lines, places, lineage, ends.
 
 use super::{Look, Text, Tone};
-use crate::wire::{Ancestor, Event, Exit, Process};
+use crate::wire::{Ancestor, Container, Event, Exit, Process};
 
 /// `node (48291)`
 pub(super) fn name(process: &Process) -> String {
@@ -124,6 +124,62 @@ pub(super) fn errno(event: &Event) -> Option<String> {
         (None, Some(number)) => Some(format!("errno {number}")),
         (None, None) => None,
     }
+}
+
+/// `web (docker)`; the beginning of its id where nobody told the name.
+pub(super) fn container(container: &Container) -> String {
+    let name = container.name.as_deref().unwrap_or_else(|| short(&container.id));
+    match &container.engine {
+        Some(engine) => format!("{name} ({engine})"),
+        None => name.to_owned(),
+    }
+}
+
+/// A container with all that is known of it: `web, image nginx:1, compose shop/web, docker 818bd0bbdacb`.
+pub(super) fn container_in_full(container: &Container) -> String {
+    let mut words: Vec<String> = container.name.iter().cloned().collect();
+    words.extend(container.image.as_ref().map(|image| format!("image {image}")));
+    if let (Some(project), Some(service)) = (&container.compose_project, &container.compose_service) {
+        words.push(format!("compose {project}/{service}"));
+    }
+    words.extend(container.pod.as_ref().map(|pod| format!("pod {pod}")));
+    let named_by_id = container.name.as_ref() == Some(&container.id);
+    let id = if named_by_id { "" } else { short(&container.id) };
+    let engine = container.engine.as_deref().unwrap_or_default();
+    let by = format!("{engine} {id}");
+    words.push(by.trim().to_owned());
+    words.retain(|word| !word.is_empty());
+    words.join(", ")
+}
+
+/// The first twelve digits, as engines show ids.
+fn short(id: &str) -> &str {
+    if id.len() == 64 { id.get(..12).unwrap_or(id) } else { id }
+}
+
+/// What stands behind a process that no claim names: `container`, or `unit` for a service (a scope is only a place).
+pub(super) fn kind(process: &Process) -> Option<&'static str> {
+    if process.container.is_some() {
+        return Some("container");
+    }
+    service(process).map(|_| "unit")
+}
+
+/// The service it runs in, unless that is the manager of a whole user.
+pub(super) fn service(process: &Process) -> Option<&str> {
+    let name = process.unit.as_ref()?.name.as_str();
+    let is_service = [".service", ".socket"].iter().any(|suffix| name.ends_with(suffix));
+    (is_service && !name.starts_with("user@")).then_some(name)
+}
+
+/// `unit nginx.service`, else `cgroup /user.slice/…`.
+pub(super) fn group(process: &Process) -> Option<String> {
+    let cgroup = || process.cgroup.as_ref().map(|c| format!("cgroup {}", c.path));
+    let Some(service) = service(process) else { return cgroup() };
+    Some(match process.unit.as_ref().and_then(|u| u.manager) {
+        Some(uid) => format!("unit {service} of uid {uid}"),
+        None => format!("unit {service}"),
+    })
 }
 
 /// Appends ` [scan]` where evidence was asked for.

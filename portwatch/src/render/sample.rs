@@ -64,6 +64,8 @@ pub(super) fn process(pid: u32, comm: &str, args: &[&str]) -> Process {
         uid: Some(1000),
         user: Some("erich".to_owned()),
         cgroup: None,
+        unit: None,
+        container: None,
         lineage: Vec::new(),
         project: None,
         evidence: "kernel".to_owned(),

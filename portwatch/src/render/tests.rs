@@ -1,5 +1,7 @@
 //! What users see, compared whole: narrow, 80 and 200 columns, and a pipe. `INSTA_UPDATE=always` accepts; read the diff.
 
+mod placed;
+
 use std::{
     fmt::Write as _,
     io::{self, Write},

@@ -247,8 +247,20 @@ fn addresses(out: &mut dyn Write, group: &Group<'_>, look: &Look) -> io::Result<
     if group.sockets.iter().any(|s| s.reuse_port == Some(true)) {
         words.push("SO_REUSEPORT".to_owned());
     }
-    let cgroup = group.main.and_then(|m| m.cgroup.as_ref()).map(|c| format!("cgroup {}", c.path));
-    pair(out, "address", &words.join(", "), cgroup.as_deref(), look)
+    // A container's group is its id once more.
+    let side = group.main.filter(|m| m.container.is_none() || process::service(m).is_some() || look.verbose);
+    pair(out, "address", &words.join(", "), side.and_then(process::group).as_deref(), look)?;
+    if let Some(main) = group.main {
+        if let Some(container) = &main.container {
+            fact(out, "container", &process::container_in_full(container), Tone::Plain, look)?;
+        }
+        if let Some(cgroup) =
+            main.cgroup.as_ref().filter(|_| look.verbose && process::service(main).is_some())
+        {
+            fact(out, "cgroup", &cgroup.path, Tone::Plain, look)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the verbose reader and the puzzled one need: asked port, namespace, identifiers.

@@ -4,8 +4,8 @@
 use std::{net::IpAddr, path::Path, str::FromStr};
 
 use super::{
-    Ancestor, Cgroup, Degradation, Event, Exit, FactCoverage, Gap, Holder, ListQuery, LogQuery, LostCounts,
-    Process, Project, SCHEMA, Socket, SourceInfo, Target, Worktree,
+    Ancestor, Cgroup, Container, Degradation, Event, Exit, FactCoverage, Gap, Holder, ListQuery, LogQuery,
+    LostCounts, Process, Project, SCHEMA, Socket, SourceInfo, Target, Unit, Worktree,
 };
 use crate::{
     model::{self, AskedPort, Evidence, Port, ProcessId, Protocol, SocketKey},
@@ -148,6 +148,8 @@ pub fn process(process: &model::Process, viewer: Viewer) -> Process {
         uid: process.uid,
         user: process.user.clone(),
         cgroup: process.cgroup.as_ref().filter(|_| public).map(|c| Cgroup { id: c.id, path: c.path.clone() }),
+        unit: process.unit.as_ref().filter(|_| public).map(unit),
+        container: process.container.as_ref().filter(|_| public).map(|c| container(c, full)),
         lineage: if public { process.lineage.iter().map(ancestor).collect() } else { Vec::new() },
         project: process.project.as_ref().filter(|_| full).map(project),
         evidence: process.evidence.as_str().to_owned(),
@@ -167,9 +169,31 @@ fn bare(id: ProcessId) -> Process {
         uid: None,
         user: None,
         cgroup: None,
+        unit: None,
+        container: None,
         lineage: Vec::new(),
         project: None,
         evidence: Evidence::Unknown.as_str().to_owned(),
+    }
+}
+
+fn unit(unit: &model::Unit) -> Unit {
+    Unit { name: unit.name.clone(), slice: unit.slice.clone(), manager: unit.manager }
+}
+
+/// Anybody may read an id in a control group; what the engine tells comes from a socket that is closed to most, and
+/// is passed on to those who see all of the process.
+fn container(container: &model::Container, full: bool) -> Container {
+    let own = matches!(container.engine, Some(model::Engine::Lxc | model::Engine::Nspawn));
+    let compose = container.compose.as_ref().filter(|_| full);
+    Container {
+        engine: container.engine.map(|e| e.as_str().to_owned()),
+        id: container.id.clone(),
+        pod: container.pod.clone(),
+        name: container.name.clone().filter(|_| full || own),
+        image: container.image.clone().filter(|_| full),
+        compose_project: compose.map(|c| c.project.clone()),
+        compose_service: compose.map(|c| c.service.clone()),
     }
 }
 

@@ -18,8 +18,8 @@ pub use answer::{
 };
 pub use error::{ErrorBody, ErrorDocument};
 pub use parts::{
-    Ancestor, Cgroup, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,
-    SourceInfo, Worktree,
+    Ancestor, Cgroup, Container, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,
+    SourceInfo, Unit, Worktree,
 };
 pub use request::{ListQuery, LogQuery, Target, TargetError};
 pub use schema::schema;

@@ -27,6 +27,10 @@ pub struct Process {
     pub user: Option<String>,
     /// Control group.
     pub cgroup: Option<Cgroup>,
+    /// systemd unit, by the control group.
+    pub unit: Option<Unit>,
+    /// Container, by the control group.
+    pub container: Option<Container>,
     /// Parent first.
     pub lineage: Vec<Ancestor>,
     /// Project it works in.
@@ -53,6 +57,36 @@ pub struct Cgroup {
     pub id: Option<u64>,
     /// Path below the mount.
     pub path: String,
+}
+
+/// A systemd unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unit {
+    /// Name, as `systemctl` takes it. In a container: of the unit inside, else of the service made to run it.
+    pub name: String,
+    /// The slice it lies in.
+    pub slice: Option<String>,
+    /// Uid of the user whose manager runs it; null for the system's.
+    pub manager: Option<u32>,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Container {
+    /// docker, podman, containerd, cri-o, lxc, nspawn; null where the control group does not tell.
+    pub engine: Option<String>,
+    /// 64 hex digits; the name where the engine has names only (lxc, nspawn).
+    pub id: String,
+    /// Uid of its Kubernetes pod.
+    pub pod: Option<String>,
+    /// Its name; null until its engine has told, or where that may not be asked.
+    pub name: Option<String>,
+    /// Its image, as the engine names it.
+    pub image: Option<String>,
+    /// Compose project.
+    pub compose_project: Option<String>,
+    /// Compose service.
+    pub compose_service: Option<String>,
 }
 
 /// A project.

@@ -17,6 +17,14 @@ SELECT
     p.uid,
     p.user,
     c.path AS cgroup,
+    p.unit,
+    ifnull(k.name, k.container_id) AS container,
+    k.container_id,
+    k.engine,
+    k.image,
+    k.compose_project,
+    k.compose_service,
+    k.pod,
     (SELECT group_concat(json_extract(value, '$.comm') || ' ' || json_extract(value, '$.pid'), ' < ')
      FROM json_each(p.lineage)) AS parents,
     p.project,
@@ -29,7 +37,8 @@ SELECT
     b.uuid AS boot
 FROM process p
 JOIN boot b ON b.id = p.boot
-LEFT JOIN cgroup c ON c.id = p.cgroup;
+LEFT JOIN cgroup c ON c.id = p.cgroup
+LEFT JOIN container k ON k.id = p.container;
 
 CREATE VIEW events AS
 SELECT
@@ -51,6 +60,8 @@ SELECT
     p.user,
     p.cwd,
     p.project,
+    p.unit,
+    (SELECT ifnull(k.name, k.container_id) FROM container k WHERE k.id = p.container) AS container,
     o.pid AS other_pid,
     o.comm AS other_comm,
     (SELECT group_concat(value, ' ') FROM json_each(o.command)) AS other_command,

@@ -12,8 +12,9 @@ use tempfile::TempDir;
 
 use super::{Entry, Journal, Opened, Options, Reader};
 use crate::model::{
-    Ancestor, AskedPort, Cgroup, CommandLine, Event, EventKind, Evidence, Netns, Phase, Port, Process,
-    ProcessId, Project, ProjectKind, Protocol, SocketKey, SocketOptions, Timestamp, Worktree,
+    Ancestor, AskedPort, Cgroup, CommandLine, Compose, Container, Engine, Event, EventKind, Evidence, Netns,
+    Phase, Port, Process, ProcessId, Project, ProjectKind, Protocol, SocketKey, SocketOptions, Timestamp,
+    Unit, Worktree,
 };
 
 fn place() -> (TempDir, PathBuf) {
@@ -50,6 +51,19 @@ fn process(pid: u32, comm: &str) -> Arc<Process> {
         uid: Some(1000),
         user: Some("erich".to_owned()),
         cgroup: Some(Cgroup { id: Some(77), path: "/user.slice".to_owned() }),
+        unit: Some(Unit {
+            name: "dev.service".to_owned(),
+            slice: Some("app.slice".to_owned()),
+            manager: Some(1000),
+        }),
+        container: Some(Container {
+            engine: Some(Engine::Docker),
+            id: "ab".repeat(32),
+            pod: None,
+            name: Some("web".to_owned()),
+            image: Some("nginx:1".to_owned()),
+            compose: Some(Compose { project: "shop".to_owned(), service: "web".to_owned() }),
+        }),
         lineage: vec![Ancestor {
             pid: 2,
             start_ticks: Some(3),

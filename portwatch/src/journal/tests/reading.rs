@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::{at, event, id, place, process, recorded};
 use crate::{
     journal::{Entry, JournalError, Reader, code},
@@ -39,6 +41,27 @@ fn an_event_comes_back_as_it_went_in() {
     let first = &page.events[0];
     assert_eq!(first.process.as_ref(), Some(&*process(10, "node")));
     assert_eq!(first.other, None, "nobody described process 11, and nothing is made up");
+}
+
+#[test]
+fn what_an_engine_told_once_stays_when_it_is_not_told_again() {
+    let (_directory, path) = place();
+    let told = process(1, "node");
+    let mut silent = (*process(2, "node")).clone();
+    let container = silent.container.as_mut().unwrap();
+    (container.name, container.image, container.compose) = (None, None, None);
+    let entries = [
+        Entry::Process(Arc::clone(&told)),
+        Entry::Process(Arc::new(silent)),
+        Entry::Event(event(1, EventKind::Listen, 3100, 2)),
+    ];
+    let page = recorded(&path, entries).events(&EventFilter::default()).unwrap();
+    assert_eq!(page.events[0].process.as_ref().unwrap().container, told.container);
+    let rows: i64 = rusqlite::Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM container", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 1);
 }
 
 #[test]
@@ -201,7 +224,7 @@ fn every_query_of_the_guide_runs_and_finds_something() {
     assert_eq!(worker.to_string(), "myapp:worker");
     let queries: Vec<&str> =
         GUIDE.split("```sql").skip(1).map(|rest| rest.split("```").next().unwrap().trim()).collect();
-    assert_eq!(queries.len(), 10);
+    assert_eq!(queries.len(), 11);
     for query in queries {
         let mut statement = reader.connection.prepare(query).unwrap();
         assert!(statement.exists([]).unwrap(), "nothing found by {query}");

@@ -18,6 +18,8 @@ fn node() -> Process {
         uid: Some(1000),
         user: Some("erich".to_owned()),
         cgroup: None,
+        unit: None,
+        container: None,
         lineage: Vec::new(),
         project: None,
         evidence: Evidence::Scan,
