@@ -61,5 +61,23 @@ pub const SIGNAL_LIVE: usize = 23;
 pub const SIGNAL_EXIT_CODE: usize = 24;
 /// Byte offset of `signal_struct.flags`.
 pub const SIGNAL_FLAGS: usize = 25;
+/// Byte offset of `sock.__sk_common.skc_family`.
+pub const SOCK_FAMILY: usize = 26;
+/// Byte offset of `sock.__sk_common.skc_daddr`.
+pub const SOCK_PEER4: usize = 27;
+/// Byte offset of `sock.__sk_common.skc_rcv_saddr`.
+pub const SOCK_LOCAL4: usize = 28;
+/// Byte offset of `sock.__sk_common.skc_v6_daddr`.
+pub const SOCK_PEER6: usize = 29;
+/// Byte offset of `sock.__sk_common.skc_v6_rcv_saddr`.
+pub const SOCK_LOCAL6: usize = 30;
+/// Byte offset of `sock.__sk_common.skc_dport`, network byte order.
+pub const SOCK_PEER_PORT: usize = 31;
+/// Byte offset of `sock.__sk_common.skc_num`, host byte order.
+pub const SOCK_LOCAL_PORT: usize = 32;
+/// Byte offset of `sock.sk_lock.owned`.
+pub const SOCK_OWNED: usize = 33;
+/// Byte offset of `task_struct.flags`.
+pub const TASK_FLAGS: usize = 34;
 /// Number of words.
-pub const END: usize = 26;
+pub const END: usize = 35;

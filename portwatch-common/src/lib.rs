@@ -8,6 +8,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod connection;
 pub mod counter;
 // Kernel programs write records and never read them.
 #[cfg(not(target_arch = "bpf"))]

@@ -25,6 +25,7 @@ mod sockops;
 mod syscall;
 mod task;
 mod tcp_state;
+mod time_wait;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -7,9 +7,9 @@ use super::{Access, AccessError, AccessOptions};
 use crate::{
     attribute::{Attributor, Redaction, Roots as AttributeRoots},
     journal::{JournalError, Reader},
-    model::{EventFilter, Evidence, Observation, Port, Seen, Timestamp},
+    model::{ConnectionScope, EventFilter, Evidence, Observation, Port, Seen, Timestamp},
     query::{
-        self, About, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
+        self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
         QueryError, SummaryAnswer, Viewer, WhoAnswer,
     },
     source::{
@@ -63,7 +63,15 @@ impl Embedded {
 
     /// Knowledge from one look: at `ports` only, when they are given.
     fn look(&self, ports: &[Port], search: HolderSearch) -> Result<(Live, About), AccessError> {
-        let mut scanner = Scanner::new(&Roots::default())?;
+        self.look_with(&mut Scanner::new(&Roots::default())?, ports, search)
+    }
+
+    fn look_with(
+        &self,
+        scanner: &mut Scanner,
+        ports: &[Port],
+        search: HolderSearch,
+    ) -> Result<(Live, About), AccessError> {
         let snapshot =
             if ports.is_empty() { scanner.snapshot(search) } else { scanner.snapshot_ports(ports, search) }?;
         let attributor = self.attributor();
@@ -79,7 +87,7 @@ impl Embedded {
         });
         let seen = Seen::Snapshot(Box::new(snapshot));
         live.take(Observation::new(Timestamp::now(), Evidence::Scan, seen), &mut Vec::new());
-        Ok((live, self.about(&scanner)))
+        Ok((live, self.about(scanner)))
     }
 
     /// The journal; `None` when there is none or it may not be read.
@@ -123,9 +131,12 @@ impl Access for Embedded {
             })
             .collect();
         let pids = asked.iter().any(|a| matches!(a, Asked::Pid(_)));
-        let (mut live, mut about) =
-            if pids { self.look(&[], HolderSearch::All)? } else { self.look(&ports, HolderSearch::First)? };
-        let mut targets = live.who(&asked);
+        let mut scanner = Scanner::new(&Roots::default())?;
+        let (within, search) =
+            if pids { (&[][..], HolderSearch::All) } else { (ports.as_slice(), HolderSearch::First) };
+        let (mut live, mut about) = self.look_with(&mut scanner, within, search)?;
+        let around = if ports.is_empty() { Around::default() } else { around(&mut scanner, &live, &asked)? };
+        let mut targets = live.who(&asked, &around);
         // What cannot be read of the past does not keep the present back.
         let journal = match self.journal() {
             Ok(journal) => journal,
@@ -150,9 +161,26 @@ impl Access for Embedded {
 
     fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
         let filter = convert::list_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
-        let (mut live, about) = self.look(&[], HolderSearch::All)?;
-        let (sockets, hidden) = live.list(&filter);
-        let answer = ListAnswer { time: Timestamp::now(), about, sockets, hidden };
+        let empty = |about| ListAnswer {
+            time: Timestamp::now(),
+            about,
+            sockets: Vec::new(),
+            hidden: 0,
+            time_wait: None,
+        };
+        let mut answer;
+        if filter.time_wait {
+            let mut scanner = Scanner::new(&Roots::default())?;
+            let connections = scanner.connections(&ConnectionScope::TimeWait)?;
+            answer = empty(self.about(&scanner));
+            let mut live =
+                Live::new(Policy::default(), Attributor::new(AttributeRoots::default()), scanner.netns());
+            answer.time_wait = Some(live.time_wait(&connections, &filter));
+        } else {
+            let (mut live, about) = self.look(&[], HolderSearch::All)?;
+            answer = empty(about);
+            (answer.sockets, answer.hidden) = live.list(&filter);
+        }
         Ok(convert::list(&answer, Viewer::Unrestricted))
     }
 
@@ -293,6 +321,25 @@ impl Access for Embedded {
         }
         Ok(convert::doctor(&query::doctor(checks, coverage, degradations)))
     }
+}
+
+/// What a bind of the ports asked about meets besides sockets.
+fn around(scanner: &mut Scanner, live: &Live, asked: &[Asked]) -> Result<Around, AccessError> {
+    let (mut ports, mut addresses) = (Vec::new(), Vec::new());
+    for asked in asked {
+        if let Asked::Port { port, address, .. } = asked {
+            ports.push(*port);
+            addresses.extend(*address);
+        }
+    }
+    let connections = scanner.connections(&ConnectionScope::Ports { ports, holders: false })?;
+    let unexplained = live.unexplained(&connections);
+    let mut around = Around { connections: Some(connections), rules: scanner.bind_rules(&addresses) };
+    if !unexplained.is_empty() {
+        let scope = ConnectionScope::Ports { ports: unexplained.clone(), holders: true };
+        around.name(&unexplained, scanner.connections(&scope)?);
+    }
+    Ok(around)
 }
 
 fn check(name: &'static str, result: CheckResult, found: &str, remedy: Option<&str>) -> Check {

@@ -74,6 +74,7 @@ fn list_parameters() -> Value {
         parameter("to", "integer", "last port of a range", false),
         parameter("sort", "string", "port, process, project or since", false),
         parameter("all", "boolean", "noise too", false),
+        parameter("time_wait", "boolean", "connections in TIME_WAIT instead of sockets", false),
     ])
 }
 

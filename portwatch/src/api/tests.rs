@@ -43,6 +43,7 @@ impl Answers for Fake {
                 sockets: vec![],
                 last: vec![],
                 refused: vec![],
+                traffic: None,
                 verdict: None,
             }
         };
@@ -53,7 +54,13 @@ impl Answers for Fake {
         })
     }
     fn list(&self, _: &ListFilter) -> Result<ListAnswer, QueryError> {
-        Ok(ListAnswer { time: Timestamp::UNIX_EPOCH, about: about(), sockets: vec![], hidden: 7 })
+        Ok(ListAnswer {
+            time: Timestamp::UNIX_EPOCH,
+            about: about(),
+            sockets: vec![],
+            hidden: 7,
+            time_wait: None,
+        })
     }
     fn log(&self, _: &EventFilter) -> Result<LogAnswer, QueryError> {
         Err(QueryError::Journal("/secret/path: disk I/O error".to_owned()))

@@ -205,6 +205,7 @@ pub(crate) struct Who {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Ls {
     /// TCP only
     #[arg(long, short = 't', conflicts_with = "udp")]
@@ -227,6 +228,9 @@ pub(crate) struct Ls {
     /// Noise too: kernel-chosen UDP ports and binds that do not listen
     #[arg(long, short)]
     pub(crate) all: bool,
+    /// Connections in TIME_WAIT instead: who left them, and for how long they stay
+    #[arg(long, conflicts_with_all = ["udp", "all"])]
+    pub(crate) time_wait: bool,
 }
 
 /// Order of `ls`.

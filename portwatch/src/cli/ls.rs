@@ -21,10 +21,12 @@ pub(super) fn run(args: &args::Ls, session: &mut Session<'_>) -> Result<Exit, Fa
         to,
         sort: Some(args.sort.as_str().to_owned()),
         all: args.all,
+        time_wait: args.time_wait,
     };
     let answer = session.access()?.list(&query)?;
     session.answer(&answer, render::ls)?;
-    Ok(if answer.sockets.is_empty() { Exit::No } else { Exit::Yes })
+    let found = answer.time_wait.as_ref().map_or(!answer.sockets.is_empty(), |rows| !rows.is_empty());
+    Ok(if found { Exit::Yes } else { Exit::No })
 }
 
 /// `3000` or `3000-3999`.

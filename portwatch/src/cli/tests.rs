@@ -18,8 +18,7 @@ use crate::{
     model::EventKind,
     render::Look,
     wire::{
-        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Target, Verdict, Who,
-        WhoTarget,
+        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Target, Who, WhoTarget,
     },
 };
 
@@ -53,7 +52,8 @@ impl Access for Double {
             sockets: Vec::new(),
             last: Vec::new(),
             refused: Vec::new(),
-            verdict: Some(Verdict { bindable: None, sentence: "Nobody knows.".to_owned() }),
+            traffic: None,
+            verdict: serde_json::from_value(serde_json::json!({ "sentence": "Nobody knows." })).unwrap(),
         });
         let time = "2026-03-02T01:26:30Z".parse().unwrap();
         Ok(Who { schema: 1, time, source: source(), targets: targets.collect() })
@@ -61,7 +61,7 @@ impl Access for Double {
     fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
         self.asked.borrow_mut().push(format!("{query:?}"));
         let time = "2026-03-02T01:26:30Z".parse().unwrap();
-        Ok(List { schema: 1, time, source: source(), sockets: Vec::new(), hidden: 0 })
+        Ok(List { schema: 1, time, source: source(), sockets: Vec::new(), hidden: 0, time_wait: None })
     }
     fn log(&self, query: &LogQuery) -> Result<Log, AccessError> {
         self.asked.borrow_mut().push(format!("{query:?}"));

@@ -1,6 +1,7 @@
 //! The daemon's answers: live knowledge checked against the kernel at the time of asking, and the journal.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     sync::{Mutex, PoisonError, mpsc},
     time::Duration,
@@ -9,10 +10,10 @@ use std::{
 use super::pipeline::{Command, Handle, lock};
 use crate::{
     journal::Reader,
-    model::{EventFilter, Order, Timestamp},
+    model::{ConnectionScope, EventFilter, Order, Port, Timestamp},
     query::{
-        self, About, Answers, Asked, Check, CheckResult, Completeness, DoctorAnswer, History, ListAnswer,
-        ListFilter, LogAnswer, QueryError, StatusAnswer, Subscription, SummaryAnswer, WhoAnswer,
+        self, About, Answers, Around, Asked, Check, CheckResult, Completeness, DoctorAnswer, History,
+        ListAnswer, ListFilter, LogAnswer, QueryError, StatusAnswer, Subscription, SummaryAnswer, WhoAnswer,
     },
     source::Refresh,
 };
@@ -68,6 +69,26 @@ impl Desk {
         Ok(())
     }
 
+    /// What a bind of one of `ports` meets besides sockets. Empty where the pipeline does not come back in time:
+    /// then nobody looked, and the answer says so.
+    fn around(&self, ports: Vec<Port>, addresses: Vec<IpAddr>) -> Result<Around, QueryError> {
+        let look = |ports, holders, addresses| {
+            let scope = ConnectionScope::Ports { ports, holders };
+            self.ask(|reply| Command::Around(scope, addresses, reply)).map(Option::unwrap_or_default)
+        };
+        let mut around: Around = look(ports, false, addresses)?;
+        let unexplained = match &around.connections {
+            Some(connections) => lock(&self.pipeline.live).unexplained(connections),
+            None => Vec::new(),
+        };
+        if !unexplained.is_empty()
+            && let Some(closer) = look(unexplained.clone(), true, Vec::new())?.connections
+        {
+            around.name(&unexplained, closer);
+        }
+        Ok(around)
+    }
+
     fn about(&self) -> About {
         let mut about = self.about.clone();
         let report = self.pipeline.report();
@@ -101,11 +122,14 @@ impl Desk {
 
 impl Answers for Desk {
     fn who(&self, asked: &[Asked]) -> Result<WhoAnswer, QueryError> {
-        let mut ports = Vec::new();
+        let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         let mut everything = false;
         for asked in asked {
             match asked {
-                Asked::Port { port, .. } => ports.push(*port),
+                Asked::Port { port, address, .. } => {
+                    ports.push(*port);
+                    addresses.extend(*address);
+                }
                 Asked::Pid(_) => everything = true,
                 Asked::Claim(_) => {}
             }
@@ -113,10 +137,11 @@ impl Answers for Desk {
         if everything {
             self.verify(Refresh::All)?;
         } else if !ports.is_empty() {
-            self.verify(Refresh::Ports(ports))?;
+            self.verify(Refresh::Ports(ports.clone()))?;
         }
+        let around = if ports.is_empty() { Around::default() } else { self.around(ports, addresses)? };
         let time = Timestamp::now();
-        let mut targets = lock(&self.pipeline.live).who(asked);
+        let mut targets = lock(&self.pipeline.live).who(asked, &around);
         let mut about = self.about();
         for target in &mut targets {
             if let Asked::Port { port, protocol, .. } = target.asked
@@ -138,8 +163,26 @@ impl Answers for Desk {
     }
 
     fn list(&self, filter: &ListFilter) -> Result<ListAnswer, QueryError> {
-        let (sockets, hidden) = lock(&self.pipeline.live).list(filter);
-        Ok(ListAnswer { time: Timestamp::now(), about: self.about(), sockets, hidden })
+        let mut answer = ListAnswer {
+            time: Timestamp::now(),
+            about: self.about(),
+            sockets: Vec::new(),
+            hidden: 0,
+            time_wait: None,
+        };
+        if filter.time_wait {
+            let around = self.ask(|reply| Command::Around(ConnectionScope::TimeWait, Vec::new(), reply))?;
+            let Some(connections) = around.and_then(|around| around.connections) else {
+                return Err(QueryError::NotSeen {
+                    what: "connections in TIME_WAIT could not be looked at".to_owned(),
+                    remedy: "ask with --no-daemon for a look at them from here".to_owned(),
+                });
+            };
+            answer.time_wait = Some(lock(&self.pipeline.live).time_wait(&connections, filter));
+        } else {
+            (answer.sockets, answer.hidden) = lock(&self.pipeline.live).list(filter);
+        }
+        Ok(answer)
     }
 
     fn log(&self, filter: &EventFilter) -> Result<LogAnswer, QueryError> {

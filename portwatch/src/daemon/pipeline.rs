@@ -5,6 +5,7 @@
 //! writing blocks, the ring fills, and the kernel counts what it drops: the loss becomes a `Gap`.
 
 use std::{
+    net::IpAddr,
     num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,9 +21,10 @@ use tokio::sync::broadcast;
 use crate::{
     journal::{Entry, Writer, WriterStatus},
     model::{
-        Event, EventKind, Evidence, Fact, GapReason, Observation, Port, Process, ProcessId, Seen, Timestamp,
+        ConnectionScope, Event, EventKind, Evidence, Fact, GapReason, Observation, Port, Process, ProcessId,
+        Seen, Timestamp,
     },
-    query::{Completeness, Live, Record},
+    query::{Around, Completeness, Live, Record},
     source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
 };
 
@@ -44,6 +46,8 @@ const SLEPT: Duration = Duration::from_secs(1);
 pub enum Command {
     /// Look at the kernel again and settle everything seen so far, also in the journal.
     Verify(Refresh, mpsc::SyncSender<()>),
+    /// Look at connections, and at the settings that decide binds of these addresses. Nothing of it is kept.
+    Around(ConnectionScope, Vec<IpAddr>, mpsc::SyncSender<Around>),
     /// Take in what the source has, and have all of it in the journal.
     Settle(mpsc::SyncSender<()>),
     /// As `Settle`; the reply is a receiver that misses nothing after, and the newest row id before.
@@ -184,6 +188,8 @@ impl Pipeline {
 
     fn end(mut self) -> Option<WriterStatus> {
         let _ = self.poll(Duration::ZERO);
+        self.source.finish(&mut self.seen);
+        self.take();
         let now = Timestamp::now();
         lock(&self.handle.live).finish(now, &mut self.records);
         self.deliver();
@@ -291,6 +297,14 @@ impl Pipeline {
                 self.refresh(&scope);
                 self.settle();
                 let _ = reply.try_send(());
+            }
+            Command::Around(scope, addresses, reply) => {
+                let connections = self.source.connections(&scope).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "connections could not be looked at");
+                    None
+                });
+                let rules = self.source.bind_rules(&addresses);
+                let _ = reply.try_send(Around { connections, rules });
             }
             Command::Settle(reply) => {
                 let _ = self.poll(Duration::ZERO);

@@ -63,11 +63,13 @@ pub enum Fact {
     Holders,
     /// Sockets that existed before the source started.
     Existing,
+    /// Who left a connection in TIME_WAIT.
+    TimeWait,
 }
 
 impl Fact {
     /// Every fact, in the order in which `status` shows them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Bind,
         Self::Refused,
         Self::Listen,
@@ -78,6 +80,7 @@ impl Fact {
         Self::AskedPort,
         Self::Holders,
         Self::Existing,
+        Self::TimeWait,
     ];
 
     /// The word used in JSON, `status` and `doctor`.
@@ -93,6 +96,7 @@ impl Fact {
             Self::AskedPort => "asked-port",
             Self::Holders => "holders",
             Self::Existing => "existing",
+            Self::TimeWait => "time-wait",
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The vocabulary every stage shares. No I/O happens here and no clock is read.
 
+mod connection;
 mod event;
 mod evidence;
 mod net;
 mod observation;
 mod placement;
 mod process;
+mod rules;
 mod socket;
 
+pub use connection::{Connection, ConnectionScope, Connections, ConnectionsLeft, TcpState};
 pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
 pub use evidence::{Coverage, Degradation, Evidence, Fact};
 pub use net::{Endpoint, Netns, ParsePortError, Port, Protocol, addresses_overlap};
@@ -20,6 +23,7 @@ pub use process::{
     Ancestor, Cgroup, CommandLine, ExitStatus, Process, ProcessId, ProcessSeen, Project, ProjectKind,
     Worktree,
 };
+pub use rules::BindRules;
 pub use socket::{AskedPort, Holder, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen};
 
 /// A moment, UTC, nanosecond resolution.

@@ -41,6 +41,8 @@ pub enum Seen {
         /// Why.
         reason: GapReason,
     },
+    /// Connections were left to TIME_WAIT: a count, never one of them.
+    ConnectionsLeft(Box<super::ConnectionsLeft>),
     /// The whole truth at one moment.
     Snapshot(Box<Snapshot>),
 }

@@ -1,11 +1,12 @@
 //! What answers are made of.
 
-use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     journal,
     model::{
-        Coverage, Degradation, Event, LoggedEvent, Port, Process, ProcessId, Protocol, Socket, Timestamp,
+        Connection, Coverage, Degradation, Event, LoggedEvent, Port, Process, ProcessId, Protocol, Socket,
+        TcpState, Timestamp,
     },
     source::{Counters, SourceKind},
 };
@@ -156,8 +157,42 @@ impl Holding {
 pub struct Outlook {
     /// `None` when it cannot be known.
     pub bindable: Option<bool>,
+    /// With SO_REUSEADDR, as most servers ask.
+    pub with_reuse_addr: Option<bool>,
+    /// Why it would fail, a word: listening, bound, connected, time-wait, privileged, address-not-here, v6-only.
+    pub cause: Option<&'static str>,
+    /// How it would fail, positive.
+    pub errno: Option<i32>,
+    /// When nothing but TIME_WAIT is in the way: how long at most.
+    pub free_in: Option<Duration>,
     /// The sentence.
     pub sentence: String,
+}
+
+/// Connections with the facts of the processes they name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Traffic {
+    /// The connections.
+    pub rows: Vec<Connection>,
+    /// Facts of their processes, as far as known.
+    pub processes: Vec<Arc<Process>>,
+}
+
+impl Traffic {
+    /// Facts of one of its processes.
+    pub fn process(&self, id: ProcessId) -> Option<&Process> {
+        self.processes.iter().map(AsRef::as_ref).find(|p| p.id == id)
+    }
+
+    /// How many are in a state.
+    pub fn count(&self, state: TcpState) -> usize {
+        self.rows.iter().filter(|row| row.state == state).count()
+    }
+
+    /// A process has one of these: the port is in use, whatever its sockets.
+    pub fn lives(&self) -> bool {
+        self.rows.iter().any(|row| row.inode.is_some())
+    }
 }
 
 /// Answer about one thing.
@@ -175,6 +210,8 @@ pub struct TargetAnswer {
     pub last: Vec<Record>,
     /// Refused binds.
     pub refused: Vec<Record>,
+    /// Connections with this local port; `None` when nobody looked.
+    pub traffic: Option<Traffic>,
     /// Would a bind succeed?
     pub verdict: Option<Outlook>,
 }
@@ -221,6 +258,8 @@ pub struct ListFilter {
     pub sort: Sort,
     /// Noise too.
     pub all: bool,
+    /// Connections in TIME_WAIT instead of sockets.
+    pub time_wait: bool,
 }
 
 /// Answer of `ls`.
@@ -234,6 +273,8 @@ pub struct ListAnswer {
     pub sockets: Vec<KnownSocket>,
     /// Matching sockets left out as noise.
     pub hidden: u64,
+    /// Connections in TIME_WAIT that match, where they were asked for.
+    pub time_wait: Option<Traffic>,
 }
 
 /// Answer of `log`.

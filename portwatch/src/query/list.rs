@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use super::{KnownSocket, ListFilter, Sort};
-use crate::model::Process;
+use super::{KnownSocket, ListFilter, Sort, Traffic};
+use crate::model::{Connection, Process, Protocol};
 
 /// The sockets that match, in order, and how many matching ones were left out as noise.
 pub(super) fn list(
@@ -34,6 +34,43 @@ fn matches(known: &KnownSocket, filter: &ListFilter) -> bool {
         && filter.project.as_ref().is_none_or(|name| {
             known.processes.iter().any(|p| p.project.as_ref().is_some_and(|project| project.name == *name))
         })
+}
+
+/// Keeps the connections that match, by port and then by time left.
+pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) {
+    let mut rows = std::mem::take(&mut traffic.rows);
+    rows.retain(|row| {
+        let port = row.local.port.get();
+        let process = left_by(row, traffic);
+        filter.protocol.is_none_or(|p| p == Protocol::Tcp)
+            && filter.from.is_none_or(|from| port >= from)
+            && filter.to.is_none_or(|to| port <= to)
+            && filter.user.as_ref().is_none_or(|user| {
+                process.is_some_and(|p| p.user.as_ref() == Some(user) || user.parse().ok() == p.uid)
+            })
+            && filter.project.as_ref().is_none_or(|name| {
+                process.and_then(|p| p.project.as_ref()).is_some_and(|project| project.name == *name)
+            })
+    });
+    let name = |row: &Connection| match filter.sort {
+        Sort::Process => left_by(row, traffic).map(|p| p.comm.clone()),
+        Sort::Project => left_by(row, traffic).and_then(|p| Some(p.project.as_ref()?.name.clone())),
+        Sort::Port | Sort::Since => None,
+    };
+    let mut keyed: Vec<_> = rows.into_iter().map(|row| (name(&row), row)).collect();
+    keyed.sort_by(|(a, x), (b, y)| {
+        let key = |row: &Connection| (row.local.port, row.local.address, row.peer, row.peer_port);
+        let age = match filter.sort {
+            Sort::Since => x.expires.cmp(&y.expires),
+            _ => Ordering::Equal,
+        };
+        absent_last(a.as_ref(), b.as_ref()).then(age).then_with(|| key(x).cmp(&key(y)))
+    });
+    traffic.rows = keyed.into_iter().map(|(_, row)| row).collect();
+}
+
+fn left_by<'a>(row: &Connection, traffic: &'a Traffic) -> Option<&'a Process> {
+    traffic.process(row.holders.first()?.process)
 }
 
 /// By the socket's owner or by that of any process behind it, as name or as number.

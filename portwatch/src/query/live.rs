@@ -1,16 +1,39 @@
 //! The live table joined with attribution: what observations go through, in the daemon and without one.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
-use super::{Asked, Completeness, KnownSocket, ListFilter, Record, TargetAnswer, list, who};
+use super::{Asked, Completeness, KnownSocket, ListFilter, Record, TargetAnswer, Traffic, list, who};
 use crate::{
     attribute::Attributor,
     model::{
-        AskedPort, Change, Event, EventKind, Netns, Observation, Owner, Phase, Port, Process, ProcessId,
-        Protocol, Seen, Socket, Timestamp,
+        AskedPort, BindRules, Change, Connection, Connections, Event, EventKind, Netns, Observation, Owner,
+        Phase, Port, Process, ProcessId, Protocol, Seen, Socket, TcpState, Timestamp,
     },
     state::{LiveTable, Policy},
 };
+
+/// What is around the sockets at the moment of a question.
+#[derive(Debug, Clone, Default)]
+pub struct Around {
+    /// Connections on the ports asked about; `None` when nobody could look.
+    pub connections: Option<Connections>,
+    /// What the kernel decides binds by.
+    pub rules: BindRules,
+}
+
+impl Around {
+    /// Puts what a closer look found in the place of what it looked at again.
+    pub fn name(&mut self, ports: &[Port], closer: Connections) {
+        if let Some(known) = &mut self.connections {
+            known.rows.retain(|row| !ports.contains(&row.local.port));
+            known.rows.extend(closer.rows);
+            known.processes.extend(closer.processes);
+        }
+    }
+}
 
 /// What is known now.
 #[derive(Debug)]
@@ -51,6 +74,11 @@ impl Live {
             Seen::Snapshot(snapshot) => {
                 for seen in &snapshot.processes {
                     self.attributor.learn(seen);
+                }
+            }
+            Seen::ConnectionsLeft(left) => {
+                if let Some(process) = &left.process {
+                    self.attributor.learn(process);
                 }
             }
             _ => {}
@@ -141,15 +169,39 @@ impl Live {
             }
     }
 
+    /// Connections with the facts of their processes.
+    pub fn traffic(&mut self, connections: &Connections, keep: impl Fn(&Connection) -> bool) -> Traffic {
+        for seen in &connections.processes {
+            self.attributor.learn(seen);
+        }
+        let rows: Vec<_> = connections.rows.iter().filter(|row| keep(row)).cloned().collect();
+        let ids: BTreeSet<ProcessId> = rows.iter().flat_map(|r| &r.holders).map(|h| h.process).collect();
+        Traffic { rows, processes: ids.into_iter().filter_map(|id| self.attributor.of(id)).collect() }
+    }
+
+    /// Ports that living connections have and no known socket: whose these are is the answer, and is worth a walk
+    /// over the processes.
+    pub fn unexplained(&self, connections: &Connections) -> Vec<Port> {
+        let living = connections.rows.iter().filter(|row| row.inode.is_some());
+        let ports: BTreeSet<Port> = living.map(|row| row.local.port).collect();
+        let bare = |port: &Port| self.table.on_port(*port, Some(Protocol::Tcp)).next().is_none();
+        ports.into_iter().filter(bare).collect()
+    }
+
     /// Answers of `who`, without history.
-    pub fn who(&mut self, asked: &[Asked]) -> Vec<TargetAnswer> {
+    pub fn who(&mut self, asked: &[Asked], around: &Around) -> Vec<TargetAnswer> {
         asked
             .iter()
             .map(|asked| match asked {
                 Asked::Port { address, port, protocol } => {
                     let sockets: Vec<_> = self.table.on_port(*port, *protocol).cloned().collect();
                     let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
-                    who::port((*address, *port, *protocol), sockets, self.own, &self.completeness)
+                    let traffic = around
+                        .connections
+                        .as_ref()
+                        .map(|connections| self.traffic(connections, |row| row.local.port == *port));
+                    let place = (*address, *port, *protocol);
+                    who::port(place, sockets, self.own, &self.completeness, (traffic, &around.rules))
                 }
                 Asked::Pid(pid) => {
                     let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
@@ -181,6 +233,13 @@ impl Live {
         let sockets: Vec<_> = self.table.sockets().cloned().collect();
         let known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
         list::list(known, filter)
+    }
+
+    /// Answer of `ls --time-wait`.
+    pub fn time_wait(&mut self, connections: &Connections, filter: &ListFilter) -> Traffic {
+        let mut traffic = self.traffic(connections, |row| row.state == TcpState::TimeWait);
+        list::time_wait(&mut traffic, filter);
+        traffic
     }
 
     /// How many sockets listen, and how many are bound only.

@@ -15,11 +15,12 @@ mod who;
 
 pub use answer::{
     About, Asked, Check, CheckResult, Completeness, DoctorAnswer, History, Holding, KnownSocket, ListAnswer,
-    ListFilter, LogAnswer, Outlook, Record, Sort, StatusAnswer, SummaryAnswer, TargetAnswer, WhoAnswer,
+    ListFilter, LogAnswer, Outlook, Record, Sort, StatusAnswer, SummaryAnswer, TargetAnswer, Traffic,
+    WhoAnswer,
 };
 pub use answers::{Answers, Subscription};
 pub use doctor::doctor;
 pub use error::QueryError;
 pub use history::{log, matches, of_port, summary};
-pub use live::Live;
+pub use live::{Around, Live};
 pub use viewer::{Sight, Viewer};

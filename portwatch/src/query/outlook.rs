@@ -1,15 +1,14 @@
 //! Would a bind succeed: the verdict on the binds that a question about a port means, in a sentence.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Completeness, KnownSocket, Outlook, Traffic};
+use crate::{
+    model::{BindRules, Endpoint, Netns, Port, Protocol},
+    verdict::{BindRequest, Cause, Outcome, Party, Verdict, World, would_bind_in},
 };
 
-use super::{Completeness, KnownSocket, Outlook};
-use crate::{
-    model::{Endpoint, Netns, Owner, Phase, Port, Protocol, Socket},
-    verdict::{BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Verdict, would_bind},
-};
+mod words;
 
 /// What was asked about: address, port, protocol; and the namespace that is meant.
 #[derive(Debug, Clone, Copy)]
@@ -20,9 +19,36 @@ pub(super) struct Place {
     pub(super) netns: Option<Netns>,
 }
 
-/// `sockets` are those on the port, whatever their address and namespace.
-pub(super) fn outlook(place: Place, sockets: &[KnownSocket], completeness: &Completeness) -> Outlook {
-    let mentioned = |p| sockets.iter().any(|s| s.socket.seen.endpoint.protocol == p);
+/// Everything a bind may meet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene<'a> {
+    /// Those on the port, whatever their address and namespace.
+    pub(super) sockets: &'a [KnownSocket],
+    /// Connections on the port; `None` when nobody looked.
+    pub(super) traffic: Option<&'a Traffic>,
+    /// Settings and addresses.
+    pub(super) rules: &'a BindRules,
+    /// Whether `sockets` are all there are.
+    pub(super) completeness: &'a Completeness,
+}
+
+impl<'a> Scene<'a> {
+    fn verdict(&self, request: &BindRequest) -> Verdict<'a> {
+        let world = World { connections: self.traffic.map(|t| t.rows.as_slice()), rules: self.rules };
+        would_bind_in(request, self.sockets.iter().map(|s| &s.socket), world)
+    }
+
+    fn fares(&self, request: &BindRequest) -> Option<bool> {
+        match self.verdict(request).outcome {
+            Outcome::Succeeds => Some(true),
+            Outcome::Fails { .. } => Some(false),
+            Outcome::Unknown { .. } => None,
+        }
+    }
+}
+
+pub(super) fn outlook(place: Place, scene: Scene<'_>) -> Outlook {
+    let mentioned = |p| scene.sockets.iter().any(|s| s.socket.seen.endpoint.protocol == p);
     let only_udp = mentioned(Protocol::Udp) && !mentioned(Protocol::Tcp);
     let protocol = place.protocol.unwrap_or(if only_udp { Protocol::Udp } else { Protocol::Tcp });
     let ask =
@@ -32,167 +58,66 @@ pub(super) fn outlook(place: Place, sockets: &[KnownSocket], completeness: &Comp
     } else {
         // Most servers bind one of these two; where they fare the same, one is enough.
         let (v4, both) = (ask(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), ask(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-        if fares(&v4, sockets) == fares(&both, sockets) { vec![v4] } else { vec![both, v4] }
+        if scene.fares(&v4) == scene.fares(&both) { vec![v4] } else { vec![both, v4] }
     };
-    let answers: Vec<_> = requests.iter().map(|r| answer(r, sockets, completeness)).collect();
-    let bindable = if answers.iter().any(|a| a.bindable == Some(false)) {
-        Some(false)
-    } else if answers.iter().all(|a| a.bindable == Some(true)) {
-        Some(true)
-    } else {
-        None
-    };
-    let sentences: Vec<_> = answers.into_iter().map(|a| a.sentence).collect();
-    Outlook { bindable, sentence: sentences.join(" ") }
-}
-
-fn verdict<'a>(request: &BindRequest, sockets: &'a [KnownSocket]) -> Verdict<'a> {
-    would_bind(request, sockets.iter().map(|s| &s.socket))
-}
-
-fn fares(request: &BindRequest, sockets: &[KnownSocket]) -> Option<bool> {
-    match verdict(request, sockets).outcome {
-        Outcome::Succeeds => Some(true),
-        Outcome::Fails { .. } => Some(false),
-        Outcome::Unknown { .. } => None,
-    }
-}
-
-fn answer(request: &BindRequest, sockets: &[KnownSocket], completeness: &Completeness) -> Outlook {
-    let bind = format!("bind of {}", address(request.place.address, request.place.port));
-    let bind = match request.place.protocol {
-        Protocol::Tcp => bind,
-        Protocol::Udp => format!("UDP {bind}"),
-    };
-    let Verdict { outcome, caveats } = verdict(request, sockets);
-    match (outcome, completeness) {
-        (Outcome::Fails { because: Cause::InUse { blocker, overlap, .. }, .. }, _) => Outlook {
-            bindable: Some(false),
-            sentence: format!(
-                "A {bind} would fail with EADDRINUSE: {}.{}",
-                holds(blocker, overlap, sockets),
-                way_in(request, blocker, sockets)
-            ),
-        },
-        (Outcome::Fails { because: Cause::MappedButV6Only, .. }, _) => Outlook {
-            bindable: Some(false),
-            sentence: format!("A {bind} would fail with EINVAL: the address is IPv4, the socket IPv6 only."),
-        },
-        (Outcome::Unknown { why }, _) => Outlook {
-            bindable: None,
-            sentence: format!("Whether a {bind} would succeed is not known: {}.", doubt(why, sockets)),
-        },
-        (Outcome::Succeeds, Completeness::Partial(_)) => Outlook {
-            bindable: None,
-            sentence: format!(
-                "Whether a {bind} would succeed cannot be known: nothing seen is in its way, but not everything \
-                 could be seen."
-            ),
-        },
-        (Outcome::Succeeds, Completeness::Complete) => Outlook {
-            bindable: caveats.is_empty().then_some(true),
-            sentence: format!("A {bind} would succeed{}.", unless(&caveats)),
-        },
-    }
-}
-
-/// What was not looked at, as the end of a sentence.
-fn unless(caveats: &[Caveat]) -> String {
-    let mut text = String::new();
-    for (index, caveat) in caveats.iter().enumerate() {
-        text.push_str(if index == 0 { " as far as sockets go, unless " } else { " or " });
-        text.push_str(match caveat {
-            Caveat::Connections => "a connection still uses the port",
-            Caveat::Privileged => "it needs a privilege (port below 1024)",
-            Caveat::AddressNotChecked => "this machine lacks the address",
-        });
-    }
-    if !caveats.is_empty() {
-        text.push_str(" (not looked at)");
-    }
-    text
-}
-
-/// `node (48291) listens there`
-fn holds(blocker: &Socket, overlap: Overlap, sockets: &[KnownSocket]) -> String {
-    let seen = &blocker.seen;
-    let place = match overlap {
-        Overlap::Same => "there".to_owned(),
-        Overlap::TheirDualStack => {
-            format!("on {}, which takes IPv4 too", address(seen.endpoint.address, seen.endpoint.port))
-        }
-        Overlap::TheirWildcard | Overlap::OurWildcard | Overlap::OurDualStack => {
-            format!("on {}", address(seen.endpoint.address, seen.endpoint.port))
+    let answers: Vec<_> = requests.iter().map(|request| answer(request, scene)).collect();
+    let every = |pick: fn(&Outlook) -> Option<bool>| {
+        if answers.iter().any(|a| pick(a) == Some(false)) {
+            Some(false)
+        } else {
+            answers.iter().all(|a| pick(a) == Some(true)).then_some(true)
         }
     };
-    let who = who(blocker, sockets);
-    match (seen.phase, seen.endpoint.protocol) {
-        (Phase::Listening, _) => format!("{who} listens {place}"),
-        (Phase::Bound, Protocol::Udp) => format!("{who} receives {place}"),
-        (Phase::Bound, Protocol::Tcp) => format!("{who} is bound {place} without listening"),
+    let (bindable, with_reuse_addr) = (every(|a| a.bindable), every(|a| a.with_reuse_addr));
+    let failing = answers.iter().find(|a| a.bindable == Some(false));
+    let mut sentences: Vec<_> = answers.iter().map(|a| a.sentence.clone()).collect();
+    if bindable != Some(false) {
+        sentences.extend(words::chosen_by_the_kernel(place.port, protocol, scene.rules));
+    }
+    Outlook {
+        bindable,
+        with_reuse_addr,
+        cause: failing.and_then(|a| a.cause),
+        errno: failing.and_then(|a| a.errno),
+        free_in: failing.and_then(|a| a.free_in),
+        sentence: sentences.join(" "),
     }
 }
 
-/// What a request with a sharing option would come to, where that differs.
-fn way_in(request: &BindRequest, blocker: &Socket, sockets: &[KnownSocket]) -> String {
-    let succeeds = |request: BindRequest| fares(&request, sockets) == Some(true);
-    let mut text = String::new();
-    if succeeds(BindRequest { reuse_addr: true, ..*request }) {
-        text.push_str(" With SO_REUSEADDR it would succeed.");
-    } else if succeeds(BindRequest { reuse_port: true, uid: blocker.seen.uid, ..*request }) {
-        let user =
-            sockets.iter().find(|s| s.socket.seen.key == blocker.seen.key).and_then(|s| s.user.as_deref());
-        let _ = match (user, blocker.seen.uid) {
-            (Some(user), _) => write!(text, " With SO_REUSEPORT a socket of {user} could join."),
-            (None, Some(uid)) => write!(text, " With SO_REUSEPORT a socket of uid {uid} could join."),
-            (None, None) => Ok(()),
-        };
-    }
-    text
-}
-
-fn doubt(why: Doubt<'_>, sockets: &[KnownSocket]) -> String {
-    let place = |s: &Socket| address(s.seen.endpoint.address, s.seen.endpoint.port);
-    match why {
-        Doubt::V6OnlyUnknown(s) => {
-            format!("{} has {}, and whether that takes IPv4 too could not be seen", who(s, sockets), place(s))
+fn answer(request: &BindRequest, scene: Scene<'_>) -> Outlook {
+    let Verdict { outcome, caveats } = scene.verdict(request);
+    let shared = BindRequest { reuse_addr: true, ..*request };
+    let complete = *scene.completeness == Completeness::Complete;
+    let known = |fares: Option<bool>| fares.filter(|&succeeds| !succeeds || (complete && caveats.is_empty()));
+    let bindable = known(scene.fares(request));
+    let mut outlook = Outlook {
+        bindable,
+        // What succeeds plainly succeeds with the option too.
+        with_reuse_addr: if bindable == Some(true) { bindable } else { known(scene.fares(&shared)) },
+        cause: None,
+        errno: None,
+        free_in: None,
+        sentence: words::sentence(request, &scene, outcome, &caveats),
+    };
+    if let Outcome::Fails { errno, because } = outcome {
+        outlook.errno = Some(errno);
+        outlook.cause = Some(cause(because));
+        if let Cause::TimeWait { expires, .. } = because {
+            outlook.free_in = expires;
         }
-        Doubt::NamespaceUnknown(s) => format!(
-            "{} has {}, and whether that is in this network namespace could not be seen",
-            who(s, sockets),
-            place(s)
-        ),
-        Doubt::OptionsUnknown(s) | Doubt::UserUnknown(s) | Doubt::HistoryDecides(s) => {
-            format!("{} has {}, and whether it shares that could not be seen", who(s, sockets), place(s))
-        }
-        Doubt::OrderDecides { unwilling } => format!(
-            "{} does not share {}, others do, and the kernel asks only one of them",
-            who(unwilling, sockets),
-            place(unwilling)
-        ),
     }
+    outlook
 }
 
-fn who(socket: &Socket, sockets: &[KnownSocket]) -> String {
-    let known = sockets.iter().find(|s| s.socket.seen.key == socket.seen.key);
-    match known.and_then(|k| k.first().map(|id| (k, id))) {
-        Some((known, id)) => match known.process(id) {
-            Some(process) => format!("{} ({})", process.comm, id.pid),
-            None => format!("process {}", id.pid),
-        },
-        None => match socket.owner {
-            Owner::Kernel => "the kernel",
-            Owner::NotPermitted => "a process that may not be looked into here",
-            Owner::Known | Owner::NoProcess | Owner::Unknown => "a socket without a known process",
-        }
-        .to_owned(),
-    }
-}
-
-fn address(address: IpAddr, port: Port) -> String {
-    match address {
-        IpAddr::V4(a) => format!("{a}:{port}"),
-        IpAddr::V6(a) => format!("[{a}]:{port}"),
+/// The word for scripts.
+fn cause(because: Cause<'_>) -> &'static str {
+    match because {
+        Cause::InUse { blocker: Party::Socket(socket), .. } => socket.seen.phase.as_str(),
+        Cause::InUse { blocker: Party::Connection(_), .. } => "connected",
+        Cause::TimeWait { .. } => "time-wait",
+        Cause::Privileged { .. } => "privileged",
+        Cause::AddressNotHere => "address-not-here",
+        Cause::MappedButV6Only => "v6-only",
     }
 }
 

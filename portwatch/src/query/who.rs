@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use super::{
-    Asked, Completeness, Holding, KnownSocket, TargetAnswer,
-    outlook::{Place, outlook},
+    Asked, Completeness, Holding, KnownSocket, TargetAnswer, Traffic,
+    outlook::{Place, Scene, outlook},
 };
-use crate::model::{Netns, Port, Protocol, addresses_overlap};
+use crate::model::{BindRules, Netns, Port, Protocol, addresses_overlap};
 
 /// Who has a port. `sockets` are those on the port, `own` the namespace the asker means.
 ///
@@ -17,9 +17,20 @@ pub(super) fn port(
     sockets: Vec<KnownSocket>,
     own: Option<Netns>,
     completeness: &Completeness,
+    (traffic, rules): (Option<Traffic>, &BindRules),
 ) -> TargetAnswer {
     let place = Place { address, port, protocol, netns: own };
-    let outlook = outlook(place, &sockets, completeness);
+    let scene = Scene { sockets: &sockets, traffic: traffic.as_ref(), rules, completeness };
+    let outlook = outlook(place, scene);
+    // What was asked of one address means the connections that a bind of it would meet.
+    let traffic = traffic.filter(|_| protocol != Some(Protocol::Udp)).map(|traffic| Traffic {
+        rows: traffic
+            .rows
+            .into_iter()
+            .filter(|row| address.is_none_or(|a| addresses_overlap((row.local.address, None), (a, None))))
+            .collect(),
+        ..traffic
+    });
     let sockets: Vec<_> = sockets
         .into_iter()
         .filter(|s| s.socket.seen.endpoint.port == port)
@@ -28,6 +39,8 @@ pub(super) fn port(
         .collect();
     let (state, reason) = match completeness {
         _ if sockets.iter().any(|s| is_here(s, own)) => (Holding::Held, None),
+        // An outgoing connection that borrowed the port, or one that outlived its listener.
+        _ if traffic.as_ref().is_some_and(Traffic::lives) => (Holding::Held, None),
         Completeness::Complete => (Holding::Free, None),
         Completeness::Partial(why) => (Holding::Unknown, Some(why.clone())),
     };
@@ -39,6 +52,7 @@ pub(super) fn port(
         sockets,
         last: Vec::new(),
         refused: Vec::new(),
+        traffic,
         verdict: Some(outlook),
     }
 }
@@ -57,6 +71,7 @@ pub(super) fn pid(pid: u32, sockets: Vec<KnownSocket>, completeness: &Completene
         sockets,
         last: Vec::new(),
         refused: Vec::new(),
+        traffic: None,
         verdict: None,
     }
 }
@@ -70,6 +85,7 @@ pub(super) fn claim(name: &str) -> TargetAnswer {
         sockets: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
+        traffic: None,
         verdict: None,
     }
 }

@@ -184,6 +184,13 @@ fn details(event: &Event, look: &Look) -> Vec<Text> {
         let within = span.map_or_else(String::new, |s| format!(" within {}", when::span(s)));
         part(Tone::Plain, &format!("{} binds{within}", event.count));
     }
+    if event.kind == "timewait" {
+        let span = event.since.map(|since| event.time.as_second().saturating_sub(since.as_second()));
+        let within = span.map_or_else(String::new, |s| format!(" within {}", when::span(s)));
+        let what = if event.count == 1 { "connection" } else { "connections" };
+        let outgoing = if event.port.is_none() { "outgoing " } else { "" };
+        part(Tone::Plain, &format!("{} {outgoing}{what} left{within}", thousands(event.count)));
+    }
     if let Some(claim) = &event.claim {
         part(Tone::Plain, claim);
     } else if let Some(project) = event.process.as_ref().and_then(|p| p.project.as_ref()) {

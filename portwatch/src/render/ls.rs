@@ -7,7 +7,7 @@ use super::{
     group::{self, Group},
     note, process,
     table::{self, Column},
-    when,
+    traffic, when,
 };
 use crate::wire::{List, Socket};
 
@@ -26,6 +26,9 @@ const COLUMNS: [Column; 10] = [
 
 /// Writes the answer.
 pub fn ls(out: &mut dyn Write, answer: &List, look: &Look) -> io::Result<()> {
+    if let Some(rows) = &answer.time_wait {
+        return traffic::time_wait(out, answer, rows, look);
+    }
     let groups = group::by_program(&answer.sockets);
     if groups.is_empty() {
         let mut line = Text::new(look);

@@ -15,6 +15,7 @@ mod status;
 mod summary;
 mod table;
 mod text;
+mod traffic;
 mod version;
 mod when;
 mod who;

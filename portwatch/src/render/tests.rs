@@ -27,7 +27,7 @@ fn render(look: &Look, write: impl Fn(&mut dyn Write, &Look) -> io::Result<()>) 
 }
 
 /// The same answer at every width that matters. No line is longer than its terminal, none ends in a blank.
-fn everywhere(write: impl Fn(&mut dyn Write, &Look) -> io::Result<()>) -> String {
+pub(super) fn everywhere(write: impl Fn(&mut dyn Write, &Look) -> io::Result<()>) -> String {
     let mut all = String::new();
     for columns in [40, 80, 200] {
         let text = render(&look(columns), &write);
@@ -55,12 +55,22 @@ fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
         sockets,
         last: Vec::new(),
         refused: Vec::new(),
+        traffic: None,
         verdict: None,
     }
 }
 
 fn verdict(bindable: bool, sentence: &str) -> Verdict {
-    Verdict { bindable: Some(bindable), sentence: sentence.to_owned() }
+    let (errno, cause) = if bindable { (None, None) } else { (Some(98), Some("listening".to_owned())) };
+    Verdict {
+        bindable: Some(bindable),
+        with_reuse_addr: Some(bindable),
+        cause,
+        errno,
+        errno_name: errno.map(|_| "EADDRINUSE".to_owned()),
+        free_in_ms: None,
+        sentence: sentence.to_owned(),
+    }
 }
 
 fn hostile() -> Process {
@@ -187,7 +197,14 @@ fn hostile_names_forge_no_row_and_drive_no_terminal() {
 }
 
 fn list(sockets: Vec<Socket>) -> List {
-    List { schema: 1, time: at("2026-03-02T01:26:30Z"), source: source(true), sockets, hidden: 0 }
+    List {
+        schema: 1,
+        time: at("2026-03-02T01:26:30Z"),
+        source: source(true),
+        sockets,
+        hidden: 0,
+        time_wait: None,
+    }
 }
 
 #[test]

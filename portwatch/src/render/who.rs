@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::{
     Look, Text, Tone, address,
     group::{self, Group},
-    note, process, when,
+    note, process, traffic, when,
 };
-use crate::wire::{Event, Socket, Who, WhoTarget};
+use crate::wire::{Connection, Event, Process, Socket, Traffic, Who, WhoTarget};
 
 /// Column where a fact begins, after its label.
 const FACT: usize = 12;
@@ -37,11 +37,16 @@ fn one(out: &mut dyn Write, answer: &Who, target: &WhoTarget, look: &Look) -> io
         }
         card(out, answer, group, look)?;
     }
+    let living = target.traffic.as_ref().map(traffic::living).unwrap_or_default();
     if target.sockets.is_empty() {
-        headless(out, target, look)?;
+        match (target.state.as_str(), living.as_slice(), &target.traffic) {
+            ("held", [first, ..], Some(traffic)) => connected(out, target, traffic, first, look)?,
+            _ => headless(out, target, look)?,
+        }
     } else if target.state != "held" {
         fact(out, &target.state, reason(target), Tone::Warn, look)?;
     }
+    traffic_line(out, target, look)?;
     last_holder(out, target, look)?;
     refused(out, target, look)?;
     if let Some(verdict) = &target.verdict {
@@ -76,6 +81,70 @@ fn headless(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<
         writeln!(out)?;
         fact(out, "why", reason(target), Tone::Plain, look)
     }
+}
+
+/// A port that nobody is bound to, held by connections: `3100/tcp  CONNECTED  curl (812)`.
+fn connected(
+    out: &mut dyn Write,
+    target: &WhoTarget,
+    traffic: &Traffic,
+    first: &Connection,
+    look: &Look,
+) -> io::Result<()> {
+    let mut head = Text::new(look);
+    head.push(Tone::Strong, &format!("{}/tcp", first.port)).plain("  ");
+    head.push(Tone::Warn, "CONNECTED, not listening").plain("  ");
+    match &first.process {
+        Some(process) => head.push(Tone::Strong, &traffic::name(process)),
+        None if first.owner == "not-permitted" => head.push(Tone::Warn, "not permitted to see the owner"),
+        None => head.push(Tone::Warn, "owner unknown"),
+    };
+    if let Some(process) = &first.process {
+        process::evidence(&mut head, &process.evidence, look);
+    }
+    head.wrapped(out, FACT)?;
+    writeln!(out)?;
+    let facts = first.process.as_ref().and_then(|p| traffic.processes.iter().find(|f| f.pid == p.pid));
+    if let Some(main) = facts {
+        main_facts(out, main, None, false, look)?;
+    }
+    let shown = if look.verbose { usize::MAX } else { 3 };
+    let living = traffic::living(traffic);
+    for (index, connection) in living.iter().take(shown).enumerate() {
+        let mut words = format!("{}, {}", traffic::ends(connection), connection.state);
+        if let Some(process) = connection.process.as_ref().filter(|p| Some(*p) != first.process.as_ref()) {
+            words = format!("{words}, {}", traffic::name(process));
+        }
+        fact(out, if index == 0 { "connected" } else { "" }, &words, Tone::Plain, look)?;
+    }
+    if living.len() > shown {
+        fact(out, "", &format!("and {} more", living.len() - shown), Tone::Faint, look)?;
+    }
+    if target.state != "held" {
+        fact(out, &target.state, reason(target), Tone::Warn, look)?;
+    }
+    Ok(())
+}
+
+/// Connections on the port, and each of them for the verbose reader.
+fn traffic_line(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
+    let Some(traffic) = &target.traffic else { return Ok(()) };
+    let Some(words) = traffic::summary(traffic) else { return Ok(()) };
+    // A free port has no facts before this one.
+    if target.sockets.is_empty() && target.state != "held" {
+        writeln!(out)?;
+    }
+    fact(out, "traffic", &words, Tone::Plain, look)?;
+    if !look.verbose {
+        return Ok(());
+    }
+    for connection in &traffic.connections {
+        fact(out, "", &traffic::line(connection), Tone::Faint, look)?;
+    }
+    if traffic.connections_left_out > 0 {
+        fact(out, "", &format!("and {} more", traffic.connections_left_out), Tone::Faint, look)?;
+    }
+    Ok(())
 }
 
 fn reason(target: &WhoTarget) -> &str {
@@ -199,14 +268,25 @@ fn owner(out: &mut dyn Write, group: &Group<'_>, socket: &Socket, look: &Look) -
 
 fn facts_of_main(out: &mut dyn Write, group: &Group<'_>, look: &Look) -> io::Result<()> {
     let Some(main) = group.main else { return Ok(()) };
+    let since = group.sockets.iter().map(|s| s.since).min();
+    let scanned = group.sockets.iter().any(|s| s.evidence != "kernel");
+    main_facts(out, main, since, !scanned, look)
+}
+
+/// What a process is and where it comes from. `since` is when its socket came, `seen` whether that was seen.
+fn main_facts(
+    out: &mut dyn Write,
+    main: &Process,
+    since: Option<Timestamp>,
+    seen: bool,
+    look: &Look,
+) -> io::Result<()> {
     let place = process::place(main, look).map(|place| format!("in {place}"));
     pair(out, "command", &process::command_or_name(main), place.as_deref(), look)?;
     let mut words = Vec::new();
     // Where the socket came right after its process, the header has said the time already.
-    let since = group.sockets.iter().map(|s| s.since).min();
     let early = |started: Timestamp| since.is_none_or(|s| s.as_second() - started.as_second() > 5);
-    let scanned = group.sockets.iter().any(|s| s.evidence != "kernel");
-    if let Some(started) = main.started.filter(|started| scanned || look.verbose || early(*started)) {
+    if let Some(started) = main.started.filter(|started| !seen || look.verbose || early(*started)) {
         words.push(format!("{}, {} ago,", when::clock(started, look), when::span(when::age(started, look))));
     }
     if let Some(lineage) = process::lineage(&main.lineage, look) {
@@ -335,7 +415,7 @@ fn last_holder(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Resu
 }
 
 fn same_process(a: &Event, b: &Event) -> bool {
-    let pid = |p: &Option<crate::wire::Process>| p.as_ref().map(|p| (p.pid, p.started));
+    let pid = |p: &Option<Process>| p.as_ref().map(|p| (p.pid, p.started));
     pid(&a.process).is_some() && (pid(&a.process) == pid(&b.process) || pid(&a.process) == pid(&b.other))
 }
 

@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 /// Nanoseconds in a tick of [`ProcessId::start_ticks`]: `USER_HZ` is 100 on every Linux there is.
-const NS_PER_TICK: u64 = 10_000_000;
+pub(super) const NS_PER_TICK: u64 = 10_000_000;
 
 /// Turns the kernel's time since boot into moments.
 ///

@@ -15,16 +15,18 @@ pub mod negotiate;
 pub mod procfs;
 pub mod replay;
 #[cfg(target_os = "linux")]
+pub mod rules;
+#[cfg(target_os = "linux")]
 pub mod scan;
 #[cfg(target_os = "linux")]
 mod wake;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 #[cfg(target_os = "linux")]
 pub use wake::Wake;
 
-use crate::model::{Coverage, Degradation, Observation, Port};
+use crate::model::{BindRules, ConnectionScope, Connections, Coverage, Degradation, Observation, Port};
 
 /// Which source it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,6 +104,20 @@ pub trait Source: Send {
     /// Looks a part of the truth up again and appends what was found, a `Snapshot` last. A source that has
     /// nothing to look into (a recording) appends nothing.
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError>;
+
+    /// TCP connections, with who left those in TIME_WAIT as far as that is known. `None` from a source that has
+    /// nothing to look into.
+    fn connections(&mut self, _scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
+        Ok(None)
+    }
+
+    /// What decides a bind besides sockets, and whether these addresses are the machine's.
+    fn bind_rules(&mut self, _addresses: &[IpAddr]) -> BindRules {
+        BindRules::default()
+    }
+
+    /// Tells what is counted rather than told one by one and is not due yet, for an orderly stop.
+    fn finish(&mut self, _out: &mut Vec<Observation>) {}
 
     /// What was taken in.
     fn counters(&self) -> Counters;

@@ -32,8 +32,8 @@ pub use policy::{
 };
 
 use crate::model::{
-    AskedPort, Change, Event, EventKind, Evidence, Observation, Phase, Port, ProcessId, Protocol, Seen,
-    Socket, SocketKey, SocketSeen, Timestamp,
+    AskedPort, Change, ConnectionsLeft, Event, EventKind, Evidence, Observation, Phase, Port, ProcessId,
+    Protocol, Seen, Socket, SocketKey, SocketSeen, Timestamp,
 };
 use index::Index;
 use memory::{Processes, Scopes, Tombstones};
@@ -135,6 +135,7 @@ impl LiveTable {
                 event.gap = Some(reason);
                 out.push(Change { event, socket: None });
             }
+            Seen::ConnectionsLeft(left) => out.push(connections_left(at, evidence, &left)),
             Seen::Snapshot(snapshot) => self.reconcile(at, &snapshot, out),
         }
     }
@@ -290,4 +291,16 @@ impl LiveTable {
             self.listening -= usize::from(was == Phase::Listening);
         }
     }
+}
+
+/// The summary of one owner's connections on one port.
+fn connections_left(at: Timestamp, evidence: Evidence, left: &ConnectionsLeft) -> Change {
+    let mut event = Event::new(at, EventKind::Timewait, evidence);
+    event.protocol = Some(Protocol::Tcp);
+    event.port = left.port;
+    event.netns = left.netns;
+    event.process = left.process.as_ref().map(|process| process.id);
+    event.since = Some(left.since);
+    event.count = left.count;
+    Change { event, socket: None }
 }

@@ -1,9 +1,12 @@
 //! Whether two local addresses have an address in common (`inet_rcv_saddr_equal` in net/ipv4/inet_connection_sock.c).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::BindRequest;
-use crate::model::SocketSeen;
+use super::{BindRequest, Party};
+
+/// What the kernel gives a connection over IPv6 for an IPv4 address, so that the two families can be compared.
+/// Binding an IPv6 address sets IPV6_V6ONLY, which keeps the two apart; connecting or accepting without does not.
+const LOOPBACK4_IPV6: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
 
 /// How two places have an address in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +21,9 @@ pub enum Overlap {
     TheirDualStack,
     /// The request is for `::` without IPV6_V6ONLY and would take IPv4 too.
     OurDualStack,
+    /// The request is for every IPv4 address, and the other is a connection over IPv6 whose socket was not
+    /// IPV6_V6ONLY: the kernel counts it as one that might have IPv4.
+    TheirIpv6Connection,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +34,10 @@ pub(super) enum Meeting {
     Perhaps(Overlap),
 }
 
-pub(super) fn meeting(request: &BindRequest, theirs: &SocketSeen) -> Meeting {
+pub(super) fn meeting(request: &BindRequest, theirs: Party<'_>) -> Meeting {
     // A v4-mapped address is the IPv4 address it maps, the mapped wildcard included. IPV6_V6ONLY says something for
     // `::` only: the kernel sets it on sockets of every other IPv6 address (inet6_bind).
-    let (ours, other) = (request.place.address.to_canonical(), theirs.endpoint.address.to_canonical());
+    let (ours, other) = (request.place.address.to_canonical(), theirs.endpoint().address.to_canonical());
     match (ours, other) {
         (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
             if ours == other {
@@ -47,11 +53,24 @@ pub(super) fn meeting(request: &BindRequest, theirs: &SocketSeen) -> Meeting {
         (IpAddr::V6(_), IpAddr::V4(_)) if ours.is_unspecified() && !request.v6_only => {
             Meeting::Overlaps(Overlap::OurDualStack)
         }
-        (IpAddr::V4(_), IpAddr::V6(_)) if other.is_unspecified() => match theirs.options.v6_only {
+        (IpAddr::V4(_), IpAddr::V6(_)) if other.is_unspecified() => match theirs.options().v6_only {
             Some(true) => Meeting::Apart,
             Some(false) => Meeting::Overlaps(Overlap::TheirDualStack),
             None => Meeting::Perhaps(Overlap::TheirDualStack),
         },
+        (IpAddr::V4(v4), IpAddr::V6(_))
+            if matches!(theirs, Party::Connection(_))
+                && request.place.address.is_ipv4()
+                && (v4.is_unspecified() || v4 == LOOPBACK4_IPV6) =>
+        {
+            match theirs.options().v6_only {
+                Some(true) => Meeting::Apart,
+                // Kernels that look sockets up by address (6.1 and later) do not find it under this one.
+                Some(false) if !v4.is_unspecified() => Meeting::Perhaps(Overlap::TheirIpv6Connection),
+                Some(false) => Meeting::Overlaps(Overlap::TheirIpv6Connection),
+                None => Meeting::Perhaps(Overlap::TheirIpv6Connection),
+            }
+        }
         _ => Meeting::Apart,
     }
 }

@@ -1,4 +1,5 @@
-//! Would a bind succeed, and if not, who is in the way: computed from the sockets that are known.
+//! Would a bind succeed, and if not, who is in the way: computed from the sockets and connections that are known, and
+//! from the kernel's settings.
 //!
 //! Computed, because a bind that only tries could take the port from a server that starts at that very moment.
 //! The rules are the kernel's: `inet_csk_get_port` and `inet_bind_conflict` (net/ipv4/inet_connection_sock.c) for
@@ -8,22 +9,27 @@
 //! Never: bind anything.
 
 mod meeting;
+mod party;
 mod sharing;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 pub use meeting::Overlap;
+pub use party::Party;
 pub use sharing::Refusal;
 
-use crate::model::{Endpoint, Phase, Protocol, Socket};
+use crate::model::{BindRules, Connection, Endpoint, Protocol, Socket, TcpState};
 use meeting::{Meeting, meeting};
+use party::Standing;
 use sharing::{Share, share};
 
 /// Numbers of Linux, whose rules these are.
-const EADDRINUSE: i32 = 98;
+const EACCES: i32 = 13;
 const EINVAL: i32 = 22;
+const EADDRINUSE: i32 = 98;
+const EADDRNOTAVAIL: i32 = 99;
 
 /// A bind that somebody thinks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +44,23 @@ pub struct BindRequest {
     pub v6_only: bool,
     /// Who would ask; matters for SO_REUSEPORT, which shares among sockets of one user.
     pub uid: Option<u32>,
+    /// The asker has CAP_NET_BIND_SERVICE; matters below `net.ipv4.ip_unprivileged_port_start`.
+    pub privileged: Option<bool>,
+}
+
+/// What is known of a network namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// TCP connections; `None` when nobody looked.
+    pub connections: Option<&'a [Connection]>,
+    /// Settings and addresses.
+    pub rules: &'a BindRules,
 }
 
 impl BindRequest {
     /// A bind with no option set, by an unknown user.
     pub const fn plain(place: Endpoint) -> Self {
-        Self { place, reuse_addr: false, reuse_port: false, v6_only: false, uid: None }
+        Self { place, reuse_addr: false, reuse_port: false, v6_only: false, uid: None, privileged: None }
     }
 }
 
@@ -78,15 +95,34 @@ pub enum Outcome<'a> {
 /// Why a bind would fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause<'a> {
-    /// A socket has the port. Of several the one that listens is named.
+    /// Somebody has the port. Of several one that listens is named, else one that is bound, else one that is
+    /// connected.
     InUse {
-        /// That socket; its phase says whether it listens or is only bound.
-        blocker: &'a Socket,
+        /// That one.
+        blocker: Party<'a>,
         /// How the two places have something in common.
         overlap: Overlap,
         /// Why they cannot share it.
         refusal: Refusal,
     },
+    /// Nobody has the port any more, but connections in TIME_WAIT keep it.
+    TimeWait {
+        /// The one that stays longest.
+        longest: &'a Connection,
+        /// How many are in the way.
+        count: usize,
+        /// When the last of them goes, at the latest.
+        expires: Option<Duration>,
+        /// Why the port cannot be shared with `longest`.
+        refusal: Refusal,
+    },
+    /// The port needs CAP_NET_BIND_SERVICE, which the asker lacks.
+    Privileged {
+        /// `net.ipv4.ip_unprivileged_port_start`: the first port that does not.
+        from: u16,
+    },
+    /// The machine does not have the address.
+    AddressNotHere,
     /// A v4-mapped address with IPV6_V6ONLY: IPv4 and not IPv4 at once.
     MappedButV6Only,
 }
@@ -95,21 +131,21 @@ pub enum Cause<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt<'a> {
     /// The socket is an IPv6 wildcard, and whether it takes IPv4 too is not known.
-    V6OnlyUnknown(&'a Socket),
-    /// Both might share the port, but whether that socket has the option is not known.
-    OptionsUnknown(&'a Socket),
+    V6OnlyUnknown(Party<'a>),
+    /// Both might share the port, but whether that one has the option is not known.
+    OptionsUnknown(Party<'a>),
     /// Both have SO_REUSEPORT, but whether they belong to one user is not known.
-    UserUnknown(&'a Socket),
+    UserUnknown(Party<'a>),
     /// It is not known whether the socket is in the namespace asked about.
-    NamespaceUnknown(&'a Socket),
+    NamespaceUnknown(Party<'a>),
     /// The two do not share, but sockets with SO_REUSEPORT that came before, even if they are gone, may have
     /// opened the port to a request with SO_REUSEPORT (TCP).
-    HistoryDecides(&'a Socket),
+    HistoryDecides(Party<'a>),
     /// One socket would share and another would not, and the kernel lets the first one it meets decide
     /// (UDP with SO_REUSEPORT).
     OrderDecides {
         /// The one that would not share.
-        unwilling: &'a Socket,
+        unwilling: Party<'a>,
     },
 }
 
@@ -118,29 +154,59 @@ pub enum Doubt<'a> {
 pub enum Caveat {
     /// Connections and their TIME_WAIT keep their local port, and were not looked at (TCP).
     Connections,
-    /// Ports below 1024 may need a privilege (`net.ipv4.ip_unprivileged_port_start`, CAP_NET_BIND_SERVICE).
-    Privileged,
+    /// The port needs CAP_NET_BIND_SERVICE, and whether the asker has it is not known.
+    Privileged {
+        /// `net.ipv4.ip_unprivileged_port_start`; `None` when that could not be read either.
+        from: Option<u16>,
+    },
     /// Whether this machine has the address was not looked at.
     AddressNotChecked,
 }
 
-/// Would this bind succeed? `sockets` may be all there are: those on other ports, protocols and namespaces are
-/// left aside.
+/// Would this bind succeed, as far as sockets go? `sockets` may be all there are: those on other ports, protocols
+/// and namespaces are left aside.
 pub fn would_bind<'a>(request: &BindRequest, sockets: impl IntoIterator<Item = &'a Socket>) -> Verdict<'a> {
-    if request.v6_only && is_mapped(request.place.address) {
-        return Outcome::Fails { errno: EINVAL, because: Cause::MappedButV6Only }.into();
+    const UNKNOWN: &BindRules =
+        &BindRules { unprivileged_from: None, ephemeral: None, reserved: None, addresses: Vec::new() };
+    would_bind_in(request, sockets, World { connections: None, rules: UNKNOWN })
+}
+
+/// Would this bind succeed in this world?
+pub fn would_bind_in<'a>(
+    request: &BindRequest,
+    sockets: impl IntoIterator<Item = &'a Socket>,
+    world: World<'a>,
+) -> Verdict<'a> {
+    if let Some((errno, because)) = refused_by_rule(request, world.rules) {
+        return Outcome::Fails { errno, because }.into();
     }
+    let connections = world.connections.unwrap_or_default();
+    let parties = sockets.into_iter().map(Party::Socket).chain(connections.iter().map(Party::Connection));
     let mut tally = Tally::default();
-    for socket in sockets {
-        let there = &socket.seen.endpoint;
+    for party in parties {
+        let there = party.endpoint();
         if there.protocol == request.place.protocol && there.port == request.place.port {
-            tally.weigh(request, socket);
+            tally.weigh(request, party);
         }
     }
     match tally.outcome(request.place.protocol) {
-        Outcome::Succeeds => Verdict { outcome: Outcome::Succeeds, caveats: caveats(request) },
+        Outcome::Succeeds => Verdict { outcome: Outcome::Succeeds, caveats: caveats(request, world) },
         other => other.into(),
     }
+}
+
+/// What the kernel asks before it looks at sockets, in its order: `__inet_bind` asks for the address first,
+/// `__inet6_bind` for the privilege.
+fn refused_by_rule<'a>(request: &BindRequest, rules: &BindRules) -> Option<(i32, Cause<'a>)> {
+    let Endpoint { address, port, .. } = request.place;
+    let privilege = match (rules.unprivileged_from, request.privileged) {
+        (Some(from), Some(false)) if port.get() < from => Some((EACCES, Cause::Privileged { from })),
+        _ => None,
+    };
+    let mapped = (request.v6_only && is_mapped(address)).then_some((EINVAL, Cause::MappedButV6Only));
+    let absent =
+        (rules.has_address(address) == Some(false)).then_some((EADDRNOTAVAIL, Cause::AddressNotHere));
+    if address.is_ipv4() { absent.or(privilege) } else { privilege.or(mapped).or(absent) }
 }
 
 impl<'a> From<Outcome<'a>> for Verdict<'a> {
@@ -149,11 +215,13 @@ impl<'a> From<Outcome<'a>> for Verdict<'a> {
     }
 }
 
-/// What the sockets say, each by itself.
+/// What the parties say, each by itself.
 #[derive(Debug, Default)]
 struct Tally<'a> {
     /// The worst that certainly refuses.
-    refusing: Option<(&'a Socket, Overlap, Refusal)>,
+    refusing: Option<(Party<'a>, Overlap, Refusal)>,
+    /// How many in TIME_WAIT certainly refuse.
+    time_wait: usize,
     /// The first of which it is not known.
     doubtful: Option<Doubt<'a>>,
     /// One shares, or might share, by SO_REUSEPORT.
@@ -161,41 +229,51 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn weigh(&mut self, request: &BindRequest, socket: &'a Socket) {
-        let same_namespace = match (request.place.netns, socket.seen.endpoint.netns) {
+    fn weigh(&mut self, request: &BindRequest, party: Party<'a>) {
+        let same_namespace = match (request.place.netns, party.endpoint().netns) {
             (Some(ours), Some(theirs)) if ours != theirs => return,
             // On a platform without namespaces nobody has one.
             (ours, theirs) => ours == theirs,
         };
-        let (overlap, certain) = match meeting(request, &socket.seen) {
+        let (overlap, certain) = match meeting(request, party) {
             Meeting::Apart => return,
             Meeting::Overlaps(overlap) => (overlap, true),
             Meeting::Perhaps(overlap) => (overlap, false),
         };
-        match share(request, &socket.seen) {
+        match share(request, party) {
             Share::ByAddress => {}
             Share::ByPort => self.port_shared = true,
-            Share::Refused(refusal) if certain && same_namespace => {
-                let listens = |s: &Socket| s.seen.phase == Phase::Listening;
-                if self.refusing.is_none_or(|(known, ..)| !listens(known) && listens(socket)) {
-                    self.refusing = Some((socket, overlap, refusal));
-                }
-            }
+            Share::Refused(refusal) if certain && same_namespace => self.refuse(party, overlap, refusal),
             Share::Refused(_) => {
                 let doubt = if same_namespace { Doubt::V6OnlyUnknown } else { Doubt::NamespaceUnknown };
-                self.doubtful.get_or_insert(doubt(socket));
+                self.doubtful.get_or_insert(doubt(party));
             }
             Share::HistoryDecides => {
-                self.doubtful.get_or_insert(Doubt::HistoryDecides(socket));
+                self.doubtful.get_or_insert(Doubt::HistoryDecides(party));
             }
             Share::OptionsUnknown { perhaps_by_port } => {
                 self.port_shared |= perhaps_by_port;
-                self.doubtful.get_or_insert(Doubt::OptionsUnknown(socket));
+                self.doubtful.get_or_insert(Doubt::OptionsUnknown(party));
             }
             Share::UserUnknown => {
                 self.port_shared = true;
-                self.doubtful.get_or_insert(Doubt::UserUnknown(socket));
+                self.doubtful.get_or_insert(Doubt::UserUnknown(party));
             }
+        }
+    }
+
+    fn refuse(&mut self, party: Party<'a>, overlap: Overlap, refusal: Refusal) {
+        self.time_wait += usize::from(party.standing() == Standing::TimeWait);
+        let worse = |known: Party<'_>| match (known, party) {
+            (Party::Connection(known), Party::Connection(new))
+                if known.state == TcpState::TimeWait && new.state == known.state =>
+            {
+                new.expires > known.expires
+            }
+            _ => party.standing() > known.standing(),
+        };
+        if self.refusing.is_none_or(|(known, ..)| worse(known)) {
+            self.refusing = Some((party, overlap, refusal));
         }
     }
 
@@ -204,6 +282,13 @@ impl<'a> Tally<'a> {
             // TCP asks every socket. UDP lets the first one it meets decide, in an order that is the kernel's own.
             (Some((unwilling, ..)), _) if protocol == Protocol::Udp && self.port_shared => {
                 Outcome::Unknown { why: Doubt::OrderDecides { unwilling } }
+            }
+            (Some((Party::Connection(longest), _, refusal)), _) if longest.state == TcpState::TimeWait => {
+                let (count, expires) = (self.time_wait, longest.expires);
+                Outcome::Fails {
+                    errno: EADDRINUSE,
+                    because: Cause::TimeWait { longest, count, expires, refusal },
+                }
             }
             (Some((blocker, overlap, refusal)), _) => {
                 Outcome::Fails { errno: EADDRINUSE, because: Cause::InUse { blocker, overlap, refusal } }
@@ -214,17 +299,19 @@ impl<'a> Tally<'a> {
     }
 }
 
-fn caveats(request: &BindRequest) -> Vec<Caveat> {
+fn caveats(request: &BindRequest, world: World<'_>) -> Vec<Caveat> {
     let Endpoint { protocol, address, port, .. } = request.place;
-    let address = address.to_canonical();
+    let plain = address.to_canonical();
     let mut caveats = Vec::new();
-    if protocol == Protocol::Tcp {
+    if protocol == Protocol::Tcp && world.connections.is_none() {
         caveats.push(Caveat::Connections);
     }
-    if port.get() < 1024 {
-        caveats.push(Caveat::Privileged);
+    let from = world.rules.unprivileged_from;
+    // 1024 unless it was changed.
+    if request.privileged != Some(true) && port.get() < from.unwrap_or(1024) {
+        caveats.push(Caveat::Privileged { from });
     }
-    if !address.is_unspecified() && !address.is_loopback() {
+    if world.rules.has_address(address).is_none() && !plain.is_unspecified() && !plain.is_loopback() {
         caveats.push(Caveat::AddressNotChecked);
     }
     caveats

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::BindRequest;
-use crate::model::{Phase, Protocol, SocketSeen};
+use super::{BindRequest, Party, party::Standing};
+use crate::model::Protocol;
 
 /// Why two sockets cannot share a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,15 +32,19 @@ pub(super) enum Share {
     UserUnknown,
 }
 
-pub(super) fn share(request: &BindRequest, theirs: &SocketSeen) -> Share {
+pub(super) fn share(request: &BindRequest, theirs: Party<'_>) -> Share {
     let both = |ours: bool, theirs: Option<bool>| if ours { theirs } else { Some(false) };
-    let options = theirs.options;
+    let options = theirs.options();
     let by_address = both(request.reuse_addr, options.reuse_addr);
     // UDP sockets never listen. For TCP, SO_REUSEADDR lets sockets share a port as long as none listens
     // (inet_bind_conflict); listening itself is checked again by the kernel.
-    let listens = theirs.phase == Phase::Listening;
+    let listens = theirs.standing() == Standing::Listening;
     let by_address_now = if listens { Some(false) } else { by_address };
-    let same_user = request.uid.zip(theirs.uid).map(|(ours, theirs)| ours == theirs);
+    // The remnant of a connection is nobody's any more.
+    let same_user = match theirs {
+        Party::Connection(connection) if connection.is_remnant => Some(true),
+        _ => request.uid.zip(theirs.uid()).map(|(ours, theirs)| ours == theirs),
+    };
     let by_port = both(request.reuse_port, options.reuse_port);
     let by_port_now = match (by_port, same_user) {
         (Some(false), _) | (_, Some(false)) => Some(false),
@@ -70,18 +74,19 @@ pub(super) fn share(request: &BindRequest, theirs: &SocketSeen) -> Share {
 ///
 /// A TCP socket with SO_REUSEPORT that joins a port leaves its address and user in the port's `fastreuseport`
 /// (inet_csk_update_fastreuse), and a request that matches them is asked nothing further (sk_reuseport_match).
-fn history_decides(request: &BindRequest, theirs: &SocketSeen) -> bool {
+fn history_decides(request: &BindRequest, theirs: Party<'_>) -> bool {
     if !request.reuse_port || request.place.protocol != Protocol::Tcp {
         return false;
     }
     // It had SO_REUSEADDR too, and joined by that. A listener is not joined so, and its listen sets the port back.
-    let joined_by_address = theirs.phase == Phase::Bound && theirs.options.reuse_addr != Some(false);
+    let joined_by_address =
+        theirs.standing() != Standing::Listening && theirs.options().reuse_addr != Some(false);
     // It was on a wildcard of one family, where this one was not in its way. The match compares wildcards without
     // asking whether they take both families.
     let wildcard_of_both = |address: IpAddr, v6_only: Option<bool>| {
         matches!(address, IpAddr::V6(v6) if v6.is_unspecified()) && v6_only == Some(false)
     };
     let joined_beside = wildcard_of_both(request.place.address, Some(request.v6_only))
-        && !wildcard_of_both(theirs.endpoint.address, theirs.options.v6_only);
+        && !wildcard_of_both(theirs.endpoint().address, theirs.options().v6_only);
     joined_by_address || joined_beside
 }

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Degradation, Event, Socket, SourceInfo};
+use super::{
+    connection::{Connection, Traffic},
+    parts::{Degradation, Event, Socket, SourceInfo},
+};
 
 /// Answer of `who`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +41,8 @@ pub struct WhoTarget {
     pub last: Vec<Event>,
     /// Refused binds since the present holder came, or lately, newest first.
     pub refused: Vec<Event>,
+    /// Connections with this local port; null when nobody looked, and for `pid:`.
+    pub traffic: Option<Traffic>,
     /// Would a bind succeed?
     pub verdict: Option<Verdict>,
 }
@@ -47,6 +52,16 @@ pub struct WhoTarget {
 pub struct Verdict {
     /// `true`, `false`, or null when it cannot be known.
     pub bindable: Option<bool>,
+    /// The same with SO_REUSEADDR, which most servers set.
+    pub with_reuse_addr: Option<bool>,
+    /// Why it would fail: listening, bound, connected, time-wait, privileged, address-not-here, v6-only.
+    pub cause: Option<String>,
+    /// errno, positive.
+    pub errno: Option<i32>,
+    /// Its name (`EADDRINUSE`).
+    pub errno_name: Option<String>,
+    /// When only TIME_WAIT is in the way: milliseconds until it is over, at most.
+    pub free_in_ms: Option<u64>,
     /// The sentence.
     pub sentence: String,
 }
@@ -64,6 +79,8 @@ pub struct List {
     pub sockets: Vec<Socket>,
     /// Sockets left out as noise (kernel-chosen UDP ports, binds that do not listen); `--all` shows them.
     pub hidden: u64,
+    /// Connections in TIME_WAIT, with `--time-wait`; null without.
+    pub time_wait: Option<Vec<Connection>>,
 }
 
 /// Answer of `log`.

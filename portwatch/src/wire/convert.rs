@@ -1,6 +1,8 @@
 //! From inner answers to the JSON contract: the only place that knows both sides. What the viewer may not see
 //! is left out here, on the way out, so that every transport withholds the same.
 
+mod connection;
+
 use std::{net::IpAddr, path::Path, str::FromStr};
 
 use super::{
@@ -78,6 +80,7 @@ pub fn list_filter(query: &ListQuery) -> Result<ListFilter, BadQuery> {
         to: query.to,
         sort,
         all: query.all,
+        time_wait: query.time_wait,
     })
 }
 
@@ -405,10 +408,20 @@ fn who_target(target: &query::TargetAnswer, viewer: Viewer) -> super::WhoTarget 
         sockets: target.sockets.iter().map(|s| socket(s, viewer)).collect(),
         last: target.last.iter().map(|e| event(e, viewer)).collect(),
         refused: target.refused.iter().map(|e| event(e, viewer)).collect(),
-        verdict: target
-            .verdict
-            .as_ref()
-            .map(|v| super::Verdict { bindable: v.bindable, sentence: v.sentence.clone() }),
+        traffic: target.traffic.as_ref().map(|t| connection::traffic(t, viewer)),
+        verdict: target.verdict.as_ref().map(verdict),
+    }
+}
+
+fn verdict(outlook: &query::Outlook) -> super::Verdict {
+    super::Verdict {
+        bindable: outlook.bindable,
+        with_reuse_addr: outlook.with_reuse_addr,
+        cause: outlook.cause.map(str::to_owned),
+        errno: outlook.errno,
+        errno_name: outlook.errno.and_then(errno_name),
+        free_in_ms: outlook.free_in.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        sentence: outlook.sentence.clone(),
     }
 }
 
@@ -420,6 +433,7 @@ pub fn list(answer: &query::ListAnswer, viewer: Viewer) -> super::List {
         source: source(&answer.about),
         sockets: answer.sockets.iter().map(|s| socket(s, viewer)).collect(),
         hidden: answer.hidden,
+        time_wait: answer.time_wait.as_ref().map(connection::connections),
     }
 }
 

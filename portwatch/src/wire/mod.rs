@@ -5,6 +5,7 @@
 //! Numbers are numbers, unknown is null, times are RFC 3339 UTC.
 
 mod answer;
+mod connection;
 #[cfg(unix)]
 pub mod convert;
 mod error;
@@ -16,6 +17,7 @@ pub use answer::{
     ConfigReport, ConfigSetting, Doctor, DoctorCheck, FactCoverage, List, Log, LogSummary, PortCount,
     ProcessCount, Status, TypeCount, Verdict, Version, VersionReport, Who, WhoTarget,
 };
+pub use connection::{Connection, ProcessName, TimeWaitOwner, Traffic};
 pub use error::{ErrorBody, ErrorDocument};
 pub use parts::{
     Ancestor, Cgroup, Container, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,

@@ -25,6 +25,8 @@ pub struct ListQuery {
     pub sort: Option<String>,
     /// Noise too.
     pub all: bool,
+    /// Connections in TIME_WAIT instead of sockets.
+    pub time_wait: bool,
 }
 
 /// Parameters of `log`. Lists are comma-separated.

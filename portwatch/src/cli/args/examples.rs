@@ -31,9 +31,11 @@ Examples:
   portwatch ls --port 3000-3999       a range of ports
   portwatch ls --udp --all            UDP, with resolvers' short-lived ports
   portwatch ls --user www-data --sort since
+  portwatch ls --time-wait            who left connections in TIME_WAIT
 
 In SINCE, 6h+ means at least six hours: the socket is older than the observer;
--- means not known.
+-- means not known. A port in TIME_WAIT is reusable by a bind with SO_REUSEADDR
+if the socket that left it had that option too.
 Exit codes: 0 something found, 1 nothing found, 3 could not be seen.";
 
 pub(super) const LOG: &str = "\

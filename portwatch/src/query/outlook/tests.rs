@@ -1,8 +1,9 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::model::{
-    AskedPort, Evidence, Holder, Process, ProcessId, SocketKey, SocketOptions, SocketSeen, Timestamp,
+    AskedPort, Connection, Evidence, Holder, Owner, Phase, Process, ProcessId, Socket, SocketKey,
+    SocketOptions, SocketSeen, TcpState, Timestamp,
 };
 
 const NODE: ProcessId = ProcessId { pid: 48291, start_ticks: 1 };
@@ -61,9 +62,63 @@ fn asked(address: Option<&str>) -> Place {
     Place { address, port: Port::new(3100).unwrap(), protocol: None, netns: None }
 }
 
+/// As where nobody looked at connections, settings and addresses.
+fn seen(place: Place, sockets: &[KnownSocket], completeness: &Completeness) -> Outlook {
+    outlook(place, Scene { sockets, traffic: None, rules: &BindRules::default(), completeness })
+}
+
 fn told(address: Option<&str>, sockets: &[KnownSocket]) -> (Option<bool>, String) {
-    let Outlook { bindable, sentence } = outlook(asked(address), sockets, &Completeness::Complete);
+    let Outlook { bindable, sentence, .. } = seen(asked(address), sockets, &Completeness::Complete);
     (bindable, sentence)
+}
+
+/// As where everything was looked at.
+fn known(address: Option<&str>, rows: Vec<Connection>, rules: &BindRules) -> Outlook {
+    let traffic = Traffic { rows, processes: vec![Arc::new(node())] };
+    let completeness = &Completeness::Complete;
+    outlook(asked(address), Scene { sockets: &[], traffic: Some(&traffic), rules, completeness })
+}
+
+fn rules() -> BindRules {
+    BindRules {
+        unprivileged_from: Some(1024),
+        ephemeral: Some(32_768..=60_999),
+        reserved: Some(Vec::new()),
+        addresses: Vec::new(),
+    }
+}
+
+fn connection(state: TcpState) -> Connection {
+    let local = Endpoint {
+        netns: None,
+        protocol: Protocol::Tcp,
+        address: "127.0.0.1".parse().unwrap(),
+        port: Port::new(3100).unwrap(),
+    };
+    Connection {
+        local,
+        peer: "127.0.0.1".parse().unwrap(),
+        peer_port: Port::new(80),
+        state,
+        expires: None,
+        is_remnant: false,
+        inode: Some(1),
+        uid: Some(1000),
+        options: SocketOptions::default(),
+        holders: vec![Holder { process: NODE, evidence: Evidence::Scan }],
+        owner: Owner::Known,
+    }
+}
+
+fn time_wait(left: u64, reuse_addr: Option<bool>) -> Connection {
+    Connection {
+        expires: Some(Duration::from_millis(left)),
+        is_remnant: true,
+        inode: None,
+        uid: None,
+        options: SocketOptions { reuse_addr, ..SocketOptions::default() },
+        ..connection(TcpState::TimeWait)
+    }
 }
 
 #[test]
@@ -98,8 +153,8 @@ fn where_ipv4_and_both_families_fare_differently_both_are_told() {
     assert_eq!(
         sentence,
         "A bind of [::]:3100 would fail with EADDRINUSE: node (48291) listens on [::1]:3100. \
-         A bind of 0.0.0.0:3100 would succeed as far as sockets go, unless a connection still uses the port (not \
-         looked at)."
+         A bind of 0.0.0.0:3100 would succeed as far as it was looked at, unless a connection still uses the port \
+         (not looked at)."
     );
 }
 
@@ -129,23 +184,23 @@ fn a_port_that_only_udp_has_is_judged_for_udp() {
         "A UDP bind of 0.0.0.0:3100 would fail with EADDRINUSE: node (48291) receives there."
     );
     let tcp = Place { protocol: Some(Protocol::Tcp), ..asked(None) };
-    let outlook = outlook(tcp, &sockets, &Completeness::Complete);
+    let outlook = seen(tcp, &sockets, &Completeness::Complete);
     assert!(outlook.sentence.starts_with("A bind of 0.0.0.0:3100 would succeed"), "{outlook:?}");
 }
 
 #[test]
 fn success_is_certain_only_where_everything_was_looked_at() {
     let udp = Place { protocol: Some(Protocol::Udp), ..asked(None) };
-    let certain = outlook(udp, &[], &Completeness::Complete);
+    let certain = seen(udp, &[], &Completeness::Complete);
     assert_eq!(certain.sentence, "A UDP bind of 0.0.0.0:3100 would succeed.");
     assert_eq!(certain.bindable, Some(true));
     // TCP connections and their TIME_WAIT were not looked at.
     assert_eq!(told(None, &[]).0, None);
-    let partly = outlook(udp, &[], &Completeness::Partial("no permission".to_owned()));
+    let partly = seen(udp, &[], &Completeness::Partial("no permission".to_owned()));
     assert_eq!(partly.bindable, None);
     assert!(partly.sentence.contains("not everything could be seen"), "{partly:?}");
     // What is seen is in the way all the same.
-    let partly = outlook(asked(None), &[listener("0.0.0.0")], &Completeness::Partial(String::new()));
+    let partly = seen(asked(None), &[listener("0.0.0.0")], &Completeness::Partial(String::new()));
     assert_eq!(partly.bindable, Some(false));
 }
 
@@ -178,4 +233,82 @@ fn a_doubt_is_told_with_its_reason() {
                 .to_owned()
         )
     );
+}
+
+#[test]
+fn time_wait_is_told_with_its_owner_and_what_would_help() {
+    let told = known(None, vec![time_wait(37_200, Some(true)), time_wait(3000, Some(true))], &rules());
+    assert_eq!(
+        told.sentence,
+        "A bind of 0.0.0.0:3100 would succeed with SO_REUSEADDR; without it in 38s (2 in TIME_WAIT, left by node \
+         (48291))."
+    );
+    assert_eq!((told.bindable, told.with_reuse_addr), (Some(false), Some(true)));
+    assert_eq!((told.cause, told.errno), (Some("time-wait"), Some(98)));
+    assert_eq!(told.free_in, Some(Duration::from_millis(37_200)));
+
+    let without = known(None, vec![time_wait(37_200, Some(false))], &rules());
+    assert!(without.sentence.contains("for 38s, with SO_REUSEADDR too"), "{without:?}");
+    assert_eq!(without.with_reuse_addr, Some(false));
+
+    let mut unseen = time_wait(37_200, None);
+    unseen.holders.clear();
+    let unseen = known(None, vec![unseen], &rules());
+    assert!(unseen.sentence.contains("(1 in TIME_WAIT, nobody saw who left them)"), "{unseen:?}");
+    assert!(
+        unseen.sentence.ends_with("if the socket that left them had it too, which nobody saw."),
+        "{unseen:?}"
+    );
+    assert_eq!((unseen.bindable, unseen.with_reuse_addr), (Some(false), None));
+}
+
+#[test]
+fn an_outgoing_connection_that_borrowed_the_port_is_named() {
+    let told = known(None, vec![connection(TcpState::Established)], &rules());
+    assert_eq!(
+        told.sentence,
+        "A bind of 0.0.0.0:3100 would fail with EADDRINUSE: node (48291) has a connection from 127.0.0.1:3100 to \
+         127.0.0.1:80."
+    );
+    assert_eq!(told.cause, Some("connected"));
+    // Of another address it takes nothing.
+    let beside = known(Some("127.0.0.2"), vec![connection(TcpState::Established)], &rules());
+    assert_eq!(beside.bindable, Some(true), "{beside:?}");
+}
+
+#[test]
+fn where_everything_was_looked_at_nothing_is_hedged() {
+    let told = known(None, Vec::new(), &rules());
+    assert_eq!(told.sentence, "A bind of 0.0.0.0:3100 would succeed.");
+    assert_eq!((told.bindable, told.with_reuse_addr), (Some(true), Some(true)));
+}
+
+#[test]
+fn privilege_range_and_address_are_told() {
+    let low = BindRules { unprivileged_from: Some(4000), ..rules() };
+    let told = known(None, Vec::new(), &low);
+    assert_eq!(
+        told.sentence,
+        "A bind of 0.0.0.0:3100 would succeed for root and whoever has CAP_NET_BIND_SERVICE, which ports below 4000 \
+         need."
+    );
+    assert_eq!(told.bindable, None, "it depends on who asks");
+    let lent = BindRules { ephemeral: Some(3000..=4000), ..rules() };
+    let told = known(None, Vec::new(), &lent).sentence;
+    assert!(
+        told.ends_with("The kernel may lend the port to outgoing connections at any time (3000-4000)."),
+        "{told}"
+    );
+    let reserved = BindRules { reserved: Some(vec![3100..=3100]), ..lent };
+    let told = known(None, Vec::new(), &reserved).sentence;
+    assert!(told.contains("The port is reserved (net.ipv4.ip_local_reserved_ports)"), "{told}");
+
+    let address: IpAddr = "192.0.2.7".parse().unwrap();
+    let elsewhere = BindRules { addresses: vec![(address, false)], ..rules() };
+    let told = known(Some("192.0.2.7"), Vec::new(), &elsewhere);
+    assert_eq!(
+        told.sentence,
+        "A bind of 192.0.2.7:3100 would fail with EADDRNOTAVAIL: this machine does not have the address."
+    );
+    assert_eq!((told.bindable, told.errno), (Some(false), Some(99)));
 }

@@ -15,6 +15,20 @@ pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 /// `TCP_ESTABLISHED`: for UDP, a connected socket.
 pub(super) const ESTABLISHED: u8 = 1;
+/// `TCP_SYN_SENT`.
+pub(super) const SYN_SENT: u8 = 2;
+/// `TCP_FIN_WAIT1`.
+pub(super) const FIN_WAIT1: u8 = 4;
+/// `TCP_FIN_WAIT2`.
+pub(super) const FIN_WAIT2: u8 = 5;
+/// `TCP_TIME_WAIT`.
+pub(super) const TIME_WAIT: u8 = 6;
+/// `TCP_CLOSE_WAIT`.
+pub(super) const CLOSE_WAIT: u8 = 8;
+/// `TCP_LAST_ACK`.
+pub(super) const LAST_ACK: u8 = 9;
+/// `TCP_CLOSING`.
+pub(super) const CLOSING: u8 = 11;
 /// `TCP_CLOSE`: for UDP, an unconnected socket.
 pub(super) const CLOSE: u8 = 7;
 /// `TCP_LISTEN`.
@@ -50,10 +64,16 @@ pub(super) struct Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub state: u8,
+    /// Which timer runs; 3 for the remnants of connections.
+    pub timer: u8,
     pub address: IpAddr,
     pub port: u16,
+    /// Remote address; unspecified unless connected.
+    pub peer: IpAddr,
     /// Remote port; 0 unless connected.
     pub peer_port: u16,
+    /// Until the timer runs out, ms; in TIME_WAIT the time left.
+    pub expires_ms: u32,
     pub cookie: u64,
     pub uid: u32,
     pub inode: u32,
@@ -115,21 +135,25 @@ fn port_filter(port: Port) -> Vec<u8> {
 pub(super) fn parse(payload: &[u8]) -> Result<Row, ParseError> {
     let short = ParseError::Short(payload.len());
     let (head, attributes) = payload.split_at_checked(RESPONSE).ok_or(short)?;
-    let [family, state, _timer, _retransmits, tail @ ..] = head else { return Err(short) };
+    let [family, state, timer, _retransmits, tail @ ..] = head else { return Err(short) };
     let (id, counters) = tail.split_at_checked(48).ok_or(short)?;
-    let address = match *family {
-        AF_INET => IpAddr::V4(Ipv4Addr::from(array::<4>(id, 4).ok_or(short)?)),
-        AF_INET6 => IpAddr::V6(Ipv6Addr::from(array::<16>(id, 4).ok_or(short)?)),
-        other => return Err(ParseError::Family(other)),
+    let address_at = |at| match *family {
+        AF_INET => Ok(IpAddr::V4(Ipv4Addr::from(array::<4>(id, at).ok_or(short)?))),
+        AF_INET6 => Ok(IpAddr::V6(Ipv6Addr::from(array::<16>(id, at).ok_or(short)?))),
+        other => Err(ParseError::Family(other)),
     };
+    let (address, peer) = (address_at(4)?, address_at(20)?);
     // Two 32-bit halves, low one first.
     let low = u32::from_ne_bytes(array(id, 40).ok_or(short)?);
     let high = u32::from_ne_bytes(array(id, 44).ok_or(short)?);
     let mut row = Row {
         state: *state,
+        timer: *timer,
         address,
         port: u16::from_be_bytes(array(id, 0).ok_or(short)?),
+        peer,
         peer_port: u16::from_be_bytes(array(id, 2).ok_or(short)?),
+        expires_ms: u32::from_ne_bytes(array(counters, 0).ok_or(short)?),
         cookie: u64::from(high) << 32 | u64::from(low),
         uid: u32::from_ne_bytes(array(counters, 12).ok_or(short)?),
         inode: u32::from_ne_bytes(array(counters, 16).ok_or(short)?),
@@ -175,9 +199,12 @@ mod tests {
         let row = parse(&bytes(LISTENER)).unwrap();
         let expected = Row {
             state: LISTEN,
+            timer: 0,
             address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             port: 3003,
+            peer: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             peer_port: 0,
+            expires_ms: 0,
             cookie: 0x1c64,
             uid: 0,
             inode: 0x1f_2cd5,

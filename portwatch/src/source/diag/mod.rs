@@ -1,8 +1,10 @@
 //! The kernel's socket tables, by sock_diag over netlink. No privilege is needed: any user may ask.
 //!
 //! TCP: listening and (kernel 6.8+) bound without listening. UDP and UDP-Lite: everything with a port.
+//! Connections: when asked for ([`Diag::connections`]).
 //! An MPTCP listener appears as the TCP listener it is, with the inode of the MPTCP socket.
 
+mod connections;
 mod message;
 
 use std::{collections::HashSet, io, net::Ipv4Addr, os::fd::AsRawFd};

@@ -81,6 +81,8 @@ pub(super) const LISTEN_END: Program =
     Program { name: "listen_end", attach: Attach::BtfTracePoint("inet_sock_set_state") };
 pub(super) const PROCESS_EXIT: Program =
     Program { name: "process_exit", attach: Attach::BtfTracePoint("sched_process_exit") };
+pub(super) const CONNECTION_LEFT: Program =
+    Program { name: "connection_left", attach: Attach::BtfTracePoint("inet_sock_set_state") };
 
 /// One way to learn a fact.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +166,15 @@ pub(super) const LADDERS: &[Ladder] = &[
             family: Family::Stable,
             hook: "tp_btf sched_process_exit",
             programs: &[PROCESS_EXIT],
+            blind: None,
+        }],
+    },
+    Ladder {
+        fact: Fact::TimeWait,
+        rungs: &[Rung {
+            family: Family::Stable,
+            hook: "tp_btf inet_sock_set_state, at FIN_WAIT1",
+            programs: &[CONNECTION_LEFT],
             blind: None,
         }],
     },

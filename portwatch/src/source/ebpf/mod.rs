@@ -5,13 +5,14 @@
 
 mod btf;
 mod hooks;
+mod left;
 mod load;
 mod mounts;
 mod object;
 mod offsets;
 mod ring;
 
-use std::{collections::HashMap, io, path::Path, time::Duration};
+use std::{collections::HashMap, io, net::IpAddr, path::Path, time::Duration};
 
 use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuArray, RingBuf};
 use portwatch_common::{
@@ -24,7 +25,7 @@ pub use self::{
     hooks::{Family, HookChoice},
     load::LoadOptions,
 };
-use self::{load::Loaded, ring::Ring};
+use self::{left::LeftConnections, load::Loaded, ring::Ring};
 use super::{
     Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
     convert::{self, BootClock},
@@ -32,8 +33,8 @@ use super::{
     scan::{HolderSearch, Roots, Scanner},
 };
 use crate::model::{
-    Coverage, Degradation, Evidence, Fact, GapReason, LossCounts, Observation, Seen, Snapshot, SocketKey,
-    Timestamp,
+    BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason, LossCounts,
+    Observation, Seen, Snapshot, SocketKey, Timestamp,
 };
 
 /// Records taken in one call of `poll`: bounds memory in a burst, and how long a caller is kept.
@@ -46,6 +47,8 @@ pub struct EbpfSource {
     lost: PerCpuArray<MapData, KernelCounters>,
     bound: KernelMap<MapData, u64, [u32; 2]>,
     adopted: Array<MapData, u32>,
+    /// Absent where nobody in the kernel fills its maps.
+    left: Option<LeftConnections>,
     scanner: Scanner,
     counters: Counters,
     /// Kernel counters at the last look.
@@ -75,6 +78,11 @@ impl EbpfSource {
         let lost = PerCpuArray::try_from(take("COUNTERS")?).map_err(|_| missing("COUNTERS"))?;
         let bound = KernelMap::try_from(take("BOUND")?).map_err(|_| missing("BOUND"))?;
         let adopted = Array::try_from(take("ADOPTED")?).map_err(|_| missing("ADOPTED"))?;
+        let left = if loaded.coverage.iter().any(|c| c.fact == Fact::TimeWait && c.hook.is_some()) {
+            Some(LeftConnections::take(&mut loaded.ebpf).map_err(missing)?)
+        } else {
+            None
+        };
         let ring = Ring::new(records, wake).map_err(|error| unusable(&format!("epoll: {error}")))?;
         Ok(Self {
             loaded,
@@ -82,6 +90,7 @@ impl EbpfSource {
             lost,
             bound,
             adopted,
+            left,
             scanner,
             counters: Counters::default(),
             counted: [0; counter::END],
@@ -103,6 +112,9 @@ impl EbpfSource {
     fn first(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         let before = self.scanner.snapshot(HolderSearch::First)?;
         self.adopt(&before);
+        if let Some(left) = &mut self.left {
+            left.adopt(&before);
+        }
         self.take(usize::MAX, out)?;
         // A socket that was closed between the first look and its adoption was closed unseen. The second
         // look is cheap, and what it does not find any more is let go.
@@ -217,6 +229,13 @@ impl EbpfSource {
         Ok(sums)
     }
 
+    /// Tells how many connections were left, and by whom.
+    fn tell_left(&mut self, out: &mut Vec<Observation>) {
+        if let Some(left) = &mut self.left {
+            left.tell(out);
+        }
+    }
+
     /// After a loss: what is really there. What is lost meanwhile makes the look stale again.
     fn reconcile(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         self.stale = false;
@@ -314,7 +333,11 @@ impl Source for EbpfSource {
                 deadline.saturating_duration_since(std::time::Instant::now())
             };
             let read = |error| SourceError::Read { what: "the ring buffer".to_owned(), error };
-            let woken = self.ring.wait(left).map_err(read)?;
+            let counts_due = self.left.as_ref().map_or(left, LeftConnections::due_in);
+            let woken = self.ring.wait(left.min(counts_due)).map_err(read)?;
+            if counts_due.is_zero() {
+                self.tell_left(out);
+            }
             self.take(BATCH, out)?;
             if self.stale {
                 self.reconcile(out)?;
@@ -334,6 +357,22 @@ impl Source for EbpfSource {
         self.take(usize::MAX, out)?;
         self.say(snapshot(found), out);
         Ok(())
+    }
+
+    fn connections(&mut self, scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
+        let mut found = self.scanner.connections(scope)?;
+        if let Some(left) = &self.left {
+            left.name(&mut found);
+        }
+        Ok(Some(found))
+    }
+
+    fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {
+        self.scanner.bind_rules(addresses)
+    }
+
+    fn finish(&mut self, out: &mut Vec<Observation>) {
+        self.tell_left(out);
     }
 
     fn counters(&self) -> Counters {

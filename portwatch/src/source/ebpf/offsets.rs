@@ -28,6 +28,10 @@ pub(super) enum Capability {
     Exec,
     /// How processes end.
     ExitCode,
+    /// The addresses of connections.
+    Connections,
+    /// Whether a program runs for the process that it seems to.
+    Context,
 }
 
 impl Capability {
@@ -44,6 +48,7 @@ impl Capability {
             Self::CommandLine => "command lines in events",
             Self::Exec => "that a process has exec'd since its last event",
             Self::ExitCode => "how processes end",
+            Self::Connections | Self::Context => "who left a connection in TIME_WAIT",
         }
     }
 }
@@ -73,6 +78,15 @@ const FIELDS: &[Row] = &[
     (layout::SIGNAL_LIVE, Capability::ExitCode, "signal_struct", &["live"]),
     (layout::SIGNAL_EXIT_CODE, Capability::ExitCode, "signal_struct", &["group_exit_code"]),
     (layout::SIGNAL_FLAGS, Capability::ExitCode, "signal_struct", &["flags"]),
+    (layout::SOCK_FAMILY, Capability::Connections, "sock", &["__sk_common.skc_family"]),
+    (layout::SOCK_PEER4, Capability::Connections, "sock", &["__sk_common.skc_daddr"]),
+    (layout::SOCK_LOCAL4, Capability::Connections, "sock", &["__sk_common.skc_rcv_saddr"]),
+    (layout::SOCK_PEER6, Capability::Connections, "sock", &["__sk_common.skc_v6_daddr"]),
+    (layout::SOCK_LOCAL6, Capability::Connections, "sock", &["__sk_common.skc_v6_rcv_saddr"]),
+    (layout::SOCK_PEER_PORT, Capability::Connections, "sock", &["__sk_common.skc_dport"]),
+    (layout::SOCK_LOCAL_PORT, Capability::Connections, "sock", &["__sk_common.skc_num"]),
+    (layout::SOCK_OWNED, Capability::Context, "sock", &["sk_lock.owned"]),
+    (layout::TASK_FLAGS, Capability::Context, "task_struct", &["flags"]),
 ];
 
 /// What was found on this kernel.

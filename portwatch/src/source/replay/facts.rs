@@ -39,8 +39,19 @@ words!(PhaseWord = Phase { Bound, Listening });
 words!(OwnerWord = Owner { Known, Kernel, NotPermitted, NoProcess, Unknown });
 words!(ReasonWord = GapReason { BufferFull, NotRunning, Paused, SourceChanged, NotWritten });
 words!(
-    FactWord =
-        Fact { Bind, Refused, Listen, Close, UdpAutoBind, Exit, ProcessFacts, AskedPort, Holders, Existing }
+    FactWord = Fact {
+        Bind,
+        Refused,
+        Listen,
+        Close,
+        UdpAutoBind,
+        Exit,
+        ProcessFacts,
+        AskedPort,
+        Holders,
+        Existing,
+        TimeWait
+    }
 );
 
 #[derive(Serialize, Deserialize)]

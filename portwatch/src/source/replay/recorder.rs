@@ -117,7 +117,9 @@ impl Recorder {
             | Seen::Listening(_)
             | Seen::Unlistened(_)
             | Seen::Closed(_)
-            | Seen::Exited(_) => {}
+            | Seen::Exited(_)
+            // A summary of now; played back it would be one of then.
+            | Seen::ConnectionsLeft(_) => {}
         }
     }
 

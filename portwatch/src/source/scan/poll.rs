@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     os::fd::AsFd,
     time::{Duration, Instant},
 };
@@ -16,8 +17,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{HolderSearch, Scanner, scanner::Tables};
 use crate::{
     model::{
-        Coverage, Degradation, Evidence, Exited, Fact, GapReason, LossCounts, Observation, Phase, ProcessId,
-        Seen, SocketKey, SocketSeen, Timestamp,
+        BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Exited, Fact, GapReason,
+        LossCounts, Observation, Phase, ProcessId, Seen, SocketKey, SocketSeen, Timestamp,
     },
     source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake},
 };
@@ -181,7 +182,7 @@ impl Source for ScanSource {
             Fact::Exit => Some("procfs, polled; without exit status".to_owned()),
             Fact::Holders | Fact::ProcessFacts => Some("procfs, after the fact".to_owned()),
             Fact::Existing => Some("sock_diag".to_owned()),
-            Fact::Refused | Fact::AskedPort => None,
+            Fact::Refused | Fact::AskedPort | Fact::TimeWait => None,
         };
         Fact::ALL.into_iter().map(|fact| Coverage { fact, hook: hook(fact) }).collect()
     }
@@ -206,6 +207,14 @@ impl Source for ScanSource {
         let snapshot = self.scanner.refresh(scope)?;
         out.push(Observation::new(snapshot.ended, Evidence::Scan, Seen::Snapshot(Box::new(snapshot))));
         Ok(())
+    }
+
+    fn connections(&mut self, scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
+        self.scanner.connections(scope).map(Some)
+    }
+
+    fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {
+        self.scanner.bind_rules(addresses)
     }
 
     fn counters(&self) -> Counters {

@@ -2,17 +2,19 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    net::IpAddr,
     path::PathBuf,
 };
 
 use crate::model::{
-    Degradation, Evidence, Holder, Netns, Owner, Port, ProcessId, Protocol, Snapshot, SnapshotSocket,
-    SocketSeen, Timestamp,
+    BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Netns, Owner, Port,
+    ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp,
 };
 use crate::source::{
     Refresh, SourceError,
     diag::{Diag, DiagError},
     procfs::{Found, HolderSearch, ProcFs, Search, Wanted},
+    rules::Rules,
 };
 
 /// Beyond so many ports it is cheaper to read the whole table once than a filtered one for each.
@@ -37,6 +39,7 @@ impl Default for Roots {
 #[derive(Debug)]
 pub struct Scanner {
     diag: Diag,
+    rules: Rules,
     procfs: ProcFs,
     known: HashMap<u64, Vec<Found>>,
     degradations: Vec<Degradation>,
@@ -52,7 +55,7 @@ impl Scanner {
             error,
         })?;
         let diag = Diag::open(Some(Netns(netns))).map_err(read_error)?;
-        Ok(Self { diag, procfs, known: HashMap::new(), degradations: Vec::new() })
+        Ok(Self { diag, rules: Rules::open(), procfs, known: HashMap::new(), degradations: Vec::new() })
     }
 
     /// The namespace it reads.
@@ -85,6 +88,50 @@ impl Scanner {
             Refresh::Ports(ports) => self.snapshot_ports(ports, HolderSearch::First),
             Refresh::All => self.snapshot(HolderSearch::First),
         }
+    }
+
+    /// TCP connections. Nobody here knows who left those in TIME_WAIT.
+    pub fn connections(&mut self, scope: &ConnectionScope) -> Result<Connections, SourceError> {
+        let mut rows = Vec::new();
+        let mut processes = Vec::new();
+        match scope {
+            ConnectionScope::TimeWait => {
+                rows = self.diag.connections(&[TcpState::TimeWait], None).map_err(read_error)?;
+            }
+            ConnectionScope::Ports { ports, holders } => {
+                for &port in ports {
+                    rows.extend(self.diag.connections(&TcpState::ALL, Some(port)).map_err(read_error)?);
+                }
+                if *holders {
+                    processes = self.hold(&mut rows)?;
+                }
+            }
+        }
+        Ok(Connections { netns: self.netns(), rows, processes })
+    }
+
+    /// Fills in who has these connections, and tells what these processes are.
+    fn hold(&mut self, rows: &mut [Connection]) -> Result<Vec<crate::model::ProcessSeen>, SourceError> {
+        let wanted: Vec<Wanted> =
+            rows.iter().filter_map(|row| Some(Wanted { inode: row.inode?, uid: row.uid })).collect();
+        let search = self
+            .procfs
+            .holders(&wanted, &HashMap::new(), HolderSearch::First)
+            .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })?;
+        for row in rows {
+            if let Some(inode) = row.inode {
+                let found = search.found.get(&inode).into_iter().flatten();
+                row.holders =
+                    found.map(|f| Holder { process: f.process, evidence: Evidence::Scan }).collect();
+                row.owner = search.owner(inode);
+            }
+        }
+        Ok(self.facts(&search))
+    }
+
+    /// What decides a bind besides sockets.
+    pub fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {
+        self.rules.read(self.procfs.path(), addresses)
     }
 
     fn look(&mut self, ports: &[Port], mode: HolderSearch) -> Result<Snapshot, SourceError> {

@@ -44,13 +44,20 @@ const PLACES: [(&str, bool); 13] = [
 const SHARING: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
 
 /// Every request there is here.
-fn requests(protocol: Protocol, port: Port, users: &[u32]) -> Vec<BindRequest> {
+pub(super) fn requests(protocol: Protocol, port: Port, users: &[u32]) -> Vec<BindRequest> {
     let mut all = Vec::new();
     for &uid in users {
         for (reuse_addr, reuse_port) in SHARING {
             for (address, v6_only) in PLACES {
                 let place = request(protocol, address, port).place;
-                all.push(BindRequest { place, reuse_addr, reuse_port, v6_only, uid: Some(uid) });
+                all.push(BindRequest {
+                    place,
+                    reuse_addr,
+                    reuse_port,
+                    v6_only,
+                    uid: Some(uid),
+                    privileged: None,
+                });
             }
         }
     }
@@ -58,7 +65,7 @@ fn requests(protocol: Protocol, port: Port, users: &[u32]) -> Vec<BindRequest> {
 }
 
 /// What the kernel makes of a request; the socket if it agrees.
-fn really_bind(request: &BindRequest) -> Result<OwnedFd, Errno> {
+pub(super) fn really_bind(request: &BindRequest) -> Result<OwnedFd, Errno> {
     let (address, port) = (request.place.address, request.place.port.get());
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let kind = if request.place.protocol == Protocol::Tcp { SockType::Stream } else { SockType::Datagram };
@@ -80,7 +87,7 @@ fn really_bind(request: &BindRequest) -> Result<OwnedFd, Errno> {
     bind(fd.as_raw_fd(), &SockaddrStorage::from(to)).map(|()| fd)
 }
 
-fn as_known(request: &BindRequest, phase: Phase) -> Socket {
+pub(super) fn as_known(request: &BindRequest, phase: Phase) -> Socket {
     let mut socket = socket_at(request.place, phase);
     socket.seen.uid = request.uid;
     socket.seen.options = SocketOptions {
@@ -118,7 +125,7 @@ fn unused_port(uid: u32) -> Port {
     (20_000..32_000).filter_map(Port::new).find(unused).expect("an unused port")
 }
 
-fn predicted(outcome: Outcome<'_>) -> Option<Result<(), i32>> {
+pub(super) fn predicted(outcome: Outcome<'_>) -> Option<Result<(), i32>> {
     match outcome {
         Outcome::Succeeds => Some(Ok(())),
         Outcome::Fails { errno, .. } => Some(Err(errno)),

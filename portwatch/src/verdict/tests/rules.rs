@@ -6,7 +6,7 @@ use crate::model::{
     AskedPort, Endpoint, Evidence, Netns, Owner, Phase, Port, Protocol, Socket, SocketKey, SocketOptions,
     SocketSeen, Timestamp, addresses_overlap,
 };
-use crate::verdict::{BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Refusal, would_bind};
+use crate::verdict::{BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Party, Refusal, would_bind};
 
 pub(super) fn request(protocol: Protocol, address: &str, port: Port) -> BindRequest {
     let address = address.parse().unwrap();
@@ -66,7 +66,7 @@ fn the_cause_names_the_socket_and_how_the_places_meet() {
         else {
             panic!("{ours} beside {theirs}: {verdict:?}");
         };
-        assert_eq!((blocker, overlap, refusal), (&socket, expected, Refusal::NotShared));
+        assert_eq!((blocker, overlap, refusal), (Party::Socket(&socket), expected, Refusal::NotShared));
         assert_eq!(verdict.caveats, [], "what fails anyway has no caveats");
     }
 }
@@ -79,7 +79,7 @@ fn of_several_blockers_the_one_that_listens_is_named() {
         let Outcome::Fails { because: Cause::InUse { blocker, .. }, .. } = verdict.outcome else {
             panic!("{verdict:?}")
         };
-        assert_eq!(blocker.seen.phase, Phase::Listening);
+        assert_eq!(blocker, Party::Socket(&listening));
     }
 }
 
@@ -136,7 +136,10 @@ fn a_udp_port_shared_by_some_and_not_by_others_is_unknown() {
     }
     for sockets in [[&sharing, &unwilling], [&unwilling, &sharing]] {
         let verdict = would_bind(&asked, sockets);
-        assert_eq!(verdict.outcome, Outcome::Unknown { why: Doubt::OrderDecides { unwilling: &unwilling } });
+        assert_eq!(
+            verdict.outcome,
+            Outcome::Unknown { why: Doubt::OrderDecides { unwilling: Party::Socket(&unwilling) } }
+        );
     }
 }
 
@@ -166,7 +169,7 @@ fn success_says_what_was_not_looked_at() {
     assert_eq!(caveats(Protocol::Udp, "::1", 3100), []);
     assert_eq!(
         caveats(Protocol::Tcp, "192.0.2.1", 80),
-        [Caveat::Connections, Caveat::Privileged, Caveat::AddressNotChecked]
+        [Caveat::Connections, Caveat::Privileged { from: None }, Caveat::AddressNotChecked]
     );
 }
 

@@ -1,0 +1,110 @@
+//! What the kernel side remembers of connections in maps: who left one behind, and how many they were. No record
+//! travels per connection; user space reads these maps when it is asked, and once a minute.
+//!
+//! Native byte order, explicit padding, sizes asserted. User space reads and writes them as bytes.
+
+#[cfg(not(target_arch = "bpf"))]
+mod bytes;
+
+use crate::record::COMM_LEN;
+
+/// A connection: the key of the map of owners. An IPv4 address is written as IPv4-mapped.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuple {
+    /// Network namespace inode.
+    pub netns: u32,
+    /// Host byte order.
+    pub local_port: u16,
+    /// Host byte order.
+    pub peer_port: u16,
+    /// Local address.
+    pub local: [u8; 16],
+    /// Peer's address.
+    pub peer: [u8; 16],
+}
+
+/// Who left a connection, or who listens on a port.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// Start of the process, ns since boot; 0 when unknown.
+    pub start_ns: u64,
+    /// When this was written, ns since boot.
+    pub when_ns: u64,
+    /// cgroup v2 id, 0 when unknown.
+    pub cgroup_id: u64,
+    /// Thread-group id; 0 when nobody can be named.
+    pub pid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Bits of [`owner`].
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Name of the thread-group leader.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// Bits of [`Owner::flags`].
+pub mod owner {
+    /// The process is the listener's, and a child of it closed the connection.
+    pub const INHERITED: u32 = 1 << 0;
+    /// `REUSE_ADDR`, `REUSE_PORT` and `V6_ONLY` of the connection's socket are meaningful.
+    pub const OPTIONS_KNOWN: u32 = 1 << 1;
+    /// SO_REUSEADDR was set.
+    pub const REUSE_ADDR: u32 = 1 << 2;
+    /// SO_REUSEPORT was set.
+    pub const REUSE_PORT: u32 = 1 << 3;
+    /// IPV6_V6ONLY was set.
+    pub const V6_ONLY: u32 = 1 << 4;
+}
+
+/// A port in a namespace: the key of the map of listeners.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Network namespace inode.
+    pub netns: u32,
+    /// Host byte order.
+    pub port: u32,
+}
+
+/// Whose connections are counted together.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TallyKey {
+    /// Network namespace inode.
+    pub netns: u32,
+    /// Local port that was listened on, host byte order; 0 for outgoing connections, whose ports are borrowed.
+    pub port: u32,
+    /// Thread-group id; 0 when nobody can be named.
+    pub pid: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Start of the process, ns since boot.
+    pub start_ns: u64,
+}
+
+/// How many, since the entry was made.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Connections.
+    pub count: u64,
+    /// The owner of the latest of them.
+    pub owner: Owner,
+}
+
+/// Size of a [`Tuple`].
+pub const TUPLE: usize = size_of::<Tuple>();
+/// Size of an [`Owner`].
+pub const OWNER: usize = size_of::<Owner>();
+/// Size of a [`Place`].
+pub const PLACE: usize = size_of::<Place>();
+/// Size of a [`TallyKey`].
+pub const TALLY_KEY: usize = size_of::<TallyKey>();
+/// Size of a [`Tally`].
+pub const TALLY: usize = size_of::<Tally>();
+
+const _: () = assert!(TUPLE == 40 && OWNER == 56 && PLACE == 8 && TALLY_KEY == 24 && TALLY == 64);

@@ -1,0 +1,122 @@
+//! TCP connections, as far as they matter for a port: who has one, or left one behind.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{Endpoint, Holder, Netns, Owner, Port, ProcessSeen, SocketOptions};
+
+/// How far a connection has come. Every one of these keeps its local port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TcpState {
+    /// Open.
+    Established,
+    /// Asked for, not answered.
+    SynSent,
+    /// Closed here, not acknowledged.
+    FinWait1,
+    /// Closed here, open there.
+    FinWait2,
+    /// Closed on both sides, waiting for stray packets; no process has it any more.
+    TimeWait,
+    /// Closed there, open here.
+    CloseWait,
+    /// Closed there and then here, not acknowledged.
+    LastAck,
+    /// Closed on both sides at once.
+    Closing,
+}
+
+impl TcpState {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Established,
+        Self::SynSent,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Closing,
+    ];
+
+    /// The word used in JSON, as `ss` has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn-sent",
+            Self::FinWait1 => "fin-wait-1",
+            Self::FinWait2 => "fin-wait-2",
+            Self::TimeWait => "time-wait",
+            Self::CloseWait => "close-wait",
+            Self::LastAck => "last-ack",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Local end.
+    pub local: Endpoint,
+    /// The other end's address.
+    pub peer: IpAddr,
+    /// The other end's port.
+    pub peer_port: Option<Port>,
+    /// How far it has come.
+    pub state: TcpState,
+    /// In TIME_WAIT: how long it will stay there at most.
+    pub expires: Option<Duration>,
+    /// The kernel keeps but a remnant of it, which is nobody's: always in TIME_WAIT, mostly in FIN_WAIT2 once its
+    /// process has closed it.
+    pub is_remnant: bool,
+    /// Inode; `None` when no process has it any more.
+    pub inode: Option<u64>,
+    /// Uid of its socket; the kernel forgets it in TIME_WAIT.
+    pub uid: Option<u32>,
+    /// Sharing options of its socket, which stay in force to the end.
+    pub options: SocketOptions,
+    /// Who has it; where nobody has, who left it behind.
+    pub holders: Vec<Holder>,
+    /// Why `holders` is as it is.
+    pub owner: Owner,
+}
+
+/// What a look at connections found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Connections {
+    /// The namespace looked at.
+    pub netns: Option<Netns>,
+    /// The connections.
+    pub rows: Vec<Connection>,
+    /// Facts of the processes named by them.
+    pub processes: Vec<ProcessSeen>,
+}
+
+/// Which connections are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectionScope {
+    /// Those with one of these local ports.
+    Ports {
+        /// The ports.
+        ports: Vec<Port>,
+        /// Whose they are too, which may take a walk over all processes.
+        holders: bool,
+    },
+    /// All in TIME_WAIT.
+    TimeWait,
+}
+
+/// Connections that one process left behind on one port, counted where they were closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionsLeft {
+    /// Namespace, where known.
+    pub netns: Option<Netns>,
+    /// The port listened on; `None` for outgoing connections, whose ports are borrowed.
+    pub port: Option<Port>,
+    /// Who; `None` when nobody can be named.
+    pub process: Option<ProcessSeen>,
+    /// How many since `since`.
+    pub count: u64,
+    /// Beginning of the count.
+    pub since: super::Timestamp,
+}

@@ -1,0 +1,42 @@
+//! What the kernel decides a bind by, besides sockets.
+
+use std::{net::IpAddr, ops::RangeInclusive};
+
+use super::Port;
+
+/// Settings of a network namespace, and its addresses as far as they were asked about. `None` is "not known".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BindRules {
+    /// `net.ipv4.ip_unprivileged_port_start`: below it a bind needs CAP_NET_BIND_SERVICE. For both families.
+    pub unprivileged_from: Option<u16>,
+    /// `net.ipv4.ip_local_port_range`: where the kernel chooses ports.
+    pub ephemeral: Option<RangeInclusive<u16>>,
+    /// `net.ipv4.ip_local_reserved_ports`: which of them it leaves out.
+    pub reserved: Option<Vec<RangeInclusive<u16>>>,
+    /// For each address asked about: whether a socket may be bound to it here.
+    pub addresses: Vec<(IpAddr, bool)>,
+}
+
+impl BindRules {
+    /// Whether a bind of this port needs a privilege.
+    pub fn needs_privilege(&self, port: Port) -> Option<bool> {
+        self.unprivileged_from.map(|from| port.get() < from)
+    }
+
+    /// Whether the kernel chooses from a range that this port lies in. Reserved ports are left out.
+    pub fn is_ephemeral(&self, port: Port) -> Option<bool> {
+        let inside = self.ephemeral.as_ref()?.contains(&port.get());
+        Some(inside && !self.is_reserved(port)?)
+    }
+
+    /// Whether the port is reserved: the kernel never chooses it by itself.
+    pub fn is_reserved(&self, port: Port) -> Option<bool> {
+        Some(self.reserved.as_ref()?.iter().any(|range| range.contains(&port.get())))
+    }
+
+    /// Whether a socket may be bound to this address here; `None` when nobody looked.
+    pub fn has_address(&self, address: IpAddr) -> Option<bool> {
+        let wanted = address.to_canonical();
+        self.addresses.iter().find(|(known, _)| known.to_canonical() == wanted).map(|&(_, here)| here)
+    }
+}

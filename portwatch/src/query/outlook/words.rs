@@ -1,0 +1,292 @@
+//! The sentences of a verdict.
+
+use std::{fmt::Write as _, net::IpAddr, time::Duration};
+
+use super::{super::Completeness, Scene};
+use crate::{
+    model::{BindRules, Connection, Evidence, Owner, Phase, Port, ProcessId, Protocol, Socket, TcpState},
+    verdict::{BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Party},
+};
+
+/// The whole answer to one request.
+pub(super) fn sentence(
+    request: &BindRequest,
+    scene: &Scene<'_>,
+    outcome: Outcome<'_>,
+    caveats: &[Caveat],
+) -> String {
+    let bind = format!("bind of {}", place(request.place.address, request.place.port));
+    let bind = match request.place.protocol {
+        Protocol::Tcp => bind,
+        Protocol::Udp => format!("UDP {bind}"),
+    };
+    match (outcome, scene.completeness) {
+        (Outcome::Fails { because, .. }, _) => fails(&bind, request, scene, because),
+        (Outcome::Unknown { why }, _) => {
+            format!("Whether a {bind} would succeed is not known: {}.", doubt(why, scene))
+        }
+        (Outcome::Succeeds, Completeness::Partial(_)) => format!(
+            "Whether a {bind} would succeed cannot be known: nothing seen is in its way, but not everything could \
+             be seen."
+        ),
+        (Outcome::Succeeds, Completeness::Complete) => format!("A {bind} would succeed{}.", unless(caveats)),
+    }
+}
+
+fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_>) -> String {
+    match because {
+        Cause::InUse { blocker, overlap, .. } => format!(
+            "A {bind} would fail with EADDRINUSE: {}.{}",
+            holds(blocker, overlap, scene),
+            way_in(request, blocker, scene)
+        ),
+        Cause::TimeWait { count, expires, .. } => time_wait(bind, request, scene, count, expires),
+        Cause::Privileged { from } => format!(
+            "A {bind} would fail with EACCES: ports below {from} need CAP_NET_BIND_SERVICE \
+             (net.ipv4.ip_unprivileged_port_start)."
+        ),
+        Cause::AddressNotHere => {
+            format!("A {bind} would fail with EADDRNOTAVAIL: this machine does not have the address.")
+        }
+        Cause::MappedButV6Only => {
+            format!("A {bind} would fail with EINVAL: the address is IPv4, the socket IPv6 only.")
+        }
+    }
+}
+
+/// Connections in TIME_WAIT and nothing else in the way.
+fn time_wait(
+    bind: &str,
+    request: &BindRequest,
+    scene: &Scene<'_>,
+    count: usize,
+    expires: Option<Duration>,
+) -> String {
+    let left = expires.map_or_else(|| "a while".to_owned(), seconds);
+    let by = left_by(scene);
+    match scene.fares(&BindRequest { reuse_addr: true, ..*request }) {
+        Some(true) => format!(
+            "A {bind} would succeed with SO_REUSEADDR; without it in {left} ({count} in TIME_WAIT, {by})."
+        ),
+        Some(false) => format!(
+            "A {bind} would fail with EADDRINUSE for {left}, with SO_REUSEADDR too: {count} in TIME_WAIT, {by}, \
+             of a socket that was without it."
+        ),
+        None => format!(
+            "A {bind} would fail with EADDRINUSE for {left} ({count} in TIME_WAIT, {by}). With SO_REUSEADDR it \
+             would succeed if the socket that left them had it too, which nobody saw."
+        ),
+    }
+}
+
+/// `left by node (48291)`
+fn left_by(scene: &Scene<'_>) -> String {
+    let rows = scene.traffic.map_or(&[][..], |t| t.rows.as_slice());
+    let mut owners: Vec<ProcessId> = Vec::new();
+    let mut unknown = false;
+    for row in rows.iter().filter(|row| row.state == TcpState::TimeWait) {
+        match row.holders.first() {
+            Some(holder) if owners.contains(&holder.process) => {}
+            Some(holder) => owners.push(holder.process),
+            None => unknown = true,
+        }
+    }
+    match (owners.as_slice(), unknown) {
+        ([], _) => "nobody saw who left them".to_owned(),
+        ([one], false) => format!("left by {}", process(*one, scene)),
+        ([one], true) => format!("left by {} and others that nobody saw", process(*one, scene)),
+        ([one, rest @ ..], _) => format!("left by {} and {} more", process(*one, scene), rest.len()),
+    }
+}
+
+/// What stands in the way of certainty, as the end of a sentence.
+fn unless(caveats: &[Caveat]) -> String {
+    let mut text = String::new();
+    let mut not_looked = Vec::new();
+    for caveat in caveats {
+        match caveat {
+            Caveat::Connections => not_looked.push("a connection still uses the port"),
+            Caveat::AddressNotChecked => not_looked.push("this machine lacks the address"),
+            Caveat::Privileged { from: Some(from) } => {
+                let _ = write!(
+                    text,
+                    " for root and whoever has CAP_NET_BIND_SERVICE, which ports below {from} need"
+                );
+            }
+            Caveat::Privileged { from: None } => not_looked.push("it needs a privilege (port below 1024)"),
+        }
+    }
+    if !not_looked.is_empty() {
+        let _ =
+            write!(text, " as far as it was looked at, unless {} (not looked at)", not_looked.join(" or "));
+    }
+    text
+}
+
+/// Whether the kernel may lend the port to somebody else meanwhile.
+pub(super) fn chosen_by_the_kernel(port: Port, protocol: Protocol, rules: &BindRules) -> Option<String> {
+    let range = rules.ephemeral.as_ref()?;
+    if !range.contains(&port.get()) {
+        return None;
+    }
+    let taker = match protocol {
+        Protocol::Tcp => "outgoing connections",
+        Protocol::Udp => "whoever asks for any port",
+    };
+    Some(if rules.is_reserved(port)? {
+        format!(
+            "The port is reserved (net.ipv4.ip_local_reserved_ports): the kernel does not lend it to {taker}."
+        )
+    } else {
+        format!("The kernel may lend the port to {taker} at any time ({}-{}).", range.start(), range.end())
+    })
+}
+
+/// `node (48291) listens there`
+fn holds(blocker: Party<'_>, overlap: Overlap, scene: &Scene<'_>) -> String {
+    let socket = match blocker {
+        Party::Socket(socket) => socket,
+        Party::Connection(connection) => return connected(connection, scene),
+    };
+    let seen = &socket.seen;
+    let there = match overlap {
+        Overlap::Same => "there".to_owned(),
+        Overlap::TheirDualStack => {
+            format!("on {}, which takes IPv4 too", place(seen.endpoint.address, seen.endpoint.port))
+        }
+        Overlap::TheirWildcard
+        | Overlap::OurWildcard
+        | Overlap::OurDualStack
+        | Overlap::TheirIpv6Connection => {
+            format!("on {}", place(seen.endpoint.address, seen.endpoint.port))
+        }
+    };
+    let who = of_socket(socket, scene);
+    match (seen.phase, seen.endpoint.protocol) {
+        (Phase::Listening, _) => format!("{who} listens {there}"),
+        (Phase::Bound, Protocol::Udp) => format!("{who} receives {there}"),
+        (Phase::Bound, Protocol::Tcp) => format!("{who} is bound {there} without listening"),
+    }
+}
+
+/// `curl (812) has a connection from 127.0.0.1:3100 to 127.0.0.1:80`
+fn connected(connection: &Connection, scene: &Scene<'_>) -> String {
+    let peer = connection.peer_port.map_or_else(
+        || connection.peer.to_canonical().to_string(),
+        |port| place(connection.peer.to_canonical(), port),
+    );
+    let from = place(connection.local.address.to_canonical(), connection.local.port);
+    let others = scene
+        .traffic
+        .map_or(0, |t| t.rows.iter().filter(|row| row.state != TcpState::TimeWait).count().saturating_sub(1));
+    let more = if others == 0 { String::new() } else { format!(", and {others} more") };
+    let what = if connection.inode.is_some() {
+        format!("has a connection from {from} to {peer}{more}")
+    } else {
+        format!(
+            "closed a connection from {from} to {peer} that is not over yet ({}){more}",
+            connection.state.as_str()
+        )
+    };
+    format!("{} {what}", of_connection(connection, scene))
+}
+
+/// What a request with a sharing option would come to, where that differs.
+fn way_in(request: &BindRequest, blocker: Party<'_>, scene: &Scene<'_>) -> String {
+    let succeeds = |request: BindRequest| scene.fares(&request) == Some(true);
+    let mut text = String::new();
+    if succeeds(BindRequest { reuse_addr: true, ..*request }) {
+        text.push_str(" With SO_REUSEADDR it would succeed.");
+    } else if let Party::Socket(socket) = blocker
+        && succeeds(BindRequest { reuse_port: true, uid: blocker.uid(), ..*request })
+    {
+        let known = scene.sockets.iter().find(|s| s.socket.seen.key == socket.seen.key);
+        let _ = match (known.and_then(|s| s.user.as_deref()), blocker.uid()) {
+            (Some(user), _) => write!(text, " With SO_REUSEPORT a socket of {user} could join."),
+            (None, Some(uid)) => write!(text, " With SO_REUSEPORT a socket of uid {uid} could join."),
+            (None, None) => Ok(()),
+        };
+    }
+    text
+}
+
+fn doubt(why: Doubt<'_>, scene: &Scene<'_>) -> String {
+    let there = |party: Party<'_>| place(party.endpoint().address, party.endpoint().port);
+    match why {
+        Doubt::V6OnlyUnknown(party) => format!(
+            "{} has {}, and whether that takes IPv4 too could not be seen",
+            who(party, scene),
+            there(party)
+        ),
+        Doubt::NamespaceUnknown(party) => format!(
+            "{} has {}, and whether that is in this network namespace could not be seen",
+            who(party, scene),
+            there(party)
+        ),
+        Doubt::OptionsUnknown(party) | Doubt::UserUnknown(party) | Doubt::HistoryDecides(party) => {
+            format!(
+                "{} has {}, and whether it shares that could not be seen",
+                who(party, scene),
+                there(party)
+            )
+        }
+        Doubt::OrderDecides { unwilling } => format!(
+            "{} does not share {}, others do, and the kernel asks only one of them",
+            who(unwilling, scene),
+            there(unwilling)
+        ),
+    }
+}
+
+fn who(party: Party<'_>, scene: &Scene<'_>) -> String {
+    match party {
+        Party::Socket(socket) => of_socket(socket, scene),
+        Party::Connection(connection) => of_connection(connection, scene),
+    }
+}
+
+fn of_socket(socket: &Socket, scene: &Scene<'_>) -> String {
+    let known = scene.sockets.iter().find(|s| s.socket.seen.key == socket.seen.key);
+    match known.and_then(|k| k.first().map(|id| (k, id))) {
+        Some((known, id)) => match known.process(id) {
+            Some(process) => format!("{} ({})", process.comm, id.pid),
+            None => format!("process {}", id.pid),
+        },
+        None => nobody(socket.owner).to_owned(),
+    }
+}
+
+fn of_connection(connection: &Connection, scene: &Scene<'_>) -> String {
+    match connection.holders.first() {
+        Some(holder) if holder.evidence != Evidence::Unknown => process(holder.process, scene),
+        _ => nobody(connection.owner).to_owned(),
+    }
+}
+
+/// Why no process is named.
+const fn nobody(owner: Owner) -> &'static str {
+    match owner {
+        Owner::Kernel => "the kernel",
+        Owner::NotPermitted => "a process that may not be looked into here",
+        Owner::Known | Owner::NoProcess | Owner::Unknown => "a socket without a known process",
+    }
+}
+
+fn process(id: ProcessId, scene: &Scene<'_>) -> String {
+    match scene.traffic.and_then(|t| t.process(id)) {
+        Some(process) => format!("{} ({})", process.comm, id.pid),
+        None => format!("process {}", id.pid),
+    }
+}
+
+fn place(address: IpAddr, port: Port) -> String {
+    match address {
+        IpAddr::V4(a) => format!("{a}:{port}"),
+        IpAddr::V6(a) => format!("[{a}]:{port}"),
+    }
+}
+
+/// Rounded up: a bind after so many seconds comes late enough.
+fn seconds(left: Duration) -> String {
+    format!("{}s", left.as_millis().div_ceil(1000))
+}

@@ -1,0 +1,75 @@
+//! What the kernel decides a bind by besides sockets: settings in `/proc/sys/net` and the routes to its own
+//! addresses, of the network namespace of the calling thread.
+
+mod route;
+mod sysctl;
+
+use std::{io, net::IpAddr, path::Path};
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::model::BindRules;
+
+/// Settings and addresses of one network namespace.
+#[derive(Debug)]
+pub struct Rules {
+    /// Netlink, for routes; it stays in the namespace in which it was opened.
+    routes: Option<Socket>,
+    sequence: u32,
+}
+
+impl Rules {
+    /// Opens its handle, in the network namespace of the calling thread. Without one, addresses stay unknown.
+    pub fn open() -> Self {
+        Self { routes: connect().ok(), sequence: 0 }
+    }
+
+    /// The settings in effect, and whether a socket may be bound to each of `addresses` here. `proc` is procfs; the
+    /// calling thread must be in the namespace in which this was opened.
+    pub fn read(&mut self, proc: &Path, addresses: &[IpAddr]) -> BindRules {
+        let v4 = proc.join("sys/net/ipv4");
+        let mut known = Vec::new();
+        for &address in addresses {
+            let nonlocal = match address.to_canonical() {
+                IpAddr::V4(_) => v4.join("ip_nonlocal_bind"),
+                IpAddr::V6(_) => proc.join("sys/net/ipv6/ip_nonlocal_bind"),
+            };
+            let here = match sysctl::flag(&nonlocal) {
+                Some(true) => Some(true),
+                Some(false) | None => self.is_here(address.to_canonical()),
+            };
+            known.extend(here.map(|here| (address, here)));
+        }
+        BindRules {
+            unprivileged_from: sysctl::number(&v4.join("ip_unprivileged_port_start")),
+            ephemeral: sysctl::pair(&v4.join("ip_local_port_range")),
+            reserved: sysctl::ranges(&v4.join("ip_local_reserved_ports")),
+            addresses: known,
+        }
+    }
+
+    /// Whether the kernel takes `address` for one of its own. `None` when it could not be asked, and for addresses
+    /// that mean something only together with an interface.
+    fn is_here(&mut self, address: IpAddr) -> Option<bool> {
+        match address {
+            _ if address.is_unspecified() || address.is_multicast() => return Some(true),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => return None,
+            _ => {}
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        let socket = self.routes.as_ref()?;
+        match route::to(socket, address, self.sequence) {
+            Ok(kind) => Some(kind.is_own()),
+            Err(error) => {
+                tracing::debug!(%address, %error, "the route to an address could not be asked for");
+                None
+            }
+        }
+    }
+}
+
+fn connect() -> io::Result<Socket> {
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}

@@ -1,0 +1,55 @@
+//! What may be in the way of a bind: a socket, or a connection that keeps its local port.
+
+use crate::model::{Connection, Endpoint, Phase, Socket, SocketOptions, TcpState};
+
+/// One that has the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party<'a> {
+    /// A bound or listening socket.
+    Socket(&'a Socket),
+    /// A connection, living or in TIME_WAIT.
+    Connection(&'a Connection),
+}
+
+/// How it stands, from what is named last to what is named first of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    TimeWait,
+    Connected,
+    Bound,
+    Listening,
+}
+
+impl<'a> Party<'a> {
+    /// Where.
+    pub const fn endpoint(self) -> &'a Endpoint {
+        match self {
+            Self::Socket(socket) => &socket.seen.endpoint,
+            Self::Connection(connection) => &connection.local,
+        }
+    }
+
+    pub(super) const fn options(self) -> SocketOptions {
+        match self {
+            Self::Socket(socket) => socket.seen.options,
+            Self::Connection(connection) => connection.options,
+        }
+    }
+
+    /// Whose.
+    pub const fn uid(self) -> Option<u32> {
+        match self {
+            Self::Socket(socket) => socket.seen.uid,
+            Self::Connection(connection) => connection.uid,
+        }
+    }
+
+    pub(super) fn standing(self) -> Standing {
+        match self {
+            Self::Socket(socket) if socket.seen.phase == Phase::Listening => Standing::Listening,
+            Self::Socket(_) => Standing::Bound,
+            Self::Connection(connection) if connection.state == TcpState::TimeWait => Standing::TimeWait,
+            Self::Connection(_) => Standing::Connected,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The prediction beside connections, and by the kernel's settings: real connections, real errnos. Connections come
+//! from sock_diag as they do in the product; the options that it does not tell are filled in by who set them.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddress, protocols::NETLINK_ROUTE};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, unshare},
+    sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, accept, bind, connect, getsockname,
+        listen, socket,
+    },
+};
+
+use super::{
+    super::{BindRequest, Cause, Doubt, Outcome, Verdict, World, would_bind_in},
+    kernel::{as_known, predicted, really_bind, requests},
+    rules::request,
+};
+use crate::{
+    model::{BindRules, Connection, Netns, Phase, Port, Protocol, Socket, SocketOptions, TcpState},
+    source::{diag::Diag, rules::Rules},
+};
+
+/// Runs in a thread with a network namespace of its own, `lo` up. `false` where that is not permitted.
+fn in_own_namespace(test: impl FnOnce(&[u32]) + Send) -> bool {
+    thread::scope(|scope| {
+        let inside = || {
+            if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+                return false;
+            }
+            set_loopback(true);
+            let own = nix::unistd::Uid::current().as_raw();
+            test(&[own, own + 1]);
+            true
+        };
+        match scope.spawn(inside).join() {
+            Ok(ran) => ran,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// A test that cannot run says so, and fails where the run declares that it can.
+fn ran(ran: bool) {
+    let required = std::env::var("PORTWATCH_REQUIRE").unwrap_or_default();
+    let declared = required.split(',').any(|word| word == "netns" || word == "ebpf");
+    assert!(ran || !declared, "PORTWATCH_REQUIRE={required}, and network namespaces cannot be made here");
+    if !ran {
+        eprintln!("SKIPPED {}: no network namespace", thread::current().name().unwrap_or("a test"));
+    }
+}
+
+/// Switches `lo`, which has the index 1, by RTM_NEWLINK.
+fn set_loopback(up: bool) {
+    const RTM_NEWLINK: u16 = 16;
+    const REQUEST_ACK: u16 = 1 | 4;
+    let mut message = Vec::new();
+    message.extend(32_u32.to_ne_bytes());
+    message.extend([RTM_NEWLINK, REQUEST_ACK].map(u16::to_ne_bytes).concat());
+    message.extend([0; 8]);
+    // struct ifinfomsg: family and type of no interest, index, flags, which flags.
+    message.extend([0; 4]);
+    message.extend([1_u32, u32::from(up), 1].map(u32::to_ne_bytes).concat());
+    let netlink = Netlink::new(NETLINK_ROUTE).unwrap();
+    netlink.send_to(&message, &NetlinkAddress::new(0, 0), 0).unwrap();
+    let (answer, _) = netlink.recv_from_full().unwrap();
+    assert_eq!(answer[16..20], [0; 4], "lo could not be switched");
+}
+
+fn place_of(fd: &OwnedFd) -> SocketAddr {
+    let name: SockaddrStorage = getsockname(fd.as_raw_fd()).unwrap();
+    match (name.as_sockaddr_in(), name.as_sockaddr_in6()) {
+        (Some(v4), _) => SocketAddr::from(std::net::SocketAddrV4::from(*v4)),
+        (_, Some(v6)) => SocketAddr::from(std::net::SocketAddrV6::from(*v6)),
+        _ => panic!("no address"),
+    }
+}
+
+/// How a connection ends before the test looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Both ends are open.
+    Open,
+    /// The server closed, then the client: the server's port is left in TIME_WAIT.
+    ServerFirst,
+    /// The client closed, then the server.
+    ClientFirst,
+    /// The server closed, the client did not: FIN_WAIT2.
+    Half,
+}
+
+/// What is there: descriptors that keep it so, the port of the server and of the client.
+struct Set {
+    _open: Vec<OwnedFd>,
+    listener: Option<OwnedFd>,
+    server: Port,
+    client: Port,
+}
+
+/// A server as asked for, and one client over IPv4 or IPv6.
+fn set(server: &BindRequest, end: End, listens_on: bool) -> Option<Set> {
+    let listener = really_bind(server).ok()?;
+    listen(&listener, Backlog::new(4).unwrap()).unwrap();
+    let address = server.place.address;
+    let canonical = address.to_canonical();
+    // An IPv6 wildcard that takes IPv4 is met over IPv4: its connections have mapped addresses.
+    let over_v4 = canonical.is_ipv4() || (canonical.is_unspecified() && !server.v6_only);
+    let (family, to): (_, IpAddr) = match (over_v4, canonical.is_unspecified()) {
+        (true, true) => (AddressFamily::Inet, "127.0.0.1".parse().unwrap()),
+        (true, false) => (AddressFamily::Inet, canonical),
+        (false, true) => (AddressFamily::Inet6, "::1".parse().unwrap()),
+        (false, false) => (AddressFamily::Inet6, canonical),
+    };
+    let client = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let to = SocketAddr::new(to, server.place.port.get());
+    connect(client.as_raw_fd(), &SockaddrStorage::from(to)).ok()?;
+    let client_port = Port::new(place_of(&client).port()).unwrap();
+    // SAFETY: accept has just made the descriptor for us alone.
+    let accepted = unsafe { std::os::fd::FromRawFd::from_raw_fd(accept(listener.as_raw_fd()).unwrap()) };
+    let accepted: OwnedFd = accepted;
+    let mut open = Vec::new();
+    match end {
+        End::Open => open.extend([accepted, client]),
+        End::ServerFirst => {
+            drop(accepted);
+            drop(client);
+        }
+        End::ClientFirst => {
+            drop(client);
+            drop(accepted);
+        }
+        End::Half => {
+            drop(accepted);
+            open.push(client);
+        }
+    }
+    let listener = listens_on.then_some(listener);
+    Some(Set { _open: open, listener, server: server.place.port, client: client_port })
+}
+
+/// The connections on a port, as the product knows them where it saw who left them.
+fn connections(diag: &mut Diag, port: Port, options: SocketOptions) -> Vec<Connection> {
+    // An acknowledgement may take its time; then the connection is still on its way.
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut rows = loop {
+        let rows = diag.connections(&TcpState::ALL, Some(port)).unwrap();
+        let under_way = [TcpState::FinWait1, TcpState::LastAck, TcpState::Closing];
+        if rows.iter().all(|row| !under_way.contains(&row.state)) {
+            break rows;
+        }
+        assert!(Instant::now() < end, "still on their way: {rows:?}");
+        thread::yield_now();
+    };
+    for row in &mut rows {
+        row.local.netns = Some(Netns(1));
+        row.options = options;
+    }
+    rows
+}
+
+#[test]
+fn beside_connections_and_time_wait_every_bind_fares_as_predicted() {
+    ran(in_own_namespace(|users| {
+        let mut diag = Diag::open(None).unwrap();
+        let rules = BindRules::default();
+        let mut outcomes: BTreeMap<Option<Result<(), i32>>, usize> = BTreeMap::new();
+        let (mut time_wait, mut next) = (0, 20_000);
+        let any = Port::new(1).unwrap();
+        let servers: Vec<_> = requests(Protocol::Tcp, any, users)
+            .into_iter()
+            // Addresses of other machines take no connections here.
+            .filter(|r| {
+                let canonical = r.place.address.to_canonical();
+                r.uid == Some(users[0]) && (canonical.is_loopback() || canonical.is_unspecified())
+            })
+            .collect();
+        for server in servers {
+            for end in [End::Open, End::ServerFirst, End::ClientFirst, End::Half] {
+                for listens_on in [true, false] {
+                    next += 1;
+                    let port = Port::new(next).unwrap();
+                    let mut server = server;
+                    server.place.port = port;
+                    let Some(set) = set(&server, end, listens_on) else { continue };
+                    // A bind of an IPv6 address sets IPV6_V6ONLY, and an accepted connection inherits it.
+                    let inherited = SocketOptions {
+                        reuse_addr: Some(server.reuse_addr),
+                        reuse_port: Some(server.reuse_port),
+                        v6_only: Some(server.v6_only || !server.place.address.is_unspecified()),
+                    };
+                    let own = SocketOptions {
+                        reuse_addr: Some(false),
+                        reuse_port: Some(false),
+                        v6_only: Some(false),
+                    };
+                    for (port, options) in [(set.server, inherited), (set.client, own)] {
+                        let rows = connections(&mut diag, port, options);
+                        time_wait += rows.iter().filter(|row| row.state == TcpState::TimeWait).count();
+                        let listener: Vec<Socket> = set
+                            .listener
+                            .iter()
+                            .filter(|_| port == set.server)
+                            .map(|_| as_known(&server, Phase::Listening))
+                            .collect();
+                        let world = World { connections: Some(&rows), rules: &rules };
+                        for wanted in requests(Protocol::Tcp, port, users) {
+                            let Verdict { outcome, .. } = would_bind_in(&wanted, &listener, world);
+                            let told = predicted(outcome);
+                            let real = really_bind(&wanted).map(drop).map_err(|e| e as i32);
+                            match outcome {
+                                Outcome::Unknown { why: Doubt::HistoryDecides(_) } => {}
+                                // The kernel's stand-in for IPv4 in IPv6 connections: its versions differ.
+                                Outcome::Unknown { why: Doubt::V6OnlyUnknown(_) }
+                                    if wanted.place.address == IpAddr::from([127, 0, 0, 6]) => {}
+                                _ => assert_eq!(
+                                    told,
+                                    Some(real),
+                                    "{wanted:?} beside {end:?} of {server:?} (listens on: {listens_on}), {rows:?}"
+                                ),
+                            }
+                            *outcomes.entry(told).or_default() += 1;
+                        }
+                    }
+                }
+            }
+        }
+        let many = |outcome| outcomes.get(&Some(outcome)).copied().unwrap_or(0) > 5000;
+        assert!(many(Ok(())) && many(Err(98)) && time_wait > 100, "{outcomes:?}, {time_wait} in TIME_WAIT");
+    }));
+}
+
+#[test]
+fn of_time_wait_the_last_to_go_is_named_with_the_number() {
+    ran(in_own_namespace(|users| {
+        let port = Port::new(3100).unwrap();
+        let server = BindRequest {
+            uid: Some(users[0]),
+            reuse_addr: true,
+            ..request(Protocol::Tcp, "127.0.0.1", port)
+        };
+        for _ in 0..3 {
+            drop(set(&server, End::ServerFirst, false).unwrap());
+        }
+        let mut diag = Diag::open(None).unwrap();
+        let rows = connections(&mut diag, port, SocketOptions::default());
+        let rules = BindRules::default();
+        let world = World { connections: Some(&rows), rules: &rules };
+        let plain = BindRequest { uid: Some(users[0]), ..request(Protocol::Tcp, "0.0.0.0", port) };
+        let Outcome::Fails { errno: 98, because: Cause::TimeWait { count: 3, expires: Some(left), .. } } =
+            would_bind_in(&plain, [], world).outcome
+        else {
+            panic!("{rows:?}")
+        };
+        assert!((50..=60).contains(&left.as_secs()), "{left:?}");
+        assert!(rows.iter().all(|row| row.expires <= Some(left)));
+        // Whether the sockets had SO_REUSEADDR is not known from sock_diag alone.
+        let shared = would_bind_in(&BindRequest { reuse_addr: true, ..plain }, [], world).outcome;
+        assert!(matches!(shared, Outcome::Unknown { why: Doubt::OptionsUnknown(_) }), "{shared:?}");
+    }));
+}
+
+#[test]
+fn an_address_is_here_or_not_as_the_kernel_says() {
+    ran(in_own_namespace(|_| {
+        let mut rules = Rules::open();
+        let proc = Path::new("/proc");
+        let addresses = [
+            "0.0.0.0",
+            "127.0.0.1",
+            "127.9.9.9",
+            "192.0.2.1",
+            "224.0.0.1",
+            "::",
+            "::1",
+            "2001:db8::1",
+            "::ffff:127.0.0.1",
+            "::ffff:192.0.2.1",
+            "ff02::1",
+        ]
+        .map(|text| text.parse::<IpAddr>().unwrap());
+        let (mut here, mut elsewhere) = (0, 0);
+        for up in [true, false] {
+            set_loopback(up);
+            let known = rules.read(proc, &addresses);
+            for address in addresses {
+                let port = Port::new(3100).unwrap();
+                let wanted = BindRequest::plain(request(Protocol::Udp, &address.to_string(), port).place);
+                let world = World { connections: None, rules: &known };
+                let told = predicted(would_bind_in(&wanted, [], world).outcome);
+                let real = without_freebind(&wanted);
+                assert_eq!(told, Some(real), "{address}, lo up: {up}, {known:?}");
+                here += usize::from(real.is_ok());
+                elsewhere += usize::from(real == Err(99));
+            }
+        }
+        assert!(here > 8 && elsewhere > 6, "{here} here, {elsewhere} not");
+        assert_eq!(rules.read(proc, &[]).unprivileged_from, Some(1024), "of a namespace that is new");
+    }));
+}
+
+fn without_freebind(wanted: &BindRequest) -> Result<(), i32> {
+    let address = wanted.place.address;
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    // Multicast of the link is bound on an interface; lo has the index 1.
+    let to = match address {
+        IpAddr::V6(v6) if v6.is_multicast() => {
+            std::net::SocketAddrV6::new(v6, wanted.place.port.get(), 0, 1).into()
+        }
+        _ => SocketAddr::new(address, wanted.place.port.get()),
+    };
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(to)).map_err(|errno: Errno| errno as i32)
+}
+
+#[test]
+fn a_port_that_needs_a_privilege_is_refused_before_anything_else_but_the_address() {
+    let port = Port::new(80).unwrap();
+    let rules = BindRules {
+        unprivileged_from: Some(1024),
+        addresses: vec![("192.0.2.1".parse().unwrap(), false), ("2001:db8::1".parse().unwrap(), false)],
+        ..BindRules::default()
+    };
+    let world = World { connections: Some(&[]), rules: &rules };
+    let told = |address: &str, privileged| {
+        let asked = BindRequest { privileged, ..request(Protocol::Tcp, address, port) };
+        predicted(would_bind_in(&asked, [], world).outcome)
+    };
+    assert_eq!(told("0.0.0.0", Some(false)), Some(Err(13)));
+    assert_eq!(told("0.0.0.0", Some(true)), Some(Ok(())));
+    assert_eq!(told("192.0.2.1", Some(false)), Some(Err(99)));
+    assert_eq!(told("2001:db8::1", Some(false)), Some(Err(13)));
+}
