@@ -17,6 +17,8 @@ pub mod model;
 pub mod query;
 pub mod registry;
 pub mod render;
+#[cfg(target_os = "linux")]
+pub mod resolve;
 pub mod source;
 pub mod state;
 pub mod verdict;

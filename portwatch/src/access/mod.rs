@@ -32,6 +32,10 @@ pub trait Access {
         backlog: bool,
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError>;
+    /// A daemon answers: what happens is seen as it happens.
+    fn is_daemon(&self) -> bool {
+        false
+    }
     /// Is a daemon running, and how is it?
     fn status(&self) -> Result<Status, AccessError>;
     /// What works here, and what would mend the rest?

@@ -114,6 +114,10 @@ impl Access for Remote {
         }
     }
 
+    fn is_daemon(&self) -> bool {
+        true
+    }
+
     fn status(&self) -> Result<Status, AccessError> {
         Ok(self.client.get("/v1/status")?)
     }

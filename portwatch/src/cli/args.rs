@@ -2,6 +2,7 @@
 //! Imports nothing of ours, so that nothing but this file decides what can be typed.
 
 mod examples;
+mod resolve;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -9,6 +10,8 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum, ValueHint,
     builder::{FalseyValueParser, PossibleValuesParser},
 };
+
+pub(crate) use resolve::Wait;
 
 /// Words of `--type`; a test holds them equal to the vocabulary's.
 pub(crate) const EVENT_TYPES: [&str; 24] = [
@@ -165,6 +168,9 @@ pub(crate) enum Command {
     /// What happens, as it happens
     #[command(after_help = examples::WATCH)]
     Watch(Watch),
+    /// Wait until ports are free, listened on, or healthy
+    #[command(after_help = examples::WAIT)]
+    Wait(Wait),
     /// Is the daemon running, what does it see, what is missing
     #[command(after_help = examples::STATUS)]
     Status,

@@ -176,7 +176,7 @@ pub(super) use linux::{daemon, open, shown as places, start, stop};
 mod other {
     use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Settings, Write};
 
-    fn absent() -> AccessError {
+    pub(in crate::cli) fn absent() -> AccessError {
         AccessError::NoDaemon {
             what: "this platform has no source of facts in this build".to_owned(),
             remedy: "use it on Linux".to_owned(),
@@ -206,4 +206,4 @@ mod other {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{daemon, open, places, start, stop};
+pub(super) use other::{absent, daemon, open, places, start, stop};

@@ -3,7 +3,9 @@
 use std::{io, path::PathBuf};
 
 use super::{exit::Exit, settings::SettingsError, time::TimeError};
-use crate::{access::AccessError, model::ParsePortError, wire::TargetError};
+#[cfg(target_os = "linux")]
+use crate::resolve::{PlaceError, ResolveError};
+use crate::{access::AccessError, model::ParsePortError, registry::DurationError, wire::TargetError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -19,6 +21,14 @@ pub(super) enum Failure {
     Range(String),
     #[error(transparent)]
     Access(#[from] AccessError),
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Duration(#[from] DurationError),
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
     #[error("cannot write {}: {error}; choose a directory that exists and is yours", path.display())]
@@ -31,6 +41,13 @@ impl Failure {
             Self::Settings(_) | Self::Time(_) | Self::Target(_) | Self::Port(_) | Self::Range(_) => {
                 Exit::Usage
             }
+            Self::Duration(_) => Exit::Usage,
+            #[cfg(target_os = "linux")]
+            Self::Place(_) => Exit::Usage,
+            #[cfg(target_os = "linux")]
+            Self::Resolve(error) if error.is_usage() => Exit::Usage,
+            #[cfg(target_os = "linux")]
+            Self::Resolve(_) => Exit::NotSeen,
             Self::Access(error) => error.into(),
             Self::Page { .. } => Exit::NotSeen,
             Self::Output(_) => Exit::Internal,

@@ -16,8 +16,12 @@ mod man;
 mod session;
 mod settings;
 mod status;
+#[cfg(target_os = "linux")]
+mod stirs;
 mod time;
 mod version;
+#[cfg(target_os = "linux")]
+mod wait;
 mod watch;
 mod who;
 
@@ -91,6 +95,10 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Ls(args) => ls::run(args, &mut session),
         Command::Log(args) => log::run(args, &mut session),
         Command::Watch(args) => watch::run(args, &mut session),
+        #[cfg(target_os = "linux")]
+        Command::Wait(args) => wait::run(args, &mut session),
+        #[cfg(not(target_os = "linux"))]
+        Command::Wait(_) => Err(backend::absent().into()),
         Command::Status => status::run(&mut session),
         Command::Doctor => doctor::run(&mut session),
         Command::Daemon(args) => daemon::run(args, &mut session),

@@ -68,7 +68,7 @@ pub(super) struct Surroundings<'a> {
 }
 
 /// Every setting in effect.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) file: Option<PathBuf>,
     pub(super) file_read: bool,

@@ -17,6 +17,7 @@ mod table;
 mod text;
 mod traffic;
 mod version;
+mod wait;
 mod when;
 mod who;
 
@@ -38,6 +39,7 @@ pub use status::status;
 pub use summary::summary;
 pub use text::{Text, Tone};
 pub use version::version;
+pub use wait::{progress, wait};
 pub use who::who;
 
 use crate::wire::SourceInfo;

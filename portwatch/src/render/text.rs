@@ -174,7 +174,13 @@ impl Text {
         if fresh { Ok(()) } else { line.write(out) }
     }
 
-    fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
+    fn write(self, out: &mut dyn Write) -> io::Result<()> {
+        self.unterminated(out)?;
+        writeln!(out)
+    }
+
+    /// Writes it and stays on the line.
+    pub(super) fn unterminated(mut self, out: &mut dyn Write) -> io::Result<()> {
         while let Some((_, last)) = self.pieces.last_mut() {
             last.truncate(last.trim_end_matches(' ').len());
             if !last.is_empty() {
@@ -186,7 +192,7 @@ impl Text {
             let style = if self.color { tone.style() } else { Style::new() };
             write!(out, "{style}{text}{style:#}")?;
         }
-        writeln!(out)
+        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 //! is left out here, on the way out, so that every transport withholds the same.
 
 mod connection;
+#[cfg(target_os = "linux")]
+pub mod resolve;
 
 use std::{net::IpAddr, path::Path, str::FromStr};
 

@@ -11,6 +11,7 @@ pub mod convert;
 mod error;
 mod parts;
 mod request;
+mod resolve;
 mod schema;
 
 pub use answer::{
@@ -24,6 +25,7 @@ pub use parts::{
     SourceInfo, Unit, Worktree,
 };
 pub use request::{ListQuery, LogQuery, Target, TargetError};
+pub use resolve::{Wait, WaitTarget};
 pub use schema::schema;
 
 /// Version of the contract; in every document as `schema`.

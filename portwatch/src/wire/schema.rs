@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{ConfigReport, Doctor, Event, List, Log, LogSummary, SCHEMA, Status, VersionReport, Who};
+use super::{ConfigReport, Doctor, Event, List, Log, LogSummary, SCHEMA, Status, VersionReport, Wait, Who};
 
 /// JSON Schema (draft 2020-12) of what each command prints with `--json`, under `properties` by command.
 pub fn schema() -> Value {
@@ -14,6 +14,7 @@ pub fn schema() -> Value {
         ("log", of::<Log>(&mut generator)),
         ("log --summary", of::<LogSummary>(&mut generator)),
         ("log --follow, watch (one a line)", of::<Event>(&mut generator)),
+        ("wait", of::<Wait>(&mut generator)),
         ("status", of::<Status>(&mut generator)),
         ("doctor", of::<Doctor>(&mut generator)),
         ("version", of::<VersionReport>(&mut generator)),

@@ -1,7 +1,7 @@
 //! The one table of module ranks. `ARCHITECTURE.md` shows the same.
 
 /// Modules of `portwatch/src` and their ranks. A module uses lower ranks only.
-pub(super) const RANKS: [(&str, u8); 14] = [
+pub(super) const RANKS: [(&str, u8); 15] = [
     ("model", 0),
     ("source", 1),
     ("attribute", 2),
@@ -10,6 +10,7 @@ pub(super) const RANKS: [(&str, u8); 14] = [
     ("registry", 3),
     ("journal", 4),
     ("query", 5),
+    ("resolve", 6),
     ("wire", 7),
     ("render", 8),
     ("api", 8),

@@ -64,6 +64,20 @@ Examples:
 
 Without a daemon it polls, or reads the kernel itself when run as root.";
 
+pub(super) const WAIT: &str = "\
+Examples:
+  portwatch wait 3100 --free --timeout 30s && npm run dev
+  portwatch wait 3000 5432 6379 --listening
+  portwatch wait 8080 --healthy --path /health --timeout 2m
+  portwatch wait 127.0.0.1:3100 --free --strict
+
+Free means bindable on that host: without a host, on every address. A
+connection that waits for its end (TIME_WAIT) is only in the way of servers
+that do not set SO_REUSEADDR; --strict waits for those too.
+On a terminal it shows what it waits for; in a pipe it is silent.
+Exit codes: 0 as wanted, 1 the time was up, 2 not an address of this machine,
+3 not permitted or could not be seen.";
+
 pub(super) const STATUS: &str = "\
 Examples:
   portwatch status

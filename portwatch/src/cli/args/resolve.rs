@@ -1,0 +1,36 @@
+//! Flags of the commands that get a port back.
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// PORT, HOST:PORT or PORT/udp; several at once, all of which must be as wanted
+    #[arg(required = true, value_name = "PORT")]
+    pub(crate) places: Vec<String>,
+    #[command(flatten)]
+    pub(crate) condition: Condition,
+    /// At most so long: 500ms, 30s, 5m
+    #[arg(long, short, value_name = "D", default_value = "60s")]
+    pub(crate) timeout: String,
+    /// With --free: also for a server that does not set SO_REUSEADDR
+    #[arg(long, conflicts_with_all = ["listening", "healthy"])]
+    pub(crate) strict: bool,
+    /// With --healthy: the path to ask for
+    #[arg(long, value_name = "PATH", default_value = "/", conflicts_with_all = ["free", "listening"])]
+    pub(crate) path: String,
+}
+
+/// What `wait` waits for.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Condition {
+    /// Until a server could bind it, tried by a real bind on that host
+    #[arg(long, short)]
+    pub(crate) free: bool,
+    /// Until somebody listens
+    #[arg(long, short)]
+    pub(crate) listening: bool,
+    /// Until whoever listens answers: HTTP with a status of 200 to 399, or accepts without HTTP
+    #[arg(long, short = 'H')]
+    pub(crate) healthy: bool,
+}

@@ -1,0 +1,53 @@
+//! Why something was not done, and what would work.
+
+use std::{io, net::IpAddr};
+
+use crate::{model::Port, source::SourceError};
+
+/// Why a port could not be waited for, freed or used.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The kernel's tables could not be read.
+    #[error("{0}; whether the port is free is not known")]
+    Source(#[from] SourceError),
+    /// The port needs a privilege.
+    #[error(
+        "binding {place} is not permitted (EACCES): ports below net.ipv4.ip_unprivileged_port_start need \
+         CAP_NET_BIND_SERVICE; do it as root, or: sysctl net.ipv4.ip_unprivileged_port_start={port}"
+    )]
+    Privileged {
+        /// As it was asked.
+        place: String,
+        /// Its port.
+        port: Port,
+    },
+    /// The address is none of this machine.
+    #[error("{address} is not an address of this machine (EADDRNOTAVAIL); ip address shows those it has")]
+    Address {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A bind failed for another reason.
+    #[error("a bind of {place} failed: {error}; whether the port is free is not known")]
+    Bind {
+        /// As it was asked.
+        place: String,
+        /// errno.
+        error: io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("cannot {operation}: {error}")]
+    Io {
+        /// What was tried.
+        operation: String,
+        /// errno.
+        error: io::Error,
+    },
+}
+
+impl ResolveError {
+    /// The question was wrong, not the machine.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Address { .. })
+    }
+}
