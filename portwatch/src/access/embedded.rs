@@ -72,6 +72,12 @@ impl Embedded {
         ports: &[Port],
         search: HolderSearch,
     ) -> Result<(Live, About), AccessError> {
+        if self.source.starts_with("replay:") {
+            return Err(AccessError::Usage(format!(
+                "a recording tells a story and has no present; play it: portwatch watch --source {}",
+                self.source
+            )));
+        }
         let snapshot =
             if ports.is_empty() { scanner.snapshot(search) } else { scanner.snapshot_ports(ports, search) }?;
         let attributor = self.attributor();
@@ -214,7 +220,7 @@ impl Access for Embedded {
         let wake = Wake::new().map_err(|error| AccessError::Internal(format!("eventfd: {error}")))?;
         let options = LoadOptions { hooks, ..LoadOptions::default() };
         let mut source =
-            negotiate::start(&choice, &options, wake).map_err(|error| AccessError::NoDaemon {
+            negotiate::start(&choice, &options, None, wake).map_err(|error| AccessError::NoDaemon {
                 what: error.to_string(),
                 remedy: "portwatch doctor says what works here".to_owned(),
             })?;

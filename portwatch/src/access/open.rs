@@ -23,12 +23,15 @@ pub struct AccessOptions {
     pub redaction: Redaction,
 }
 
-/// A daemon when one answers, else a snapshot in this process. A socket that must not be trusted is an error:
+/// A daemon when one answers, else a snapshot in this process; a recording is always played here. A socket that must not be trusted is an error:
 /// answering as if it were not there would hide it.
 pub fn open(options: &AccessOptions) -> Result<Box<dyn Access>, AccessError> {
     if options.no_daemon {
         let note = "a snapshot of now (--no-daemon): no refused binds, no short-lived sockets".to_owned();
         return Ok(Box::new(Embedded::new(options, Some(note))));
+    }
+    if options.source.starts_with("replay:") {
+        return Ok(Box::new(Embedded::new(options, None)));
     }
     let mut why = None;
     for socket in options.places.candidates(options.socket_set) {

@@ -51,13 +51,6 @@ mod linux {
     }
 
     pub(in crate::cli) fn daemon(settings: &Settings, record: Option<&Path>) -> Result<Exit, Failure> {
-        if let Some(file) = record {
-            return Err(AccessError::Usage(format!(
-                "recording to {} is not part of this build",
-                file.display()
-            ))
-            .into());
-        }
         log();
         let options = Options {
             redaction: redaction(settings)?,
@@ -67,7 +60,8 @@ mod linux {
             ..Options::new(places(settings)?)
         };
         let opener =
-            daemon::opener(&settings.source.value, &settings.hooks.value).map_err(AccessError::Usage)?;
+            daemon::opener(&settings.source.value, &settings.hooks.value, record.map(Path::to_owned))
+                .map_err(AccessError::Usage)?;
         match daemon::run(&options, opener) {
             Ok(()) => Ok(Exit::Yes),
             Err(error) => Err(refused(&error).into()),
@@ -94,7 +88,7 @@ mod linux {
                 "portwatch stop ends it, portwatch restart renews it"
             }
             DaemonError::Source(_) | DaemonError::NoSnapshot => "portwatch doctor says what works here",
-            _ => "the sentence above names the place to look at",
+            _ => "nothing was changed",
         };
         match error {
             DaemonError::Source(_) | DaemonError::NoSnapshot => {
@@ -112,6 +106,10 @@ mod linux {
             Ok(pid) => {
                 writeln!(out, "portwatch daemon started (pid {pid}), {}", places.socket.display())?;
                 Ok(Exit::Yes)
+            }
+            Err(ControlError::Lock(error @ LockError::Held { .. })) => {
+                writeln!(out, "{error}; portwatch stop ends it, portwatch restart renews it")?;
+                Ok(Exit::No)
             }
             Err(error) => Err(not_done(&error).into()),
         }
@@ -134,9 +132,6 @@ mod linux {
     fn not_done(error: &ControlError) -> AccessError {
         let what = error.to_string();
         let remedy = match error {
-            ControlError::Lock(LockError::Held { .. }) => {
-                "portwatch stop ends it, portwatch restart renews it"
-            }
             ControlError::Failed { .. } => "portwatch daemon shows it in the foreground",
             _ => "do it as the user whose daemon it is, or as root",
         };

@@ -21,6 +21,8 @@ const DAEMON_KEYS: [&str; 3] = ["all", "retention_days", "retention_mb"];
 /// Why settings cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SettingsError {
+    #[error("there is no configuration file {}; make one, or name another with --config", path.display())]
+    Missing { path: PathBuf },
     #[error("cannot read the configuration file {}: {error}; mend its permissions, or name another with --config",
             path.display())]
     Read { path: PathBuf, error: io::Error },
@@ -268,6 +270,9 @@ fn read(path: &Path, asked: bool) -> Result<(File, bool), SettingsError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !asked => {
             return Ok((File::default(), false));
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(SettingsError::Missing { path: path.to_owned() });
+        }
         Err(error) => return Err(SettingsError::Read { path: path.to_owned(), error }),
     };
     parse(&text, path).map(|file| (file, true))
@@ -345,7 +350,7 @@ mod tests {
         assert!(!resolve(&["portwatch", "ls"], home.path()).unwrap().file_read);
         let missing = home.path().join("none.toml");
         let error = resolve(&["portwatch", "ls", "--config", missing.to_str().unwrap()], home.path());
-        assert!(matches!(error, Err(SettingsError::Read { .. })));
+        assert!(matches!(error, Err(SettingsError::Missing { .. })));
     }
 
     #[test]

@@ -133,8 +133,8 @@ pub enum DaemonError {
 /// Opens the source, once the state is locked.
 pub type Opener<'a> = dyn FnOnce() -> Result<(Box<dyn Source>, Wake), String> + 'a;
 
-/// An opener of the source that the words of `--source` and `--hooks` name.
-pub fn opener(source: &str, hooks: &str) -> Result<Box<Opener<'static>>, String> {
+/// An opener of the source that the words of `--source` and `--hooks` name, recorded to a file where one is given.
+pub fn opener(source: &str, hooks: &str, record: Option<PathBuf>) -> Result<Box<Opener<'static>>, String> {
     let choice: SourceChoice = source.parse().map_err(|error| format!("{error}"))?;
     let hooks = HookChoice::from_word(hooks).ok_or_else(|| {
         format!("hooks '{hooks}' are not part of this build; say one of {}", HookChoice::WORDS.join(", "))
@@ -142,7 +142,8 @@ pub fn opener(source: &str, hooks: &str) -> Result<Box<Opener<'static>>, String>
     Ok(Box::new(move || {
         let wake = Wake::new().map_err(|error| format!("cannot make an eventfd: {error}"))?;
         let options = LoadOptions { hooks, ..LoadOptions::default() };
-        let source = negotiate::start(&choice, &options, wake.clone()).map_err(|error| error.to_string())?;
+        let source = negotiate::start(&choice, &options, record.as_deref(), wake.clone())
+            .map_err(|error| error.to_string())?;
         Ok((source, wake))
     }))
 }
@@ -308,11 +309,8 @@ fn beginning(report: &OpenReport, started: Timestamp, about: &About) -> Vec<Even
         let mut gap = Event::new(started, EventKind::Gap, Evidence::Inferred);
         gap.gap = Some(GapReason::NotRunning);
         gap.since = Some(previous.last);
-        gap.message = Some(if previous.clean {
-            "no daemon ran".to_owned()
-        } else {
-            "the daemon before did not end in order; its last events may be missing too".to_owned()
-        });
+        gap.message = (!previous.clean)
+            .then(|| "the daemon before did not end in order; its last events may be missing too".to_owned());
         events.push(gap);
     }
     if let Some(aside) = &report.set_aside {

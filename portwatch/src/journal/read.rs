@@ -106,21 +106,40 @@ impl Reader {
         Ok(Page { events: self.join(rows)?, truncated })
     }
 
-    /// The newest of each kind that tells of the end of a port's holder: listen, close, exit, refused; newest
-    /// first. For the answer about a port that is free.
+    /// The newest of each kind that tells of the end of a port's holder: listen, close, refused, and the exits of
+    /// those who bound and closed it last; newest first. For the answer about a port that is free.
     pub fn last_of_port(
         &self,
         port: Port,
         protocol: Option<Protocol>,
     ) -> Result<Vec<LoggedEvent>, JournalError> {
         let mut rows = Vec::new();
-        for kind in [EventKind::Listen, EventKind::Close, EventKind::Exit, EventKind::Refused] {
+        for kind in [EventKind::Listen, EventKind::Close, EventKind::Refused] {
             let filter =
                 EventFilter { ports: vec![port], protocol, kinds: vec![kind], ..EventFilter::default() };
             rows.extend(self.of_ports(&filter, 1)?);
         }
+        // An exit is a process's and has no port.
+        let closed = rows.iter().find(|r| r.event.kind == EventKind::Close);
+        let holders: BTreeSet<i64> =
+            closed.into_iter().flat_map(|r| [r.process, r.other]).flatten().collect();
+        for holder in holders {
+            rows.extend(self.exit_of(holder)?);
+        }
         rows.sort_by_key(|r| Reverse((r.event.at, r.id)));
         self.join(rows)
+    }
+
+    /// The exit of a process, by the time its own row has: a process may have a million events.
+    fn exit_of(&self, process: i64) -> Result<Vec<row::EventRow>, JournalError> {
+        let sql = format!(
+            "SELECT {} FROM event INDEXED BY event_rare
+             WHERE event.type >= {} AND event.type = ?1 AND event.process = ?2
+               AND event.at = (SELECT ended FROM process WHERE id = ?2)",
+            row::EVENT_COLUMNS,
+            code::FIRST_RARE
+        );
+        self.rows(&sql, vec![Value::Integer(code::kind(EventKind::Exit)), Value::Integer(process)])
     }
 
     /// The newest `most` (-1: all) rows of the ports, newest first: looked for by port, protocol and type, each

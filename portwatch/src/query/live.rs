@@ -221,8 +221,10 @@ impl Live {
         if hidden == 0 {
             self.completeness.clone()
         } else {
+            let sockets =
+                if hidden == 1 { "1 socket belongs".to_owned() } else { format!("{hidden} sockets belong") };
             Completeness::Partial(format!(
-                "{hidden} sockets belong to processes that may not be looked into here; ask as root, or a daemon \
+                "{sockets} to processes that may not be looked into here; ask as root, or a daemon \
                  that runs as root"
             ))
         }

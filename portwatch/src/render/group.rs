@@ -1,5 +1,5 @@
 //! Sockets that are one thing to a reader: the same port, state and program. nginx on `0.0.0.0:80` and `[::]:80`, or
-//! sixteen `SO_REUSEPORT` workers, are one row.
+//! sixteen `SO_REUSEPORT` workers, are one row. Two programs that only look alike are two.
 
 use crate::wire::{Process, Socket};
 
@@ -33,12 +33,29 @@ pub(super) fn by_program(sockets: &[Socket]) -> Vec<Group<'_>> {
     let mut groups: Vec<(Key<'_>, Vec<&Socket>)> = Vec::new();
     for socket in sockets {
         let key = Key::of(socket);
-        match groups.iter_mut().find(|(k, _)| *k == key) {
+        let joins = |members: &[&Socket]| members.iter().any(|member| related(member, socket));
+        match groups.iter_mut().find(|(k, members)| *k == key && joins(members)) {
             Some((_, members)) => members.push(socket),
             None => groups.push((key, vec![socket])),
         }
     }
     groups.into_iter().map(|(_, members)| finish(members)).collect()
+}
+
+/// One program made both: a process holds both, descends from a holder of the other, or they share the port by consent.
+/// Where nobody knows the holders, nothing sets the two apart.
+fn related(a: &Socket, b: &Socket) -> bool {
+    let descends = |a: &Socket, b: &Socket| {
+        a.holders.iter().any(|one| {
+            b.holders.iter().any(|other| {
+                let process = &one.process;
+                process.pid == other.process.pid
+                    || process.lineage.iter().any(|ancestor| ancestor.pid == other.process.pid)
+            })
+        })
+    };
+    let consent = a.reuse_port == Some(true) && b.reuse_port == Some(true);
+    consent || a.holders.is_empty() || b.holders.is_empty() || descends(a, b) || descends(b, a)
 }
 
 #[derive(PartialEq)]

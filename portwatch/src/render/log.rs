@@ -1,15 +1,26 @@
 //! `log` and `watch`: one line an event.
 
-use std::io::{self, Write};
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+};
 
-use super::{Look, Text, Tone, address, note, process, text, when};
+use jiff::Timestamp;
+
+use super::{Look, Text, Tone, note, process, text, when};
 use crate::wire::{Event, Gap, Log};
 
 const KIND: usize = 9;
-const PLACE: usize = 10;
+const PLACE: usize = 11;
 const PROCESS: usize = 18;
 /// Continuation lines are indented to where the kind begins in lines of today.
 const CONTINUED: usize = 10;
+/// Below so many columns an event takes as many lines as it needs.
+const NARROW: usize = 60;
+/// The least of a command line or message that is worth a place at the end of a line.
+const WORTH: usize = 12;
+/// A command line is news again after so many other processes.
+const REMEMBERED: usize = 64;
 
 /// Writes the answer.
 pub fn log(out: &mut dyn Write, answer: &Log, look: &Look) -> io::Result<()> {
@@ -34,19 +45,22 @@ pub fn log(out: &mut dyn Write, answer: &Log, look: &Look) -> io::Result<()> {
     note(out, &answer.source, look)
 }
 
-/// Writes events line by line. On a terminal the zone is said once, above the first, and dates appear when an event is
-/// not of today. In a pipe every line has its date and offset.
+/// Writes events line by line. On a terminal the zone is said once, above the first, dates appear when an event is
+/// not of today, and what a line has no room for is left to `--verbose`. In a pipe every line has its date and
+/// offset, and nothing is cut. A process's command line is written where it is news.
 #[derive(Debug, Clone)]
 pub struct LogLines {
     dates: bool,
     began: bool,
+    /// Processes whose command line was written lately, the latest last.
+    told: VecDeque<(u32, Option<Timestamp>)>,
 }
 
 impl LogLines {
     /// Lines in the form that fits the events known already; others may follow.
     pub fn new<'a>(mut events: impl Iterator<Item = &'a Event>, look: &Look) -> Self {
         let old = |event: &Event| !when::is_today(&event.time.to_zoned(look.zone.clone()), look);
-        Self { dates: events.any(old), began: false }
+        Self { dates: events.any(old), began: false, told: VecDeque::new() }
     }
 
     /// Writes one event.
@@ -63,6 +77,7 @@ impl LogLines {
         let form = match (look.terminal, self.dates, look.verbose) {
             (false, _, false) => "%Y-%m-%d %H:%M:%S%:z",
             (false, _, true) => "%Y-%m-%d %H:%M:%S%.6f%:z",
+            (true, true, false) if look.width.is_some_and(|width| width < 100) => "%m-%d %H:%M:%S",
             (true, true, false) => "%Y-%m-%d %H:%M:%S",
             (true, true, true) => "%Y-%m-%d %H:%M:%S%.6f",
             (true, false, false) => "%H:%M:%S",
@@ -73,7 +88,7 @@ impl LogLines {
         let begins = line.width();
         line.push(tone(event), &event.kind).pad_to(begins + KIND);
         line.plain(&place(event)).pad_to(begins + KIND + PLACE);
-        let parts = details(event, look);
+        let parts = details(event, self.is_news(event) || look.verbose, look);
         let column = begins + KIND + PLACE + PROCESS;
         let fits = |from: usize| {
             let first = parts.first().map_or(0, Text::width);
@@ -98,7 +113,27 @@ impl LogLines {
         if fits(column) && !parts.is_empty() && line.width() < column {
             line.pad_to(column);
         }
-        layout(out, line, parts, look)
+        if look.verbose || look.width.is_some_and(|width| width < NARROW) {
+            layout(out, line, parts, look)
+        } else {
+            one_line(out, line, parts, look)
+        }
+    }
+
+    /// Whether the command line of an event's process is to be written: with every refused bind, and else where it
+    /// was not written a moment ago.
+    fn is_news(&mut self, event: &Event) -> bool {
+        let Some(process) = &event.process else { return false };
+        let id = (process.pid, process.started);
+        let known = self.told.iter().position(|told| *told == id);
+        if let Some(at) = known {
+            self.told.remove(at);
+        }
+        self.told.push_back(id);
+        if self.told.len() > REMEMBERED {
+            self.told.pop_front();
+        }
+        known.is_none() || event.kind == "refused"
     }
 }
 
@@ -120,6 +155,20 @@ fn place(event: &Event) -> String {
     }
 }
 
+/// Writes `parts` after `line`, two blanks apart, as far as there is room; the last may be cut.
+fn one_line(out: &mut dyn Write, mut line: Text, parts: Vec<Text>, look: &Look) -> io::Result<()> {
+    for part in parts {
+        let blanks = if line.ends_blank() { 0 } else { 2 };
+        let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(line.width() + blanks));
+        if part.width() > room && room < WORTH {
+            break;
+        }
+        line.plain(&" ".repeat(blanks));
+        line.append(part);
+    }
+    line.line(out)
+}
+
 /// Writes `parts` after `line`, two blanks apart; what has no room goes on lines of its own, and is cut only there.
 fn layout(out: &mut dyn Write, mut line: Text, parts: Vec<Text>, look: &Look) -> io::Result<()> {
     for part in parts {
@@ -137,7 +186,7 @@ fn layout(out: &mut dyn Write, mut line: Text, parts: Vec<Text>, look: &Look) ->
 }
 
 /// Everything after the process: trouble, circumstances, project, command line.
-fn details(event: &Event, look: &Look) -> Vec<Text> {
+fn details(event: &Event, command: bool, look: &Look) -> Vec<Text> {
     let mut parts = Vec::new();
     let mut part = |tone: Tone, words: &str| {
         let mut text = Text::new(look);
@@ -171,10 +220,10 @@ fn details(event: &Event, look: &Look) -> Vec<Text> {
     {
         part(Tone::Plain, "never listened");
     }
-    if let (Some(address), Some(port)) = (&event.address, event.port)
+    if let Some(address) = &event.address
         && matches!(event.kind.as_str(), "bind" | "listen" | "refused")
     {
-        part(Tone::Plain, &address::with_port(address, port));
+        part(Tone::Plain, address);
     }
     if event.random == Some(true) {
         part(Tone::Plain, "random");
@@ -182,7 +231,8 @@ fn details(event: &Event, look: &Look) -> Vec<Text> {
     if event.kind == "noise" {
         let span = event.since.map(|since| event.time.as_second().saturating_sub(since.as_second()));
         let within = span.map_or_else(String::new, |s| format!(" within {}", when::span(s)));
-        part(Tone::Plain, &format!("{} binds{within}", event.count));
+        let binds = if event.count == 1 { "bind" } else { "binds" };
+        part(Tone::Plain, &format!("{} {binds}{within}", thousands(event.count)));
     }
     if event.kind == "timewait" {
         let span = event.since.map(|since| event.time.as_second().saturating_sub(since.as_second()));
@@ -199,7 +249,7 @@ fn details(event: &Event, look: &Look) -> Vec<Text> {
     if let Some(message) = &event.message {
         part(Tone::Plain, message);
     }
-    if let Some(process) = &event.process
+    if let Some(process) = event.process.as_ref().filter(|_| command)
         && process.command.as_ref().is_some_and(|c| !c.is_empty())
     {
         part(Tone::Faint, &process::command_or_name(process));
@@ -214,10 +264,10 @@ fn details(event: &Event, look: &Look) -> Vec<Text> {
     parts
 }
 
-/// `1,204 records lost in 80 ms: the kernel's buffer was full`
+/// `1,204 records lost in 80 ms: kernel buffer full`
 fn gap_words(gap: &Gap, event: &Event) -> String {
     let why = match gap.reason.as_str() {
-        "buffer-full" => "the kernel's buffer was full",
+        "buffer-full" => "kernel buffer full",
         "not-running" => "no daemon was running",
         "paused" => "the observer did not run",
         "source-changed" => "the source changed",

@@ -38,6 +38,18 @@ pub(super) fn command_or_name(process: &Process) -> String {
     }
 }
 
+/// The command line, on a terminal cut to about so many of its lines; the verbose reader gets all of it.
+pub(super) fn brief(process: &Process, lines: usize, look: &Look) -> String {
+    let whole = command_or_name(process);
+    match look.width {
+        // What stands before and after takes a third of the first line.
+        Some(columns) if !look.verbose => {
+            shortened(&whole, (columns * lines).saturating_sub(columns / 3).max(20))
+        }
+        _ => whole,
+    }
+}
+
 /// A path, with the reader's home as `~`.
 pub(super) fn path(path: &str, look: &Look) -> String {
     let below = look.home.as_deref().filter(|home| home.len() > 1).and_then(|home| path.strip_prefix(home));

@@ -438,6 +438,20 @@ fn the_speaker_for_a_forked_group_is_the_ancestor_of_the_rest() {
 }
 
 #[test]
+fn two_servers_that_only_look_alike_are_two() {
+    let one = |address: &str, pid| socket(address, 3100, vec![process(pid, "python3", &["python3"])]);
+    let count = |sockets: &[Socket]| super::group::by_program(sockets).len();
+    assert_eq!(count(&[one("127.0.0.1", 7), one("::1", 8)]), 2);
+    assert_eq!(count(&[one("127.0.0.1", 7), one("::1", 7)]), 1);
+    let mut worker = one("::1", 8);
+    worker.holders[0].process.lineage =
+        vec![crate::wire::Ancestor { pid: 7, comm: "python3".to_owned(), command: None }];
+    assert_eq!(count(&[one("127.0.0.1", 7), worker]), 1);
+    let shared = |pid| Socket { reuse_port: Some(true), ..one("0.0.0.0", pid) };
+    assert_eq!(count(&[shared(7), shared(8)]), 1);
+}
+
+#[test]
 fn a_worktree_is_named_with_its_branch_where_they_differ() {
     let mut server = node();
     for (tree, expected) in [

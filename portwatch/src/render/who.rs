@@ -260,7 +260,7 @@ fn owner(out: &mut dyn Write, group: &Group<'_>, socket: &Socket, look: &Look) -
         }
         fact(out, "bound by", &words, Tone::Plain, look)?;
         if group.main.is_none() {
-            fact(out, "command", &process::command_or_name(creator), Tone::Plain, look)?;
+            fact(out, "command", &process::brief(creator, 3, look), Tone::Plain, look)?;
         }
     }
     Ok(())
@@ -282,7 +282,7 @@ fn main_facts(
     look: &Look,
 ) -> io::Result<()> {
     let place = process::place(main, look).map(|place| format!("in {place}"));
-    pair(out, "command", &process::command_or_name(main), place.as_deref(), look)?;
+    pair(out, "command", &process::brief(main, 3, look), place.as_deref(), look)?;
     let mut words = Vec::new();
     // Where the socket came right after its process, the header has said the time already.
     let early = |started: Timestamp| since.is_none_or(|s| s.as_second() - started.as_second() > 5);
@@ -390,22 +390,26 @@ fn last_holder(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Resu
     let ended = target.last.iter().find(|e| matches!(e.kind.as_str(), "close" | "exit" | "unlisten"));
     let newest = target.last.iter().max_by_key(|e| e.time);
     let Some(event) = ended.or(newest) else { return Ok(()) };
+    let exit = exit_of_holder(target, event);
     // The creator is the holder people know; the last to close may be any worker.
-    let exit = target.last.iter().find(|e| e.kind == "exit" && same_process(e, event));
     let who = exit.and_then(|e| e.process.as_ref()).or(event.other.as_ref()).or(event.process.as_ref());
     let mut words = match who {
         Some(process) => {
             let place = process::place(process, look).map_or_else(String::new, |p| format!(", {p}"));
-            format!("{} ({}{place})", process::command_or_name(process), process.pid)
+            format!("{} ({}{place})", process::brief(process, 1, look), process.pid)
         }
         None => "a process that nobody saw".to_owned(),
     };
     words = format!("{words} until {}", when::clock(event.time, look));
     let mut line = Text::new(look);
     line.plain(&words);
-    if let Some(exit) = exit.and_then(|e| e.exit.as_ref()) {
-        line.plain(", ");
+    if let Some((ended, exit)) = exit.and_then(|e| Some((e.time, e.exit.as_ref()?))) {
+        let later = ended.as_second().saturating_sub(event.time.as_second());
+        line.plain(if later > 1 { ", closed the socket, then " } else { ", " });
         line.push(if process::is_bad_end(exit) { Tone::Bad } else { Tone::Plain }, &process::end(exit));
+        if later > 1 {
+            line.plain(&format!(" {} later", when::span(later)));
+        }
     } else if event.kind == "close" {
         line.plain(", closed the socket");
     }
@@ -414,9 +418,17 @@ fn last_holder(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Resu
     labelled(out, "last", line, look)
 }
 
-fn same_process(a: &Event, b: &Event) -> bool {
-    let pid = |p: &Option<Process>| p.as_ref().map(|p| (p.pid, p.started));
-    pid(&a.process).is_some() && (pid(&a.process) == pid(&b.process) || pid(&a.process) == pid(&b.other))
+/// How the holder ended: the creator, unless it was gone well before the port was; then whoever closed last.
+fn exit_of_holder<'a>(target: &'a WhoTarget, event: &Event) -> Option<&'a Event> {
+    let of = |process: &Option<Process>| {
+        let process = process.as_ref()?;
+        target.last.iter().find(|e| {
+            let same = |p: &Process| (p.pid, p.started) == (process.pid, process.started);
+            e.kind == "exit" && e.process.as_ref().is_some_and(same)
+        })
+    };
+    let outlived = |exit: &&Event| event.time.as_second() - exit.time.as_second() > 1;
+    of(&event.other).filter(|exit| !outlived(exit)).or_else(|| of(&event.process))
 }
 
 fn refused(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
@@ -424,7 +436,7 @@ fn refused(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<(
     for (index, event) in target.refused.iter().take(shown).enumerate() {
         let mut line = Text::new(look);
         match &event.process {
-            Some(process) => line.plain(&format!("{} ({})", process::command_or_name(process), process.pid)),
+            Some(process) => line.plain(&format!("{} ({})", process::brief(process, 1, look), process.pid)),
             None => line.plain("a process that nobody saw"),
         };
         line.plain(&format!(" at {}", when::clock(event.time, look)));

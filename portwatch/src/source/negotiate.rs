@@ -3,6 +3,8 @@
 //! `auto` tries kernel programs and falls to the scan, whose degradations then tell why. A source that was asked for
 //! by name and cannot start is an error with its reasons, never a silent fallback.
 
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use super::SourceError;
@@ -89,36 +91,58 @@ pub enum NegotiateError {
         /// What was tried before.
         why: Vec<Degradation>,
     },
+    /// A recording was asked for, and no kernel program serves.
+    #[error("source '{source_name}' has nothing to record{}; leave --record out", also(.why))]
+    NothingToRecord {
+        /// Which.
+        source_name: &'static str,
+        /// What was tried before.
+        why: Vec<Degradation>,
+    },
 }
 
 fn also(why: &[Degradation]) -> String {
     why.iter().fold(String::new(), |text, degradation| text + "; before that: " + &degradation.what)
 }
 
-/// Starts what `choice` asks for. `wake` ends a waiting `poll` of the source.
+/// Starts what `choice` asks for. `wake` ends a waiting `poll` of the source. What kernel programs say is written to
+/// `record` too.
 #[cfg(target_os = "linux")]
 pub fn start(
     choice: &SourceChoice,
     options: &LoadOptions,
+    record: Option<&Path>,
     wake: Wake,
 ) -> Result<Box<dyn Source>, NegotiateError> {
+    let nothing = |source_name, why| Err(NegotiateError::NothingToRecord { source_name, why });
     match choice {
         SourceChoice::Ebpf => match EbpfSource::start(options, wake) {
-            Ok(source) => Ok(Box::new(source)),
+            Ok(source) => recorded(source, record),
             Err(degradation) => Err(NegotiateError::Ebpf(degradation)),
         },
+        SourceChoice::Scan if record.is_some() => nothing("scan", Vec::new()),
         SourceChoice::Scan => scan(options, wake, Vec::new()),
         SourceChoice::Auto => match EbpfSource::start(options, wake.clone()) {
-            Ok(source) => Ok(Box::new(source)),
+            Ok(source) => recorded(source, record),
+            Err(degradation) if record.is_some() => nothing("scan", vec![degradation]),
             Err(degradation) => {
                 tracing::info!(why = degradation.what, "no kernel programs, polling instead");
                 scan(options, wake, vec![degradation])
             }
         },
+        SourceChoice::Replay(_) if record.is_some() => nothing("replay", Vec::new()),
         SourceChoice::Replay(file) => match ReplaySource::open(file) {
             Ok(source) => Ok(Box::new(source)),
             Err(error) => Err(NegotiateError::Failed { source_name: "replay", error, why: Vec::new() }),
         },
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn recorded(mut source: EbpfSource, record: Option<&Path>) -> Result<Box<dyn Source>, NegotiateError> {
+    match record.map_or(Ok(()), |path| source.record_to(path)) {
+        Ok(()) => Ok(Box::new(source)),
+        Err(error) => Err(NegotiateError::Failed { source_name: "ebpf", error, why: Vec::new() }),
     }
 }
 
@@ -164,7 +188,7 @@ mod tests {
 
         #[test]
         fn auto_falls_to_the_scan_and_names_the_reason() {
-            let source = start(&SourceChoice::Auto, &no_hooks(), Wake::new().unwrap()).unwrap();
+            let source = start(&SourceChoice::Auto, &no_hooks(), None, Wake::new().unwrap()).unwrap();
             assert_eq!(source.kind(), SourceKind::Scan);
             let degradations = source.degradations();
             assert_eq!(degradations.len(), 1, "{degradations:?}");
@@ -173,7 +197,7 @@ mod tests {
 
         #[test]
         fn ebpf_by_name_is_an_error_rather_than_a_fallback() {
-            let Err(error) = start(&SourceChoice::Ebpf, &no_hooks(), Wake::new().unwrap()) else {
+            let Err(error) = start(&SourceChoice::Ebpf, &no_hooks(), None, Wake::new().unwrap()) else {
                 panic!("a source without any hook started");
             };
             assert!(error.to_string().starts_with("source 'ebpf' cannot start: "), "{error}");
@@ -181,14 +205,14 @@ mod tests {
 
         #[test]
         fn scan_by_name_has_no_degradation_to_tell() {
-            let source = start(&SourceChoice::Scan, &no_hooks(), Wake::new().unwrap()).unwrap();
+            let source = start(&SourceChoice::Scan, &no_hooks(), None, Wake::new().unwrap()).unwrap();
             assert_eq!((source.kind(), source.degradations()), (SourceKind::Scan, Vec::new()));
         }
 
         #[test]
         fn a_recording_that_is_not_there_is_an_error_with_its_path() {
             let choice = SourceChoice::Replay(PathBuf::from("/none/such"));
-            let Err(error) = start(&choice, &no_hooks(), Wake::new().unwrap()) else { panic!("started") };
+            let Err(error) = start(&choice, &no_hooks(), None, Wake::new().unwrap()) else { panic!("started") };
             assert!(error.to_string().contains("/none/such"), "{error}");
         }
     }

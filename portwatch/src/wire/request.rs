@@ -122,6 +122,13 @@ impl FromStr for Target {
             let address = parse_host(host).map_err(|()| TargetError::Form(text.to_owned()))?;
             return Ok(Self::Port { address, port: port.parse()?, protocol });
         }
+        // A claim has no host: what follows one is meant as a port.
+        if port.is_empty() {
+            return Err(TargetError::Form(text.to_owned()));
+        }
+        if !matches!(host, "" | "*") && parse_host(host).is_ok() {
+            port.parse::<Port>()?;
+        }
         let claim_character = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-:*".contains(c);
         if protocol.is_none() && text.chars().all(claim_character) {
             return Ok(Self::Claim(text.to_owned()));

@@ -154,6 +154,36 @@ fn a_free_port_tells_its_last_of_each_kind() {
 }
 
 #[test]
+fn the_last_of_a_port_has_the_exits_of_those_who_bound_and_closed_it() {
+    let (_directory, path) = place();
+    let exit = |second, pid, code| {
+        let mut exit = Event::new(at(second), EventKind::Exit, Evidence::Kernel);
+        exit.process = Some(id(pid));
+        exit.exit = Some(ExitStatus { code: Some(code), signal: None, core_dumped: false });
+        Entry::Event(exit)
+    };
+    let mut close = event(4, EventKind::Close, 3100, 20);
+    close.other = Some(id(10));
+    let reader = recorded(
+        &path,
+        [
+            Entry::Event(event(1, EventKind::Listen, 3100, 10)),
+            Entry::Event(event(2, EventKind::Close, 3200, 30)),
+            exit(3, 10, 0),
+            Entry::Event(close),
+            exit(5, 20, 3),
+            exit(6, 30, 9),
+        ],
+    );
+    let last = |port| {
+        let last = reader.last_of_port(Port::new(port).unwrap(), None).unwrap();
+        last.iter().map(|e| e.id).collect::<Vec<_>>()
+    };
+    assert_eq!(last(3100), [5, 4, 3, 1]);
+    assert_eq!(last(3200), [6, 2]);
+}
+
+#[test]
 fn a_summary_counts_pairs_and_ranks() {
     let (_directory, path) = place();
     let mut random = event(30, EventKind::Listen, 40000, 20);
