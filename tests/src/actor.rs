@@ -15,6 +15,12 @@ use nix::{
 
 use crate::{DEADLINE, wait_until};
 
+/// A TCP port that nobody has at an address, as the kernel says. Somebody else may take it: addresses of a test's own
+/// (127.a.b.c) make that unlikely.
+pub fn free_port(address: &str) -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind((address, 0))?.local_addr()?.port())
+}
+
 /// A program under a test's control. Dropped, it is killed and reaped.
 #[derive(Debug)]
 pub struct Actor {

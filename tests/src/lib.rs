@@ -8,7 +8,7 @@ mod netns;
 mod portwatch;
 mod wait;
 
-pub use actor::Actor;
+pub use actor::{Actor, free_port};
 pub use capability::{require_bpf, require_netns};
 pub use netns::Netns;
 pub use portwatch::{Portwatch, Ran};

@@ -84,6 +84,41 @@ impl Portwatch {
         self.state().join("portwatch.db")
     }
 
+    /// The binary itself.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// What `status` says.
+    pub fn status(&self) -> anyhow::Result<serde_json::Value> {
+        self.run(&["status", "--json"])?.json()
+    }
+
+    /// What `who` says of one thing.
+    pub fn who(&self, asked: &str) -> anyhow::Result<serde_json::Value> {
+        let document = self.run(&["who", asked, "--json"])?.json()?;
+        document.pointer("/targets/0").cloned().with_context(|| format!("no target: {document:#}"))
+    }
+
+    /// Events of the journal that match, oldest first.
+    pub fn events(&self, arguments: &[&str]) -> anyhow::Result<Vec<serde_json::Value>> {
+        let mut all = vec!["log", "--json", "--limit", "0"];
+        all.extend(arguments);
+        let mut document = self.run(&all)?.json()?;
+        match document.get_mut("events").map(serde_json::Value::take) {
+            Some(serde_json::Value::Array(events)) => Ok(events),
+            other => bail!("no events: {other:?}"),
+        }
+    }
+
+    /// Waits until the journal has an event of a type that matches.
+    pub fn wait_for(&self, kind: &str, arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let arguments = [&["--type", kind], arguments].concat();
+        wait_until(&format!("{arguments:?} in the log"), DEADLINE, || {
+            self.events(&arguments).ok().and_then(|events| events.into_iter().next_back())
+        })
+    }
+
     /// The folder of this portwatch, for whatever else a test needs to put somewhere.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -41,7 +41,10 @@ pub(super) fn port(
         _ if sockets.iter().any(|s| is_here(s, own)) => (Holding::Held, None),
         // An outgoing connection that borrowed the port, or one that outlived its listener.
         _ if traffic.as_ref().is_some_and(Traffic::lives) => (Holding::Held, None),
-        Completeness::Complete => (Holding::Free, None),
+        Completeness::Complete if sockets.is_empty() => (Holding::Free, None),
+        Completeness::Complete => {
+            (Holding::Free, Some("here; the sockets above are in other network namespaces".to_owned()))
+        }
         Completeness::Partial(why) => (Holding::Unknown, Some(why.clone())),
     };
     let asked = Asked::Port { address, port, protocol };

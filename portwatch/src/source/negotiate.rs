@@ -212,7 +212,9 @@ mod tests {
         #[test]
         fn a_recording_that_is_not_there_is_an_error_with_its_path() {
             let choice = SourceChoice::Replay(PathBuf::from("/none/such"));
-            let Err(error) = start(&choice, &no_hooks(), None, Wake::new().unwrap()) else { panic!("started") };
+            let Err(error) = start(&choice, &no_hooks(), None, Wake::new().unwrap()) else {
+                panic!("started")
+            };
             assert!(error.to_string().contains("/none/such"), "{error}");
         }
     }
