@@ -3,12 +3,14 @@
 //! seconds ([`wait_until`]). Everything ends with the value that stands for it.
 
 mod actor;
+mod burst;
 mod capability;
 mod netns;
 mod portwatch;
 mod wait;
 
 pub use actor::{Actor, free_port};
+pub use burst::{Burst, Told, told};
 pub use capability::{require_bpf, require_netns};
 pub use netns::Netns;
 pub use portwatch::{Portwatch, Ran};

@@ -33,6 +33,11 @@ impl Netns {
         })
     }
 
+    /// The inode of the namespace that this thread is in.
+    pub fn current() -> anyhow::Result<u64> {
+        Ok(std::fs::metadata("/proc/thread-self/ns/net")?.ino())
+    }
+
     /// Its inode, as portwatch shows it.
     pub fn inode(&self) -> anyhow::Result<u64> {
         Ok(self.handle.metadata()?.ino())

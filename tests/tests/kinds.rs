@@ -1,5 +1,12 @@
 //! Every kind of socket that can hold a port, in a network namespace of its own: seen, and named as what it is.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
 use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, wait_until};
 use serde_json::{Value, json};
 

@@ -1,5 +1,7 @@
 //! The story of a port: who had it, who failed on it, how it ended. As people would try it by hand.
 
+#![expect(clippy::panic, reason = "helpers of tests fail like tests")]
+
 use nix::sys::signal::Signal;
 use portwatch_tests::{Actor, DEADLINE, Portwatch, free_port, require_bpf, wait_until};
 use serde_json::{Value, json};
