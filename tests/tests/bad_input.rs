@@ -1,0 +1,212 @@
+//! What can be asked or set up wrongly: one clear sentence, the documented exit code, no panic, nothing lost.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::{fs, os::unix::fs::chown, os::unix::net::UnixListener, path::Path};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, wait_until};
+
+/// It failed with this code, and said this in one sentence on stderr and nothing on stdout.
+fn assert_said(ran: &Ran, code: i32, sentence: &str) {
+    assert_eq!(ran.code, Some(code), "{ran:?}");
+    assert!(ran.stderr.contains(sentence), "no '{sentence}': {ran:?}");
+    assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+    assert_eq!(ran.stdout, "", "{ran:?}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_usage_error_that_says_what_can() {
+    let portwatch = Portwatch::new().unwrap();
+    for (arguments, sentence) in [
+        (&["who", "70000"][..], "'70000' is not a port; ports are whole numbers from 1 to 65535"),
+        (&["who", "0"], "'0' is not a port"),
+        (&["who", "127.0.0.1:x"], "'x' is not a port"),
+        (&["who", "localhost:http"], "'http' is not a port"),
+        (&["who", "abc:"], "'abc:' is not a port, host:port, port/udp, pid:N or claim name"),
+        (&["who", "53/sctp"], "'sctp' is not a protocol; say tcp or udp"),
+        (&["who", "pid:0"], "'0' is not a pid"),
+        (&["who", ""], "nothing was asked"),
+        (&["who", "  "], "nothing was asked"),
+        (&["log", "--since", "yesterdayish"], "'yesterdayish' is not a time; write how long ago"),
+        (&["log", "--port", "70000"], "'70000' is not a port"),
+        (&["ls", "--port", "9-1"], "'9-1' is not a range of ports"),
+        (&["watch", "--source", "lsof"], "source 'lsof' is not available in this build"),
+        (&["ls", "--source", "replay:/nowhere"], "a recording tells a story and has no present"),
+    ] {
+        let ran = portwatch.run(arguments).unwrap();
+        assert_said(&ran, 2, sentence);
+        assert_eq!(ran.stderr.lines().count(), 1, "one sentence: {ran:?}");
+    }
+    for (arguments, near) in [(&["whoo", "1"][..], "'who'"), (&["log", "--type", "bnd"], "'bind'")] {
+        assert_said(&portwatch.run(arguments).unwrap(), 2, near);
+    }
+}
+
+#[test]
+fn a_journal_that_is_not_there_is_not_an_empty_one() {
+    let portwatch = Portwatch::new().unwrap();
+    assert_said(&portwatch.run(&["log"]).unwrap(), 5, "nothing was recorded yet: there is no journal at");
+}
+
+#[test]
+fn a_database_that_is_a_directory_is_named_and_left_alone() {
+    let portwatch = Portwatch::new().unwrap();
+    fs::create_dir_all(portwatch.database().join("precious")).unwrap();
+    let sentence = "portwatch.db is a directory, not a database; move it away";
+    assert_said(&portwatch.run(&["log"]).unwrap(), 3, sentence);
+    assert_said(&portwatch.run(&["daemon", "--source", "scan"]).unwrap(), 3, sentence);
+    assert_said(&portwatch.run(&["start", "--source", "scan"]).unwrap(), 5, sentence);
+    assert!(portwatch.database().join("precious").is_dir());
+    // The present can be told without the past.
+    let ran = portwatch.run(&["who", "1"]).unwrap();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+}
+
+#[test]
+fn a_socket_of_another_user_is_not_trusted() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let portwatch = Portwatch::new().unwrap();
+    chown(portwatch.folder(), Some(NOBODY), None).unwrap();
+    let program = format!(
+        "import os, socket, sys
+os.setgid({NOBODY}); os.setuid({NOBODY})
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); print(); sys.stdin.read()"
+    );
+    let mut stranger = Actor::python(&program, &[portwatch.socket().to_str().unwrap()]).unwrap();
+    stranger.line().unwrap();
+    let ran = portwatch.run(&["who", "1"]).unwrap();
+    assert_said(&ran, 5, "is served by uid 65534, which is neither root nor you");
+    assert!(ran.stderr.contains("--no-daemon"), "what to do: {ran:?}");
+    assert_eq!(portwatch.run(&["who", "1", "--no-daemon"]).unwrap().code, Some(1));
+}
+
+#[test]
+fn something_that_is_no_daemon_behind_the_socket_is_said() {
+    let portwatch = Portwatch::new().unwrap();
+    let silent = UnixListener::bind(portwatch.socket()).unwrap();
+    let server = std::thread::spawn(move || {
+        use std::io::Write as _;
+        // The probe and the question; whoever comes is told nonsense.
+        for _ in 0..2 {
+            let Ok((mut peer, _)) = silent.accept() else { return };
+            let _ = peer.write_all(b"220 mail ready\r\n");
+        }
+    });
+    let ran = portwatch.run(&["who", "1"]).unwrap();
+    assert!(matches!(ran.code, Some(3 | 5)), "{ran:?}");
+    assert!(ran.stderr.starts_with("portwatch: ") && ran.stdout.is_empty(), "{ran:?}");
+    drop(portwatch);
+    drop(server);
+}
+
+/// A small file system of a daemon's own: mounted for the thread that starts it and nobody else.
+fn with_small_disk<T: Send>(state: &Path, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).expect("unshare(CLONE_NEWNS)");
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("a private mount tree");
+            let flags = MsFlags::empty();
+            mount(Some("small"), state, Some("tmpfs"), flags, Some("size=1m,mode=0700"))
+                .expect("a small tmpfs");
+            let done = work();
+            let _ = umount2(state, MntFlags::MNT_DETACH);
+            done
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn a_full_disk_stops_the_journal_and_not_the_observer_and_the_hole_is_counted() {
+    if !require_bpf() {
+        return;
+    }
+    let mut portwatch = Portwatch::new().unwrap();
+    fs::create_dir(portwatch.state()).unwrap();
+    let state = portwatch.state();
+    with_small_disk(&state, || {
+        portwatch.start(&[]).unwrap();
+        let filler = state.join("filler");
+        // Whatever is left goes.
+        let full = fs::write(&filler, vec![0_u8; 2 << 20]).unwrap_err();
+        assert_eq!(full.raw_os_error(), Some(nix::libc::ENOSPC));
+        let program = "
+import socket
+for _ in range(3000):
+    s = socket.create_server(('127.33.0.1', 0)); s.close()
+print()";
+        Actor::python(program, &[]).unwrap().line().unwrap();
+        let error = wait_until("the journal's trouble in status", DEADLINE, || {
+            portwatch.status().ok()?["journal_error"].as_str().map(str::to_owned)
+        });
+        let error = error.unwrap();
+        assert!(error.contains("full"), "{error}");
+        // It still sees, and says so.
+        let (listener, port) = Actor::listener("127.33.0.2", 0).unwrap();
+        let target = portwatch.who(&port.to_string()).unwrap();
+        assert_eq!(target["sockets"][0]["holders"][0]["process"]["pid"], listener.pid());
+
+        fs::remove_file(&filler).unwrap();
+        let gap = portwatch.wait_for("gap", &[]).unwrap();
+        assert_eq!(gap["gap"]["reason"], "not-written", "{gap:#}");
+        assert!(gap["gap"]["lost"]["total"].as_i64().unwrap() > 0, "{gap:#}");
+        wait_until("a journal without trouble", DEADLINE, || {
+            portwatch.status().ok()?["journal_error"].is_null().then_some(())
+        })
+        .unwrap();
+        assert!(portwatch.stop().unwrap().success(), "{}", portwatch.log());
+    });
+}
+
+#[test]
+fn a_recording_plays_what_was_seen_and_a_truncated_one_plays_what_is_whole() {
+    if !require_bpf() {
+        return;
+    }
+    let mut portwatch = Portwatch::new().unwrap();
+    let file = portwatch.folder().join("recording");
+    let path = file.to_str().unwrap().to_owned();
+    portwatch.start(&["--record", &path]).unwrap();
+    let (listener, port) = Actor::listener("127.34.0.1", 0).unwrap();
+    listener.finish().unwrap();
+    let asked = port.to_string();
+    portwatch.wait_for("close", &["--port", &asked]).unwrap();
+    // A file that exists is not written over.
+    let other = Portwatch::new().unwrap();
+    assert_said(&other.run(&["daemon", "--record", &path]).unwrap(), 5, "cannot be created: File exists");
+    assert!(portwatch.stop().unwrap().success());
+
+    let source = format!("replay:{path}");
+    let play =
+        |source: &str| portwatch.run(&["watch", "--port", &asked, "--json", "--source", source]).unwrap();
+    let played = play(&source);
+    assert_eq!(played.code, Some(0), "{played:?}");
+    let kinds: Vec<_> =
+        played.json_lines().unwrap().iter().map(|e| e["type"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["bind", "listen", "close"]);
+
+    let whole = fs::read(&file).unwrap();
+    let cut = portwatch.folder().join("cut");
+    fs::write(&cut, &whole[..whole.len() - 3]).unwrap();
+    let ran = play(&format!("replay:{}", cut.display()));
+    assert!(matches!(ran.code, Some(0 | 3 | 5)), "{ran:?}");
+    assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+    assert!(ran.stderr.contains("recording"), "it says that it is cut: {ran:?}");
+    fs::write(&cut, b"not a recording at all, but long enough").unwrap();
+    let ran = play(&format!("replay:{}", cut.display()));
+    assert_said(&ran, 5, "is not a portwatch recording");
+}

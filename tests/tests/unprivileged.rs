@@ -1,0 +1,165 @@
+//! The same commands for a user without privileges: what can be seen is told, what cannot is named.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::PathBuf,
+};
+
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, wait_until};
+
+const NOBODY: u32 = 65534;
+
+/// A portwatch that nobody may run, and a folder that is nobody's.
+struct Nobody {
+    portwatch: Portwatch,
+    binary: PathBuf,
+}
+
+impl Nobody {
+    fn new() -> Option<Self> {
+        // Only root can become somebody else; require_bpf says aloud what is missing.
+        if !nix::unistd::Uid::effective().is_root() {
+            require_bpf();
+            return None;
+        }
+        let portwatch = Portwatch::new().unwrap();
+        let binary = portwatch.folder().join("portwatch");
+        fs::copy(portwatch.binary(), &binary).unwrap();
+        fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(portwatch.folder(), Permissions::from_mode(0o711)).unwrap();
+        Some(Self { portwatch, binary })
+    }
+
+    /// Gives nobody the folder, so that it may keep a state of its own.
+    fn with_state(self) -> Self {
+        chown(self.portwatch.folder(), Some(NOBODY), Some(NOBODY)).unwrap();
+        self
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        // With another uid and no groups named, the standard library drops root's groups too.
+        let mut command = std::process::Command::new(&self.binary);
+        for (name, value) in self.portwatch.command(arguments).get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.args(arguments).env("HOME", "/nonexistent").uid(NOBODY).gid(NOBODY);
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+#[test]
+fn without_a_daemon_a_held_port_is_held_and_its_owner_is_not_guessed() {
+    let Some(nobody) = Nobody::new() else { return };
+    let (_listener, port) = Actor::listener("127.41.0.1", 0).unwrap();
+    let ran = nobody.run(&["who", &port.to_string(), "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let answer = ran.json().unwrap();
+    let socket = &answer["targets"][0]["sockets"][0];
+    assert_eq!((&socket["owner"], &socket["uid"]), (&"not-permitted".into(), &0.into()), "{socket:#}");
+    assert!(socket["holders"].as_array().unwrap().is_empty());
+    assert!(answer["source"]["note"].as_str().unwrap().contains("portwatch start"));
+    let ran = nobody.run(&["who", &port.to_string()]);
+    assert!(ran.stdout.contains("not permitted to see the owner"), "{ran:?}");
+    assert!(ran.stdout.contains("the socket belongs to uid 0; run as root or start the daemon"), "{ran:?}");
+
+    // What a process of root's has open cannot be known: never "nothing".
+    let ran = nobody.run(&["who", &format!("pid:{}", std::process::id())]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    let list = nobody.run(&["ls", "--port", &port.to_string()]);
+    assert_eq!(list.code, Some(0), "{list:?}");
+    assert!(
+        list.stdout.contains("(not permitted)") && list.stdout.contains("note: no daemon runs"),
+        "{list:?}"
+    );
+}
+
+#[test]
+fn doctor_and_status_say_what_is_missing_and_what_would_mend_it() {
+    let Some(nobody) = Nobody::new() else { return };
+    let doctor = nobody.run(&["doctor"]);
+    assert_eq!(doctor.code, Some(0), "{doctor:?}");
+    assert!(doctor.stdout.contains("kernel programs cannot be loaded"), "{doctor:?}");
+    assert!(doctor.stdout.contains("CAP_BPF"), "{doctor:?}");
+    let status = nobody.run(&["status"]);
+    assert_eq!(status.code, Some(1), "{status:?}");
+    let start = nobody.run(&["start"]);
+    assert_eq!(start.code, Some(3), "the state is root's: {start:?}");
+    assert!(start.stderr.contains("Permission denied"), "{start:?}");
+    let ebpf = nobody.run(&["watch", "--source", "ebpf"]);
+    assert_eq!(ebpf.code, Some(5), "what was asked for by name is not replaced: {ebpf:?}");
+}
+
+#[test]
+fn a_daemon_of_ones_own_polls_and_says_so() {
+    let Some(nobody) = Nobody::new().map(Nobody::with_state) else { return };
+    let started = nobody.run(&["start"]);
+    assert_eq!(started.code, Some(0), "{started:?}");
+    let told = || {
+        let status = nobody.run(&["status", "--json"]).json().unwrap();
+        assert_eq!(status["source"]["source"], "scan");
+        let degradations = status["source"]["degradations"].as_array().unwrap();
+        assert!(degradations.iter().any(|d| d["name"] == "no-bpf-permission"), "{status:#}");
+        let refused = status["coverage"].as_array().unwrap().iter().find(|c| c["fact"] == "refused").unwrap();
+        assert!(refused["hook"].is_null());
+
+        let program = format!(
+            "import os, socket, sys
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+s = socket.create_server(('127.41.0.2', 0)); print(s.getsockname()[1]); sys.stdin.read()"
+        );
+        let mut own = Actor::python(&program, &[]).unwrap();
+        let port = own.line().unwrap();
+        let events = |kind: &str| {
+            let log = nobody.run(&["log", "--json", "--port", &port, "--type", kind]);
+            log.json().ok()?["events"].as_array()?.first().cloned()
+        };
+        let listen = wait_until("the poll to find it", DEADLINE, || events("listen")).unwrap();
+        assert_eq!(listen["evidence"], "scan");
+        own.finish().unwrap();
+        wait_until("the poll to miss it", DEADLINE, || events("close")).unwrap();
+    };
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(told));
+    let stopped = nobody.run(&["stop"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+#[test]
+fn the_system_daemon_answers_everybody_and_obeys_only_its_own() {
+    if !require_bpf() {
+        return;
+    }
+    let Some(mut nobody) = Nobody::new() else { return };
+    nobody.portwatch.start(&[]).unwrap();
+    let (listener, port) = Actor::listener("127.41.0.3", 0).unwrap();
+    let ran = nobody.run(&["who", &port.to_string()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains(&format!("python3 ({})", listener.pid())), "{ran:?}");
+    // As /proc would: the working directory of another's process is not shown.
+    let answer = nobody.run(&["who", &port.to_string(), "--json"]).json().unwrap();
+    let holder = &answer["targets"][0]["sockets"][0]["holders"][0]["process"];
+    assert!(holder["cwd"].is_null() && holder["exe"].is_null(), "{holder:#}");
+    assert!(holder["command"].is_array(), "{holder:#}");
+
+    let stop = nobody.run(&["stop"]);
+    assert_eq!(stop.code, Some(3), "{stop:?}");
+    assert!(stop.stderr.contains("do it as the user whose daemon it is, or as root"), "{stop:?}");
+    let database = nobody.run(&["log", "--no-daemon"]);
+    assert_eq!(database.code, Some(3), "the journal is root's: {database:?}");
+}
