@@ -1,12 +1,6 @@
 //! What can be asked or set up wrongly: one clear sentence, the documented exit code, no panic, nothing lost.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "helpers of tests fail like tests"
-)]
+#![expect(clippy::expect_used, reason = "helpers of tests fail like tests")]
 
 use std::{fs, os::unix::fs::chown, os::unix::net::UnixListener, path::Path};
 
@@ -15,6 +9,8 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, wait_until};
+
+const NOBODY: u32 = 65534;
 
 /// It failed with this code, and said this in one sentence on stderr and nothing on stdout.
 fn assert_said(ran: &Ran, code: i32, sentence: &str) {
@@ -77,7 +73,6 @@ fn a_socket_of_another_user_is_not_trusted() {
     if !nix::unistd::Uid::effective().is_root() {
         return;
     }
-    const NOBODY: u32 = 65534;
     let portwatch = Portwatch::new().unwrap();
     chown(portwatch.folder(), Some(NOBODY), None).unwrap();
     let program = format!(

@@ -148,12 +148,9 @@ print()";
 #[test]
 fn a_multipath_tcp_listener_is_one_listener() {
     let Some((netns, portwatch)) = begin() else { return };
-    const IPPROTO_MPTCP: u16 = 262;
-    let program = format!(
-        "s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, {IPPROTO_MPTCP}); s.bind(('127.0.0.1', 3100))
-s.listen(); print()"
-    );
-    let (actor, _) = python(&netns, &program);
+    let program = "s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+s.bind(('127.0.0.1', 3100)); s.listen(); print()";
+    let (actor, _) = python(&netns, program);
     let [socket] = &sockets(&portwatch, &netns, "3100", 1)[..] else { panic!() };
     assert_eq!(socket["holders"][0]["process"]["pid"], actor.pid());
     drop(actor);
@@ -184,7 +181,7 @@ sys.stdin.read()";
     let target = wait_until("the heir alone", DEADLINE, || {
         let target = portwatch.who(port).unwrap();
         let holders = target["sockets"][0]["holders"].as_array()?.clone();
-        (holders.len() == 1 && holders[0]["process"]["pid"].to_string() == heir).then_some(target)
+        (holders.len() == 1 && holders[0]["process"]["pid"] == heir.parse::<u32>().unwrap()).then_some(target)
     });
     assert_eq!(target.unwrap()["sockets"][0]["creator"]["pid"], binder);
     let ran = portwatch.run(&["who", port]).unwrap();

@@ -1,11 +1,6 @@
 //! The same commands for a user without privileges: what can be seen is told, what cannot is named.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "helpers of tests fail like tests"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
     fs::{self, Permissions},

@@ -18,6 +18,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("lsof", "lsof", "comparisons"),
     ("fuser", "psmisc", "comparisons"),
     ("bpftool", "bpftool", "what is left in the kernel"),
+    ("tmux", "tmux", "a terminal to look at"),
     ("python3", "python3", "programs that bind ports"),
     ("git", "git", "worktrees"),
     ("cc", "gcc", "SQLite"),
