@@ -90,6 +90,9 @@ pub fn told(portwatch: &Portwatch, places: &[(Ipv4Addr, u16)]) -> anyhow::Result
             }
         }
     }
+    // The close of a socket whose bind and listen are among the lost has no place, only who did it.
+    let sql = "SELECT count(*) FROM events WHERE type = 'close' AND port IS NULL AND evidence = 'kernel' AND comm = 'burst'";
+    told.closes += database.query_row(sql, [], |row| row.get::<_, i64>(0))?;
     let sum = |kind: &str| {
         let sql = "SELECT ifnull(sum(json_extract(lost_counts, '$.' || ?1)), 0) FROM event WHERE lost_counts IS NOT NULL";
         database.query_row(sql, [kind], |row| row.get(0)).context("the gaps")
