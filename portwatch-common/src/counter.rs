@@ -10,6 +10,6 @@ pub const BOUND_FULL: usize = kind::END as usize;
 /// A process could not be put into the map of named processes: its exit will not be seen.
 pub const PROCESSES_FULL: usize = BOUND_FULL + 1;
 /// Number of counters. The first [`kind::END`] count records lost because the buffer was full.
-pub const END: usize = 16;
+pub const END: usize = 32;
 
 const _: () = assert!(PROCESSES_FULL < END);

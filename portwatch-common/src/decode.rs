@@ -41,12 +41,28 @@ pub enum Kind {
     Close = kind::CLOSE,
     /// A process ended.
     Exit = kind::EXIT,
+    /// A process has a child.
+    Fork = kind::FORK,
+    /// A process called exec.
+    Exec = kind::EXEC,
+    /// A process ended after a signal.
+    Killed = kind::KILLED,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Process, Self::Bind, Self::Refused, Self::Listen, Self::Unlisten, Self::Close, Self::Exit];
+    pub const ALL: [Self; 10] = [
+        Self::Process,
+        Self::Bind,
+        Self::Refused,
+        Self::Listen,
+        Self::Unlisten,
+        Self::Close,
+        Self::Exit,
+        Self::Fork,
+        Self::Exec,
+        Self::Killed,
+    ];
 
     /// The kind with this number; `None` for 0, for holes and for numbers not given out yet.
     pub const fn from_number(number: u16) -> Option<Self> {
@@ -58,6 +74,9 @@ impl Kind {
             kind::UNLISTEN => Self::Unlisten,
             kind::CLOSE => Self::Close,
             kind::EXIT => Self::Exit,
+            kind::FORK => Self::Fork,
+            kind::EXEC => Self::Exec,
+            kind::KILLED => Self::Killed,
             _ => return None,
         })
     }
@@ -74,6 +93,9 @@ impl Kind {
             Self::Bind | Self::Refused | Self::Listen => size_of::<record::SocketRecord>(),
             Self::Unlisten | Self::Close => size_of::<record::CloseRecord>(),
             Self::Exit => size_of::<record::ExitRecord>(),
+            Self::Fork => size_of::<record::ForkRecord>(),
+            Self::Exec => size_of::<record::ExecRecord>(),
+            Self::Killed => size_of::<record::KilledRecord>(),
         }
     }
 
@@ -87,17 +109,24 @@ impl Kind {
             Self::Unlisten => "unlisten",
             Self::Close => "close",
             Self::Exit => "exit",
+            Self::Fork => "fork",
+            Self::Exec => "exec",
+            Self::Killed => "killed",
         }
     }
 }
 
-// A number given out in `record::kind` must have its variant here.
+// A number given out in `record::kind` must have its variant here, and every variant is in the list.
 const _: () = {
-    let mut number = 1;
+    let (mut number, mut known) = (0, 0);
     while number < kind::END {
-        assert!(Kind::from_number(number).is_some(), "a record kind has no decoder");
+        if Kind::from_number(number).is_some() {
+            known += 1;
+        }
         number += 1;
     }
+    assert!(known == Kind::ALL.len(), "a record kind has no decoder");
+    assert!(Kind::from_number(kind::END - 1).is_some(), "kind::END is not one past the highest kind");
     assert!(Kind::from_number(kind::END).is_none(), "kind::END is not one past the highest kind");
 };
 
@@ -122,6 +151,12 @@ pub enum Record {
     Close(Close),
     /// A process ended.
     Exit(Exit),
+    /// A process has a child.
+    Fork(Fork),
+    /// A process called exec.
+    Exec(Exec),
+    /// A process ended after a signal.
+    Killed(Killed),
 }
 
 impl Record {
@@ -135,6 +170,9 @@ impl Record {
             Self::Unlisten(_) => Kind::Unlisten,
             Self::Close(_) => Kind::Close,
             Self::Exit(_) => Kind::Exit,
+            Self::Fork(_) => Kind::Fork,
+            Self::Exec(_) => Kind::Exec,
+            Self::Killed(_) => Kind::Killed,
         }
     }
 
@@ -146,6 +184,9 @@ impl Record {
             Self::Refused(r) => r.boot_ns,
             Self::Unlisten(r) | Self::Close(r) => r.boot_ns,
             Self::Exit(r) => r.boot_ns,
+            Self::Fork(r) => r.boot_ns,
+            Self::Exec(r) => r.boot_ns,
+            Self::Killed(r) => r.boot_ns,
         }
     }
 }
@@ -359,6 +400,56 @@ pub struct Exit {
     pub exit_code: Option<u32>,
 }
 
+/// A process has a child, with the same descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    /// When, ns since boot.
+    pub boot_ns: u64,
+    /// The parent.
+    pub actor: Actor,
+    /// The child's thread-group id in the initial pid namespace.
+    pub child_pid: NonZeroU32,
+    /// Start of the child, ns since boot; `None` when not readable.
+    pub child_start_ns: Option<NonZeroU64>,
+}
+
+/// A process called exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exec {
+    /// When, ns since boot.
+    pub boot_ns: u64,
+    /// The process.
+    pub actor: Actor,
+}
+
+/// Where a signal came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentFrom {
+    /// A process sent it.
+    Process(Actor),
+    /// The kernel sent it.
+    Kernel,
+    /// The kernel sent it because memory was short.
+    OutOfMemory,
+}
+
+/// The end of a process, and the signal that came before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Killed {
+    /// When it ended, ns since boot.
+    pub boot_ns: u64,
+    /// The process that ended.
+    pub actor: Actor,
+    /// wait(2)'s status word.
+    pub exit_code: u32,
+    /// The signal, 1 to 64.
+    pub signal: u8,
+    /// Where it came from.
+    pub from: SentFrom,
+    /// When it was sent, ns since boot.
+    pub sent_ns: u64,
+}
+
 /// Decodes one record, which must be all of `bytes`.
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let fields = open(bytes)?;
@@ -371,6 +462,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         Kind::Unlisten => Record::Unlisten(close(&fields, boot_ns)?),
         Kind::Close => Record::Close(close(&fields, boot_ns)?),
         Kind::Exit => Record::Exit(exit(&fields, boot_ns)?),
+        Kind::Fork => Record::Fork(fork(&fields, boot_ns)?),
+        Kind::Exec => {
+            Record::Exec(Exec { boot_ns, actor: fields.known_actor(offset_of!(record::ExecRecord, actor))? })
+        }
+        Kind::Killed => Record::Killed(killed(&fields, boot_ns)?),
     })
 }
 
@@ -549,4 +645,49 @@ fn exit(fields: &Fields<'_>, boot_ns: u64) -> Result<Exit, DecodeError> {
         return Err(fields.bad(code_at, Problem::NotFlagged));
     }
     Ok(Exit { boot_ns, actor: fields.known_actor(offset_of!(R, actor))?, exit_code: known.then_some(code) })
+}
+
+fn fork(fields: &Fields<'_>, boot_ns: u64) -> Result<Fork, DecodeError> {
+    use record::ForkRecord as R;
+    fields.zero::<4>(offset_of!(R, pad))?;
+    let pid_at = offset_of!(R, child_pid);
+    Ok(Fork {
+        boot_ns,
+        actor: fields.known_actor(offset_of!(R, actor))?,
+        child_pid: NonZeroU32::new(fields.u32(pid_at)?).ok_or(fields.bad(pid_at, Problem::NoPid))?,
+        child_start_ns: NonZeroU64::new(fields.u64(offset_of!(R, child_start_ns))?),
+    })
+}
+
+fn killed(fields: &Fields<'_>, boot_ns: u64) -> Result<Killed, DecodeError> {
+    use record::KilledRecord as R;
+    /// `_NSIG`
+    const LAST_SIGNAL: u8 = 64;
+
+    fields.zero::<2>(offset_of!(R, pad))?;
+    let signal_at = offset_of!(R, signal);
+    let signal = fields.u8(signal_at)?;
+    if !(1..=LAST_SIGNAL).contains(&signal) {
+        return Err(fields.bad(signal_at, Problem::Signal));
+    }
+    let (from_at, sender_at) = (offset_of!(R, from), offset_of!(R, sender));
+    let sender = fields.actor(sender_at)?;
+    let from = match (fields.u8(from_at)?, sender) {
+        (record::from::PROCESS, Some(sender)) => SentFrom::Process(sender),
+        (record::from::KERNEL, None) => SentFrom::Kernel,
+        (record::from::OUT_OF_MEMORY, None) => SentFrom::OutOfMemory,
+        (record::from::PROCESS, None) => return Err(fields.bad(sender_at, Problem::NoPid)),
+        (record::from::KERNEL | record::from::OUT_OF_MEMORY, Some(_)) => {
+            return Err(fields.bad(sender_at, Problem::NotFlagged));
+        }
+        _ => return Err(fields.bad(from_at, Problem::Signal)),
+    };
+    Ok(Killed {
+        boot_ns,
+        actor: fields.known_actor(offset_of!(R, actor))?,
+        exit_code: fields.u32(offset_of!(R, exit_code))?,
+        signal,
+        from,
+        sent_ns: fields.u64(offset_of!(R, sent_ns))?,
+    })
 }

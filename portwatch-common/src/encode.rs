@@ -4,7 +4,7 @@
 use core::{mem::offset_of, net::IpAddr, ops::Deref};
 
 use crate::{
-    decode::{Actor, Close, Command, Exit, Options, Process, Record},
+    decode::{Actor, Close, Command, Exit, Fork, Killed, Options, Process, Record, SentFrom},
     record::{self, ABI, AF_INET, AF_INET6, Header, flag},
 };
 
@@ -90,6 +90,9 @@ pub fn encode(record: &Record) -> Encoded {
         ),
         Record::Unlisten(r) | Record::Close(r) => close(&mut out, r),
         Record::Exit(r) => exit(&mut out, r),
+        Record::Fork(r) => fork(&mut out, r),
+        Record::Exec(r) => out.put_actor(offset_of!(record::ExecRecord, actor), &r.actor),
+        Record::Killed(r) => killed(&mut out, r),
     }
     out
 }
@@ -169,4 +172,28 @@ fn exit(out: &mut Encoded, r: &Exit) {
     out.put_actor(offset_of!(R, actor), &r.actor);
     out.put(offset_of!(R, exit_code), &r.exit_code.unwrap_or(0).to_ne_bytes());
     out.put(offset_of!(R, exit_code_known), &[u8::from(r.exit_code.is_some())]);
+}
+
+fn fork(out: &mut Encoded, r: &Fork) {
+    use record::ForkRecord as R;
+    out.put_actor(offset_of!(R, actor), &r.actor);
+    out.put(offset_of!(R, child_pid), &r.child_pid.get().to_ne_bytes());
+    out.put(offset_of!(R, child_start_ns), &u64::to_ne_bytes(r.child_start_ns.map_or(0, Into::into)));
+}
+
+fn killed(out: &mut Encoded, r: &Killed) {
+    use record::{KilledRecord as R, from};
+    out.put_actor(offset_of!(R, actor), &r.actor);
+    out.put(offset_of!(R, exit_code), &r.exit_code.to_ne_bytes());
+    out.put(offset_of!(R, signal), &[r.signal]);
+    out.put(offset_of!(R, sent_ns), &r.sent_ns.to_ne_bytes());
+    let from = match &r.from {
+        SentFrom::Process(sender) => {
+            out.put_actor(offset_of!(R, sender), sender);
+            from::PROCESS
+        }
+        SentFrom::Kernel => from::KERNEL,
+        SentFrom::OutOfMemory => from::OUT_OF_MEMORY,
+    };
+    out.put(offset_of!(R, from), &[from]);
 }

@@ -79,5 +79,15 @@ pub const SOCK_LOCAL_PORT: usize = 32;
 pub const SOCK_OWNED: usize = 33;
 /// Byte offset of `task_struct.flags`.
 pub const TASK_FLAGS: usize = 34;
+/// Byte offset of `kernel_siginfo.si_code`.
+pub const SIGINFO_CODE: usize = 35;
+/// Byte offset of `file.f_inode`.
+pub const FILE_INODE: usize = 36;
+/// Byte offset of `inode.i_ino`.
+pub const INODE_NUMBER: usize = 37;
+/// Byte offset of `inode.i_sb`.
+pub const INODE_SUPER: usize = 38;
+/// Byte offset of `super_block.s_magic`.
+pub const SUPER_MAGIC: usize = 39;
 /// Number of words.
-pub const END: usize = 35;
+pub const END: usize = 40;

@@ -13,7 +13,7 @@ pub const ABI: u16 = 1;
 /// Kinds of record. Numbers are never reused.
 ///
 /// 0 is never written (zeroed memory is not a record). 8 to 15 are kept for connections and TIME_WAIT,
-/// 16 to 23 for descriptor passing, 24 and above are free.
+/// 16 to 23 for who has a descriptor, 24 to 31 for ends of processes, 32 and above are free.
 pub mod kind {
     /// [`super::ProcessRecord`]
     pub const PROCESS: u16 = 1;
@@ -29,8 +29,15 @@ pub mod kind {
     pub const CLOSE: u16 = 6;
     /// [`super::ExitRecord`]: a process that was named in a record ended.
     pub const EXIT: u16 = 7;
+    /// [`super::ForkRecord`]: a process that was named in a record made a child, which has its descriptors.
+    pub const FORK: u16 = 16;
+    /// [`super::ExecRecord`]: such a process called exec; some of its descriptors are closed now.
+    pub const EXEC: u16 = 17;
+    /// [`super::KilledRecord`]: a process that was named in a record ended after a signal. Takes the place of
+    /// [`EXIT`].
+    pub const KILLED: u16 = 24;
     /// One past the highest kind in use; the size of tables indexed by kind.
-    pub const END: u16 = 8;
+    pub const END: u16 = 25;
 }
 
 /// Bits of [`SocketRecord::flags`].
@@ -49,6 +56,16 @@ pub mod flag {
     pub const ACTOR_KNOWN: u16 = 1 << 5;
     /// Every defined bit.
     pub const ALL: u16 = (1 << 6) - 1;
+}
+
+/// Where a signal came from: [`KilledRecord::from`].
+pub mod from {
+    /// A process sent it: [`super::KilledRecord::sender`].
+    pub const PROCESS: u8 = 1;
+    /// The kernel sent it: a fault, a terminal, a timer, a closed pipe.
+    pub const KERNEL: u8 = 2;
+    /// The kernel sent it because memory was short.
+    pub const OUT_OF_MEMORY: u8 = 3;
 }
 
 /// `AF_INET`, the same on every Linux.
@@ -184,6 +201,69 @@ pub struct ExitRecord {
     pub pad: [u8; 3],
 }
 
+/// A process has a child.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForkRecord {
+    /// `kind` is [`kind::FORK`].
+    pub header: Header,
+    /// The parent.
+    pub actor: Actor,
+    /// `start_boottime` of the child, ns since boot; 0 when not readable.
+    pub child_start_ns: u64,
+    /// The child's thread-group id in the initial pid namespace.
+    pub child_pid: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A process runs another program now.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecRecord {
+    /// `kind` is [`kind::EXEC`].
+    pub header: Header,
+    /// The process.
+    pub actor: Actor,
+}
+
+/// The end of a process, and the signal that came before it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KilledRecord {
+    /// `kind` is [`kind::KILLED`].
+    pub header: Header,
+    /// The process that ended.
+    pub actor: Actor,
+    /// As in [`ExitRecord`]; always meaningful.
+    pub exit_code: u32,
+    /// The signal: the one that ended the process, or the last one that asks a process to end.
+    pub signal: u8,
+    /// One of [`from`].
+    pub from: u8,
+    /// Zero.
+    pub pad: u16,
+    /// When the signal was sent, ns since boot.
+    pub sent_ns: u64,
+    /// Who sent it, where `from` is [`from::PROCESS`]; all zero otherwise.
+    pub sender: Actor,
+}
+
+/// A descriptor of a socket, as the iterator over all descriptors writes it. No record: it comes through a file of its
+/// own, many in a row, without a header.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketDescriptor {
+    /// The socket's inode.
+    pub inode: u64,
+    /// Start of the process, ns since boot; 0 when not readable.
+    pub start_ns: u64,
+    /// Thread-group id in the initial pid namespace.
+    pub pid: u32,
+    /// The descriptor.
+    pub fd: u32,
+}
+
 /// Asserts size, alignment and the offset of each field.
 macro_rules! layout {
     ($type:ty, $size:expr, { $($field:ident: $offset:expr),+ $(,)? }) => {
@@ -207,3 +287,9 @@ layout!(SocketRecord, 88, {
 });
 layout!(CloseRecord, 48, { header: 0, actor: 16, cookie: 40 });
 layout!(ExitRecord, 48, { header: 0, actor: 16, exit_code: 40, exit_code_known: 44, pad: 45 });
+layout!(SocketDescriptor, 24, { inode: 0, start_ns: 8, pid: 16, fd: 20 });
+layout!(ForkRecord, 56, { header: 0, actor: 16, child_start_ns: 40, child_pid: 48, pad: 52 });
+layout!(ExecRecord, 40, { header: 0, actor: 16 });
+layout!(KilledRecord, 80, {
+    header: 0, actor: 16, exit_code: 40, signal: 44, from: 45, pad: 46, sent_ns: 48, sender: 56,
+});

@@ -17,10 +17,13 @@
 #![expect(clippy::needless_borrows_for_generic_args, reason = "map keys live on the stack either way")]
 
 mod cgroup;
+mod descriptors;
 mod emit;
+mod family;
 mod layout;
 mod maps;
 mod process;
+mod signal;
 mod sockops;
 mod syscall;
 mod task;

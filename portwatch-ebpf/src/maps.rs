@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use portwatch_common::counter::Counters;
+use portwatch_common::{counter::Counters, record::Actor};
 
 /// The records. User space reads it through two mappings of the same pages, so it counts twice in RSS.
 #[map]
@@ -70,6 +70,33 @@ pub(crate) struct Known {
     pub(crate) start_ns: u64,
     /// `self_exec_id`: counts exec calls, so a new image is told from the old one.
     pub(crate) exec_id: u64,
+}
+
+/// The latest of each signal sent to a process of [`PROCESSES`] that ends one unless it is handled, by
+/// [`Sent::key`]. LRU, because most are handled and nobody removes them.
+#[map]
+pub(crate) static SENT: LruHashMap<u64, Sent> = LruHashMap::with_max_entries(2048, 0);
+
+/// A signal that was sent.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) at_ns: u64,
+    /// Start of the process it was sent to: a pid is used again.
+    pub(crate) start_ns: u64,
+    /// All zero unless a process sent it.
+    pub(crate) sender: Actor,
+    /// One of `record::from`.
+    pub(crate) from: u32,
+    pub(crate) signal: u32,
+}
+
+impl Sent {
+    /// By process and signal.
+    #[inline(always)]
+    pub(crate) const fn key(pid: u32, signal: u32) -> u64 {
+        (pid as u64) << 32 | signal as u64
+    }
 }
 
 /// What was lost, per CPU.

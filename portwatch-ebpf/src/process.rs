@@ -7,13 +7,26 @@ use aya_ebpf::{
 };
 use portwatch_common::{
     layout,
-    record::{Actor, ExitRecord, kind},
+    record::{Actor, ExitRecord, KilledRecord, kind},
 };
 
-use crate::{emit, layout::field, maps::PROCESSES};
+use crate::{
+    emit,
+    layout::field,
+    maps::{PROCESSES, SENT, Sent},
+};
 
 /// `SIGNAL_GROUP_EXIT`, the same since 2.6.
 const SIGNAL_GROUP_EXIT: u32 = 4;
+
+/// Start times that came from /proc are whole ticks.
+const TICK_NS: u64 = 10_000_000;
+
+/// A process that ends by itself within this time of a signal that asks for its end is taken to obey.
+const OBEYED_NS: u64 = 30_000_000_000;
+
+/// Signals that ask a process to end, which many programs handle: HUP, INT, QUIT, TERM.
+const ASKING: [u32; 4] = [15, 2, 1, 3];
 
 /// Runs in the context of each thread that ends; all but the last thread of a known process end early.
 #[btf_tracepoint(function = "sched_process_exit")]
@@ -45,20 +58,73 @@ pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a helper without arguments.
     let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
     let uid_gid = bpf_get_current_uid_gid();
+    let actor =
+        Actor { pid, tid: pid_tgid as u32, uid: uid_gid as u32, gid: (uid_gid >> 32) as u32, start_ns };
+    if let Some(exit_code) = code
+        && let Some(sent) = signal_before(pid, exit_code & 0x7f, start_ns, boot_ns)
+    {
+        killed(actor, exit_code, sent, boot_ns);
+        return 0;
+    }
     let Some(mut entry) = emit::reserve::<ExitRecord>(kind::EXIT) else { return 0 };
     entry.write(ExitRecord {
         header: emit::header::<ExitRecord>(kind::EXIT, boot_ns),
-        actor: Actor {
-            pid,
-            tid: pid_tgid as u32,
-            uid: uid_gid as u32,
-            gid: (uid_gid >> 32) as u32,
-            start_ns,
-        },
+        actor,
         exit_code: code.unwrap_or(0),
         exit_code_known: u8::from(code.is_some()),
         pad: [0; 3],
     });
     entry.submit(0);
     0
+}
+
+/// The signal that ended the process; where it ended by itself, the one that had asked for it.
+#[inline(always)]
+fn signal_before(pid: u32, signal: u32, start_ns: u64, now_ns: u64) -> Option<*const Sent> {
+    if signal != 0 {
+        return sent(pid, signal, start_ns);
+    }
+    let mut latest: Option<*const Sent> = None;
+    for signal in ASKING {
+        if let Some(found) = sent(pid, signal, start_ns) {
+            // SAFETY: pointers into the map, valid while we run.
+            let newer = unsafe {
+                now_ns - (*found).at_ns < OBEYED_NS
+                    && match latest {
+                        Some(other) => (*found).at_ns > (*other).at_ns,
+                        None => true,
+                    }
+            };
+            if newer {
+                latest = Some(found);
+            }
+        }
+    }
+    latest
+}
+
+/// A signal sent to exactly this process.
+#[inline(always)]
+fn sent(pid: u32, signal: u32, start_ns: u64) -> Option<*const Sent> {
+    let found = SENT.get_ptr(&Sent::key(pid, signal))?;
+    // SAFETY: a pointer into the map, valid while we run.
+    (unsafe { (*found).start_ns } / TICK_NS == start_ns / TICK_NS).then_some(found)
+}
+
+#[inline(always)]
+fn killed(actor: Actor, exit_code: u32, sent: *const Sent, boot_ns: u64) {
+    let Some(mut entry) = emit::reserve::<KilledRecord>(kind::KILLED) else { return };
+    // SAFETY: a pointer into the map, valid while we run.
+    let sent = unsafe { *sent };
+    entry.write(KilledRecord {
+        header: emit::header::<KilledRecord>(kind::KILLED, boot_ns),
+        actor,
+        exit_code,
+        signal: sent.signal as u8,
+        from: sent.from as u8,
+        pad: 0,
+        sent_ns: sent.at_ns,
+        sender: sent.sender,
+    });
+    entry.submit(0);
 }

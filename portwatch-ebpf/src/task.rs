@@ -110,6 +110,11 @@ fn announce(task: u64, pid_tgid: u64, uid_gid: u64, cgroup_id: u64, boot_ns: u64
         command_line(task, record);
     }
     entry.submit(0);
+    // A process without memory has ended but for its descriptors, which are closed after its exit was told: nobody
+    // would remove its entry.
+    if field::<u64>(task, layout::TASK_MM) == Some(0) {
+        return start_ns;
+    }
     // Known only now: a record that was lost is sent again with the next event.
     let known = Known { start_ns, exec_id: exec_id(task) };
     if PROCESSES.insert(&pid, &known, 0).is_err() {

@@ -81,7 +81,7 @@ fn event(life: u64, kind: EventKind, at: Timestamp) -> Event {
     let mut event = Event::new(at, kind, Evidence::Kernel);
     event.process = Some(id(life));
     if kind == EventKind::Exit {
-        event.exit = Some(ExitStatus { code: Some(0), signal: None, core_dumped: false });
+        event.exit = Some(ExitStatus { code: Some(0), signal: None, core_dumped: false, sent: None });
         return event;
     }
     event.protocol = Some(Protocol::Tcp);

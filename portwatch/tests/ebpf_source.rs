@@ -3,6 +3,8 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "ebpf/ends.rs"]
+mod ends;
 mod support;
 
 use std::{
@@ -248,7 +250,7 @@ fn a_process_that_is_gone_at_once_is_known_with_its_command_line_and_exit_code()
         Seen::Exited(e) if e.process == process.id => Some(*e),
         _ => None,
     });
-    assert_eq!(exit.status, Some(ExitStatus { code: Some(7), signal: None, core_dumped: false }));
+    assert_eq!(exit.status, Some(ExitStatus { code: Some(7), signal: None, core_dumped: false, sent: None }));
     let position = |wanted: &dyn Fn(&Seen) -> bool| watch.seen.iter().position(wanted).unwrap();
     let by = |s: &Seen| matches!(s, Seen::Bound(b) if b.by == Some(process.id));
     assert!(position(&|s| matches!(s, Seen::Process(p) if p.id == process.id)) < position(&by));

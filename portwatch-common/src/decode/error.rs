@@ -90,6 +90,8 @@ pub enum Problem {
     UnexpectedErrno,
     /// errno is above 4095.
     ErrnoRange,
+    /// No signal has this number, or none comes from there.
+    Signal,
 }
 
 impl Problem {
@@ -112,6 +114,7 @@ impl Problem {
             Self::NoErrno => "is zero for a refused bind",
             Self::UnexpectedErrno => "is not zero for a success",
             Self::ErrnoRange => "is above 4095",
+            Self::Signal => "is no signal, or no place that signals come from",
         }
     }
 }

@@ -8,7 +8,9 @@ use super::{
     DecodeError::{Abi, NoHeader, TrailingBytes, Truncated, UnknownKind, WrongSize},
 };
 use super::{Kind, Problem, decode};
-use crate::record::{self, CloseRecord, ExitRecord, Header, ProcessRecord, SocketRecord, flag, kind};
+use crate::record::{
+    self, CloseRecord, ExitRecord, ForkRecord, Header, KilledRecord, ProcessRecord, SocketRecord, flag, kind,
+};
 
 /// A well-formed record of the kind, laid out by hand: the encoder has no part in it.
 fn well_formed(kind: Kind) -> Vec<u8> {
@@ -42,6 +44,13 @@ fn well_formed(kind: Kind) -> Vec<u8> {
             put(&mut bytes, offset_of!(CloseRecord, cookie), &11_u64.to_ne_bytes());
         }
         Kind::Exit => put(&mut bytes, offset_of!(ExitRecord, exit_code_known), &[1]),
+        Kind::Fork => put(&mut bytes, offset_of!(ForkRecord, child_pid), &4243_u32.to_ne_bytes()),
+        Kind::Exec => {}
+        Kind::Killed => {
+            put(&mut bytes, offset_of!(KilledRecord, exit_code), &9_u32.to_ne_bytes());
+            put(&mut bytes, offset_of!(KilledRecord, signal), &[9, record::from::PROCESS]);
+            put(&mut bytes, offset_of!(KilledRecord, sender), &812_u32.to_ne_bytes());
+        }
     }
     bytes
 }
@@ -130,7 +139,8 @@ fn a_header_that_lies_is_refused() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn a_field_that_lies_is_refused_with_its_offset() {
-    use Kind::{Bind, Close, Exit, Listen, Process, Refused, Unlisten};
+    use Kind::{Bind, Close, Exec, Exit, Fork, Killed, Listen, Process, Refused, Unlisten};
+    type K = KilledRecord;
     type S = SocketRecord;
     type P = ProcessRecord;
     let zero = [0_u8; 8];
@@ -282,6 +292,42 @@ fn a_field_that_lies_is_refused_with_its_offset() {
             "unknown exit code that is not zero",
             with(Exit, offset_of!(ExitRecord, exit_code), &[9, 0, 0, 0, 0]),
             offset_of!(ExitRecord, exit_code),
+            Problem::NotFlagged,
+        ),
+        ("fork without parent", with(Fork, at_actor, &zero), at_actor, Problem::NoPid),
+        (
+            "fork without child",
+            with(Fork, offset_of!(ForkRecord, child_pid), &zero[..4]),
+            offset_of!(ForkRecord, child_pid),
+            Problem::NoPid,
+        ),
+        (
+            "fork padding",
+            with(Fork, offset_of!(ForkRecord, pad), &[1]),
+            offset_of!(ForkRecord, pad),
+            Problem::NotZero,
+        ),
+        ("exec without pid", with(Exec, at_actor, &zero), at_actor, Problem::NoPid),
+        ("killed without pid", with(Killed, at_actor, &zero), at_actor, Problem::NoPid),
+        ("signal 0", with(Killed, offset_of!(K, signal), &[0]), offset_of!(K, signal), Problem::Signal),
+        ("signal 65", with(Killed, offset_of!(K, signal), &[65]), offset_of!(K, signal), Problem::Signal),
+        (
+            "killed from nowhere",
+            with(Killed, offset_of!(K, from), &[0]),
+            offset_of!(K, from),
+            Problem::Signal,
+        ),
+        ("killed padding", with(Killed, offset_of!(K, pad), &[1]), offset_of!(K, pad), Problem::NotZero),
+        (
+            "killed by a process without pid",
+            with(Killed, offset_of!(K, sender), &zero),
+            offset_of!(K, sender),
+            Problem::NoPid,
+        ),
+        (
+            "killed by the kernel, which is no process",
+            with(Killed, offset_of!(K, from), &[record::from::KERNEL]),
+            offset_of!(K, sender),
             Problem::NotFlagged,
         ),
     ];

@@ -9,8 +9,8 @@ use std::{boxed::Box, string::ToString, vec::Vec};
 use proptest::{array::uniform16, collection::vec, option, prelude::*};
 
 use super::{
-    Actor, Close, Comm, Command, Exit, IpAddr, Kind, Options, Process, Protocol, Record, Refused, Socket,
-    decode,
+    Actor, Close, Comm, Command, Exec, Exit, Fork, IpAddr, Killed, Kind, Options, Process, Protocol, Record,
+    Refused, SentFrom, Socket, decode,
 };
 use crate::encode::encode;
 
@@ -92,6 +92,26 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn fork()(
+        boot_ns: u64, actor in actor(), child_pid: NonZeroU32, child_start_ns: Option<NonZeroU64>,
+    ) -> Fork {
+        Fork { boot_ns, actor, child_pid, child_start_ns }
+    }
+}
+
+fn sent_from() -> impl Strategy<Value = SentFrom> {
+    prop_oneof![actor().prop_map(SentFrom::Process), Just(SentFrom::Kernel), Just(SentFrom::OutOfMemory)]
+}
+
+prop_compose! {
+    fn killed()(
+        boot_ns: u64, actor in actor(), exit_code: u32, signal in 1..=64_u8, from in sent_from(), sent_ns: u64,
+    ) -> Killed {
+        Killed { boot_ns, actor, exit_code, signal, from, sent_ns }
+    }
+}
+
 /// A record of any kind; the `match` makes sure that none is forgotten.
 fn record() -> impl Strategy<Value = Record> {
     proptest::sample::select(Kind::ALL.as_slice()).prop_flat_map(|kind| match kind {
@@ -102,6 +122,11 @@ fn record() -> impl Strategy<Value = Record> {
         Kind::Unlisten => close().prop_map(Record::Unlisten).boxed(),
         Kind::Close => close().prop_map(Record::Close).boxed(),
         Kind::Exit => exit().prop_map(Record::Exit).boxed(),
+        Kind::Fork => fork().prop_map(Record::Fork).boxed(),
+        Kind::Exec => {
+            (any::<u64>(), actor()).prop_map(|(boot_ns, actor)| Record::Exec(Exec { boot_ns, actor })).boxed()
+        }
+        Kind::Killed => killed().prop_map(Record::Killed).boxed(),
     })
 }
 

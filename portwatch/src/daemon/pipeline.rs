@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lru::LruCache;
@@ -36,6 +36,9 @@ const CHUNK: usize = 64;
 const WRITTEN: usize = 2048;
 /// Wait after a source failed, so that a broken one does not spin.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Children and execs of holders are looked at together, so late: a server that forks for each connection costs four
+/// looks a second.
+const STIRRED: Duration = Duration::from_millis(250);
 /// Longest wait of a source that has nothing to say.
 const IDLE: Duration = Duration::from_hours(1);
 /// The boot clock and the monotonic clock drift apart by this much only while the machine sleeps.
@@ -119,6 +122,8 @@ pub struct Pipeline {
     records: Vec<Record>,
     /// Ports to look at again: a listener left them without a close.
     unsettled: Vec<Port>,
+    /// When the holders of stirred ports are looked at.
+    settling: Option<Instant>,
     asleep: Duration,
     last_look: Timestamp,
 }
@@ -150,6 +155,7 @@ impl Pipeline {
             seen: Vec::new(),
             records: Vec::new(),
             unsettled: Vec::new(),
+            settling: None,
             asleep: asleep(),
             last_look: Timestamp::now(),
         };
@@ -171,6 +177,7 @@ impl Pipeline {
             }
             self.tick();
             self.look_again();
+            self.look_at_stirred();
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command);
             }
@@ -199,11 +206,13 @@ impl Pipeline {
 
     fn until_tick(&self) -> Duration {
         let due = lock(&self.handle.live).next_tick();
+        let settling = self.settling.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
         due.map_or(IDLE, |due| {
             // Rounded up: a source waits in whole milliseconds.
             let wait = due.duration_since(Timestamp::now());
             Duration::try_from(wait).unwrap_or(Duration::ZERO) + Duration::from_millis(1)
         })
+        .min(settling)
     }
 
     fn poll(&mut self, wait: Duration) -> Progress {
@@ -333,6 +342,19 @@ impl Pipeline {
             let ports = std::mem::take(&mut self.unsettled);
             self.refresh(&Refresh::Ports(ports));
             self.unsettled.clear();
+        }
+    }
+
+    /// What holders' children kept, and what execs closed.
+    fn look_at_stirred(&mut self) {
+        match self.settling {
+            None if lock(&self.handle.live).is_stirred() => self.settling = Some(Instant::now() + STIRRED),
+            Some(due) if due <= Instant::now() => {
+                self.settling = None;
+                let ports = lock(&self.handle.live).take_stirred();
+                self.refresh(&Refresh::Ports(ports));
+            }
+            _ => {}
         }
     }
 

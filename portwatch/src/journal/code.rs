@@ -1,6 +1,6 @@
 //! The numbers behind the words of the `word` table. A number is never reused.
 
-use crate::model::{EventKind, Evidence, GapReason, Phase, Protocol};
+use crate::model::{EventKind, Evidence, GapReason, Phase, Protocol, SignalOrigin};
 
 /// Types from here on have an index of their own (`event_rare`).
 pub(super) const FIRST_RARE: i64 = 4;
@@ -76,6 +76,18 @@ pub(super) const fn gap(reason: GapReason) -> i64 {
 
 pub(super) fn to_gap(code: i64) -> Option<GapReason> {
     GapReason::ALL.into_iter().find(|&r| gap(r) == code)
+}
+
+pub(super) const fn sent_by(origin: SignalOrigin) -> i64 {
+    match origin {
+        SignalOrigin::Process => 1,
+        SignalOrigin::Kernel => 2,
+        SignalOrigin::OutOfMemory => 3,
+    }
+}
+
+pub(super) fn to_sent_by(code: i64) -> Option<SignalOrigin> {
+    SignalOrigin::ALL.into_iter().find(|&o| sent_by(o) == code)
 }
 
 /// IANA's protocol numbers.

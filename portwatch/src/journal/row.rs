@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::{JournalError, code, time};
 use crate::model::{
     Ancestor, AskedPort, Cgroup, CommandLine, Compose, Container, Engine, Event, Evidence, ExitStatus,
-    LossCounts, Netns, Port, Process, ProcessId, Project, ProjectKind, SocketKey, SocketOptions, Unit,
-    Worktree,
+    LossCounts, Netns, Port, Process, ProcessId, Project, ProjectKind, SignalSent, SocketKey, SocketOptions,
+    Unit, Worktree,
 };
 
 /// Columns of an event, in the order in which [`event`] reads them.
@@ -17,7 +17,7 @@ pub(super) const EVENT_COLUMNS: &str = "event.id, event.at, event.type, event.ev
     event.address, event.port, event.netns, event.cookie, event.inode, event.state, event.asked_port,
     event.reuse_addr, event.reuse_port, event.v6_only, event.process, event.other, event.errno, event.exit_code,
     event.exit_signal, event.core_dumped, event.gap, event.lost_counts, event.since, event.count, event.message,
-    event.other_evidence, event.claim";
+    event.other_evidence, event.claim, event.sent_signal, event.sent_by";
 
 /// Columns of a process, in the order in which [`process`] reads them.
 pub(super) const PROCESS_COLUMNS: &str = "p.pid, p.start_ticks, p.started, p.comm, p.command,
@@ -97,6 +97,7 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
     let (process, other) = (row.get(15)?, row.get(16)?);
     let other_evidence: Option<i64> = row.get(26)?;
     let claim = row.get(27)?;
+    let (sent_signal, sent_by): (Option<u8>, Option<i64>) = (row.get(28)?, row.get(29)?);
     let decode = || {
         let kind = required(code::to_kind(kind), "type", &kind)?;
         let mut event = Event::new(
@@ -120,8 +121,18 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
         };
         event.options = options;
         event.errno = errno;
-        event.exit =
-            core_dumped.map(|core_dumped| ExitStatus { code: exit_code, signal: exit_signal, core_dumped });
+        let sent = match (sent_signal, sent_by) {
+            (Some(signal), Some(by)) => {
+                Some(SignalSent { signal, by: required(code::to_sent_by(by), "sent_by", &by)? })
+            }
+            _ => None,
+        };
+        event.exit = core_dumped.map(|core_dumped| ExitStatus {
+            code: exit_code,
+            signal: exit_signal,
+            core_dumped,
+            sent,
+        });
         event.other_evidence =
             other_evidence.map(|c| required(code::to_evidence(c), "other_evidence", &c)).transpose()?;
         event.gap = gap.map(|c| required(code::to_gap(c), "gap", &c)).transpose()?;

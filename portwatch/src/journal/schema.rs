@@ -6,8 +6,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i64 = 0x5057_6462;
 
 /// Migration `n` makes schema `n + 1` of schema `n`. Entries are never changed once released.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("sql/0001.sql"), include_str!("sql/0002.sql"), include_str!("sql/0003.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("sql/0001.sql"),
+    include_str!("sql/0002.sql"),
+    include_str!("sql/0003.sql"),
+    include_str!("sql/0004.sql"),
+];
 
 /// Views hold no data, so they are made anew after a migration instead of being migrated.
 const VIEWS: &str = include_str!("sql/views.sql");

@@ -140,7 +140,7 @@ pub struct Event {
     /// Who did it: binder, loser of a refused bind, last closer, the process that ended.
     pub process: Option<ProcessId>,
     /// The other party: for a refused bind who held the port (first of them), for a close the creator
-    /// when another process closed.
+    /// when another process closed, for an exit who sent the signal.
     pub other: Option<ProcessId>,
     /// How `other` is known: `Ambiguous` when several processes held the port and `other` is the first of them.
     pub other_evidence: Option<Evidence>,

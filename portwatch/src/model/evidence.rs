@@ -55,6 +55,10 @@ pub enum Fact {
     UdpAutoBind,
     /// A process that holds or held a socket ended.
     Exit,
+    /// Who sent the signal that ended a process.
+    SignalSender,
+    /// A process was ended for want of memory.
+    OutOfMemory,
     /// Command line and start time taken at the event itself.
     ProcessFacts,
     /// The port asked for, as against the one given.
@@ -69,13 +73,15 @@ pub enum Fact {
 
 impl Fact {
     /// Every fact, in the order in which `status` shows them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Bind,
         Self::Refused,
         Self::Listen,
         Self::Close,
         Self::UdpAutoBind,
         Self::Exit,
+        Self::SignalSender,
+        Self::OutOfMemory,
         Self::ProcessFacts,
         Self::AskedPort,
         Self::Holders,
@@ -92,6 +98,8 @@ impl Fact {
             Self::Close => "close",
             Self::UdpAutoBind => "udp-auto-bind",
             Self::Exit => "exit",
+            Self::SignalSender => "signal-sender",
+            Self::OutOfMemory => "oom",
             Self::ProcessFacts => "process-facts",
             Self::AskedPort => "asked-port",
             Self::Holders => "holders",

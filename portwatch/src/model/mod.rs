@@ -15,13 +15,13 @@ pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
 pub use evidence::{Coverage, Degradation, Evidence, Fact};
 pub use net::{Endpoint, Netns, ParsePortError, Port, Protocol, addresses_overlap};
 pub use observation::{
-    BindRefused, Bound, Closed, Exited, GapReason, Listening, LossCounts, Observation, Seen, Snapshot,
-    SnapshotSocket, Unlistened,
+    BindRefused, Bound, Closed, Execed, Exited, Forked, GapReason, Listening, LossCounts, Observation, Seen,
+    Snapshot, SnapshotSocket, Unlistened,
 };
 pub use placement::{Compose, Container, Engine, Placement, Unit};
 pub use process::{
     Ancestor, Cgroup, CommandLine, ExitStatus, Process, ProcessId, ProcessSeen, Project, ProjectKind,
-    Worktree,
+    SignalOrigin, SignalSent, Worktree,
 };
 pub use rules::BindRules;
 pub use socket::{AskedPort, Holder, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen};

@@ -30,6 +30,10 @@ pub enum Seen {
     Unlistened(Unlistened),
     /// A bound or listening socket was closed.
     Closed(Closed),
+    /// A process that was named before has a child.
+    Forked(Forked),
+    /// A process that was named before runs another program now.
+    Execed(Execed),
     /// A process ended.
     Exited(Exited),
     /// Records were lost. A `Snapshot` follows.
@@ -105,6 +109,24 @@ pub struct Exited {
     pub process: ProcessId,
     /// How; `None` when it could only be seen that it is gone.
     pub status: Option<ExitStatus>,
+    /// Who sent the signal of `status`, where a process did and its start is known.
+    pub sender: Option<ProcessId>,
+}
+
+/// A fork. The child has every descriptor of its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forked {
+    /// Who forked.
+    pub parent: ProcessId,
+    /// The child.
+    pub child: ProcessId,
+}
+
+/// An exec: descriptors that are marked so were closed by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Execed {
+    /// Who.
+    pub process: ProcessId,
 }
 
 /// Lost records, by kind.

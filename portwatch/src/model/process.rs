@@ -204,6 +204,43 @@ pub struct ExitStatus {
     pub signal: Option<u8>,
     /// A core was dumped.
     pub core_dumped: bool,
+    /// The signal that ended it; where it ended by itself, the one that had asked for that shortly before.
+    /// `None` where nobody saw one.
+    pub sent: Option<SignalSent>,
+}
+
+/// A signal that was sent to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SignalSent {
+    /// Its number.
+    pub signal: u8,
+    /// Where it came from.
+    pub by: SignalOrigin,
+}
+
+/// Where a signal came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignalOrigin {
+    /// A process sent it; the event names it as the other party.
+    Process,
+    /// The kernel: a fault, a terminal, a timer, a closed pipe.
+    Kernel,
+    /// The kernel, because memory was short.
+    OutOfMemory,
+}
+
+impl SignalOrigin {
+    /// Every value.
+    pub const ALL: [Self; 3] = [Self::Process, Self::Kernel, Self::OutOfMemory];
+
+    /// The word used in JSON and the journal.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Kernel => "kernel",
+            Self::OutOfMemory => "oom-killer",
+        }
+    }
 }
 
 impl ExitStatus {
@@ -211,9 +248,14 @@ impl ExitStatus {
     pub fn from_wait_status(status: u32) -> Self {
         let signal = u8::try_from(status & 0x7f).unwrap_or(0);
         if signal == 0 {
-            Self { code: u8::try_from((status >> 8) & 0xff).ok(), signal: None, core_dumped: false }
+            Self {
+                code: u8::try_from((status >> 8) & 0xff).ok(),
+                signal: None,
+                core_dumped: false,
+                sent: None,
+            }
         } else {
-            Self { code: None, signal: Some(signal), core_dumped: status & 0x80 != 0 }
+            Self { code: None, signal: Some(signal), core_dumped: status & 0x80 != 0, sent: None }
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Live {
     /// Whether everything was seen, as far as the last look goes.
     completeness: Completeness,
     changes: Vec<Change>,
+    /// Ports of sockets whose holders forked or called exec.
+    stirred: HashSet<Port>,
 }
 
 impl Live {
@@ -57,6 +59,7 @@ impl Live {
             own,
             completeness: Completeness::Partial("nothing was looked at yet".to_owned()),
             changes: Vec::new(),
+            stirred: HashSet::new(),
         }
     }
 
@@ -81,12 +84,38 @@ impl Live {
                     self.attributor.learn(process);
                 }
             }
+            Seen::Forked(forked) => self.stir(forked.parent),
+            Seen::Execed(execed) => {
+                // One that acted is shown as it was then; of any other only what it is now is of use.
+                let acted =
+                    self.table.of_process(execed.process.pid).any(|s| s.creator == Some(execed.process));
+                if !acted {
+                    self.attributor.forget(execed.process);
+                }
+                self.stir(execed.process);
+            }
             _ => {}
         }
         let mut changes = std::mem::take(&mut self.changes);
         self.table.apply(observation, &mut changes);
         self.join(&mut changes, out);
         self.changes = changes;
+    }
+
+    fn stir(&mut self, holder: ProcessId) {
+        let held =
+            self.table.of_process(holder.pid).filter(|s| s.holders.iter().any(|h| h.process == holder));
+        self.stirred.extend(held.map(|socket| socket.seen.endpoint.port));
+    }
+
+    /// Ports whose holders may be others than the table says: who forked is known, and not what was closed after.
+    pub fn take_stirred(&mut self) -> Vec<Port> {
+        self.stirred.drain().collect()
+    }
+
+    /// Whether there are such ports.
+    pub fn is_stirred(&self) -> bool {
+        !self.stirred.is_empty()
     }
 
     /// Lets time pass.

@@ -207,9 +207,9 @@ fn details(event: &Event, command: bool, look: &Look) -> Vec<Text> {
     }
     if let Some(exit) = &event.exit {
         let tone = if process::is_bad_end(exit) { Tone::Bad } else { Tone::Plain };
-        part(tone, &process::end(exit));
+        part(tone, &process::end(event).unwrap_or_default());
     }
-    if event.kind != "refused"
+    if !matches!(event.kind.as_str(), "refused" | "exit")
         && let Some(other) = &event.other
     {
         part(Tone::Plain, &format!("bound by {}", process::name(other)));

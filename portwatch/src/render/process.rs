@@ -113,14 +113,47 @@ pub(super) fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
     }
 }
 
-/// `exited with code 1`, `killed by SIGKILL`.
-pub(super) fn end(exit: &Exit) -> String {
+/// How an exit event ended its process: `exited with code 1`, `killed by SIGKILL from systemd-oomd (612)`.
+pub(super) fn end(event: &Event) -> Option<String> {
+    let exit = event.exit.as_ref()?;
     let dump = if exit.core_dumped { ", core dumped" } else { "" };
-    match (&exit.signal_name, exit.signal, exit.code) {
-        (Some(name), ..) => format!("killed by {name}{dump}"),
-        (None, Some(signal), _) => format!("killed by signal {signal}{dump}"),
-        (None, None, Some(code)) => format!("exited with code {code}"),
-        (None, None, None) => "ended, nobody saw how".to_owned(),
+    let signal = |name: &Option<String>, number| match (name, number) {
+        (Some(name), _) => Some(name.clone()),
+        (None, Some(number)) => Some(format!("signal {number}")),
+        (None, None) => None,
+    };
+    Some(match (signal(&exit.signal_name, exit.signal), exit.code) {
+        (Some(_), _) if exit.sent_by.as_deref() == Some("oom-killer") => {
+            format!("killed by the kernel's OOM killer{dump}")
+        }
+        (Some(signal), _) => format!("killed by {signal}{}{dump}", origin(event, exit)),
+        (None, Some(code)) => match signal(&exit.sent_signal_name, exit.sent_signal) {
+            Some(asked) => format!("exited with code {code} after {asked}{}", origin(event, exit)),
+            None => format!("exited with code {code}"),
+        },
+        (None, None) => "ended, nobody saw how".to_owned(),
+    })
+}
+
+/// ` from systemd-oomd (612)`; nothing where nobody knows.
+fn origin(event: &Event, exit: &Exit) -> String {
+    match (exit.sent_by.as_deref(), &event.other) {
+        (Some("process"), Some(other)) => {
+            let own =
+                event.process.as_ref().is_some_and(|p| (p.pid, p.started) == (other.pid, other.started));
+            if own { " from itself".to_owned() } else { format!(" from {}", name(other)) }
+        }
+        (Some("process"), None) => " from a process that could not be read".to_owned(),
+        (Some("kernel"), _) => match exit.sent_signal_name.as_deref() {
+            // Nothing else in the kernel sends these: terminals do, for their keys and when they go.
+            Some("SIGINT" | "SIGQUIT" | "SIGHUP") => " from its terminal".to_owned(),
+            Some("SIGSEGV" | "SIGBUS" | "SIGILL" | "SIGFPE" | "SIGTRAP" | "SIGSYS") => {
+                ", a fault of its own".to_owned()
+            }
+            Some("SIGPIPE") => ", writing to a closed pipe or connection".to_owned(),
+            _ => " from the kernel".to_owned(),
+        },
+        _ => String::new(),
     }
 }
 

@@ -158,7 +158,16 @@ pub(super) fn event(kind: &str, time: &str, port: Option<u16>, process: Option<P
 }
 
 pub(super) fn killed() -> Exit {
-    Exit { code: None, signal: Some(9), signal_name: Some("SIGKILL".to_owned()), core_dumped: false }
+    let name = Some("SIGKILL".to_owned());
+    Exit {
+        code: None,
+        signal: Some(9),
+        signal_name: name.clone(),
+        core_dumped: false,
+        sent_signal: Some(9),
+        sent_signal_name: name,
+        sent_by: Some("process".to_owned()),
+    }
 }
 
 pub(super) fn refused(time: &str) -> Event {

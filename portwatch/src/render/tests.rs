@@ -102,8 +102,11 @@ fn who_in_verbose_form_shows_evidence_and_identifiers() {
 
 #[test]
 fn who_on_a_free_port_tells_the_last_holder_and_how_it_died() {
-    let exit =
-        Event { exit: Some(killed()), ..event("exit", "2026-03-01T21:45:12Z", Some(3100), Some(node())) };
+    let exit = Event {
+        exit: Some(killed()),
+        other: Some(process(612, "systemd-oomd", &["/usr/lib/systemd/systemd-oomd"])),
+        ..event("exit", "2026-03-01T21:45:12Z", Some(3100), Some(node()))
+    };
     let close = event("close", "2026-03-01T21:45:12Z", Some(3100), Some(node()));
     let free = WhoTarget {
         last: vec![exit, close],
@@ -176,8 +179,11 @@ fn who_names_bound_sockets_random_ports_reuseport_groups_udp_and_a_departed_bind
 
 #[test]
 fn hostile_names_forge_no_row_and_drive_no_terminal() {
-    let exit =
-        Event { exit: Some(killed()), ..event("exit", "2026-03-02T01:00:00Z", Some(3100), Some(hostile())) };
+    let exit = Event {
+        exit: Some(killed()),
+        other: Some(hostile()),
+        ..event("exit", "2026-03-02T01:00:00Z", Some(3100), Some(hostile()))
+    };
     let held = target(HOSTILE, "held", vec![socket("0.0.0.0", 3100, vec![hostile()])]);
     let free = WhoTarget { last: vec![exit.clone()], ..target("3100", "free", Vec::new()) };
     let who_text = everywhere(|out, look| who(out, &answer(true, vec![held.clone(), free.clone()]), look));
@@ -240,8 +246,11 @@ fn ls_drops_columns_by_priority() {
 
 fn events() -> Vec<Event> {
     let listen = event("listen", "2026-03-02T01:14:01Z", Some(3100), Some(node()));
-    let exit =
-        Event { exit: Some(killed()), ..event("exit", "2026-03-02T01:14:31Z", Some(3100), Some(node())) };
+    let exit = Event {
+        exit: Some(killed()),
+        other: Some(process(612, "systemd-oomd", &["/usr/lib/systemd/systemd-oomd"])),
+        ..event("exit", "2026-03-02T01:14:31Z", Some(3100), Some(node()))
+    };
     let noise = Event {
         count: 214,
         since: Some(at("2026-03-02T01:14:00Z")),

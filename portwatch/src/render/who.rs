@@ -403,10 +403,11 @@ fn last_holder(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Resu
     words = format!("{words} until {}", when::clock(event.time, look));
     let mut line = Text::new(look);
     line.plain(&words);
-    if let Some((ended, exit)) = exit.and_then(|e| Some((e.time, e.exit.as_ref()?))) {
-        let later = ended.as_second().saturating_sub(event.time.as_second());
+    if let Some((exit, words)) = exit.and_then(|e| Some((e, process::end(e)?))) {
+        let later = exit.time.as_second().saturating_sub(event.time.as_second());
         line.plain(if later > 1 { ", closed the socket, then " } else { ", " });
-        line.push(if process::is_bad_end(exit) { Tone::Bad } else { Tone::Plain }, &process::end(exit));
+        let bad = exit.exit.as_ref().is_some_and(process::is_bad_end);
+        line.push(if bad { Tone::Bad } else { Tone::Plain }, &words);
         if later > 1 {
             line.plain(&format!(" {} later", when::span(later)));
         }

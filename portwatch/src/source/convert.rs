@@ -1,13 +1,14 @@
 //! From decoded kernel records to observations.
 
 use portwatch_common::decode::{
-    Actor, Close, Exit, Options, Process, Protocol as Wire, Record, Refused, Socket,
+    Actor, Close, Exec, Exit, Fork, Killed, Options, Process, Protocol as Wire, Record, Refused, SentFrom,
+    Socket,
 };
 
 use crate::model::{
-    AskedPort, BindRefused, Bound, Closed, CommandLine, Endpoint, Evidence, ExitStatus, Exited, Listening,
-    Netns, Observation, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, SocketKey, SocketOptions,
-    SocketSeen, Timestamp, Unlistened,
+    AskedPort, BindRefused, Bound, Closed, CommandLine, Endpoint, Evidence, Execed, ExitStatus, Exited,
+    Forked, Listening, Netns, Observation, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, SignalOrigin,
+    SignalSent, SocketKey, SocketOptions, SocketSeen, Timestamp, Unlistened,
 };
 
 /// Nanoseconds in a tick of [`ProcessId::start_ticks`]: `USER_HZ` is 100 on every Linux there is.
@@ -76,13 +77,21 @@ pub fn observation(record: &Record, clock: BootClock) -> Option<Observation> {
             Seen::Closed(Closed { key: SocketKey::Cookie(cookie.get()), by: by(*actor) })
         }
         Record::Exit(r) => Seen::Exited(exited(r)?),
+        Record::Killed(r) => Seen::Exited(killed(r)?),
+        Record::Fork(r) => Seen::Forked(forked(r)?),
+        Record::Exec(Exec { actor, .. }) => Seen::Execed(Execed { process: process_id(actor)? }),
     };
     Some(Observation::new(clock.at(record.boot_ns()), Evidence::Kernel, seen))
 }
 
 /// The process's identity; `None` when its start time was not readable.
 pub fn process_id(actor: &Actor) -> Option<ProcessId> {
-    let start_ticks = actor.start_ns?.get() / NS_PER_TICK;
+    // The first process starts before the clock does, and its pid is never another's.
+    let start_ticks = match actor.start_ns {
+        Some(start_ns) => start_ns.get() / NS_PER_TICK,
+        None if actor.pid.get() == 1 => 0,
+        None => return None,
+    };
     Some(ProcessId { pid: actor.pid.get(), start_ticks })
 }
 
@@ -141,7 +150,24 @@ fn bind_refused(r: &Refused) -> BindRefused {
 }
 
 fn exited(r: &Exit) -> Option<Exited> {
-    Some(Exited { process: process_id(&r.actor)?, status: r.exit_code.map(ExitStatus::from_wait_status) })
+    let status = r.exit_code.map(ExitStatus::from_wait_status);
+    Some(Exited { process: process_id(&r.actor)?, status, sender: None })
+}
+
+fn killed(r: &Killed) -> Option<Exited> {
+    let (by, sender) = match &r.from {
+        SentFrom::Process(sender) => (SignalOrigin::Process, process_id(sender)),
+        SentFrom::Kernel => (SignalOrigin::Kernel, None),
+        SentFrom::OutOfMemory => (SignalOrigin::OutOfMemory, None),
+    };
+    let sent = Some(SignalSent { signal: r.signal, by });
+    let status = ExitStatus { sent, ..ExitStatus::from_wait_status(r.exit_code) };
+    Some(Exited { process: process_id(&r.actor)?, status: Some(status), sender })
+}
+
+fn forked(r: &Fork) -> Option<Forked> {
+    let child = ProcessId { pid: r.child_pid.get(), start_ticks: r.child_start_ns?.get() / NS_PER_TICK };
+    Some(Forked { parent: process_id(&r.actor)?, child })
 }
 
 const fn protocol(protocol: Wire) -> Protocol {

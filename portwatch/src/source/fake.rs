@@ -168,7 +168,7 @@ mod tests {
 
     fn exited(pid: u32) -> Observation {
         let process = ProcessId { pid, start_ticks: 1 };
-        let exited = crate::model::Exited { process, status: None };
+        let exited = crate::model::Exited { process, status: None, sender: None };
         Observation::new(Timestamp::UNIX_EPOCH, Evidence::Kernel, Seen::Exited(exited))
     }
 

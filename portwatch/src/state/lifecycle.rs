@@ -1,12 +1,14 @@
 //! Bind, listen, unlisten, close and exit, as they are told one by one.
 
+use std::cmp::Reverse;
+
 use super::{
     Entry, LiveTable, Telling,
     rows::{close_row, later, row},
 };
 use crate::model::{
-    AskedPort, Bound, Change, Closed, Event, EventKind, Evidence, Exited, Holder, Listening, Owner, Phase,
-    ProcessId, Protocol, Socket, SocketKey, SocketSeen, Timestamp,
+    AskedPort, Bound, Change, Closed, Event, EventKind, Evidence, Exited, Forked, Holder, Listening, Owner,
+    Phase, ProcessId, Protocol, Socket, SocketKey, SocketSeen, Timestamp,
 };
 
 impl LiveTable {
@@ -27,7 +29,7 @@ impl LiveTable {
         let Some(known) = self.sockets.get(&key) else {
             let socket = self.fresh(at, evidence, seen, by);
             let telling = self.tell_bind(at, &socket, out);
-            self.insert(Entry { socket, telling, listened: false, settled: at });
+            self.insert(Entry { socket, telling, listened: false, settled: at, looked: Timestamp::MIN });
             return;
         };
         // Known from a scan that came first, or bound anew after it was unbound (connect to AF_UNSPEC).
@@ -88,7 +90,13 @@ impl LiveTable {
             let mut socket = self.fresh(at, evidence, seen, by);
             socket.listening_since = Some(at);
             out.push(row(at, EventKind::Listen, evidence, by, &socket));
-            self.insert(Entry { socket, telling: Telling::Told, listened: true, settled: at });
+            self.insert(Entry {
+                socket,
+                telling: Telling::Told,
+                listened: true,
+                settled: at,
+                looked: Timestamp::MIN,
+            });
             return;
         };
         let late = at < known.settled;
@@ -225,7 +233,7 @@ impl LiveTable {
         } else {
             out.push(close_row(at, evidence, by, &socket));
             for process in socket.creator.into_iter().chain(socket.holders.iter().map(|h| h.process)) {
-                self.processes.had_socket(process, at);
+                self.processes.had_socket(process, at, &socket);
             }
         }
         Some((socket, quiet))
@@ -238,17 +246,31 @@ impl LiveTable {
         exited: Exited,
         out: &mut Vec<Change>,
     ) {
-        let Exited { process, status } = exited;
+        let Exited { process, status, sender } = exited;
         if !self.processes.exit(process) {
             return;
         }
         let keys: Vec<_> = self.index.of_process(process).collect();
-        let has_socket =
-            keys.iter().any(|key| self.sockets.get(key).is_some_and(|e| e.telling != Telling::Quiet));
-        if self.processes.had_recently(process, at) || has_socket {
+        // A child that never did more than inherit is not worth a row: servers fork for each connection.
+        let told = keys
+            .iter()
+            .filter_map(|key| self.sockets.get(key))
+            .filter(|e| e.telling != Telling::Quiet && acted(&e.socket, process))
+            .map(|e| &e.socket.seen);
+        // Of several the one on the lowest port that listens.
+        let has = told.min_by_key(|seen| (Reverse(seen.phase), seen.endpoint.port));
+        let has = has.map(|seen| (seen.key, seen.endpoint));
+        if let Some((key, place)) = has.or(self.processes.had_recently(process, at)) {
             let mut event = Event::new(at, EventKind::Exit, evidence);
+            event.protocol = Some(place.protocol);
+            event.address = Some(place.address);
+            event.port = Some(place.port);
+            event.netns = place.netns;
+            event.socket = Some(key);
             event.process = Some(process);
             event.exit = status;
+            event.other = sender;
+            event.other_evidence = sender.map(|_| evidence);
             out.push(Change { event, socket: None });
         }
         for key in keys {
@@ -267,6 +289,25 @@ impl LiveTable {
     /// closed without listening.
     fn maybe_listened(&self, since: Timestamp) -> bool {
         self.lossy_until.is_some_and(|until| since <= until)
+    }
+
+    /// A child has its parent's descriptors, until it closes them or calls exec.
+    pub(super) fn forked(&mut self, at: Timestamp, forked: Forked) {
+        let Forked { parent, child } = forked;
+        if self.processes.has_exited(child) {
+            return;
+        }
+        let keys: Vec<_> = self.index.of_process(parent).collect();
+        for key in keys {
+            self.update(key, |entry| {
+                // What a later look found stands.
+                let holds = entry.socket.holders.iter().any(|h| h.process == parent);
+                let known = entry.socket.holders.iter().any(|h| h.process == child);
+                if holds && !known && at >= entry.looked {
+                    entry.socket.holders.push(Holder { process: child, evidence: Evidence::Inherited });
+                }
+            });
+        }
     }
 
     /// Whether the socket of an event is known to be closed already.
@@ -316,6 +357,12 @@ fn placeless(
     event.socket = Some(key);
     event.process = by;
     Change { event, socket: None }
+}
+
+/// Whether a process made the socket, or was seen to hold it.
+fn acted(socket: &Socket, process: ProcessId) -> bool {
+    socket.creator == Some(process)
+        || socket.holders.iter().any(|h| h.process == process && h.evidence != Evidence::Inherited)
 }
 
 /// Takes over what was not known.

@@ -134,7 +134,7 @@ impl<T: Copy + Eq + Hash> Ring<T> {
 /// Processes of which an exit is worth a row, and those that ended.
 #[derive(Debug)]
 pub(super) struct Processes {
-    recent: lru::LruCache<ProcessId, Timestamp>,
+    recent: lru::LruCache<ProcessId, (Timestamp, SocketKey, Endpoint)>,
     exited: Ring<ProcessId>,
 }
 
@@ -147,15 +147,20 @@ impl Default for Processes {
 
 impl Processes {
     /// `process` had a socket worth telling of until `at`.
-    pub(super) fn had_socket(&mut self, process: ProcessId, at: Timestamp) {
-        self.recent.put(process, at);
+    pub(super) fn had_socket(&mut self, process: ProcessId, at: Timestamp, socket: &Socket) {
+        self.recent.put(process, (at, socket.seen.key, socket.seen.endpoint));
     }
 
-    /// Whether `process` had such a socket within the last minutes.
-    pub(super) fn had_recently(&mut self, process: ProcessId, now: Timestamp) -> bool {
+    /// The last such socket that `process` had within the last minutes.
+    pub(super) fn had_recently(
+        &mut self,
+        process: ProcessId,
+        now: Timestamp,
+    ) -> Option<(SocketKey, Endpoint)> {
         self.recent
             .pop(&process)
-            .is_some_and(|at| now <= at || now.duration_since(at).unsigned_abs() <= RECENT_AGE)
+            .filter(|&(at, ..)| now <= at || now.duration_since(at).unsigned_abs() <= RECENT_AGE)
+            .map(|(_, key, place)| (key, place))
     }
 
     /// Notes an exit; `false` when it was known.

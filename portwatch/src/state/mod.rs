@@ -60,6 +60,8 @@ struct Entry {
     /// What is older than this changes nothing here: time of the latest kernel event or, if later, begin of the
     /// latest snapshot that showed it.
     settled: Timestamp,
+    /// Begin of the latest snapshot that looked for its holders.
+    looked: Timestamp,
 }
 
 /// What the kernel told that is in no row, for the account.
@@ -106,11 +108,13 @@ impl LiveTable {
     pub fn apply(&mut self, observation: Observation, out: &mut Vec<Change>) {
         let Observation { at, evidence, seen } = observation;
         match seen {
-            Seen::Process(_) => {}
+            // What an exec closed, the source looks for; until then the sockets stay with their holders.
+            Seen::Process(_) | Seen::Execed(_) => {}
             Seen::Bound(bound) => self.bound(at, evidence, bound, out),
             Seen::Listening(listening) => self.listening_began(at, evidence, listening, out),
             Seen::Unlistened(unlistened) => self.unlistened(at, evidence, unlistened.key, out),
             Seen::Closed(closed) => self.closed(at, evidence, closed, out),
+            Seen::Forked(forked) => self.forked(at, forked),
             Seen::Exited(exited) => self.exited(at, evidence, exited, out),
             Seen::Refused(refused) => {
                 let mut event = Event::new(at, EventKind::Refused, evidence);

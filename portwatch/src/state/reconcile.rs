@@ -72,6 +72,7 @@ impl LiveTable {
             evidence: Evidence::Scan,
         };
         let listens = socket.seen.phase == Phase::Listening;
+        let looked = if item.owner == Owner::Unknown { Timestamp::MIN } else { begun };
         let telling = if existing {
             if self.is_noise(&socket.seen) { Telling::Quiet } else { Telling::Told }
         } else if listens {
@@ -80,7 +81,7 @@ impl LiveTable {
         } else {
             self.tell_bind(at, &socket, out)
         };
-        self.insert(Entry { socket, telling, listened: listens, settled: begun });
+        self.insert(Entry { socket, telling, listened: listens, settled: begun, looked });
     }
 
     fn confirm(&mut self, at: Timestamp, scope: &Scope, item: &SnapshotSocket, out: &mut Vec<Change>) {
@@ -101,8 +102,14 @@ impl LiveTable {
                 if item.owner == Owner::Unknown {
                     return;
                 }
+                entry.looked = entry.looked.max(scope.begun);
+                let socket = &mut entry.socket;
                 if newer {
                     for holder in holders {
+                        // Seen with it is better than a child of one that had it.
+                        socket
+                            .holders
+                            .retain(|h| h.process != holder.process || h.evidence != Evidence::Inherited);
                         if socket.holders.iter().all(|h| h.process != holder.process) {
                             socket.holders.push(holder);
                         }

@@ -336,6 +336,9 @@ fn exit(status: model::ExitStatus) -> Exit {
         signal: status.signal,
         signal_name: status.signal.and_then(signal_name),
         core_dumped: status.core_dumped,
+        sent_signal: status.sent.map(|s| s.signal),
+        sent_signal_name: status.sent.and_then(|s| signal_name(s.signal)),
+        sent_by: status.sent.map(|s| s.by.as_str().to_owned()),
     }
 }
 

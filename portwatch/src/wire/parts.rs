@@ -182,6 +182,13 @@ pub struct Exit {
     pub signal_name: Option<String>,
     /// A core was dumped.
     pub core_dumped: bool,
+    /// The signal that ended the process; where it ended by itself, the one that had asked for that. Null when
+    /// nobody saw one.
+    pub sent_signal: Option<u8>,
+    /// That signal's name.
+    pub sent_signal_name: Option<String>,
+    /// Where that signal came from: `process` (it is the event's `other`), `kernel` or `oom-killer`.
+    pub sent_by: Option<String>,
 }
 
 /// Lost records by kind.
@@ -239,7 +246,8 @@ pub struct Event {
     pub random: Option<bool>,
     /// Who did it.
     pub process: Option<Process>,
-    /// The other party: holder at the time of a refused bind; creator where another process closed.
+    /// The other party: holder at the time of a refused bind; creator where another process closed; for an exit, who
+    /// sent the signal.
     pub other: Option<Process>,
     /// Claim name.
     pub claim: Option<String>,

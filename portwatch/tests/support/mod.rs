@@ -32,6 +32,21 @@ pub(crate) fn child(test: &str) -> Child {
     command(test).spawn().unwrap()
 }
 
+/// As [`child`], with a variable.
+pub(crate) fn child_with(test: &str, name: &str, value: &str) -> Child {
+    command(test).env(name, value).spawn().unwrap()
+}
+
+/// A process that is ended and waited for when it is dropped.
+pub(crate) struct Reaped(pub(crate) Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn command(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test]).env(CHILD, "1").stdout(Stdio::null());
@@ -94,6 +109,8 @@ pub(crate) fn own_netns() -> u64 {
 /// A running source. The first snapshot is behind it.
 pub(crate) struct Watch {
     pub(crate) source: EbpfSource,
+    /// What the first delivery held. The look at the tables binds a port itself, so this process is in it.
+    pub(crate) before: Vec<Seen>,
     /// Everything since, in order.
     pub(crate) seen: Vec<Seen>,
 }
@@ -114,7 +131,8 @@ impl Watch {
                     matches!(out.last(), Some(Observation { seen: Seen::Snapshot(_), .. })),
                     "the first delivery ends with a snapshot"
                 );
-                Some(Self { source, seen: Vec::new() })
+                let before = out.into_iter().map(|o| o.seen).collect();
+                Some(Self { source, before, seen: Vec::new() })
             }
             Err(why) => {
                 let required = std::env::var("PORTWATCH_REQUIRE").is_ok_and(|v| v.contains("ebpf"));
@@ -123,6 +141,11 @@ impl Watch {
                 None
             }
         }
+    }
+
+    /// Records received so far.
+    pub(crate) fn source_received(&self) -> u64 {
+        self.source.counters().received
     }
 
     /// Takes in what there is now.

@@ -69,6 +69,8 @@ SELECT
     e.errno,
     e.exit_code,
     e.exit_signal,
+    e.sent_signal,
+    (SELECT word FROM word WHERE topic = 'sent_by' AND code = e.sent_by) AS sent_by,
     (SELECT word FROM word WHERE topic = 'gap' AND code = e.gap) AS gap,
     e.lost,
     strftime('%Y-%m-%dT%H:%M:%S', e.since / 1000000000, 'unixepoch')

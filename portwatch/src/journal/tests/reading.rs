@@ -5,7 +5,7 @@ use crate::{
     journal::{Entry, JournalError, Reader, code},
     model::{
         AskedPort, Event, EventFilter, EventKind, Evidence, ExitStatus, GapReason, LossCounts, Netns, Order,
-        Phase, Port, Protocol, SocketKey,
+        Phase, Port, Protocol, SignalOrigin, SignalSent, SocketKey,
     },
 };
 
@@ -19,7 +19,12 @@ fn an_event_comes_back_as_it_went_in() {
     let mut full = event(1, EventKind::Refused, 3100, 10);
     full.other = Some(id(11));
     full.errno = Some(98);
-    full.exit = Some(ExitStatus { code: None, signal: Some(9), core_dumped: false });
+    full.exit = Some(ExitStatus {
+        code: None,
+        signal: Some(9),
+        core_dumped: false,
+        sent: Some(SignalSent { signal: 9, by: SignalOrigin::OutOfMemory }),
+    });
     full.lost = Some(LossCounts { bind: 3, close: 4, ..LossCounts::default() });
     full.gap = Some(GapReason::NotWritten);
     full.since = Some(at(0));
@@ -72,6 +77,7 @@ fn every_word_has_the_number_that_the_table_of_words_says() {
     words.extend(EventKind::ALL.map(|k| ("type", code::kind(k), k.as_str())));
     words.extend(Evidence::ALL.map(|e| ("evidence", code::evidence(e), e.as_str())));
     words.extend([Phase::Bound, Phase::Listening].map(|p| ("state", code::phase(p), p.as_str())));
+    words.extend(SignalOrigin::ALL.map(|o| ("sent_by", code::sent_by(o), o.as_str())));
     words.extend(GapReason::ALL.map(|g| ("gap", code::gap(g), g.as_str())));
     for (topic, code, word) in &words {
         let found: String = reader
@@ -159,7 +165,7 @@ fn the_last_of_a_port_has_the_exits_of_those_who_bound_and_closed_it() {
     let exit = |second, pid, code| {
         let mut exit = Event::new(at(second), EventKind::Exit, Evidence::Kernel);
         exit.process = Some(id(pid));
-        exit.exit = Some(ExitStatus { code: Some(code), signal: None, core_dumped: false });
+        exit.exit = Some(ExitStatus { code: Some(code), signal: None, core_dumped: false, sent: None });
         Entry::Event(exit)
     };
     let mut close = event(4, EventKind::Close, 3100, 20);

@@ -58,6 +58,8 @@ pub(super) enum Attach {
     TracePoint(&'static str, &'static str),
     /// A tracepoint with typed arguments.
     BtfTracePoint(&'static str),
+    /// An iterator, which runs when its file is read.
+    Iterator(&'static str),
 }
 
 /// A kernel program.
@@ -83,6 +85,17 @@ pub(super) const PROCESS_EXIT: Program =
     Program { name: "process_exit", attach: Attach::BtfTracePoint("sched_process_exit") };
 pub(super) const CONNECTION_LEFT: Program =
     Program { name: "connection_left", attach: Attach::BtfTracePoint("inet_sock_set_state") };
+
+pub(super) const SIGNAL_GENERATE: Program =
+    Program { name: "signal_generate", attach: Attach::BtfTracePoint("signal_generate") };
+pub(super) const MARK_VICTIM: Program =
+    Program { name: "mark_victim", attach: Attach::TracePoint("oom", "mark_victim") };
+pub(super) const PROCESS_FORK: Program =
+    Program { name: "process_fork", attach: Attach::BtfTracePoint("sched_process_fork") };
+pub(super) const PROCESS_EXEC: Program =
+    Program { name: "process_exec", attach: Attach::BtfTracePoint("sched_process_exec") };
+pub(super) const DESCRIPTORS: Program =
+    Program { name: "descriptors", attach: Attach::Iterator("task_file") };
 
 /// One way to learn a fact.
 #[derive(Debug, Clone, Copy)]
@@ -177,5 +190,40 @@ pub(super) const LADDERS: &[Ladder] = &[
             programs: &[CONNECTION_LEFT],
             blind: None,
         }],
+    },
+    Ladder {
+        fact: Fact::SignalSender,
+        rungs: &[Rung {
+            family: Family::Stable,
+            hook: "tp_btf signal_generate",
+            programs: &[SIGNAL_GENERATE, PROCESS_EXIT],
+            blind: None,
+        }],
+    },
+    Ladder {
+        fact: Fact::OutOfMemory,
+        rungs: &[Rung {
+            family: Family::Stable,
+            hook: "oom:mark_victim with tp_btf signal_generate",
+            programs: &[SIGNAL_GENERATE, PROCESS_EXIT, MARK_VICTIM],
+            blind: None,
+        }],
+    },
+    Ladder {
+        fact: Fact::Holders,
+        rungs: &[
+            Rung {
+                family: Family::Stable,
+                hook: "tp_btf sched_process_fork, sched_process_exec with iter/task_file",
+                programs: &[PROCESS_FORK, PROCESS_EXEC, DESCRIPTORS],
+                blind: None,
+            },
+            Rung {
+                family: Family::Stable,
+                hook: "tp_btf sched_process_fork, sched_process_exec with procfs",
+                programs: &[PROCESS_FORK, PROCESS_EXEC],
+                blind: Some("a descriptor passed to an unrelated process, until its other holders are gone"),
+            },
+        ],
     },
 ];

@@ -18,7 +18,7 @@ use nix::{
 };
 
 use super::{
-    hooks::{Attach, HookChoice, LADDERS, Program, Rung},
+    hooks::{Attach, DESCRIPTORS, HookChoice, LADDERS, Program, Rung},
     mounts, object,
     offsets::Offsets,
 };
@@ -49,6 +49,8 @@ impl Default for LoadOptions {
 /// Programs in the kernel. They are detached when this is dropped.
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
+    /// The iterator over descriptors can be read.
+    pub(super) iterates: bool,
     /// What serves each fact.
     pub(super) coverage: Vec<Coverage>,
     /// What does not work.
@@ -145,6 +147,9 @@ pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Degradation> {
     let mut climb = Climb { ebpf: &mut ebpf, machine: &machine, outcomes: HashMap::new(), degradations };
     let mut coverage: Vec<Coverage> =
         LADDERS.iter().map(|ladder| climb.up(ladder.fact, ladder.rungs, options.hooks)).collect();
+    let iterates = offsets.has(portwatch_common::layout::SUPER_MAGIC)
+        && offsets.has(portwatch_common::layout::FILE_INODE)
+        && climb.outcomes.get(DESCRIPTORS.name).is_some_and(Option::is_none);
     let mut degradations = climb.degradations;
     if coverage.iter().all(|c| c.hook.is_none()) {
         return Err(degradations.pop().unwrap_or_else(|| Degradation {
@@ -154,7 +159,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Degradation> {
         }));
     }
     coverage.push(process_facts(&offsets));
-    Ok(Loaded { ebpf, coverage, degradations })
+    Ok(Loaded { ebpf, iterates, coverage, degradations })
 }
 
 /// Offsets of this kernel, with a degradation for each capability that is absent.
@@ -304,6 +309,12 @@ fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Result<(), At
         (Attach::BtfTracePoint(name), Handle::BtfTracePoint(p)) => {
             p.load(name, machine.btf.as_ref().ok_or(AttachError::NoBtf)?)?;
             p.attach()?;
+        }
+        (Attach::Iterator(name), Handle::Iter(p)) => {
+            p.load(name, machine.btf.as_ref().ok_or(AttachError::NoBtf)?)?;
+            // Each pass attaches by itself; that it can is known now.
+            let link = p.attach()?;
+            p.detach(link)?;
         }
         (Attach::TracePoint(category, name), Handle::TracePoint(p)) => {
             p.load()?;

@@ -4,6 +4,7 @@
 //! look again; so nothing falls between. After a loss: a `Gap` with the exact counts, then a `Snapshot`.
 
 mod btf;
+mod descriptors;
 mod hooks;
 mod left;
 mod load;
@@ -12,7 +13,13 @@ mod object;
 mod offsets;
 mod ring;
 
-use std::{collections::HashMap, io, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::IpAddr,
+    path::Path,
+    time::Duration,
+};
 
 use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuArray, RingBuf};
 use portwatch_common::{
@@ -21,11 +28,11 @@ use portwatch_common::{
     record::kind,
 };
 
+use self::{descriptors::Table, left::LeftConnections, load::Loaded, ring::Ring};
 pub use self::{
     hooks::{Family, HookChoice},
     load::LoadOptions,
 };
-use self::{left::LeftConnections, load::Loaded, ring::Ring};
 use super::{
     Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
     convert::{self, BootClock},
@@ -34,8 +41,12 @@ use super::{
 };
 use crate::model::{
     BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason, LossCounts,
-    Observation, Seen, Snapshot, SocketKey, Timestamp,
+    Observation, ProcessId, Seen, Snapshot, SocketKey, Timestamp,
 };
+
+/// A pass over all descriptors that takes no longer than this is made for every question: it finds holders to whom a
+/// descriptor was passed, whom nobody saw receive it.
+const CHEAP: Duration = Duration::from_millis(3);
 
 /// Records taken in one call of `poll`: bounds memory in a burst, and how long a caller is kept.
 const BATCH: usize = 8192;
@@ -46,6 +57,10 @@ pub struct EbpfSource {
     ring: Ring,
     lost: PerCpuArray<MapData, KernelCounters>,
     bound: KernelMap<MapData, u64, [u32; 2]>,
+    /// Start (ns since boot) and exec id of processes whose forks, execs, signals and end are told.
+    processes: KernelMap<MapData, u32, [u64; 2]>,
+    /// How long the last pass over all descriptors took; `None` where there is no iterator.
+    pass: Option<Duration>,
     adopted: Array<MapData, u32>,
     /// Absent where nobody in the kernel fills its maps.
     left: Option<LeftConnections>,
@@ -77,6 +92,7 @@ impl EbpfSource {
         let records = RingBuf::try_from(take("RECORDS")?).map_err(|_| missing("RECORDS"))?;
         let lost = PerCpuArray::try_from(take("COUNTERS")?).map_err(|_| missing("COUNTERS"))?;
         let bound = KernelMap::try_from(take("BOUND")?).map_err(|_| missing("BOUND"))?;
+        let processes = KernelMap::try_from(take("PROCESSES")?).map_err(|_| missing("PROCESSES"))?;
         let adopted = Array::try_from(take("ADOPTED")?).map_err(|_| missing("ADOPTED"))?;
         let left = if loaded.coverage.iter().any(|c| c.fact == Fact::TimeWait && c.hook.is_some()) {
             Some(LeftConnections::take(&mut loaded.ebpf).map_err(missing)?)
@@ -89,6 +105,8 @@ impl EbpfSource {
             ring,
             lost,
             bound,
+            processes,
+            pass: None,
             adopted,
             left,
             scanner,
@@ -110,20 +128,54 @@ impl EbpfSource {
 
     /// The first delivery: what happened since the programs were attached, and the snapshot.
     fn first(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
-        let before = self.scanner.snapshot(HolderSearch::First)?;
+        let before = self.look(HolderSearch::First)?;
         self.adopt(&before);
         if let Some(left) = &mut self.left {
             left.adopt(&before);
         }
+        self.follow(&before);
         self.take(usize::MAX, out)?;
         // A socket that was closed between the first look and its adoption was closed unseen. The second
         // look is cheap, and what it does not find any more is let go.
-        let mut now = self.scanner.snapshot(HolderSearch::None)?;
+        // A child that was made before its parent was followed was made unseen too: where it costs little, holders
+        // are looked for again.
+        let again = if self.pass.is_some() { HolderSearch::All } else { HolderSearch::None };
+        let mut now = self.look(again)?;
         self.take(usize::MAX, out)?;
         self.release_gone(&before, &now);
-        keep_holders(&before, &mut now);
+        if again == HolderSearch::None {
+            keep_holders(&before, &mut now);
+        }
+        self.follow(&now);
         self.say(snapshot(now), out);
         Ok(())
+    }
+
+    /// Every socket.
+    fn look(&mut self, search: HolderSearch) -> Result<Snapshot, SourceError> {
+        match table(&mut self.loaded, &mut self.pass) {
+            Some(mut table) => self.scanner.snapshot_by(search, Some(&mut table)),
+            None => self.scanner.snapshot(search),
+        }
+    }
+
+    /// Has the programs tell of the children, execs, signals and the end of holders that were found by looking.
+    fn follow(&mut self, snapshot: &Snapshot) {
+        /// `BPF_NOEXIST`: what a program wrote knows the start to the nanosecond.
+        const NO_EXIST: u64 = 1;
+        /// No exec id: the process is announced with its next bind or listen.
+        const UNANNOUNCED: u64 = u64::MAX;
+        let holders: HashSet<ProcessId> =
+            snapshot.sockets.iter().flat_map(|s| &s.holders).map(|h| h.process).collect();
+        for process in holders {
+            let start_ns = process.start_ticks.saturating_mul(convert::NS_PER_TICK);
+            // Fails for one that is followed already, and where the map is full, which the programs count too.
+            let begun = self.processes.insert(process.pid, [start_ns, UNANNOUNCED], NO_EXIST).is_ok();
+            if begun && !self.scanner.lives(process) {
+                // It ended between the look and now, unseen.
+                let _ = self.processes.remove(&process.pid);
+            }
+        }
     }
 
     /// Puts sockets that existed before into the map of bound sockets, so that their close is seen.
@@ -144,7 +196,7 @@ impl EbpfSource {
     }
 
     fn release_gone(&mut self, before: &Snapshot, now: &Snapshot) {
-        let there: std::collections::HashSet<SocketKey> = now.sockets.iter().map(|s| s.socket.key).collect();
+        let there: HashSet<SocketKey> = now.sockets.iter().map(|s| s.socket.key).collect();
         for found in &before.sockets {
             if let SocketKey::Cookie(cookie) = found.socket.key
                 && !there.contains(&found.socket.key)
@@ -239,11 +291,17 @@ impl EbpfSource {
     /// After a loss: what is really there. What is lost meanwhile makes the look stale again.
     fn reconcile(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         self.stale = false;
-        let found = self.scanner.snapshot(HolderSearch::First)?;
+        let found = self.look(HolderSearch::First)?;
+        self.follow(&found);
         self.take(usize::MAX, out)?;
         self.say(snapshot(found), out);
         Ok(())
     }
+}
+
+/// A pass over all descriptors, where the iterator serves.
+fn table<'a>(loaded: &'a mut Loaded, took: &'a mut Option<Duration>) -> Option<Table<'a>> {
+    loaded.iterates.then_some(Table { ebpf: &mut loaded.ebpf, took })
 }
 
 fn clock() -> Result<BootClock, SourceError> {
@@ -276,12 +334,12 @@ fn loss(before: &KernelCounters, now: &KernelCounters) -> LossCounts {
         }
     };
     LossCounts {
-        process: of(kind::PROCESS),
+        process: of(kind::PROCESS) + of(kind::FORK) + of(kind::EXEC),
         bind: of(kind::BIND),
         refused: of(kind::REFUSED),
         listen: of(kind::LISTEN),
         close: of(kind::CLOSE) + of(kind::UNLISTEN),
-        exit: of(kind::EXIT),
+        exit: of(kind::EXIT) + of(kind::KILLED),
         undecodable: 0,
     }
 }
@@ -302,7 +360,10 @@ impl Source for EbpfSource {
     fn coverage(&self) -> Vec<Coverage> {
         let mut all = self.loaded.coverage.clone();
         let scan = |fact| Coverage { fact, hook: Some("sock_diag and procfs".to_owned()) };
-        all.extend([scan(Fact::Holders), scan(Fact::Existing)]);
+        all.push(scan(Fact::Existing));
+        for covered in all.iter_mut().filter(|c| c.fact == Fact::Holders && c.hook.is_none()) {
+            *covered = scan(Fact::Holders);
+        }
         all.push(Coverage {
             fact: Fact::UdpAutoBind,
             hook: Some("sock_diag, when a snapshot is taken".to_owned()),
@@ -353,7 +414,13 @@ impl Source for EbpfSource {
 
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         self.take(usize::MAX, out)?;
-        let found = self.scanner.refresh(scope)?;
+        let cheap = self.pass.is_some_and(|pass| pass <= CHEAP);
+        let search = if cheap { HolderSearch::All } else { HolderSearch::First };
+        let found = match table(&mut self.loaded, &mut self.pass) {
+            Some(mut table) => self.scanner.refresh_by(scope, search, Some(&mut table)),
+            None => self.scanner.refresh(scope),
+        }?;
+        self.follow(&found);
         self.take(usize::MAX, out)?;
         self.say(snapshot(found), out);
         Ok(())

@@ -32,6 +32,10 @@ pub(super) enum Capability {
     Connections,
     /// Whether a program runs for the process that it seems to.
     Context,
+    /// Whether a signal came from a process.
+    Sender,
+    /// Walking descriptors in the kernel.
+    Descriptors,
 }
 
 impl Capability {
@@ -49,6 +53,8 @@ impl Capability {
             Self::Exec => "that a process has exec'd since its last event",
             Self::ExitCode => "how processes end",
             Self::Connections | Self::Context => "who left a connection in TIME_WAIT",
+            Self::Sender => "which process sent a signal",
+            Self::Descriptors => "all descriptors in one pass; /proc is read instead",
         }
     }
 }
@@ -87,6 +93,11 @@ const FIELDS: &[Row] = &[
     (layout::SOCK_LOCAL_PORT, Capability::Connections, "sock", &["__sk_common.skc_num"]),
     (layout::SOCK_OWNED, Capability::Context, "sock", &["sk_lock.owned"]),
     (layout::TASK_FLAGS, Capability::Context, "task_struct", &["flags"]),
+    (layout::SIGINFO_CODE, Capability::Sender, "kernel_siginfo", &["si_code"]),
+    (layout::FILE_INODE, Capability::Descriptors, "file", &["f_inode"]),
+    (layout::INODE_NUMBER, Capability::Descriptors, "inode", &["i_ino"]),
+    (layout::INODE_SUPER, Capability::Descriptors, "inode", &["i_sb"]),
+    (layout::SUPER_MAGIC, Capability::Descriptors, "super_block", &["s_magic"]),
 ];
 
 /// What was found on this kernel.

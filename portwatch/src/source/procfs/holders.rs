@@ -46,6 +46,23 @@ pub struct Found {
     pub fd: u32,
 }
 
+/// A socket's descriptor in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Whose.
+    pub process: ProcessId,
+    /// Its number there.
+    pub fd: u32,
+    /// The socket's inode.
+    pub inode: u64,
+}
+
+/// A faster way to all descriptors than one directory per process.
+pub trait Descriptors {
+    /// Every descriptor of a socket in every process.
+    fn all(&mut self) -> io::Result<Vec<Descriptor>>;
+}
+
 /// What a search came to.
 #[derive(Debug, Default)]
 pub struct Search {
@@ -64,6 +81,15 @@ impl Search {
         self.found.values().map(Vec::len).sum()
     }
 
+    /// Takes what is asked for from a list of everything.
+    fn fill(&mut self, inodes: &Inodes, all: Vec<Descriptor>) {
+        for Descriptor { process, fd, inode } in all {
+            if inodes.contains(inode) {
+                self.found.entry(inode).or_default().push(Found { process, fd });
+            }
+        }
+    }
+
     /// Why the holders of `inode` are as they are.
     pub fn owner(&self, inode: u64) -> Owner {
         match (self.found.get(&inode), self.denied, self.complete) {
@@ -77,12 +103,14 @@ impl Search {
 
 impl ProcFs {
     /// Looks for the holders of `wanted`. `known` are holders that were seen before: they are confirmed
-    /// first, and where one still holds its socket, [`HolderSearch::First`] needs no walk.
+    /// first, and where one still holds its socket, [`HolderSearch::First`] needs no walk. `table` takes the place
+    /// of a walk as long as it can be read.
     pub fn holders(
         &mut self,
         wanted: &[Wanted],
         known: &HashMap<u64, Vec<Found>>,
         mode: HolderSearch,
+        table: Option<&mut dyn Descriptors>,
     ) -> io::Result<Search> {
         let mut search = Search::default();
         if mode == HolderSearch::None || wanted.is_empty() {
@@ -99,14 +127,25 @@ impl ProcFs {
                 }
             }
         }
+        let mut tabled = false;
         if mode == HolderSearch::All || !inodes.all_found(&search) {
-            self.walk(wanted, &inodes, mode, &mut search)?;
+            let all = table.map(Descriptors::all).transpose();
+            let all = all.inspect_err(|error| tracing::debug!(%error, "descriptors not read in the kernel"));
+            tabled = all.as_ref().is_ok_and(Option::is_some);
+            search.fill(&inodes, all.ok().flatten().unwrap_or_default());
+            // What the table does not show may still be somebody's, if only of one that may not be looked into.
+            if !tabled {
+                self.walk(wanted, &inodes, mode, &mut search)?;
+            } else if !inodes.all_found(&search) {
+                let missing = inodes.missing(&search);
+                self.walk(wanted, &missing, HolderSearch::First, &mut search)?;
+            }
         }
-        if mode == HolderSearch::First {
+        if mode == HolderSearch::First && !tabled {
             self.follow_family(&inodes, &mut search);
         }
         for holders in search.found.values_mut() {
-            holders.sort_by_key(|found| found.process);
+            holders.sort_by_key(|found| (found.process, found.fd));
             holders.dedup_by_key(|found| found.process);
         }
         Ok(search)
@@ -263,6 +302,10 @@ impl Inodes {
 
     fn contains(&self, inode: u64) -> bool {
         self.0.binary_search(&inode).is_ok()
+    }
+
+    fn missing(&self, search: &Search) -> Self {
+        Self(self.0.iter().copied().filter(|inode| !search.found.contains_key(inode)).collect())
     }
 
     fn all_found(&self, search: &Search) -> bool {

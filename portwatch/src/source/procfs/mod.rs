@@ -21,7 +21,7 @@ use std::{
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 
 pub use self::{
-    holders::{Found, HolderSearch, Search, Wanted},
+    holders::{Descriptor, Descriptors, Found, HolderSearch, Search, Wanted},
     stat::Stat,
 };
 use crate::model::ProcessId;

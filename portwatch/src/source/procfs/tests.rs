@@ -44,7 +44,7 @@ fn found(pid: u32, fd: u32) -> Found {
 
 fn look(root: &Path, inode: u64, known: &[Found], mode: HolderSearch) -> Search {
     let known = HashMap::from([(inode, known.to_vec())]);
-    ProcFs::open(root).unwrap().holders(&[Wanted { inode, uid: None }], &known, mode).unwrap()
+    ProcFs::open(root).unwrap().holders(&[Wanted { inode, uid: None }], &known, mode, None).unwrap()
 }
 
 fn tree() -> tempfile::TempDir {

@@ -46,6 +46,8 @@ words!(
         Close,
         UdpAutoBind,
         Exit,
+        SignalSender,
+        OutOfMemory,
         ProcessFacts,
         AskedPort,
         Holders,

@@ -117,6 +117,8 @@ impl Recorder {
             | Seen::Listening(_)
             | Seen::Unlistened(_)
             | Seen::Closed(_)
+            | Seen::Forked(_)
+            | Seen::Execed(_)
             | Seen::Exited(_)
             // A summary of now; played back it would be one of then.
             | Seen::ConnectionsLeft(_) => {}

@@ -110,7 +110,7 @@ impl ScanSource {
             out.push(Observation::new(at, Evidence::Scan, gap));
         }
         out.extend(gone.iter().map(|&process| {
-            Observation::new(at, Evidence::Scan, Seen::Exited(Exited { process, status: None }))
+            Observation::new(at, Evidence::Scan, Seen::Exited(Exited { process, status: None, sender: None }))
         }));
         if !quiet || holders_due {
             self.deliver(tables, &sockets, holders_due, out)?;
@@ -137,7 +137,7 @@ impl ScanSource {
         let asked = |socket: &SocketSeen| {
             every || fresh.contains(&socket.key) || socket.inode.is_some_and(|inode| orphans.contains(&inode))
         };
-        let snapshot = self.scanner.with_holders(tables, HolderSearch::First, asked)?;
+        let snapshot = self.scanner.with_holders(tables, HolderSearch::First, None, asked)?;
         if every {
             self.holders_looked = Instant::now();
         }
@@ -182,7 +182,7 @@ impl Source for ScanSource {
             Fact::Exit => Some("procfs, polled; without exit status".to_owned()),
             Fact::Holders | Fact::ProcessFacts => Some("procfs, after the fact".to_owned()),
             Fact::Existing => Some("sock_diag".to_owned()),
-            Fact::Refused | Fact::AskedPort | Fact::TimeWait => None,
+            Fact::Refused | Fact::AskedPort | Fact::SignalSender | Fact::OutOfMemory | Fact::TimeWait => None,
         };
         Fact::ALL.into_iter().map(|fact| Coverage { fact, hook: hook(fact) }).collect()
     }

@@ -13,7 +13,7 @@ use crate::model::{
 use crate::source::{
     Refresh, SourceError,
     diag::{Diag, DiagError},
-    procfs::{Found, HolderSearch, ProcFs, Search, Wanted},
+    procfs::{Descriptors, Found, HolderSearch, ProcFs, Search, Wanted},
     rules::Rules,
 };
 
@@ -70,7 +70,16 @@ impl Scanner {
 
     /// Every socket.
     pub fn snapshot(&mut self, search: HolderSearch) -> Result<Snapshot, SourceError> {
-        self.look(&[], search)
+        self.look(&[], search, None)
+    }
+
+    /// Every socket and all holders, with a faster way to descriptors where there is one.
+    pub fn snapshot_by(
+        &mut self,
+        search: HolderSearch,
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Snapshot, SourceError> {
+        self.look(&[], search, table)
     }
 
     /// The sockets on `ports` alone.
@@ -78,15 +87,26 @@ impl Scanner {
         if ports.is_empty() {
             return Ok(Snapshot { begun: Timestamp::now(), ended: Timestamp::now(), ..Snapshot::default() });
         }
-        self.look(ports, search)
+        self.look(ports, search, None)
     }
 
     /// Looks a part of the truth up again: holders that were known are confirmed, and all processes are
     /// walked only for a socket whose known holders are gone.
     pub fn refresh(&mut self, scope: &Refresh) -> Result<Snapshot, SourceError> {
+        self.refresh_by(scope, HolderSearch::First, None)
+    }
+
+    /// The same with a faster way to descriptors where there is one.
+    pub fn refresh_by(
+        &mut self,
+        scope: &Refresh,
+        search: HolderSearch,
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Snapshot, SourceError> {
         match scope {
-            Refresh::Ports(ports) => self.snapshot_ports(ports, HolderSearch::First),
-            Refresh::All => self.snapshot(HolderSearch::First),
+            Refresh::Ports(ports) if ports.is_empty() => self.snapshot_ports(ports, search),
+            Refresh::Ports(ports) => self.look(ports, search, table),
+            Refresh::All => self.look(&[], search, table),
         }
     }
 
@@ -116,7 +136,7 @@ impl Scanner {
             rows.iter().filter_map(|row| Some(Wanted { inode: row.inode?, uid: row.uid })).collect();
         let search = self
             .procfs
-            .holders(&wanted, &HashMap::new(), HolderSearch::First)
+            .holders(&wanted, &HashMap::new(), HolderSearch::First, None)
             .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })?;
         for row in rows {
             if let Some(inode) = row.inode {
@@ -134,9 +154,14 @@ impl Scanner {
         self.rules.read(self.procfs.path(), addresses)
     }
 
-    fn look(&mut self, ports: &[Port], mode: HolderSearch) -> Result<Snapshot, SourceError> {
+    fn look(
+        &mut self,
+        ports: &[Port],
+        mode: HolderSearch,
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Snapshot, SourceError> {
         let tables = self.tables(ports)?;
-        self.with_holders(tables, mode, |_| true)
+        self.with_holders(tables, mode, table, |_| true)
     }
 
     /// The sockets alone, on `ports` or (none named) all. Cheap: no process is looked at.
@@ -169,6 +194,7 @@ impl Scanner {
         &mut self,
         tables: Tables,
         mode: HolderSearch,
+        table: Option<&mut dyn Descriptors>,
         asked: impl Fn(&SocketSeen) -> bool,
     ) -> Result<Snapshot, SourceError> {
         let wanted: Vec<Wanted> = tables
@@ -179,7 +205,7 @@ impl Scanner {
             .collect();
         let search = self
             .procfs
-            .holders(&wanted, &self.known, mode)
+            .holders(&wanted, &self.known, mode, table)
             .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })?;
         let processes = self.facts(&search);
         self.remember(&tables, &search);
@@ -216,7 +242,7 @@ impl Scanner {
     }
 
     /// The process is still there.
-    pub(super) fn lives(&mut self, process: ProcessId) -> bool {
+    pub fn lives(&mut self, process: ProcessId) -> bool {
         self.procfs.identify(process.pid) == Some(process)
     }
 

