@@ -1,7 +1,10 @@
 //! The same answers in this process, when no daemon runs: a snapshot taken now, and the journal of the daemons
 //! that ran before.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{Access, AccessError, AccessOptions};
 use crate::{
@@ -11,6 +14,7 @@ use crate::{
     query::{
         self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
         QueryError, SummaryAnswer, Viewer, WhoAnswer,
+        claims::{Known, add_claims, annotate, expand},
     },
     source::{
         Progress, Source, SourceError, SourceKind, Wake,
@@ -47,6 +51,10 @@ impl Embedded {
         }
     }
 
+    pub(super) fn database(&self) -> &Path {
+        &self.database
+    }
+
     fn attributor(&self) -> Attributor {
         Attributor::with_redaction(AttributeRoots::default(), self.redaction.clone())
     }
@@ -62,7 +70,7 @@ impl Embedded {
     }
 
     /// Knowledge from one look: at `ports` only, when they are given.
-    fn look(&self, ports: &[Port], search: HolderSearch) -> Result<(Live, About), AccessError> {
+    pub(super) fn look(&self, ports: &[Port], search: HolderSearch) -> Result<(Live, About), AccessError> {
         self.look_with(&mut Scanner::new(&Roots::default())?, ports, search)
     }
 
@@ -97,7 +105,7 @@ impl Embedded {
     }
 
     /// The journal; `None` when there is none or it may not be read.
-    fn journal(&self) -> Result<Option<Reader>, AccessError> {
+    pub(super) fn journal(&self) -> Result<Option<Reader>, AccessError> {
         match Reader::open(&self.database) {
             Ok(reader) => Ok(Some(reader)),
             Err(JournalError::Missing { .. }) => Ok(None),
@@ -112,7 +120,7 @@ impl Embedded {
         })
     }
 
-    fn log_about() -> About {
+    pub(super) fn log_about() -> About {
         About {
             source: SourceKind::Scan,
             daemon: false,
@@ -129,6 +137,11 @@ impl Embedded {
 impl Access for Embedded {
     fn who(&self, targets: &[Target]) -> Result<Who, AccessError> {
         let asked: Vec<_> = targets.iter().map(convert::asked).collect();
+        let (known, unreadable) = match self.known() {
+            Ok(known) => (known, None),
+            Err(error) => (Known::default(), Some(error.to_string())),
+        };
+        let asked = expand(&known, &asked);
         let ports: Vec<Port> = asked
             .iter()
             .filter_map(|a| match a {
@@ -143,6 +156,10 @@ impl Access for Embedded {
         let (mut live, mut about) = self.look_with(&mut scanner, within, search)?;
         let around = if ports.is_empty() { Around::default() } else { around(&mut scanner, &live, &asked)? };
         let mut targets = live.who(&asked, &around);
+        if let Some(why) = unreadable {
+            about.note = Some(why);
+        }
+        add_claims(&mut live, &known, &mut targets);
         // What cannot be read of the past does not keep the present back.
         let journal = match self.journal() {
             Ok(journal) => journal,
@@ -186,6 +203,11 @@ impl Access for Embedded {
             let (mut live, about) = self.look(&[], HolderSearch::All)?;
             answer = empty(about);
             (answer.sockets, answer.hidden) = live.list(&filter);
+            match self.known() {
+                Ok(known) => annotate(&known, &mut answer.sockets, live.own()),
+                // The list stands; what explains its rows is not known.
+                Err(error) => answer.about.note = Some(error.to_string()),
+            }
         }
         Ok(convert::list(&answer, Viewer::Unrestricted))
     }

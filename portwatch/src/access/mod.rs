@@ -5,17 +5,21 @@
 #[cfg(target_os = "linux")]
 mod embedded;
 #[cfg(target_os = "linux")]
+mod office;
+#[cfg(target_os = "linux")]
 mod open;
+mod registry;
 #[cfg(unix)]
 mod remote;
 
 #[cfg(target_os = "linux")]
 pub use open::{AccessOptions, open};
+pub use registry::Registry;
 
 use crate::wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Target, Who};
 
 /// Answers to every question the CLI asks.
-pub trait Access {
+pub trait Access: Registry {
     /// Who has these?
     fn who(&self, targets: &[Target]) -> Result<Who, AccessError>;
     /// What is open?
@@ -52,6 +56,14 @@ pub enum AccessError {
     #[error("{what}; {remedy}")]
     NotSeen {
         /// What could not be seen and why, with errno.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// It was seen, and the answer is no: a port is taken, a name is not there. Exit 1, with a sentence.
+    #[error("{what}; {remedy}")]
+    Refused {
+        /// What is in the way.
         what: String,
         /// What to do.
         remedy: String,

@@ -4,10 +4,16 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::{Access, AccessError};
+use super::{Access, AccessError, Registry};
 use crate::{
     api::{Client, ClientError},
-    wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Target, Who},
+    wire::{
+        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Target, Who,
+        claims::{
+            AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
+            Rogue, RogueQuery,
+        },
+    },
 };
 
 /// Events asked for at once.
@@ -127,6 +133,38 @@ impl Access for Remote {
     }
 }
 
+impl Registry for Remote {
+    fn claims(&self, patterns: &[String]) -> Result<Claims, AccessError> {
+        let patterns: Vec<_> = patterns.iter().map(|p| format!("pattern={}", escape(p))).collect();
+        Ok(self.client.get(&format!("/v1/claims?{}", patterns.join("&")))?)
+    }
+
+    fn claim(&self, request: &ClaimRequest) -> Result<Claimed, AccessError> {
+        Ok(self.client.post("/v1/claims", request)?)
+    }
+
+    fn release(&self, request: &ReleaseRequest) -> Result<Released, AccessError> {
+        Ok(self.client.post("/v1/claims/release", request)?)
+    }
+
+    fn rogue(&self, query: &RogueQuery) -> Result<Rogue, AccessError> {
+        Ok(self.client.get(&path("/v1/rogue", query)?)?)
+    }
+
+    fn allowed(&self) -> Result<AllowList, AccessError> {
+        Ok(self.client.get("/v1/rogue/allowed")?)
+    }
+
+    fn allow(&self, request: &AllowRequest) -> Result<AllowList, AccessError> {
+        Ok(self.client.post("/v1/rogue/allowed", request)?)
+    }
+
+    fn report_health(&self, report: &HealthReport) -> Result<(), AccessError> {
+        let _: serde_json::Value = self.client.post("/v1/claims/health", report)?;
+        Ok(())
+    }
+}
+
 /// `at` with the fields of `query` that are set.
 fn path(at: &str, query: &impl Serialize) -> Result<String, AccessError> {
     let value = serde_json::to_value(query).map_err(|error| AccessError::Internal(error.to_string()))?;
@@ -162,6 +200,12 @@ impl From<ClientError> for AccessError {
         let what = error.to_string();
         match error {
             ClientError::Refused { status: 400, document } => Self::Usage(document.error.message),
+            ClientError::Refused { document, .. }
+                if matches!(document.error.code.as_str(), "refused" | "no-such-claim") =>
+            {
+                let remedy = document.error.remedy.unwrap_or_default();
+                Self::Refused { what: document.error.message, remedy }
+            }
             ClientError::Refused { document, .. } => Self::NotSeen {
                 what: document.error.message,
                 remedy: document

@@ -2,10 +2,10 @@
 
 use std::{io, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 
 use crate::wire::ErrorDocument;
@@ -105,6 +105,20 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
     }
 
+    /// The document that `order` at `path` is answered with.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, order: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(order).map_err(|error| self.alien(&error))?;
+        let bytes = self.runtime.block_on(async {
+            timeout(ANSWER, async {
+                let body = self.send(path, Some(body)).await?;
+                self.collect(body).await
+            })
+            .await
+            .unwrap_or_else(|_| Err(self.late(ANSWER)))
+        })?;
+        serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
+    }
+
     /// Server-sent events at `path`; `each` is given the data of one, and ends it by `false`.
     pub fn stream(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), ClientError> {
         self.runtime.block_on(async {
@@ -149,6 +163,11 @@ impl Client {
 
     /// The body of a good answer.
     async fn open(&self, path: &str) -> Result<hyper::body::Incoming, ClientError> {
+        self.send(path, None).await
+    }
+
+    /// The body of a good answer to a question, or to an order where there is one.
+    async fn send(&self, path: &str, order: Option<Vec<u8>>) -> Result<hyper::body::Incoming, ClientError> {
         let stream = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
@@ -157,9 +176,13 @@ impl Client {
                 tracing::debug!(%error, "the connection to the daemon ended");
             }
         });
-        let request = Request::get(path)
+        let request = match &order {
+            None => Request::get(path),
+            Some(_) => Request::post(path).header("content-type", "application/json"),
+        };
+        let request = request
             .header("host", "portwatch")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(Bytes::from(order.unwrap_or_default())))
             .map_err(|error| self.broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
         let status = response.status();

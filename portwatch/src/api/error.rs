@@ -20,8 +20,32 @@ pub enum ApiError {
     /// No such path.
     #[error("there is nothing at {0}")]
     NotFound(String),
-    /// This path is read with GET.
-    #[error("{0} is read with GET")]
+    /// An order that only the owner may give.
+    #[error("{what}")]
+    Forbidden {
+        /// What.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// An order that cannot be followed as things are.
+    #[error("{what}")]
+    Conflict {
+        /// What is in the way.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// An order about something that is not there.
+    #[error("{what}")]
+    Nothing {
+        /// What is not there.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// This path takes another method.
+    #[error("{0} does not take this method")]
     Method(String),
     /// The question was right and could not be answered.
     #[error(transparent)]
@@ -51,6 +75,15 @@ impl ApiError {
                 self.to_string(),
                 Some("/v1/openapi.json lists every path".to_owned()),
             ),
+            Self::Forbidden { what, remedy } => {
+                (StatusCode::FORBIDDEN, "not-permitted", what.clone(), Some(remedy.clone()))
+            }
+            Self::Conflict { what, remedy } => {
+                (StatusCode::CONFLICT, "refused", what.clone(), Some(remedy.clone()))
+            }
+            Self::Nothing { what, remedy } => {
+                (StatusCode::NOT_FOUND, "no-such-claim", what.clone(), Some(remedy.clone()))
+            }
             Self::Query(QueryError::NotSeen { what, remedy }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-seen", what.clone(), Some(remedy.clone()))
             }
@@ -86,7 +119,13 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match &self {
-            Self::BadRequest(_) | Self::NotFound(_) | Self::Method(_) | Self::TooMany(_) => {
+            Self::BadRequest(_)
+            | Self::NotFound(_)
+            | Self::Method(_)
+            | Self::TooMany(_)
+            | Self::Forbidden { .. }
+            | Self::Conflict { .. }
+            | Self::Nothing { .. } => {
                 tracing::debug!(error = %self, "request refused");
             }
             Self::Query(_) | Self::Internal(_) => tracing::warn!(error = %self, "request failed"),

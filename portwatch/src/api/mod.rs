@@ -1,6 +1,6 @@
 //! HTTP/1.1 and JSON over a Unix socket: the server's router and connections, and the client.
 //!
-//! Never: decide anything. Questions go to [`crate::query::Answers`], answers leave through [`crate::wire`].
+//! Never: decide anything. Questions and orders go to [`crate::query::Answers`], answers leave through [`crate::wire`].
 
 #[cfg(unix)]
 mod client;
@@ -8,6 +8,7 @@ mod error;
 mod openapi;
 mod peer;
 mod places;
+mod registry;
 mod router;
 #[cfg(unix)]
 mod server;

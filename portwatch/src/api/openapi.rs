@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::wire;
+use crate::wire::{self, claims};
 
 /// The OpenAPI 3.1 document. `docs/openapi.json` is this, compared by a test.
 pub fn openapi() -> Value {
@@ -36,6 +36,20 @@ pub fn openapi() -> Value {
         "/v1/log": answer("what happened?", log_parameters(), of::<wire::Log>(&mut generator)),
         "/v1/summary": answer("what happened, in numbers?", log_parameters(),
             of::<wire::LogSummary>(&mut generator)),
+        "/v1/claims": both(
+            &answer("what is claimed, and what runs there?", json!([parameter("pattern", "string",
+                "myapp:*, *:api, myapp, myapp:api or :3100; may be given several times; all when absent", false)]),
+                of::<claims::Claims>(&mut generator)),
+            &order("claims a name for the peer's user", &of::<claims::ClaimRequest>(&mut generator), &of::<claims::Claimed>(&mut generator)),
+        ),
+        "/v1/claims/release": order("gives back claims of the peer's user", &of::<claims::ReleaseRequest>(&mut generator), &of::<claims::Released>(&mut generator)),
+        "/v1/claims/health": order("tells how the program of a claim was found to be", &of::<claims::HealthReport>(&mut generator), &json!({ "type": "object" })),
+        "/v1/rogue": answer("what does nothing explain?", rogue_parameters(),
+            of::<claims::Rogue>(&mut generator)),
+        "/v1/rogue/allowed": both(
+            &answer("what is allowed?", json!([]), of::<claims::AllowList>(&mut generator)),
+            &order("changes the peer's rules", &of::<claims::AllowRequest>(&mut generator), &of::<claims::AllowList>(&mut generator)),
+        ),
         "/v1/status": answer("how is the daemon?", json!([]), of::<wire::Status>(&mut generator)),
         "/v1/doctor": answer("what works here?", json!([]), of::<wire::Doctor>(&mut generator)),
         "/v1/watch": watch(&of::<wire::Event>(&mut generator)),
@@ -46,12 +60,47 @@ pub fn openapi() -> Value {
         "info": {
             "title": "portwatch",
             "version": format!("{}", wire::SCHEMA),
-            "description": "Answers of the portwatch daemon, over its Unix socket. Reading only: the daemon \
-                acts on nobody's behalf.",
+            "description": "Answers of the portwatch daemon, over its Unix socket. Orders concern its own records \
+                alone (claims, rules) and are the user's whom the socket names; it acts on nobody's behalf.",
         },
         "paths": paths,
         "components": { "schemas": generator.take_definitions(true) },
     })
+}
+
+/// An order: a document in, a document out.
+fn order(summary: &str, body: &Value, answer: &Value) -> Value {
+    json!({ "post": {
+        "summary": summary,
+        "requestBody": { "required": true, "content": { "application/json": { "schema": body } } },
+        "responses": {
+            "200": { "description": "done", "content": { "application/json": { "schema": answer } } },
+            "default": {
+                "description": "not done, and why",
+                "content": { "application/json": {
+                    "schema": { "$ref": "#/components/schemas/ErrorDocument" },
+                } },
+            },
+        },
+    } })
+}
+
+/// Two methods of one path.
+fn both(one: &Value, other: &Value) -> Value {
+    let mut methods = one.clone();
+    if let (Some(methods), Some(other)) = (methods.as_object_mut(), other.as_object()) {
+        methods.extend(other.clone());
+    }
+    methods
+}
+
+fn rogue_parameters() -> Value {
+    json!([
+        parameter("since", "string", "those too that are gone, back to then, RFC 3339", false),
+        parameter("user", "string", "user name or uid", false),
+        parameter("from", "integer", "first port of a range", false),
+        parameter("to", "integer", "last port of a range", false),
+    ])
 }
 
 fn of<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> Value {

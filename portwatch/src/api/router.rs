@@ -11,7 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{ApiError, Peer, openapi, watch};
+use super::{ApiError, Peer, openapi, registry, watch};
 use crate::{
     query::{Answers, QueryError},
     wire::{ListQuery, LogQuery, Target, convert},
@@ -38,6 +38,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/v1/doctor", get(doctor))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/openapi.json", get(|| async { Json(openapi()) }))
+        .merge(registry::routes())
         .fallback(|uri: Uri| async move { ApiError::NotFound(uri.path().to_owned()) })
         .method_not_allowed_fallback(|uri: Uri| async move { ApiError::Method(uri.path().to_owned()) })
         .with_state(desk)
@@ -57,7 +58,7 @@ pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T
     query.map(|Query(parameters)| parameters).map_err(|error| ApiError::BadRequest(error.body_text()))
 }
 
-fn json(document: &impl Serialize) -> Result<Response, ApiError> {
+pub(super) fn json(document: &impl Serialize) -> Result<Response, ApiError> {
     // One buffer of the whole document: its length is then known, and the desk is not held while a client reads.
     let body = serde_json::to_vec(document).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(([("content-type", "application/json")], body).into_response())
@@ -131,7 +132,7 @@ async fn doctor(State(desk): State<Desk>) -> Result<Response, ApiError> {
 }
 
 /// Pairs of an `application/x-www-form-urlencoded` text, decoded.
-fn form(text: &str) -> impl Iterator<Item = (String, String)> {
+pub(super) fn form(text: &str) -> impl Iterator<Item = (String, String)> {
     text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (unescape(name), unescape(value))

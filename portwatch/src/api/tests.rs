@@ -18,7 +18,12 @@ use crate::{
     query::{
         About, Answers, Asked, Completeness, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, QueryError,
         Record, StatusAnswer, Subscription, SummaryAnswer, TargetAnswer, WhoAnswer,
+        claims::{
+            AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Office, OfficeError, ReleaseAnswer,
+            RogueAnswer, Wanted,
+        },
     },
+    registry::{Name, Pattern},
     source::SourceKind,
 };
 
@@ -29,6 +34,45 @@ struct Fake {
 
 fn about() -> About {
     About { source: SourceKind::Fake, daemon: true, note: None, coverage: vec![], degradations: vec![] }
+}
+
+fn refused() -> OfficeError {
+    OfficeError::NotPermitted {
+        what: "myapp:api belongs to erich".to_owned(),
+        remedy: "ask erich".to_owned(),
+    }
+}
+
+impl Office for Fake {
+    fn claims(&self, patterns: &[Pattern]) -> Result<ClaimsAnswer, OfficeError> {
+        assert_eq!(patterns, [Pattern::all()]);
+        Ok(ClaimsAnswer { time: Timestamp::UNIX_EPOCH, about: about(), claims: vec![], unclaimed: vec![] })
+    }
+    fn claim(&self, _: &Wanted, caller: &Caller) -> Result<ClaimAnswer, OfficeError> {
+        assert_eq!(caller.uid, 1000, "whoever orders is who the socket says");
+        Err(refused())
+    }
+    fn release(
+        &self,
+        _: &[Pattern],
+        _: bool,
+        _: Option<&str>,
+        _: &Caller,
+    ) -> Result<ReleaseAnswer, OfficeError> {
+        Err(OfficeError::Nothing { what: "nothing is claimed".to_owned(), remedy: "look".to_owned() })
+    }
+    fn rogue(&self, _: &ListFilter, _: Option<Timestamp>) -> Result<RogueAnswer, OfficeError> {
+        Err(OfficeError::Query(QueryError::Stopping))
+    }
+    fn allowed(&self) -> Result<AllowedAnswer, OfficeError> {
+        Ok(AllowedAnswer { about: about(), rules: vec![] })
+    }
+    fn allow(&self, _: &str, _: bool, _: &Caller) -> Result<bool, OfficeError> {
+        Ok(true)
+    }
+    fn set_health(&self, _: &Name, _: &str, _: &str, _: &Caller) -> Result<(), OfficeError> {
+        Err(refused())
+    }
 }
 
 impl Answers for Fake {
@@ -44,6 +88,7 @@ impl Answers for Fake {
                 last: vec![],
                 refused: vec![],
                 traffic: None,
+                claim: None,
                 verdict: None,
             }
         };
@@ -165,4 +210,56 @@ fn the_committed_description_of_the_api_is_the_one_that_is_served() {
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(committed == served, "docs/openapi.json differs; PORTWATCH_BLESS=1 writes it anew");
+}
+
+async fn post(path: &str, body: &str) -> (StatusCode, Value) {
+    let request = Request::post(path)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
+    let response = routes(fake()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap())
+}
+
+#[tokio::test]
+async fn an_order_is_its_peers_and_a_refusal_says_what_to_do() {
+    let (status, body) = post("/v1/claims", r#"{"name":"myapp:api"}"#).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(body["error"]["code"], "not-permitted");
+    assert_eq!(body["error"]["remedy"], "ask erich");
+    let (status, body) = post("/v1/claims/release", r#"{"patterns":["myapp:*"]}"#).await;
+    assert_eq!((status, &body["error"]["code"]), (StatusCode::NOT_FOUND, &Value::from("no-such-claim")));
+    let (status, _) = get(fake(), "/v1/claims").await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_order_that_is_none_is_refused_before_it_reaches_the_office() {
+    let long = format!(r#"{{"name":"a:b","agent":"{}"}}"#, "x".repeat(300));
+    let huge = format!(r#"{{"name":"{}"}}"#, "x".repeat(400_000));
+    for (path, body) in [
+        ("/v1/claims", "{"),
+        ("/v1/claims", r#"{"name":"MyApp"}"#),
+        ("/v1/claims", r#"{"name":"a:b","prot":1}"#),
+        ("/v1/claims", r#"{"name":"a:b","range":"9-5"}"#),
+        ("/v1/claims", r#"{"name":"a:b","port":0}"#),
+        ("/v1/claims", r#"{"name":"a:b","port":70000}"#),
+        ("/v1/claims", r#"{"name":"a:b","ports":65}"#),
+        ("/v1/claims", r#"{"name":"a:b","protocols":["sctp"]}"#),
+        ("/v1/claims", r#"{"name":"a:b","host":"example.org"}"#),
+        ("/v1/claims", r#"{"name":"a:b","agent":"\u001b[31m"}"#),
+        ("/v1/claims", &long),
+        ("/v1/claims", &huge),
+        ("/v1/claims/release", r#"{"patterns":[]}"#),
+        ("/v1/claims/release", r#"{"patterns":["a::b"]}"#),
+        ("/v1/claims/health", r#"{"name":"a:b","result":"All Well"}"#),
+        ("/v1/rogue/allowed", r#"{"rule":"","allow":true}"#),
+        ("/v1/rogue/allowed", r#"{"rule":"port:x","allow":true}"#),
+    ] {
+        let (status, document) = post(path, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {}", &body[..body.len().min(80)]);
+        assert_eq!(document["error"]["code"], "bad-request");
+    }
 }

@@ -171,6 +171,24 @@ pub(crate) enum Command {
     /// Wait until ports are free, listened on, or healthy
     #[command(after_help = examples::WAIT)]
     Wait(Wait),
+    /// Claim a port for a name; the same name gets the same port every time
+    #[command(after_help = examples::CLAIM)]
+    Claim(Claim),
+    /// Which claims there are, what runs on them, and who has a port
+    #[command(after_help = examples::FIND)]
+    Find(Find),
+    /// Every claim, by project or git worktree
+    #[command(after_help = examples::CLAIMS)]
+    Claims(Claims),
+    /// Give claims back
+    #[command(after_help = examples::RELEASE)]
+    Release(Release),
+    /// Give back claims on which nothing runs any more
+    #[command(after_help = examples::CLEANUP)]
+    Cleanup(Cleanup),
+    /// Print claimed ports as variables
+    #[command(after_help = examples::ENV)]
+    Env(Env),
     /// Is the daemon running, what does it see, what is missing
     #[command(after_help = examples::STATUS)]
     Status,
@@ -315,6 +333,141 @@ pub(crate) struct Watch {
     /// End after so many events
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Claim {
+    /// project:stack[:context], or a stack of the project in this directory; without one, everything that
+    /// `.portwatch.toml` names
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// This port and no other
+    #[arg(long, short, value_name = "PORT")]
+    pub(crate) port: Option<String>,
+    /// A port of this range [default: 3100-9999 without well-known ports]
+    #[arg(long, value_name = "A-B", conflicts_with = "port")]
+    pub(crate) range: Option<String>,
+    /// None of these ports and ranges
+    #[arg(long, value_name = "A-B,…", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+    /// Ports of the kernel's ephemeral range too
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// So many ports
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) ports: Option<u16>,
+    /// The other protocol on the same number too
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(crate) pair: Option<Pair>,
+    /// UDP instead of TCP
+    #[arg(long)]
+    pub(crate) udp: bool,
+    /// The address it will be bound at [default: any, so none may be taken]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// Ends after so long (90s, 10m, 2h, 7d) unless it is claimed again or live
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ttl: Option<String>,
+    /// The agent it is for
+    #[arg(long, value_name = "NAME", env = "PORTWATCH_AGENT", hide_env_values = true)]
+    pub(crate) agent: Option<String>,
+    /// The session it is for
+    #[arg(long, value_name = "NAME", env = "PORTWATCH_SESSION", hide_env_values = true)]
+    pub(crate) session: Option<String>,
+    /// Print the port and nothing else
+    #[arg(long, short, conflicts_with = "export")]
+    pub(crate) quiet: bool,
+    /// Print it as a variable for a shell
+    #[arg(long)]
+    pub(crate) export: bool,
+}
+
+/// The protocol that makes a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pair {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+impl Pair {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Find {
+    /// myapp:*, *:api, myapp, myapp:api, :3100 (quoted, so that the shell leaves the * alone) [default: *]
+    #[arg(value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Claims {
+    /// Those of this project by git worktree
+    #[arg(long, short)]
+    pub(crate) worktree: bool,
+    /// Those of a project
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Only mine
+    #[arg(long)]
+    pub(crate) mine: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Release {
+    /// NAME, PATTERN or :PORT; several at once
+    #[arg(required = true, value_name = "WHAT")]
+    pub(crate) patterns: Vec<String>,
+    /// Do not ask before everything is released
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    /// Say what would be released, and release nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Whatever was neither claimed nor live for so long [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_age: Option<String>,
+    /// Only this directory's project, whatever the age
+    #[arg(long, short)]
+    pub(crate) project: bool,
+    /// Only the project of this name, whatever the age
+    #[arg(long, value_name = "NAME", conflicts_with = "project")]
+    pub(crate) of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Env {
+    /// Which claims [default: those of this directory's project]
+    #[arg(value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
+    /// Form of the output
+    #[arg(long, short, value_name = "FORM", default_value = "dotenv")]
+    pub(crate) format: EnvFormat,
+}
+
+/// Form of `env`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EnvFormat {
+    /// `PORT_WEB=8081`, for .env files and docker compose
+    Dotenv,
+    /// export `PORT_WEB=8081`
+    Shell,
+    /// One JSON object
+    Json,
+    /// An override file for docker compose
+    Compose,
 }
 
 /// What `daemon`, `start` and `restart` take.

@@ -6,22 +6,26 @@ use std::{
 };
 
 use super::{exit::Exit, failure::Failure, settings::Settings};
-use crate::access::{Access, AccessError};
+use crate::{
+    access::{Access, AccessError},
+    model::Project,
+};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::{ffi::OsString, time::Duration};
 
-    use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Settings, Write};
+    use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Project, Settings, Write};
     use crate::{
         access::{self, AccessOptions},
         api::{Places, environment},
-        attribute::{Redaction, RedactionError},
+        attribute::{Attributor, Redaction, RedactionError, Roots},
         cli::session,
         daemon::{
             self, DaemonError, LockError, Options,
             control::{self, ControlError},
         },
+        model::ProcessId,
     };
 
     pub(in crate::cli) fn places(settings: &Settings) -> Result<Places, AccessError> {
@@ -158,6 +162,14 @@ mod linux {
         words
     }
 
+    /// The project that the working directory lies in.
+    pub(in crate::cli) fn project() -> Option<Project> {
+        let pid = std::process::id();
+        let start_ticks = daemon::start_ticks(pid).ok()?;
+        let process = Attributor::new(Roots::default()).of(ProcessId { pid, start_ticks })?;
+        process.project.clone()
+    }
+
     /// Socket and state directory in effect, for `config`.
     pub(in crate::cli) fn shown(settings: &Settings) -> (PathBuf, PathBuf) {
         places(settings).map_or_else(|_| (PathBuf::new(), PathBuf::new()), |p| (p.socket, p.state))
@@ -165,11 +177,11 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{daemon, open, shown as places, start, stop};
+pub(super) use linux::{daemon, open, project, shown as places, start, stop};
 
 #[cfg(not(target_os = "linux"))]
 mod other {
-    use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Settings, Write};
+    use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Project, Settings, Write};
 
     pub(in crate::cli) fn absent() -> AccessError {
         AccessError::NoDaemon {
@@ -194,6 +206,10 @@ mod other {
         Err(absent().into())
     }
 
+    pub(in crate::cli) fn project() -> Option<Project> {
+        None
+    }
+
     pub(in crate::cli) fn places(settings: &Settings) -> (PathBuf, PathBuf) {
         let given = |value: &Option<PathBuf>| value.clone().unwrap_or_default();
         (given(&settings.socket.value), given(&settings.state.value))
@@ -201,4 +217,4 @@ mod other {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{absent, daemon, open, places, start, stop};
+pub(super) use other::{absent, daemon, open, places, project, start, stop};

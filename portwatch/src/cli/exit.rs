@@ -8,7 +8,7 @@ use crate::access::AccessError;
 pub enum Exit {
     /// Yes, or done.
     Yes = 0,
-    /// No: free, nothing found, not running.
+    /// No: free, nothing found, refused, not running.
     No = 1,
     /// The command line, the configuration file or a pattern was wrong.
     Usage = 2,
@@ -36,7 +36,7 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Yes => "yes, or done",
-            Self::No => "no: free, nothing found, not running",
+            Self::No => "no: free, nothing found, refused, not running",
             Self::Usage => "usage: the command line or the configuration file is wrong",
             Self::NotSeen => "not permitted or unknown: it could not be seen, and may be anything",
             Self::Ambiguous => "ambiguous: several answers where one was needed",
@@ -50,6 +50,7 @@ impl From<&AccessError> for Exit {
     fn from(error: &AccessError) -> Self {
         match error {
             AccessError::Usage(_) => Self::Usage,
+            AccessError::Refused { .. } => Self::No,
             AccessError::NotSeen { .. } => Self::NotSeen,
             AccessError::NoDaemon { .. } => Self::NoDaemon,
             AccessError::Internal(_) => Self::Internal,

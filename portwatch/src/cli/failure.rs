@@ -5,7 +5,12 @@ use std::{io, path::PathBuf};
 use super::{exit::Exit, settings::SettingsError, time::TimeError};
 #[cfg(target_os = "linux")]
 use crate::resolve::{PlaceError, ResolveError};
-use crate::{access::AccessError, model::ParsePortError, registry::DurationError, wire::TargetError};
+use crate::{
+    access::AccessError,
+    model::ParsePortError,
+    registry::{DurationError, NameError, PatternError},
+    wire::TargetError,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -19,6 +24,20 @@ pub(super) enum Failure {
     Port(#[from] ParsePortError),
     #[error("'{0}' is not a range of ports; write 3000 or 3000-3999, the smaller first")]
     Range(String),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error("{}: {message}", path.display())]
+    ProjectFile { path: PathBuf, message: String },
+    #[error(
+        "there is no project in this directory; name a claim (myapp:api), or make a .portwatch.toml: project = \"myapp\""
+    )]
+    NoProject,
+    #[error("{0} is about one claim; name one")]
+    Several(&'static str),
+    #[error("this would release every claim; say so with --yes")]
+    NeedsYes,
     #[error(transparent)]
     Access(#[from] AccessError),
     #[cfg(target_os = "linux")]
@@ -38,10 +57,18 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_) | Self::Time(_) | Self::Target(_) | Self::Port(_) | Self::Range(_) => {
-                Exit::Usage
-            }
-            Self::Duration(_) => Exit::Usage,
+            Self::Settings(_)
+            | Self::Time(_)
+            | Self::Target(_)
+            | Self::Port(_)
+            | Self::Range(_)
+            | Self::Name(_)
+            | Self::Pattern(_)
+            | Self::Duration(_)
+            | Self::ProjectFile { .. }
+            | Self::NoProject
+            | Self::Several(_)
+            | Self::NeedsYes => Exit::Usage,
             #[cfg(target_os = "linux")]
             Self::Place(_) => Exit::Usage,
             #[cfg(target_os = "linux")]

@@ -4,15 +4,20 @@
 
 mod args;
 mod backend;
+mod claim;
 mod completions;
 mod config;
 mod daemon;
 mod doctor;
+mod env;
 mod exit;
 mod failure;
+mod find;
 mod log;
 mod ls;
 mod man;
+mod project;
+mod release;
 mod session;
 mod settings;
 mod status;
@@ -99,6 +104,12 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Wait(args) => wait::run(args, &mut session),
         #[cfg(not(target_os = "linux"))]
         Command::Wait(_) => Err(backend::absent().into()),
+        Command::Claim(args) => claim::run(args, &mut session),
+        Command::Find(args) => find::run(args, &mut session),
+        Command::Claims(args) => find::claims(args, &mut session),
+        Command::Release(args) => release::run(args, &mut session),
+        Command::Cleanup(args) => release::cleanup(args, &mut session),
+        Command::Env(args) => env::run(args, &mut session),
         Command::Status => status::run(&mut session),
         Command::Doctor => doctor::run(&mut session),
         Command::Daemon(args) => daemon::run(args, &mut session),

@@ -64,6 +64,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// A sentence on stderr beside the answer; a stderr that is closed changes nothing.
+    #[expect(clippy::unused_self, reason = "what may be said belongs to the session")]
+    pub(super) fn warn(&self, words: &str) {
+        let mut stderr = io::stderr().lock();
+        drop(render::error(&mut stderr, words, &stderr_look()));
+    }
+
     /// How it is to look.
     pub(super) fn look(&self) -> Look {
         self.look.clone()
@@ -114,6 +121,18 @@ pub(super) fn stderr_look() -> Look {
         now: Timestamp::UNIX_EPOCH,
         zone: TimeZone::UTC,
         home: None,
+    }
+}
+
+/// The effective user; 0 where the platform has none.
+pub(super) fn uid() -> u32 {
+    #[cfg(unix)]
+    {
+        nix::unistd::geteuid().as_raw()
+    }
+    #[cfg(not(unix))]
+    {
+        0
     }
 }
 

@@ -14,11 +14,16 @@ use super::{
     status, watch, who,
 };
 use crate::{
-    access::{Access, AccessError},
+    access::{Access, AccessError, Registry},
     model::EventKind,
     render::Look,
     wire::{
-        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Target, Who, WhoTarget,
+        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Target, Who,
+        WhoTarget,
+        claims::{
+            AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
+            Rogue, RogueQuery,
+        },
     },
 };
 
@@ -41,6 +46,38 @@ fn event(message: &str) -> Event {
     .unwrap()
 }
 
+fn nothing<T>() -> Result<T, AccessError> {
+    Err(AccessError::Refused { what: "nothing is claimed".to_owned(), remedy: "claim it".to_owned() })
+}
+
+impl Registry for Double {
+    fn claims(&self, patterns: &[String]) -> Result<Claims, AccessError> {
+        self.asked.borrow_mut().push(patterns.join(" "));
+        let time = "2026-03-02T01:26:30Z".parse().unwrap();
+        Ok(Claims { schema: 1, time, source: source(), claims: Vec::new(), unclaimed: Vec::new() })
+    }
+    fn claim(&self, request: &ClaimRequest) -> Result<Claimed, AccessError> {
+        self.asked.borrow_mut().push(format!("{request:?}"));
+        nothing()
+    }
+    fn release(&self, request: &ReleaseRequest) -> Result<Released, AccessError> {
+        self.asked.borrow_mut().push(format!("{request:?}"));
+        nothing()
+    }
+    fn rogue(&self, _: &RogueQuery) -> Result<Rogue, AccessError> {
+        nothing()
+    }
+    fn allowed(&self) -> Result<AllowList, AccessError> {
+        nothing()
+    }
+    fn allow(&self, _: &AllowRequest) -> Result<AllowList, AccessError> {
+        nothing()
+    }
+    fn report_health(&self, _: &HealthReport) -> Result<(), AccessError> {
+        nothing()
+    }
+}
+
 impl Access for Double {
     fn who(&self, targets: &[Target]) -> Result<Who, AccessError> {
         let targets = self.states.iter().zip(targets).map(|(state, asked)| WhoTarget {
@@ -53,6 +90,7 @@ impl Access for Double {
             last: Vec::new(),
             refused: Vec::new(),
             traffic: None,
+            claim: None,
             verdict: serde_json::from_value(serde_json::json!({ "sentence": "Nobody knows." })).unwrap(),
         });
         let time = "2026-03-02T01:26:30Z".parse().unwrap();

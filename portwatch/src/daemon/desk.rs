@@ -9,11 +9,12 @@ use std::{
 
 use super::pipeline::{Command, Handle, lock};
 use crate::{
-    journal::Reader,
+    journal::{Claims, Reader},
     model::{ConnectionScope, EventFilter, Order, Port, Timestamp},
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, Completeness, DoctorAnswer, History,
         ListAnswer, ListFilter, LogAnswer, QueryError, StatusAnswer, Subscription, SummaryAnswer, WhoAnswer,
+        claims::{Known, add_claims, annotate, expand},
     },
     source::Refresh,
 };
@@ -24,9 +25,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Where questions are answered.
 #[derive(Debug)]
 pub struct Desk {
-    pipeline: Handle,
+    pub(super) pipeline: Handle,
     about: About,
     database: Option<PathBuf>,
+    /// The registry's tables; `None` where there is no database.
+    pub(super) claims: Option<Mutex<Claims>>,
     socket: Option<PathBuf>,
     started: Timestamp,
     readers: Mutex<Vec<Reader>>,
@@ -44,11 +47,20 @@ impl Desk {
         socket: Option<PathBuf>,
         started: Timestamp,
     ) -> Self {
-        Self { pipeline, about, database, socket, started, readers: Mutex::default() }
+        Self { pipeline, about, database, claims: None, socket, started, readers: Mutex::default() }
+    }
+
+    /// The same with a registry.
+    #[must_use]
+    pub fn with_claims(self, claims: Claims) -> Self {
+        Self { claims: Some(Mutex::new(claims)), ..self }
     }
 
     /// Runs a command that replies.
-    fn ask<T>(&self, command: impl FnOnce(mpsc::SyncSender<T>) -> Command) -> Result<Option<T>, QueryError> {
+    pub(super) fn ask<T>(
+        &self,
+        command: impl FnOnce(mpsc::SyncSender<T>) -> Command,
+    ) -> Result<Option<T>, QueryError> {
         let (sender, receiver) = mpsc::sync_channel(1);
         if !self.pipeline.send(command(sender)) {
             return Err(QueryError::Stopping);
@@ -61,7 +73,7 @@ impl Desk {
     }
 
     /// Looks at the kernel again; a look that does not come back makes emptiness unknown.
-    fn verify(&self, scope: Refresh) -> Result<(), QueryError> {
+    pub(super) fn verify(&self, scope: Refresh) -> Result<(), QueryError> {
         if self.ask(|reply| Command::Verify(scope, reply))?.is_none() {
             let why = format!("the kernel's tables could not be read again within {} s", LOOK.as_secs());
             lock(&self.pipeline.live).set_completeness(Completeness::Partial(why));
@@ -89,7 +101,16 @@ impl Desk {
         Ok(around)
     }
 
-    fn about(&self) -> About {
+    /// Claims and allow-list; where they cannot be read, none, and a note that says so.
+    fn known_or(&self, about: &mut About) -> Known {
+        self.known().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the claims could not be read");
+            about.note.get_or_insert_with(|| "the claims could not be read".to_owned());
+            Known::default()
+        })
+    }
+
+    pub(super) fn about(&self) -> About {
         let mut about = self.about.clone();
         let report = self.pipeline.report();
         let journal = report.journal.as_ref().and_then(|j| j.error.clone());
@@ -99,7 +120,10 @@ impl Desk {
         about
     }
 
-    fn read<T>(&self, work: impl FnOnce(&Reader) -> Result<T, QueryError>) -> Result<T, QueryError> {
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match (kept, &self.database) {
             (Some(reader), _) => reader,
@@ -122,6 +146,9 @@ impl Desk {
 
 impl Answers for Desk {
     fn who(&self, asked: &[Asked]) -> Result<WhoAnswer, QueryError> {
+        let mut about = self.about();
+        let known = self.known_or(&mut about);
+        let asked = &*expand(&known, asked);
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         let mut everything = false;
         for asked in asked {
@@ -141,8 +168,12 @@ impl Answers for Desk {
         }
         let around = if ports.is_empty() { Around::default() } else { self.around(ports, addresses)? };
         let time = Timestamp::now();
-        let mut targets = lock(&self.pipeline.live).who(asked, &around);
-        let mut about = self.about();
+        let mut targets = {
+            let mut live = lock(&self.pipeline.live);
+            let mut targets = live.who(asked, &around);
+            add_claims(&mut live, &known, &mut targets);
+            targets
+        };
         for target in &mut targets {
             if let Asked::Port { port, protocol, .. } = target.asked
                 && self.database.is_some()
@@ -180,7 +211,10 @@ impl Answers for Desk {
             };
             answer.time_wait = Some(lock(&self.pipeline.live).time_wait(&connections, filter));
         } else {
-            (answer.sockets, answer.hidden) = lock(&self.pipeline.live).list(filter);
+            let known = self.known_or(&mut answer.about);
+            let mut live = lock(&self.pipeline.live);
+            (answer.sockets, answer.hidden) = live.list(filter);
+            annotate(&known, &mut answer.sockets, live.own());
         }
         Ok(answer)
     }

@@ -97,7 +97,7 @@ fn own_identity() -> io::Result<ProcessId> {
 
 /// Field 22 of `/proc/PID/stat`. The name in field 2 may hold blanks and parentheses; what follows its last `)`
 /// begins with field 3.
-pub(super) fn start_ticks(pid: u32) -> io::Result<u64> {
+pub fn start_ticks(pid: u32) -> io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     stat.rsplit_once(')')
         .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19)?.parse().ok())

@@ -18,6 +18,7 @@ pub mod control;
 mod desk;
 mod heap;
 mod lock;
+mod office;
 mod pipeline;
 
 use std::{
@@ -33,13 +34,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::{
     desk::Desk,
-    lock::{Lock, LockError},
+    lock::{Lock, LockError, start_ticks},
     pipeline::{Handle, Pipeline},
 };
 use crate::{
     api::{self, Limits, Places},
     attribute::{Attributor, Redaction, Roots},
-    journal::{self, Journal, JournalError, OpenReport},
+    journal::{self, Claims, Journal, JournalError, OpenReport},
     model::{Event, EventKind, Evidence, GapReason, Netns, Timestamp},
     query::{About, Live},
     source::{
@@ -173,13 +174,15 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     };
 
     // 3. Files
+    let boot_id = journal::boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned());
     let journal = journal::Options {
         retention_age: options.retention_age,
         retention_bytes: options.retention_bytes,
-        boot_id: journal::boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned()),
+        boot_id: boot_id.clone(),
         ..journal::Options::default()
     };
     let opened = Journal::open(&places.database(), journal)?;
+    let claims = Claims::open(&places.database(), &boot_id)?;
 
     // 4. Snapshot
     let attributor = Attributor::with_redaction(Roots::default(), options.redaction.clone());
@@ -197,7 +200,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
             error,
             remedy: "raise the limit of processes (ulimit -u)",
         })?;
-    let ended = serve(options, &handle, about, started);
+    let ended = serve(options, &handle, about, started, claims);
 
     // 6. Stop
     let deadline = Instant::now() + STOP_WITHIN;
@@ -209,7 +212,13 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
 }
 
 /// Steps 5 and the beginning of 6.
-fn serve(options: &Options, handle: &Handle, about: About, started: Timestamp) -> Result<(), DaemonError> {
+fn serve(
+    options: &Options,
+    handle: &Handle,
+    about: About,
+    started: Timestamp,
+    claims: Claims,
+) -> Result<(), DaemonError> {
     let places = &options.places;
     let deadline = Instant::now() + FIRST_SNAPSHOT;
     while !handle.report().ready {
@@ -242,13 +251,10 @@ fn serve(options: &Options, handle: &Handle, about: About, started: Timestamp) -
         let identity = fs::symlink_metadata(&places.socket).ok().map(|m| (m.dev(), m.ino()));
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(socket_error("listen at", &places.socket))?;
-        let desk = Arc::new(Desk::new(
-            handle.clone(),
-            about,
-            Some(places.database()),
-            Some(places.socket.clone()),
-            started,
-        ));
+        let desk = Arc::new(
+            Desk::new(handle.clone(), about, Some(places.database()), Some(places.socket.clone()), started)
+                .with_claims(claims),
+        );
         let watchdog = tokio::spawn(watchdog(handle.clone()));
         notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(socket = %places.socket.display(), "ready");

@@ -55,6 +55,8 @@ pub enum Command {
     Settle(mpsc::SyncSender<()>),
     /// As `Settle`; the reply is a receiver that misses nothing after, and the newest row id before.
     Subscribe(mpsc::SyncSender<(broadcast::Receiver<Arc<Record>>, i64)>),
+    /// Tell watchers of rows that the claims office has written itself.
+    Announce(Vec<Record>),
 }
 
 /// The live knowledge, shared with askers.
@@ -124,6 +126,8 @@ pub struct Pipeline {
     unsettled: Vec<Port>,
     /// When the holders of stirred ports are looked at.
     settling: Option<Instant>,
+    /// The newest row that the claims office has written.
+    announced: i64,
     asleep: Duration,
     last_look: Timestamp,
 }
@@ -156,6 +160,7 @@ impl Pipeline {
             records: Vec::new(),
             unsettled: Vec::new(),
             settling: None,
+            announced: 0,
             asleep: asleep(),
             last_look: Timestamp::now(),
         };
@@ -323,7 +328,15 @@ impl Pipeline {
             Command::Subscribe(reply) => {
                 let _ = self.poll(Duration::ZERO);
                 let newest = self.settle();
-                let _ = reply.try_send((self.watchers.subscribe(), newest));
+                let _ = reply.try_send((self.watchers.subscribe(), newest.max(self.announced)));
+            }
+            Command::Announce(records) => {
+                for record in records {
+                    self.announced = self.announced.max(record.id.unwrap_or(0));
+                    if self.watchers.receiver_count() > 0 {
+                        let _ = self.watchers.send(Arc::new(record));
+                    }
+                }
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use super::claims::ClaimView;
 use crate::{
     journal,
     model::{
         Connection, Coverage, Degradation, Event, LoggedEvent, Port, Process, ProcessId, Protocol, Socket,
         TcpState, Timestamp,
     },
+    registry::Standing,
     source::{Counters, SourceKind},
 };
 
@@ -74,6 +76,8 @@ pub struct KnownSocket {
     pub user: Option<String>,
     /// It stands for no server: a kernel-chosen UDP port, a bind that does not listen.
     pub noise: bool,
+    /// What explains it, where that was asked.
+    pub standing: Option<Standing>,
 }
 
 impl KnownSocket {
@@ -212,6 +216,8 @@ pub struct TargetAnswer {
     pub refused: Vec<Record>,
     /// Connections with this local port; `None` when nobody looked.
     pub traffic: Option<Traffic>,
+    /// The claim on the port.
+    pub claim: Option<ClaimView>,
     /// Would a bind succeed?
     pub verdict: Option<Outlook>,
 }

@@ -6,12 +6,12 @@ use tokio::sync::broadcast;
 
 use super::{
     Asked, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, QueryError, Record, StatusAnswer, SummaryAnswer,
-    WhoAnswer,
+    WhoAnswer, claims::Office,
 };
 use crate::model::EventFilter;
 
 /// What a daemon answers. The API speaks to this; the daemon's desk implements it, and tests a fake.
-pub trait Answers: Send + Sync {
+pub trait Answers: Office {
     /// Who has these?
     fn who(&self, asked: &[Asked]) -> Result<WhoAnswer, QueryError>;
     /// What is open?

@@ -68,6 +68,24 @@ impl Live {
         self.completeness = completeness;
     }
 
+    /// Whether an empty answer may be believed.
+    pub const fn completeness(&self) -> &Completeness {
+        &self.completeness
+    }
+
+    /// The namespace that questions mean.
+    pub const fn own(&self) -> Option<Netns> {
+        self.own
+    }
+
+    /// Sockets on a port in the namespace that questions mean.
+    pub fn here(&mut self, port: Port, protocol: Option<Protocol>) -> Vec<KnownSocket> {
+        let own = self.own;
+        let is_here = |s: &&Socket| own.is_none() || s.seen.endpoint.netns.is_none_or(|n| Some(n) == own);
+        let sockets: Vec<_> = self.table.on_port(port, protocol).filter(is_here).cloned().collect();
+        sockets.into_iter().map(|s| self.know(s)).collect()
+    }
+
     /// Takes in an observation and appends the records it makes, with the processes they name.
     pub fn take(&mut self, observation: Observation, out: &mut Vec<Record>) {
         match &observation.seen {
@@ -182,7 +200,7 @@ impl Live {
             .uid
             .and_then(|uid| processes.iter().find(|p| p.uid == Some(uid)))
             .and_then(|p| p.user.clone());
-        KnownSocket { noise: self.is_noise(&socket), socket, processes, user }
+        KnownSocket { noise: self.is_noise(&socket), socket, processes, user, standing: None }
     }
 
     /// A socket that stands for no server.

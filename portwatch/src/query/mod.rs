@@ -4,6 +4,7 @@
 
 mod answer;
 mod answers;
+pub mod claims;
 mod doctor;
 mod error;
 mod history;

@@ -56,6 +56,7 @@ pub(super) fn port(
         last: Vec::new(),
         refused: Vec::new(),
         traffic,
+        claim: None,
         verdict: Some(outlook),
     }
 }
@@ -75,20 +76,22 @@ pub(super) fn pid(pid: u32, sockets: Vec<KnownSocket>, completeness: &Completene
         last: Vec::new(),
         refused: Vec::new(),
         traffic: None,
+        claim: None,
         verdict: None,
     }
 }
 
-/// A claim name, while no registry holds claims: nothing is found under any name.
+/// A name that nothing is claimed as. A claim's name stands for its ports, and does not get here.
 pub(super) fn claim(name: &str) -> TargetAnswer {
     TargetAnswer {
         asked: Asked::Claim(name.to_owned()),
         state: Holding::Free,
-        reason: Some(format!("no claim is named {name}; ask by port (3100), host:port or pid:N")),
+        reason: Some(format!("nothing is claimed as {name}; portwatch find shows every claim")),
         sockets: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
         traffic: None,
+        claim: None,
         verdict: None,
     }
 }

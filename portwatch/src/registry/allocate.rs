@@ -50,6 +50,19 @@ impl Obstacle {
     }
 }
 
+/// What somebody asks of a port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Out of this range.
+    pub range: Option<PortRange>,
+    /// None of these.
+    pub exclude: PortSet,
+    /// The ephemeral range may be used.
+    pub ephemeral: bool,
+    /// Ports that need a privilege may be used.
+    pub privileged: bool,
+}
+
 /// Under which terms ports are given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {

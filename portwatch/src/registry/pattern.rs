@@ -173,7 +173,7 @@ impl From<&NameError> for PatternError {
 
 /// Whether `text` is what `pattern` says, in which `*` stands for any text. Linear in both: the newest `*` takes the
 /// blame, an older one never has to be tried again.
-pub(super) fn glob(pattern: &str, text: &str) -> bool {
+pub fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    Look, Text, Tone, address,
+    Look, Text, Tone, address, claims,
     group::{self, Group},
     note, process,
     table::{self, Column},
@@ -67,7 +67,6 @@ fn row(group: &Group<'_>, answer: &List, several: bool, look: &Look) -> Option<V
         Some(container) => Some(process::container(container)),
         None => m.project.as_ref().map(|p| p.name.clone()),
     });
-    let kind = || group.main.and_then(process::kind).map(str::to_owned);
     let command = group.main.map(process::command_or_name);
     Some(vec![
         (Tone::Strong, socket.port.to_string()),
@@ -76,11 +75,20 @@ fn row(group: &Group<'_>, answer: &List, several: bool, look: &Look) -> Option<V
         (tone, name),
         (Tone::Plain, user.unwrap_or_default()),
         (Tone::Plain, project.unwrap_or_default()),
-        (Tone::Plain, socket.claim.clone().or_else(kind).unwrap_or_default()),
+        claim(socket, group),
         (Tone::Plain, since(group, answer, look)),
         (Tone::Plain, remarks(group, socket, several, look)),
         (Tone::Faint, command.unwrap_or_default()),
     ])
+}
+
+/// The claim; where there is none, the kind of thing that explains the socket, or that nothing does.
+fn claim(socket: &Socket, group: &Group<'_>) -> (Tone, String) {
+    if let Some("claim" | "conflict" | "rogue" | "allowed") = socket.standing.as_deref() {
+        return claims::standing(socket).unwrap_or((Tone::Plain, String::new()));
+    }
+    let kind = || group.main.and_then(process::kind).map(str::to_owned);
+    (Tone::Plain, socket.claim.clone().or_else(kind).unwrap_or_default())
 }
 
 fn more(others: usize) -> String {

@@ -4,6 +4,7 @@
 //! Never: decide anything.
 
 mod address;
+mod claims;
 mod config;
 mod doctor;
 mod group;
@@ -31,6 +32,7 @@ use std::io::{self, Write};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
+pub use claims::{claimed, claims, cleaned, released, taken, worktrees};
 pub use config::config;
 pub use doctor::doctor;
 pub use log::{LogLines, log};

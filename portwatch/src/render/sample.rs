@@ -126,6 +126,8 @@ pub(super) fn socket(address: &str, port: u16, holders: Vec<Process>) -> Socket 
         owner: if holders.is_empty() { "unknown" } else { "known" }.to_owned(),
         holders: holders.into_iter().map(holder).collect(),
         claim: None,
+        standing: None,
+        explained_by: None,
         evidence: "kernel".to_owned(),
     }
 }

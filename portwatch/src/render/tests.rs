@@ -56,6 +56,7 @@ fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
         last: Vec::new(),
         refused: Vec::new(),
         traffic: None,
+        claim: None,
         verdict: None,
     }
 }

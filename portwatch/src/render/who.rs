@@ -38,6 +38,9 @@ fn one(out: &mut dyn Write, answer: &Who, target: &WhoTarget, look: &Look) -> io
         card(out, answer, group, look)?;
     }
     let living = target.traffic.as_ref().map(traffic::living).unwrap_or_default();
+    if !target.sockets.is_empty() {
+        claim_line(out, target, look)?;
+    }
     if target.sockets.is_empty() {
         match (target.state.as_str(), living.as_slice(), &target.traffic) {
             ("held", [first, ..], Some(traffic)) => connected(out, target, traffic, first, look)?,
@@ -74,6 +77,15 @@ fn headless(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<
     if target.state == "free" {
         if let Some(reason) = &target.reason {
             head.plain(", ").plain(reason);
+        }
+        if let Some(claim) = &target.claim {
+            head.pad_to(SIDE).plain("claim ").push(Tone::Strong, &claim.name).plain("  ");
+            let tone = if claim.state == "ghost" { Tone::Warn } else { Tone::Plain };
+            head.push(tone, &claim.state);
+            if let Some(seen) = claim.seen.filter(|_| claim.state == "ghost") {
+                let end = target.last.iter().find(|e| e.kind != "listen").map_or(seen, |e| e.time.max(seen));
+                head.plain(&format!(", {}", when::span(when::age(end, look))));
+            }
         }
         head.wrapped(out, 2)
     } else {
@@ -143,6 +155,28 @@ fn traffic_line(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Res
     }
     if traffic.connections_left_out > 0 {
         fact(out, "", &format!("and {} more", traffic.connections_left_out), Tone::Faint, look)?;
+    }
+    Ok(())
+}
+
+/// What the claim on the port is worth, or what else explains the socket.
+fn claim_line(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
+    if let Some(claim) = &target.claim {
+        let owner = claim.owner_name.clone().unwrap_or_else(|| format!("uid {}", claim.owner));
+        let age = when::span(when::age(claim.created, look));
+        let kind = if claim.kind == "auto" { ", automatic" } else { "" };
+        let mut line = Text::new(look);
+        line.plain(&claim.name).plain("  ");
+        let tone = if claim.state == "squatted" { Tone::Bad } else { Tone::Plain };
+        line.push(tone, &claim.state);
+        line.plain(&format!("  of {owner}, since {age}{kind}"));
+        return labelled(out, "claim", line, look);
+    }
+    let rogue =
+        target.port.is_some() && target.sockets.iter().any(|s| s.standing.as_deref() == Some("rogue"));
+    if rogue {
+        let words = "none, and nothing else explains it: no project, unit, container or rule (rogue)";
+        return fact(out, "claim", words, Tone::Warn, look);
     }
     Ok(())
 }
@@ -226,7 +260,10 @@ fn header(
         head.plain("  random port");
     }
     if let Some(claim) = &socket.claim {
-        head.plain("  claim ").plain(claim);
+        match socket.standing.as_deref() {
+            Some("conflict") => head.plain("  ").push(Tone::Bad, &format!("on the port of claim {claim}")),
+            _ => head.plain("  claim ").plain(claim),
+        };
     }
     head.wrapped(out, FACT)
 }

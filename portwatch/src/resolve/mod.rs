@@ -1,19 +1,26 @@
-//! Getting a port back: waiting for it, freeing it, running a program on it.
+//! Getting a port, and getting one back: claiming it, waiting for it, freeing it, running a program on it.
 //!
-//! Everything here is done by the caller's process with the caller's own rights; the daemon only tells what it sees.
+//! What is done to others is done by the caller's process with the caller's own rights; the daemon gives out claims,
+//! and otherwise only tells what it sees.
 //!
 //! Never: act without a fresh identity check.
 
+mod bind;
 mod bindable;
+mod claim;
 mod error;
 mod healthy;
 mod place;
 mod stir;
+mod terms;
 mod wait;
 
+pub use bind::obstacle;
 pub use bindable::{Bindable, bindable};
+pub use claim::{claim, give_back};
 pub use error::ResolveError;
 pub use healthy::{Health, HealthCheck};
 pub use place::{Place, PlaceError};
 pub use stir::{Stir, StirKind, Stirs, Teller, stirs};
+pub use terms::terms;
 pub use wait::{Condition, Standing, WaitRequest, wait};

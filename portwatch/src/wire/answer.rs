@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    claims::ClaimBrief,
     connection::{Connection, Traffic},
     parts::{Degradation, Event, Socket, SourceInfo},
 };
@@ -43,6 +44,9 @@ pub struct WhoTarget {
     pub refused: Vec<Event>,
     /// Connections with this local port; null when nobody looked, and for `pid:`.
     pub traffic: Option<Traffic>,
+    /// The claim on the port, where there is one.
+    #[serde(default)]
+    pub claim: Option<ClaimBrief>,
     /// Would a bind succeed?
     pub verdict: Option<Verdict>,
 }

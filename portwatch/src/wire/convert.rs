@@ -14,6 +14,7 @@ use super::{
 use crate::{
     model::{self, AskedPort, Evidence, Port, ProcessId, Protocol, SocketKey},
     query::{self, Asked, KnownSocket, ListFilter, Record, Sight, Sort, Viewer},
+    registry::Standing,
 };
 
 /// A question that cannot be asked; the sentence says how it is asked rightly.
@@ -259,8 +260,27 @@ pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
             })
             .collect(),
         owner: inner.owner.as_str().to_owned(),
-        claim: None,
+        claim: known.standing.as_ref().and_then(claim_of),
+        standing: known.standing.as_ref().map(|s| s.as_str().to_owned()),
+        explained_by: known.standing.as_ref().and_then(explained_by),
         evidence: inner.evidence.as_str().to_owned(),
+    }
+}
+
+fn claim_of(standing: &Standing) -> Option<String> {
+    match standing {
+        Standing::Claim { name, .. } | Standing::Conflict { name } => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn explained_by(standing: &Standing) -> Option<String> {
+    match standing {
+        Standing::Container(name)
+        | Standing::Unit(name)
+        | Standing::Project(name)
+        | Standing::Allowed(name) => Some(name.clone()),
+        _ => None,
     }
 }
 
@@ -414,6 +434,7 @@ fn who_target(target: &query::TargetAnswer, viewer: Viewer) -> super::WhoTarget 
         last: target.last.iter().map(|e| event(e, viewer)).collect(),
         refused: target.refused.iter().map(|e| event(e, viewer)).collect(),
         traffic: target.traffic.as_ref().map(|t| connection::traffic(t, viewer)),
+        claim: target.claim.as_ref().map(super::claims::convert::brief),
         verdict: target.verdict.as_ref().map(verdict),
     }
 }

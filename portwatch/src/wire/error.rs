@@ -15,7 +15,7 @@ pub struct ErrorDocument {
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
-    /// Stable, kebab-case: `bad-request`, `not-found`, `not-seen`, `stopping`, `too-many-clients`, `internal`.
+    /// Stable, kebab-case: `bad-request`, `not-found`, `not-permitted`, `refused`, `no-such-claim`, `not-seen`, `stopping`, `too-many-clients`, `internal`.
     pub code: String,
     /// One sentence.
     pub message: String,

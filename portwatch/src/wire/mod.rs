@@ -5,6 +5,7 @@
 //! Numbers are numbers, unknown is null, times are RFC 3339 UTC.
 
 mod answer;
+pub mod claims;
 mod connection;
 #[cfg(unix)]
 pub mod convert;

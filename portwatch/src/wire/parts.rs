@@ -165,8 +165,16 @@ pub struct Socket {
     pub holders: Vec<Holder>,
     /// known, kernel, not-permitted, no-process, unknown.
     pub owner: String,
-    /// Claim name (the registry's; null until one stands behind the port).
+    /// The claim on its port; null when there is none.
     pub claim: Option<String>,
+    /// What explains it: `claim` (its own), `conflict` (the claim on its port is another's), `kernel`, `container`, `unit`,
+    /// `init`, `project`, `allowed`, `self`, `rogue` (nothing does), `unknown` (its process could not be seen); null where
+    /// that was not asked.
+    #[serde(default)]
+    pub standing: Option<String>,
+    /// Name of the unit, container, project or rule that explains it.
+    #[serde(default)]
+    pub explained_by: Option<String>,
     /// How its existence is known.
     pub evidence: String,
 }

@@ -3,7 +3,9 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{ConfigReport, Doctor, Event, List, Log, LogSummary, SCHEMA, Status, VersionReport, Wait, Who};
+use super::{
+    ConfigReport, Doctor, Event, List, Log, LogSummary, SCHEMA, Status, VersionReport, Wait, Who, claims,
+};
 
 /// JSON Schema (draft 2020-12) of what each command prints with `--json`, under `properties` by command.
 pub fn schema() -> Value {
@@ -15,6 +17,9 @@ pub fn schema() -> Value {
         ("log --summary", of::<LogSummary>(&mut generator)),
         ("log --follow, watch (one a line)", of::<Event>(&mut generator)),
         ("wait", of::<Wait>(&mut generator)),
+        ("claim", of::<claims::ClaimedAll>(&mut generator)),
+        ("find, claims", of::<claims::Claims>(&mut generator)),
+        ("release, cleanup", of::<claims::Released>(&mut generator)),
         ("status", of::<Status>(&mut generator)),
         ("doctor", of::<Doctor>(&mut generator)),
         ("version", of::<VersionReport>(&mut generator)),

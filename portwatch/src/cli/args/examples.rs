@@ -8,6 +8,8 @@ Examples:
   portwatch log --since 10m         what happened lately
   portwatch log --type refused      who was refused a port, and who held it
   portwatch watch                   live
+  PORT=$(portwatch claim myapp:api -q)   a port that will work, the same every time
+  portwatch find 'myapp:*'          what is claimed, and what runs there
 
 'portwatch COMMAND --help' says more of each.
 Exit codes: 0 yes or done, 1 no (free, nothing found), 2 usage, 3 not permitted
@@ -77,6 +79,69 @@ that do not set SO_REUSEADDR; --strict waits for those too.
 On a terminal it shows what it waits for; in a pipe it is silent.
 Exit codes: 0 as wanted, 1 the time was up, 2 not an address of this machine,
 3 not permitted or could not be seen.";
+
+pub(super) const CLAIM: &str = "\
+Examples:
+  portwatch claim myapp:api
+  PORT=$(portwatch claim myapp:api -q) npm run dev
+  eval \"$(portwatch claim web --export)\"   a stack of the project here
+  portwatch claim                         everything .portwatch.toml names
+  portwatch claim myapp:api --port 3100 --ttl 8h
+  portwatch claim myapp:dns --range 5300-5399 --pair udp
+  portwatch claim myapp:cluster --ports 3 -q
+
+The port was bindable when the claim was made; it is not held until your
+program binds it. Who may release it: you, and root.
+Exit codes: 0 claimed, 1 refused (taken, none free), 2 usage, 3 not permitted.";
+
+pub(super) const FIND: &str = "\
+Examples:
+  portwatch find                      every claim
+  portwatch find 'myapp:*'            a project
+  portwatch find '*:api'              a stack in every project
+  portwatch find :3100                whoever has the port, claimed or not
+  portwatch find 'myapp:*' --json | jq '.claims[] | {name, port, state}'
+
+States: live (its program listens), ghost (it is gone), squatted (somebody else
+has the port), idle (never used yet), unknown (could not be seen).
+Exit codes: 0 something found, 1 nothing found, 3 could not be seen.";
+
+pub(super) const CLAIMS: &str = "\
+Examples:
+  portwatch claims
+  portwatch claims --worktree         this project, worktree by worktree
+  portwatch claims --mine
+
+Exit codes: 0 something found, 1 nothing found, 3 could not be seen.";
+
+pub(super) const RELEASE: &str = "\
+Examples:
+  portwatch release myapp:api
+  portwatch release 'myapp:*'
+  portwatch release :3100
+  portwatch release '*' --yes
+
+Ends the name, not the program. Only the owner and root can.
+Exit codes: 0 released, 1 nothing is claimed so, 3 belongs to another user.";
+
+pub(super) const CLEANUP: &str = "\
+Examples:
+  portwatch cleanup --dry-run
+  portwatch cleanup                   unused for a day
+  portwatch cleanup --max-age 1h
+  portwatch cleanup --project         when a runner starts: its own leftovers
+
+Never one on whose port anything is.
+Exit codes: 0 done, 3 not permitted.";
+
+pub(super) const ENV: &str = "\
+Examples:
+  portwatch env > .env                PORT_WEB=8081
+  eval \"$(portwatch env --format shell)\"
+  portwatch env 'myapp:*' --format json
+  portwatch env --format compose > compose.override.yaml
+
+Exit codes: 0 something claimed, 1 nothing claimed.";
 
 pub(super) const STATUS: &str = "\
 Examples:

@@ -107,7 +107,12 @@ impl Claims {
                     continue;
                 }
                 if may_change(claim.owner, user) {
-                    let event = end(connection, boot, &claim, why, now)?;
+                    let foreign = user != claim.owner;
+                    let whose = || {
+                        format!("{why}; it was {}'s", self::user(claim.owner, claim.owner_name.as_deref()))
+                    };
+                    let why = if foreign { whose() } else { why.to_owned() };
+                    let event = end(connection, boot, &claim, &why, now)?;
                     released.push(Released { claim, event });
                 } else {
                     foreign.push(claim);

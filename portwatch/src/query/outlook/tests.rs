@@ -50,7 +50,13 @@ fn held(protocol: Protocol, address: &str, phase: Phase) -> KnownSocket {
         listening_since: None,
         evidence: Evidence::Kernel,
     };
-    KnownSocket { socket, processes: vec![Arc::new(node())], user: Some("erich".to_owned()), noise: false }
+    KnownSocket {
+        socket,
+        processes: vec![Arc::new(node())],
+        user: Some("erich".to_owned()),
+        noise: false,
+        standing: None,
+    }
 }
 
 fn listener(address: &str) -> KnownSocket {

@@ -64,6 +64,7 @@ fn answer(state: &str, sockets: Vec<Socket>, traffic: Traffic, sentence: &str) -
         sockets,
         last: Vec::new(),
         refused: Vec::new(),
+        claim: None,
         traffic: Some(traffic),
         verdict: Some(verdict),
     };

@@ -1,0 +1,149 @@
+//! The claims office over HTTP. Whoever orders is who the socket says it is.
+
+use axum::{
+    Extension, Json, Router,
+    extract::{
+        DefaultBodyLimit, Query, RawQuery, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    response::Response,
+    routing::{get, post},
+};
+
+use super::{
+    ApiError, Peer,
+    router::{self, Desk, form, json},
+};
+use crate::{
+    query::{
+        QueryError,
+        claims::{Caller, OfficeError},
+    },
+    wire::claims::{AllowRequest, ClaimRequest, HealthReport, ReleaseRequest, RogueQuery, convert},
+};
+
+/// An order is a small document.
+const LARGEST: usize = 256 * 1024;
+
+/// The office's routes.
+pub(super) fn routes() -> Router<Desk> {
+    Router::new()
+        .route("/v1/claims", get(claims).post(claim))
+        .route("/v1/claims/release", post(release))
+        .route("/v1/claims/health", post(health))
+        .route("/v1/rogue", get(rogue))
+        .route("/v1/rogue/allowed", get(allowed).post(allow))
+        .layer(DefaultBodyLimit::max(LARGEST))
+}
+
+impl From<OfficeError> for ApiError {
+    fn from(error: OfficeError) -> Self {
+        match error {
+            OfficeError::Bad(sentence) => Self::BadRequest(sentence),
+            OfficeError::NotPermitted { what, remedy } => Self::Forbidden { what, remedy },
+            OfficeError::Refused { what, remedy } => Self::Conflict { what, remedy },
+            OfficeError::Nothing { what, remedy } => Self::Nothing { what, remedy },
+            OfficeError::Query(error) => Self::Query(error),
+        }
+    }
+}
+
+/// Off the connections' thread, as every answer.
+async fn office<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OfficeError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = router::blocking(move || Ok::<_, QueryError>(work())).await?;
+    Ok(done?)
+}
+
+fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
+    body.map(|Json(order)| order).map_err(|error| ApiError::BadRequest(error.body_text()))
+}
+
+fn caller(peer: Peer) -> Caller {
+    Caller::of(peer.uid)
+}
+
+/// `pattern` may be given several times; none means all.
+async fn claims(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let mut texts = Vec::new();
+    for (name, value) in form(query.as_deref().unwrap_or_default()) {
+        if name != "pattern" {
+            return Err(ApiError::BadRequest(format!("unknown parameter '{name}'; say pattern=myapp:*")));
+        }
+        texts.push(value);
+    }
+    if texts.is_empty() {
+        texts.push("*".to_owned());
+    }
+    let patterns = convert::patterns(&texts)?;
+    let answer = office(move || desk.claims(&patterns)).await?;
+    json(&convert::claims(&answer, peer.viewer))
+}
+
+async fn claim(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    order: Result<Json<ClaimRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let wanted = convert::wanted(&body(order)?)?;
+    let answer = office(move || desk.claim(&wanted, &caller(peer))).await?;
+    json(&convert::claimed(&answer, peer.viewer))
+}
+
+async fn release(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    order: Result<Json<ReleaseRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let order = body(order)?;
+    let (patterns, reason) = convert::release(&order)?;
+    let answer =
+        office(move || desk.release(&patterns, order.only_dead, reason.as_deref(), &caller(peer))).await?;
+    json(&convert::released(&answer, peer.viewer))
+}
+
+async fn rogue(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<RogueQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let query = router::parameters(query)?;
+    let filter = convert::rogue_filter(&query);
+    let answer = office(move || desk.rogue(&filter, query.since)).await?;
+    json(&convert::rogue(&answer, peer.viewer))
+}
+
+async fn allowed(State(desk): State<Desk>) -> Result<Response, ApiError> {
+    let answer = office(move || desk.allowed()).await?;
+    json(&convert::allowed(&answer, false))
+}
+
+async fn allow(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    order: Result<Json<AllowRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let order = body(order)?;
+    let rule = convert::rule(&order)?;
+    let (changed, answer) = office(move || {
+        let changed = desk.allow(&rule, order.allow, &caller(peer))?;
+        Ok((changed, desk.allowed()?))
+    })
+    .await?;
+    json(&convert::allowed(&answer, changed))
+}
+
+async fn health(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    order: Result<Json<HealthReport>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let (name, result, sentence) = convert::health(&body(order)?)?;
+    office(move || desk.set_health(&name, &result, &sentence, &caller(peer))).await?;
+    json(&serde_json::json!({ "schema": crate::wire::SCHEMA }))
+}

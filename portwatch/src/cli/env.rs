@@ -1,0 +1,84 @@
+//! `portwatch env`
+
+use std::collections::BTreeMap;
+
+use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
+use crate::wire::claims::Claim;
+
+pub(super) fn run(args: &args::Env, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let here = Here::find()?;
+    let patterns = if args.patterns.is_empty() {
+        vec![here.name.clone().ok_or(Failure::NoProject)?]
+    } else {
+        args.patterns.clone()
+    };
+    let mut claims = session.access()?.claims(&patterns)?.claims;
+    if args.patterns.is_empty() {
+        // Of a linked worktree its own, elsewhere those of the main one.
+        claims.retain(|claim| claim.context.as_deref() == here.context());
+    }
+    let variables = variables(&claims, false);
+    let format = if session.settings.json.value { args::EnvFormat::Json } else { args.format };
+    let out = &mut *session.out;
+    match format {
+        args::EnvFormat::Dotenv => {
+            for (name, port) in &variables {
+                writeln!(out, "{name}={port}")?;
+            }
+        }
+        args::EnvFormat::Shell => {
+            for (name, port) in &variables {
+                writeln!(out, "export {name}={port}")?;
+            }
+        }
+        args::EnvFormat::Json => {
+            let map: BTreeMap<_, _> = variables.iter().cloned().collect();
+            crate::render::json(out, &map)?;
+        }
+        args::EnvFormat::Compose => {
+            writeln!(out, "services:")?;
+            for claim in &claims {
+                writeln!(out, "  {}:", claim.stack)?;
+                writeln!(out, "    environment:")?;
+                for (name, port) in &variables {
+                    writeln!(out, "      {name}: \"{port}\"")?;
+                }
+            }
+        }
+    }
+    Ok(if claims.is_empty() { Exit::No } else { Exit::Yes })
+}
+
+/// `PORT_WEB=8081` for each claim, `PORT_WEB_2` for its second port; with the project's name in it where two
+/// claims would share one. `single`: one claim with one port is just `PORT`.
+pub(super) fn variables(claims: &[Claim], single: bool) -> Vec<(String, u16)> {
+    let shared = |claim: &Claim| claims.iter().filter(|other| other.stack == claim.stack).count() > 1;
+    let mut variables = Vec::new();
+    for claim in claims {
+        let mut base = String::from("PORT");
+        if shared(claim) {
+            base = format!("{base}_{}", upper(&claim.project));
+        }
+        base = format!("{base}_{}", upper(&claim.stack));
+        if let Some(context) = claim.context.as_ref().filter(|_| shared(claim)) {
+            base = format!("{base}_{}", upper(context));
+        }
+        let mut last = None;
+        for port in &claim.ports {
+            if last.replace(port.slot) == Some(port.slot) {
+                continue;
+            }
+            let name = if port.slot == 0 { base.clone() } else { format!("{base}_{}", port.slot + 1) };
+            variables.push((name, port.port));
+        }
+    }
+    if let (true, [(name, _)]) = (single, variables.as_mut_slice()) {
+        "PORT".clone_into(name);
+    }
+    variables
+}
+
+/// Letters, digits and `_` are what a variable's name may have.
+fn upper(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}

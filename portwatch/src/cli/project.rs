@@ -1,0 +1,116 @@
+//! The project that the caller stands in, and what its `.portwatch.toml` says. Read with the caller's own rights.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{backend, failure::Failure};
+use crate::{
+    model::Evidence,
+    registry::{Name, ProjectConfig, Stack, slug},
+};
+
+const FILE: &str = ".portwatch.toml";
+/// The part of a name of a project that does not say what it consists of.
+pub(super) const WHOLE: &str = "app";
+
+/// Where the caller stands.
+#[derive(Debug, Default)]
+pub(super) struct Here {
+    /// First part of the names of its claims.
+    pub(super) name: Option<String>,
+    /// Its directory.
+    pub(super) root: Option<PathBuf>,
+    /// The linked git worktree it lies in; `None` for the main one.
+    pub(super) worktree: Option<String>,
+    /// Its rules; those of no file are the defaults.
+    pub(super) config: ProjectConfig,
+    /// The file they are from.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Here {
+    /// Looks around from the working directory.
+    pub(super) fn find() -> Result<Self, Failure> {
+        let project = backend::project().filter(|p| p.evidence == Evidence::Scan);
+        let mut here = Self::default();
+        if let Some(project) = project {
+            here.name = slug(&project.name);
+            here.worktree = project.worktree.map(|w| w.name).filter(|name| name != "main");
+            here.root = Some(project.root);
+        }
+        let from = std::env::current_dir().unwrap_or_default();
+        for directory in from.ancestors() {
+            let path = directory.join(FILE);
+            match read(&path)? {
+                None => {}
+                Some(config) => {
+                    here.name = config
+                        .project
+                        .clone()
+                        .or_else(|| directory.file_name().and_then(|name| slug(&name.to_string_lossy())));
+                    here.root = Some(directory.to_owned());
+                    here.config = config;
+                    here.file = Some(path);
+                    break;
+                }
+            }
+        }
+        Ok(here)
+    }
+
+    /// Third part of the names of its claims.
+    pub(super) fn context(&self) -> Option<&str> {
+        self.worktree.as_deref().filter(|_| self.config.worktree_context)
+    }
+
+    /// The name that a word on the command line means: a whole name, or a stack of this project.
+    pub(super) fn named(&self, word: &str) -> Result<Name, Failure> {
+        match (&self.name, word.contains(':')) {
+            (Some(project), false) if !word.is_empty() => {
+                let name = format!("{project}:{word}");
+                let name = self.context().map_or(name.clone(), |context| {
+                    format!("{name}:{}", slug(context).unwrap_or_else(|| context.to_owned()))
+                });
+                Ok(name.parse()?)
+            }
+            _ => Ok(word.parse()?),
+        }
+    }
+
+    /// Every name that the project file speaks of; one for the whole where it speaks of none.
+    pub(super) fn names(&self) -> Result<Vec<Name>, Failure> {
+        if self.name.is_none() {
+            return Err(Failure::NoProject);
+        }
+        if self.config.stacks.is_empty() {
+            return Ok(vec![self.named(WHOLE)?]);
+        }
+        self.config.stacks.keys().map(|stack| self.named(stack)).collect()
+    }
+
+    /// What the project file says of a name, if it is one of this project's.
+    pub(super) fn stack(&self, name: &Name) -> Option<&Stack> {
+        self.is_own(name).then(|| self.config.stacks.get(name.stack())).flatten()
+    }
+
+    /// Whether a name is one of this project's.
+    pub(super) fn is_own(&self, name: &Name) -> bool {
+        self.name.as_deref() == Some(name.project())
+    }
+}
+
+fn read(path: &Path) -> Result<Option<ProjectConfig>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => ProjectConfig::parse(&text)
+            .map(Some)
+            .map_err(|error| Failure::ProjectFile { path: path.to_owned(), message: error.to_string() }),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        // A directory above that may not be entered is not the caller's project.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(Failure::ProjectFile { path: path.to_owned(), message: error.to_string() }),
+    }
+}

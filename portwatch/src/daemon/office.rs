@@ -1,0 +1,227 @@
+//! The daemon's claims office: the database behind one lock, and live knowledge.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use super::{
+    desk::Desk,
+    pipeline::{Command, lock},
+};
+use crate::{
+    journal::{Claims, Reader},
+    model::{Event, EventFilter, EventKind, Order, Port, Timestamp},
+    query::{
+        self, ListFilter, QueryError, Record,
+        claims::{
+            AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Known, Office, OfficeError, ReleaseAnswer,
+            RogueAnswer, Wanted, add_history, annotate, needs_touch, nothing, rogue_gone, rogue_of,
+            unclaimed, view, views,
+        },
+    },
+    registry::{Name, Pattern, State},
+    resolve,
+    source::Refresh,
+};
+
+impl Desk {
+    /// The registry's tables. A statement that failed left them as they were, so a panic elsewhere does not spoil them.
+    fn store(&self) -> Result<MutexGuard<'_, Claims>, OfficeError> {
+        match &self.claims {
+            Some(claims) => Ok(claims.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => Err(OfficeError::Query(QueryError::NotSeen {
+                what: "this daemon keeps no claims".to_owned(),
+                remedy: "start it with a state directory (--state)".to_owned(),
+            })),
+        }
+    }
+
+    /// Claims and allow-list; nothing where this daemon keeps none.
+    pub(super) fn known(&self) -> Result<Known, QueryError> {
+        if self.claims.is_none() {
+            return Ok(Known::default());
+        }
+        self.read(|reader| Ok(Known::new(reader.claims()?, reader.allowed()?)))
+    }
+
+    /// Tells watchers what was written with a claim.
+    fn announce(&self, events: impl IntoIterator<Item = (i64, Event)>) {
+        let record = |(id, event)| Record { id: Some(id), event, process: None, other: None };
+        let records: Vec<Record> = events.into_iter().map(record).collect();
+        if !records.is_empty() {
+            self.pipeline.send(Command::Announce(records));
+        }
+    }
+
+    fn touch(&self, views: &[query::claims::ClaimView], now: Timestamp) {
+        let ids = needs_touch(views, now);
+        if !ids.is_empty()
+            && let Ok(mut store) = self.store()
+            && let Err(error) = store.touch(&ids, now)
+        {
+            tracing::warn!(%error, "a live claim could not be written down as such");
+        }
+    }
+}
+
+impl Office for Desk {
+    fn claims(&self, patterns: &[Pattern]) -> Result<ClaimsAnswer, OfficeError> {
+        let known = self.known()?;
+        let asked: Vec<Port> = patterns
+            .iter()
+            .filter_map(|p| match p {
+                Pattern::Port(port) => Some(*port),
+                Pattern::Name { .. } => None,
+            })
+            .collect();
+        if !asked.is_empty() {
+            self.verify(Refresh::Ports(asked))?;
+        }
+        let time = Timestamp::now();
+        let (mut claims, unclaimed) = {
+            let mut live = lock(&self.pipeline.live);
+            (views(&mut live, known.claims().to_vec(), patterns), unclaimed(&mut live, &known, patterns))
+        };
+        if claims.iter().any(|view| view.state == State::Ghost) {
+            // The end of a program may still wait to be written.
+            self.ask(Command::Settle)?;
+        }
+        if !claims.is_empty() {
+            self.read(|reader| add_history(&mut claims, reader))?;
+        }
+        self.touch(&claims, time);
+        Ok(ClaimsAnswer { time, about: self.about(), claims, unclaimed })
+    }
+
+    fn claim(&self, wanted: &Wanted, caller: &Caller) -> Result<ClaimAnswer, OfficeError> {
+        let there = match wanted.port {
+            None => Vec::new(),
+            Some(port) => {
+                self.verify(Refresh::Ports(vec![port]))?;
+                lock(&self.pipeline.live).here(port, None)
+            }
+        };
+        let done = resolve::claim(&mut *self.store()?, wanted, caller, &there, Timestamp::now())
+            .map_err(|error| self.explained(OfficeError::of(error, Some(&wanted.name)), wanted))?;
+        self.announce(done.event);
+        let claim = view(&mut lock(&self.pipeline.live), done.claim);
+        let time = Timestamp::now();
+        self.touch(std::slice::from_ref(&claim), time);
+        Ok(ClaimAnswer { time, about: self.about(), claim, fresh: done.fresh })
+    }
+
+    fn release(
+        &self,
+        patterns: &[Pattern],
+        only_dead: bool,
+        reason: Option<&str>,
+        caller: &Caller,
+    ) -> Result<ReleaseAnswer, OfficeError> {
+        let known = self.known()?;
+        if only_dead {
+            let ports = known.claims().iter().flat_map(|c| c.ports.iter().map(|p| p.port)).collect();
+            self.verify(Refresh::Ports(ports))?;
+        }
+        let views = views(&mut lock(&self.pipeline.live), known.claims().to_vec(), patterns);
+        if views.is_empty() {
+            return Err(nothing(patterns));
+        }
+        let (mut kept, mut ids) = (Vec::new(), Vec::new());
+        for view in &views {
+            if only_dead && !matches!(view.state, State::Ghost | State::Idle) {
+                kept.push(view.claim.name.clone());
+            } else {
+                ids.push(view.claim.id);
+            }
+        }
+        let time = Timestamp::now();
+        let (released, foreign) =
+            resolve::give_back(&mut *self.store()?, caller, reason, time, &mut |c| ids.contains(&c.id))
+                .map_err(|error| OfficeError::of(error, None))?;
+        let gone: Vec<i64> = released.iter().map(|r| r.claim.id).collect();
+        self.announce(released.into_iter().map(|r| r.event));
+        Ok(ReleaseAnswer {
+            time,
+            about: self.about(),
+            released: views.into_iter().filter(|v| gone.contains(&v.claim.id)).collect(),
+            foreign: foreign.into_iter().map(|claim| claim.name).collect(),
+            kept,
+        })
+    }
+
+    fn rogue(&self, filter: &ListFilter, since: Option<Timestamp>) -> Result<RogueAnswer, OfficeError> {
+        let known = self.known()?;
+        let time = Timestamp::now();
+        let sockets = {
+            let mut live = lock(&self.pipeline.live);
+            let (mut sockets, _) = live.list(filter);
+            annotate(&known, &mut sockets, live.own());
+            sockets
+        };
+        let (sockets, unknown) = rogue_of(sockets);
+        let gone = match since {
+            None => Vec::new(),
+            Some(since) => {
+                self.ask(Command::Settle)?;
+                let listens = EventFilter {
+                    since: Some(since),
+                    kinds: vec![EventKind::Listen],
+                    order: Order::NewestFirst,
+                    ..EventFilter::default()
+                };
+                let (events, _) = self.read(|reader: &Reader| query::log(reader, &listens))?;
+                rogue_gone(&known, events, &sockets, filter)
+            }
+        };
+        Ok(RogueAnswer { time, about: self.about(), sockets, gone, unknown })
+    }
+
+    fn allowed(&self) -> Result<AllowedAnswer, OfficeError> {
+        let rules = self.store()?.allowed()?;
+        Ok(AllowedAnswer { about: self.about(), rules })
+    }
+
+    fn allow(&self, rule: &str, allow: bool, caller: &Caller) -> Result<bool, OfficeError> {
+        let mut store = self.store()?;
+        let changed = if allow {
+            store.allow(rule, caller.uid, caller.name.as_deref(), Timestamp::now())
+        } else {
+            store.disallow(rule, caller.uid)
+        };
+        changed.map_err(|error| OfficeError::of(error, None))
+    }
+
+    fn set_health(
+        &self,
+        name: &Name,
+        result: &str,
+        sentence: &str,
+        caller: &Caller,
+    ) -> Result<(), OfficeError> {
+        let event = self
+            .store()?
+            .set_health(name, caller.uid, (result, sentence), Timestamp::now())
+            .map_err(|error| OfficeError::of(error, Some(name)))?;
+        self.announce(event);
+        Ok(())
+    }
+}
+
+/// How many ghosts a refusal names.
+const GHOSTS: usize = 3;
+
+impl Desk {
+    /// A refusal for want of ports, with the ghosts that have them.
+    fn explained(&self, error: OfficeError, wanted: &Wanted) -> OfficeError {
+        let OfficeError::Refused { what, remedy } = &error else { return error };
+        if wanted.port.is_some() {
+            return error;
+        }
+        let Ok(known) = self.known() else { return error };
+        let views = views(&mut lock(&self.pipeline.live), known.claims().to_vec(), &[Pattern::all()]);
+        match query::claims::ghosts(&views, wanted.asked.range, GHOSTS) {
+            None => error,
+            Some(ghosts) => {
+                OfficeError::Refused { what: format!("{what}; {ghosts}"), remedy: remedy.clone() }
+            }
+        }
+    }
+}

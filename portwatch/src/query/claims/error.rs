@@ -1,0 +1,92 @@
+//! Why the claims office does not do what it is asked.
+
+use crate::{
+    journal::ClaimError,
+    query::QueryError,
+    registry::{Name, Obstacle},
+};
+
+/// Why, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OfficeError {
+    /// The question was wrong.
+    #[error("{0}")]
+    Bad(String),
+    /// It is another user's.
+    #[error("{what}; {remedy}")]
+    NotPermitted {
+        /// What.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// It cannot be had now.
+    #[error("{what}; {remedy}")]
+    Refused {
+        /// What is in the way.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// There is no such claim.
+    #[error("{what}; {remedy}")]
+    Nothing {
+        /// What is not there.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// It could not be seen.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+impl OfficeError {
+    /// An error of the database, with a remedy for whoever wanted `name`.
+    pub fn of(error: ClaimError, name: Option<&Name>) -> Self {
+        let what = error.to_string();
+        let mine = name.map_or_else(|| "NAME".to_owned(), ToString::to_string);
+        match error {
+            ClaimError::Journal(error) => Self::Query(QueryError::NotSeen {
+                what: error.to_string(),
+                remedy: "nothing was changed".to_owned(),
+            }),
+            ClaimError::NotOwner { name, .. } => Self::NotPermitted {
+                what,
+                remedy: format!("its owner or root can release it; claim another name, such as {name}:mine"),
+            },
+            ClaimError::OtherPort { .. } => Self::Refused {
+                what,
+                remedy: format!("to move it, release it first: portwatch release {mine}"),
+            },
+            ClaimError::Claimed { by, port, .. } => Self::Refused {
+                what,
+                remedy: format!("portwatch find :{port} shows it; portwatch release {by} gives it back"),
+            },
+            ClaimError::Obstacle { port, obstacle } => Self::Refused {
+                what,
+                remedy: match obstacle {
+                    Obstacle::InUse => {
+                        format!(
+                            "portwatch who {port} says by whom; without --port the next free one is taken"
+                        )
+                    }
+                    Obstacle::Privileged => {
+                        "ports below net.ipv4.ip_unprivileged_port_start need root or CAP_NET_BIND_SERVICE"
+                            .to_owned()
+                    }
+                    _ => "without --port the next free one is taken".to_owned(),
+                },
+            },
+            ClaimError::Exhausted(_) => Self::Refused {
+                what,
+                remedy:
+                    "widen the range (--range), or give back what is not used: portwatch cleanup --dry-run"
+                        .to_owned(),
+            },
+            ClaimError::Nothing(_) => {
+                Self::Nothing { what, remedy: "portwatch find '*' shows every claim".to_owned() }
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Claims joined with what is on their ports: states, conflicts, ends; and what explains every other listener.
+
+mod error;
+mod office;
+mod rogue;
+mod standing;
+
+pub use error::OfficeError;
+pub use office::{
+    AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Office, ReleaseAnswer, RogueAnswer, Wanted, user_name,
+};
+pub use rogue::{rogue_gone, rogue_of};
+pub use standing::{Known, annotate, standing};
+
+use std::collections::HashMap;
+
+use super::{Asked, Completeness, KnownSocket, Live, QueryError, Record, TargetAnswer, history};
+use crate::{
+    journal::{HealthRecord, Reader},
+    model::{EventKind, Protocol, Timestamp},
+    registry::{Claim, DEFAULT_RANGE, Kind, Occupant, Pattern, PortRange, State, Tie, tie},
+};
+
+/// Programs that hold a port for a container; whose it is, their uid does not say.
+const FORWARDERS: [&str; 5] = ["docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"];
+
+/// A claim and what is on its ports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimView {
+    /// The claim.
+    pub claim: Claim,
+    /// What it is worth.
+    pub state: State,
+    /// Sockets on its ports.
+    pub sockets: Vec<KnownSocket>,
+    /// Those of them that are a stranger's, by index.
+    pub strangers: Vec<usize>,
+    /// Of a ghost: how its last program ended.
+    pub ended: Option<Record>,
+    /// How its program was when somebody asked last.
+    pub health: Option<HealthRecord>,
+}
+
+/// How a socket belongs to a claim: by any of its holders.
+pub fn tie_of(claim: &Claim, known: &KnownSocket) -> Tie {
+    let ids = known.socket.holders.iter().map(|h| h.process).chain(known.socket.creator);
+    let mut processes = ids.filter_map(|id| known.process(id)).peekable();
+    let uid = known.socket.seen.uid;
+    if processes.peek().is_none() {
+        return tie(claim, &Occupant { uid, ..Occupant::default() });
+    }
+    let own = processes.any(|process| {
+        let occupant = Occupant {
+            // A server may be started by root and serve as another user, or the other way round.
+            uid: if process.uid == Some(claim.owner) { process.uid } else { uid.or(process.uid) },
+            cwd: process.cwd.as_deref(),
+            project: process.project.as_ref().map(|p| (p.name.as_str(), p.root.as_path())),
+            forwarder: FORWARDERS.contains(&process.comm.as_str()),
+        };
+        tie(claim, &occupant) == Tie::Own
+    });
+    if own { Tie::Own } else { Tie::Stranger }
+}
+
+/// A claim as the live table shows it, without its past.
+pub fn view(live: &mut Live, claim: Claim) -> ClaimView {
+    let mut sockets = Vec::new();
+    for port in &claim.ports {
+        sockets.extend(live.here(port.port, Some(port.protocol)));
+    }
+    let ties: Vec<Tie> = sockets.iter().map(|socket| tie_of(&claim, socket)).collect();
+    let strangers = (0..).zip(&ties).filter(|(_, tie)| **tie == Tie::Stranger).map(|(at, _)| at).collect();
+    let complete = *live.completeness() == Completeness::Complete;
+    let state = State::of(&claim, ties, complete);
+    ClaimView { claim, state, sockets, strangers, ended: None, health: None }
+}
+
+/// The claims that one of the patterns means, with their pasts where there is a journal to ask.
+pub fn views(live: &mut Live, claims: Vec<Claim>, patterns: &[Pattern]) -> Vec<ClaimView> {
+    let wanted =
+        |claim: &Claim| patterns.iter().any(|p| p.matches(&claim.name, claim.ports.iter().map(|p| p.port)));
+    claims.into_iter().filter(wanted).map(|claim| view(live, claim)).collect()
+}
+
+/// Adds what the journal tells: how the last programs of ghosts ended, and how programs were when asked last.
+pub fn add_history(views: &mut [ClaimView], reader: &Reader) -> Result<(), QueryError> {
+    let mut health: HashMap<i64, HealthRecord> = reader.health()?;
+    for view in views {
+        view.health = health.remove(&view.claim.id);
+        if view.state == State::Ghost
+            && let Some(port) = view.claim.ports.first()
+        {
+            let last = history::of_port(reader, port.port, Some(port.protocol))?.last;
+            let ended =
+                |kind: EventKind| matches!(kind, EventKind::Close | EventKind::Exit | EventKind::Unlisten);
+            view.ended = last.into_iter().find(|r| ended(r.event.kind) && r.event.at >= view.claim.created);
+        }
+    }
+    Ok(())
+}
+
+/// What was asked, with the names of claims replaced by their ports.
+pub fn expand(known: &Known, asked: &[Asked]) -> Vec<Asked> {
+    let mut out = Vec::with_capacity(asked.len());
+    for one in asked {
+        let before = out.len();
+        if let Asked::Claim(text) = one
+            && let Ok(pattern) = text.parse::<Pattern>()
+        {
+            for claim in known.claims() {
+                if pattern.matches(&claim.name, claim.ports.iter().map(|p| p.port)) {
+                    out.extend(claim.ports.iter().map(|p| Asked::Port {
+                        address: None,
+                        port: p.port,
+                        protocol: Some(p.protocol),
+                    }));
+                }
+            }
+        }
+        if out.len() == before {
+            out.push(one.clone());
+        }
+    }
+    out
+}
+
+/// Says of each answer what explains its sockets, and which claim is on its port.
+pub fn add_claims(live: &mut Live, known: &Known, targets: &mut [TargetAnswer]) {
+    for target in targets {
+        annotate(known, &mut target.sockets, live.own());
+        if let Asked::Port { port, protocol, .. } = target.asked {
+            let protocols = protocol.map_or(vec![Protocol::Tcp, Protocol::Udp], |p| vec![p]);
+            let claim = protocols.into_iter().find_map(|protocol| known.on(protocol, port));
+            target.claim = claim.map(|claim| view(live, claim.clone()));
+        }
+    }
+}
+
+/// For `:PORT`: sockets on ports that no claim has, with what explains them.
+pub fn unclaimed(live: &mut Live, known: &Known, patterns: &[Pattern]) -> Vec<KnownSocket> {
+    let mut sockets = Vec::new();
+    for pattern in patterns {
+        if let Pattern::Port(port) = pattern {
+            let free = |s: &KnownSocket| known.on(s.socket.seen.endpoint.protocol, *port).is_none();
+            sockets.extend(live.here(*port, None).into_iter().filter(free));
+        }
+    }
+    annotate(known, &mut sockets, live.own());
+    sockets
+}
+
+/// Nothing is claimed as any of these.
+pub fn nothing(patterns: &[Pattern]) -> OfficeError {
+    let names: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+    OfficeError::Nothing {
+        what: format!("nothing is claimed as {}", names.join(", ")),
+        remedy: "portwatch find '*' shows every claim".to_owned(),
+    }
+}
+
+/// `ghosts have 3101 (a:b), 3102 (c:d) and 4 more`, of those in a range; `None` when there is none.
+pub fn ghosts(views: &[ClaimView], range: Option<PortRange>, most: usize) -> Option<String> {
+    let range = range.unwrap_or(DEFAULT_RANGE);
+    let dead: Vec<String> = views
+        .iter()
+        .filter(|view| matches!(view.state, State::Ghost | State::Idle))
+        .filter_map(|view| {
+            let port = view.claim.ports.iter().find(|p| range.contains(p.port))?.port;
+            Some(format!("{} ({port}, {})", view.claim.name, view.state.as_str()))
+        })
+        .collect();
+    let named = dead.get(..dead.len().min(most))?.join(", ");
+    match dead.len() {
+        0 => None,
+        count if count > most => Some(format!("nothing runs on {named} and {} more", count - most)),
+        _ => Some(format!("nothing runs on {named}")),
+    }
+}
+
+/// Claims that are live and were not written down as such for a minute, by id.
+pub fn needs_touch(views: &[ClaimView], now: Timestamp) -> Vec<i64> {
+    let stale = |view: &&ClaimView| {
+        view.state == State::Live
+            && view.claim.seen.is_none_or(|seen| now.as_second() - seen.as_second() >= 60)
+    };
+    views.iter().filter(stale).map(|view| view.claim.id).collect()
+}
+
+/// Whether a claim may be swept up: nothing of its own or anybody's is on its ports, it was not claimed or live for
+/// `age`, or its time has passed. Automatic claims end by themselves.
+pub fn is_stale(view: &ClaimView, age: std::time::Duration, now: Timestamp) -> bool {
+    let dead = matches!(view.state, State::Ghost | State::Idle) && view.sockets.is_empty();
+    let last = view.claim.renewed.max(view.claim.seen.unwrap_or(view.claim.renewed));
+    let old = last.checked_add(age).is_ok_and(|until| until <= now);
+    dead && (old || view.claim.has_expired(now)) && view.claim.kind == Kind::Explicit
+}

@@ -1,0 +1,64 @@
+//! Listeners that nothing explains: those that are there, and those that were.
+
+use std::collections::HashSet;
+
+use super::{Known, standing::of_process};
+use crate::{
+    model::{Owner, Phase, Protocol, SocketKey},
+    query::{KnownSocket, ListFilter, Record},
+    registry::Standing,
+};
+
+/// What is rogue of sockets that were annotated, and of how many listeners it is not known. A TCP socket that does not
+/// listen serves nobody; UDP has no other state.
+pub fn rogue_of(sockets: Vec<KnownSocket>) -> (Vec<KnownSocket>, u64) {
+    let serves = |s: &KnownSocket| {
+        s.socket.seen.phase == Phase::Listening || s.socket.seen.endpoint.protocol == Protocol::Udp
+    };
+    let (mut rogue, mut unknown) = (Vec::new(), 0);
+    for socket in sockets.into_iter().filter(serves) {
+        match socket.standing {
+            Some(Standing::Rogue) => rogue.push(socket),
+            Some(Standing::Unknown) => unknown += 1,
+            _ => {}
+        }
+    }
+    (rogue, unknown)
+}
+
+/// Of the listens in the journal, newest first, those that nothing explains and whose sockets are not among the living.
+pub fn rogue_gone(
+    known: &Known,
+    events: Vec<Record>,
+    living: &[KnownSocket],
+    filter: &ListFilter,
+) -> Vec<Record> {
+    let living: HashSet<SocketKey> = living.iter().map(|s| s.socket.seen.key).collect();
+    let uid = filter.user.as_ref().and_then(|user| user.parse::<u32>().ok());
+    events
+        .into_iter()
+        .filter(|record| record.event.socket.is_none_or(|key| !living.contains(&key)))
+        .filter(|record| {
+            let port = record.event.port.map_or(0, crate::model::Port::get);
+            filter.from.is_none_or(|from| port >= from) && filter.to.is_none_or(|to| port <= to)
+        })
+        .filter(|record| {
+            filter.user.as_ref().is_none_or(|user| {
+                record
+                    .process
+                    .as_ref()
+                    .is_some_and(|p| p.user.as_ref() == Some(user) || (uid.is_some() && p.uid == uid))
+            })
+        })
+        .filter(|record| {
+            let process = record.process.as_deref();
+            // One that holds a claim now was rogue then, perhaps; a claim explains its port.
+            let claimed = record
+                .event
+                .protocol
+                .zip(record.event.port)
+                .is_some_and(|(protocol, port)| known.on(protocol, port).is_some());
+            !claimed && of_process(known, process, record.event.port, (None, Owner::Known)) == Standing::Rogue
+        })
+        .collect()
+}

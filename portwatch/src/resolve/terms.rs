@@ -1,0 +1,75 @@
+//! Under which terms ports are given on this machine.
+
+use std::{fs, ops::RangeInclusive, path::Path};
+
+use crate::registry::{Asked, DEFAULT_RANGE, PortRange, PortSet, Terms};
+
+/// The terms that follow from what was asked and from the kernel's settings below `proc_root`. A setting that cannot
+/// be read has the kernel's default.
+pub fn terms(asked: &Asked, proc_root: &Path) -> Terms {
+    let setting =
+        |name: &str| fs::read_to_string(proc_root.join("sys/net/ipv4").join(name)).unwrap_or_default();
+    let mut exclude = asked.exclude.clone();
+    if asked.range.is_none() {
+        for &range in PortSet::well_known().ranges() {
+            exclude.insert(range);
+        }
+    }
+    let unprivileged = setting("ip_unprivileged_port_start").trim().parse().unwrap_or(1024);
+    Terms {
+        range: asked.range.unwrap_or(DEFAULT_RANGE),
+        exclude,
+        reserved: reserved(&setting("ip_local_reserved_ports")),
+        ephemeral: (!asked.ephemeral).then(|| ephemeral(&setting("ip_local_port_range"))),
+        unprivileged_from: if asked.privileged { 0 } else { unprivileged },
+    }
+}
+
+fn ephemeral(text: &str) -> RangeInclusive<u16> {
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(from)), Some(Ok(to))) => from..=to,
+        _ => 32_768..=60_999,
+    }
+}
+
+/// `3000,8080-8090`
+fn reserved(text: &str) -> PortSet {
+    text.trim().split(',').filter_map(|part| part.parse::<PortRange>().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::terms;
+    use crate::{
+        model::Port,
+        registry::{Asked, Obstacle},
+    };
+
+    #[test]
+    fn the_kernels_settings_are_terms() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("sys/net/ipv4");
+        std::fs::create_dir_all(&settings).unwrap();
+        std::fs::write(settings.join("ip_local_reserved_ports"), "3200,3300-3301\n").unwrap();
+        std::fs::write(settings.join("ip_local_port_range"), "9000\t9999\n").unwrap();
+        std::fs::write(settings.join("ip_unprivileged_port_start"), "80\n").unwrap();
+        let against = |asked: &Asked, port| terms(asked, folder.path()).against(Port::new(port).unwrap());
+        let plain = Asked::default();
+        for (port, expected) in [
+            (3100, None),
+            (3200, Some(Obstacle::Reserved)),
+            (3301, Some(Obstacle::Reserved)),
+            (9500, Some(Obstacle::Ephemeral)),
+            (5432, Some(Obstacle::Excluded)),
+            (79, Some(Obstacle::Privileged)),
+            (81, None),
+        ] {
+            assert_eq!(against(&plain, port), expected, "{port}");
+        }
+        let open = Asked { range: "1-65535".parse().ok(), ephemeral: true, privileged: true, ..plain };
+        for port in [9500, 5432, 79] {
+            assert_eq!(against(&open, port), None, "{port}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Claims, as documents: what can be asked of the claims office and what it answers.
+
+#[cfg(unix)]
+pub mod convert;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::parts::{Event, Socket, SourceInfo};
+
+/// One port of a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimPort {
+    /// Which of the name's ports, from 0; a pair (TCP and UDP on one number) has one slot.
+    pub slot: u16,
+    /// tcp or udp.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// How a claimed program was when somebody asked last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimHealth {
+    /// `healthy`, `refused`, `timeout`, `wrong-status`, `stranger`, `ghost`, `idle`, `unreachable`, `no-http`.
+    pub result: String,
+    /// Since when it is so.
+    pub since: Timestamp,
+    /// When it was asked last.
+    pub checked: Timestamp,
+    /// When it was healthy last.
+    pub healthy: Option<Timestamp>,
+}
+
+/// A name, its ports, and what is on them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Claim {
+    /// `project:stack` or `project:stack:context`.
+    pub name: String,
+    /// First part of the name.
+    pub project: String,
+    /// Second part.
+    pub stack: String,
+    /// Third part.
+    pub context: Option<String>,
+    /// Its first port.
+    pub port: Option<u16>,
+    /// All its ports.
+    pub ports: Vec<ClaimPort>,
+    /// `explicit`: somebody asked for it; `auto`: a listener of a known project was there.
+    pub kind: String,
+    /// `live`, `ghost`, `squatted`, `idle` or `unknown`; from what is on its ports now.
+    pub state: String,
+    /// Uid of its owner.
+    pub owner: u32,
+    /// User name of its owner.
+    pub owner_name: Option<String>,
+    /// Agent it is for.
+    pub agent: Option<String>,
+    /// Session it is for.
+    pub session: Option<String>,
+    /// Directory of the project it was claimed in.
+    pub root: Option<String>,
+    /// Git worktree of that project.
+    pub worktree: Option<String>,
+    /// When it was claimed.
+    pub created: Timestamp,
+    /// When it was claimed again last.
+    pub renewed: Timestamp,
+    /// When it ends unless it is claimed again or live.
+    pub expires: Option<Timestamp>,
+    /// That time has passed.
+    pub expired: bool,
+    /// When a program of its own was last seen there.
+    pub seen: Option<Timestamp>,
+    /// Sockets of its own on its ports.
+    pub sockets: Vec<Socket>,
+    /// Sockets of strangers on its ports.
+    pub strangers: Vec<Socket>,
+    /// Of a ghost: the event that ended its last program, where the journal has one.
+    pub ended: Option<Event>,
+    /// How its program was when somebody asked last.
+    pub health: Option<ClaimHealth>,
+}
+
+/// The claim on a port that was asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimBrief {
+    /// Its name.
+    pub name: String,
+    /// `explicit` or `auto`.
+    pub kind: String,
+    /// `live`, `ghost`, `squatted`, `idle` or `unknown`.
+    pub state: String,
+    /// Uid of its owner.
+    pub owner: u32,
+    /// User name of its owner.
+    pub owner_name: Option<String>,
+    /// When it was claimed.
+    pub created: Timestamp,
+    /// When a program of its own was last seen there.
+    pub seen: Option<Timestamp>,
+    /// How its program was when somebody asked last.
+    pub health: Option<ClaimHealth>,
+}
+
+/// Answer of `find` and `claims`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Claims {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// When it was true.
+    pub time: Timestamp,
+    /// Where it comes from.
+    pub source: SourceInfo,
+    /// Claims that match, by name.
+    pub claims: Vec<Claim>,
+    /// For `:PORT`: sockets on that port where no claim has it.
+    pub unclaimed: Vec<Socket>,
+}
+
+/// Answer of `claim`: the claims in the order asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Claimed {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// The port was free, or its own program's, at this moment.
+    pub time: Timestamp,
+    /// Where it comes from.
+    pub source: SourceInfo,
+    /// The claim.
+    pub claim: Claim,
+    /// It was made now; otherwise it stood already.
+    pub fresh: bool,
+}
+
+/// Answer of `claim` on the command line: one claim a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimedAll {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// Where they come from.
+    pub source: SourceInfo,
+    /// The claims, in the order asked.
+    pub claims: Vec<Claim>,
+    /// How many of them were made now.
+    pub fresh: u64,
+}
+
+/// Answer of `release` and `cleanup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Released {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// When.
+    pub time: Timestamp,
+    /// Where it comes from.
+    pub source: SourceInfo,
+    /// Nothing was done: these would be given back.
+    pub dry_run: bool,
+    /// Claims that were given back, as they were.
+    pub released: Vec<Claim>,
+    /// Names that match and belong to others.
+    pub foreign: Vec<String>,
+    /// Names that match and were kept because something is on their ports.
+    pub kept: Vec<String>,
+}
+
+/// Answer of `rogue`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rogue {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// When it was true.
+    pub time: Timestamp,
+    /// Where it comes from.
+    pub source: SourceInfo,
+    /// Listeners that nothing explains.
+    pub sockets: Vec<Socket>,
+    /// The listens of those that are gone, newest first; with `--since`.
+    pub gone: Vec<Event>,
+    /// Listeners whose process could not be seen: whether anything explains them is not known.
+    pub unknown: u64,
+}
+
+/// A rule of the allow-list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AllowRule {
+    /// The rule.
+    pub rule: String,
+    /// Uid of whose programs it is about; root's rules are about everybody's.
+    pub owner: u32,
+    /// User name of `owner`.
+    pub owner_name: Option<String>,
+    /// Since when.
+    pub created: Timestamp,
+}
+
+/// Answer of `rogue allowed`, and of `rogue allow` and `rogue disallow`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AllowList {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// Where it comes from.
+    pub source: SourceInfo,
+    /// The rules.
+    pub rules: Vec<AllowRule>,
+    /// Whether the list was changed.
+    pub changed: bool,
+}
+
+/// Wish for a port.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClaimRequest {
+    /// Name.
+    pub name: String,
+    /// This port.
+    pub port: Option<u16>,
+    /// A port of this range (`3000-3999`).
+    pub range: Option<String>,
+    /// None of these ports and ranges.
+    pub exclude: Vec<String>,
+    /// Ports of the ephemeral range too.
+    pub ephemeral: bool,
+    /// For so many milliseconds.
+    pub ttl_ms: Option<u64>,
+    /// tcp, udp or both; empty means tcp.
+    pub protocols: Vec<String>,
+    /// So many ports; 0 means 1.
+    pub ports: u16,
+    /// To be bound at this address.
+    pub host: Option<String>,
+    /// Directory of the project.
+    pub root: Option<String>,
+    /// Its git worktree.
+    pub worktree: Option<String>,
+    /// Agent it is for.
+    pub agent: Option<String>,
+    /// Session it is for.
+    pub session: Option<String>,
+}
+
+/// Order to give back.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// Names, patterns, `:PORT`.
+    pub patterns: Vec<String>,
+    /// Keep those on whose ports anything is.
+    pub only_dead: bool,
+    /// Why, for the log.
+    pub reason: Option<String>,
+}
+
+/// How a claimed program was found to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthReport {
+    /// The claim.
+    pub name: String,
+    /// The word.
+    pub result: String,
+    /// The sentence for the log.
+    pub sentence: String,
+}
+
+/// Change of the allow-list.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AllowRequest {
+    /// The rule.
+    pub rule: String,
+    /// To be there, or not to be.
+    pub allow: bool,
+}
+
+/// Which rogue listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RogueQuery {
+    /// Those too that are gone, back to then.
+    pub since: Option<Timestamp>,
+    /// User name or uid.
+    pub user: Option<String>,
+    /// First port.
+    pub from: Option<u16>,
+    /// Last port.
+    pub to: Option<u16>,
+}
