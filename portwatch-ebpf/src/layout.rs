@@ -59,7 +59,12 @@ pub(crate) fn cookie(sock: u64) -> u64 {
 /// The sharing options of a socket, as bits of [`flag`].
 #[inline(always)]
 pub(crate) fn options(sock: u64) -> u16 {
-    let Some(byte) = field::<u8>(sock, layout::SOCK_OPTIONS) else { return 0 };
+    field(sock, layout::SOCK_OPTIONS).map_or(0, option_flags)
+}
+
+/// The same from the byte that holds them.
+#[inline(always)]
+pub(crate) fn option_flags(byte: u8) -> u16 {
     let byte = u32::from(byte);
     let mut flags = flag::OPTIONS_KNOWN;
     if byte & word(layout::SOCK_REUSE_MASK) != 0 {

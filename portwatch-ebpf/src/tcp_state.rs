@@ -1,10 +1,11 @@
 //! TCP state transitions, for what the cgroup hooks do not say: a listener that stops listening without
-//! being closed, and sockets that the kernel made itself and never releases through a descriptor.
+//! being closed, and sockets that the kernel made itself and never releases through a descriptor. Who leaves
+//! connections is told here too ([`crate::time_wait`]).
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use portwatch_common::record::{Actor, CloseRecord, kind};
 
-use crate::{emit, layout, maps::BOUND};
+use crate::{emit, layout, maps::BOUND, time_wait};
 
 /// `TCP_CLOSE`
 const CLOSE: i32 = 7;
@@ -14,6 +15,11 @@ const LISTEN: i32 = 10;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn listen_end(ctx: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    // One program serves both facts: a second one would be run at each of the ten transitions of a connection.
+    if time_wait::concerns(old, new) {
+        time_wait::transition(&ctx, new);
+        return 0;
+    }
     // CLOSE → CLOSE is the end of a bound TCP socket that never listened.
     if new != CLOSE || (old != LISTEN && old != CLOSE) {
         return 0;

@@ -8,6 +8,7 @@
 mod cgroup;
 mod command;
 mod lineage;
+mod own;
 mod pid;
 mod placement;
 mod project;
@@ -23,6 +24,7 @@ pub use self::redact::{MARK, Redaction, RedactionError};
 use self::{
     cgroup::{Cgroups, Group, Membership},
     lineage::{Ancestors, Reading},
+    own::Own,
     pid::{PidDir, Stat},
     project::{Projects, Question, Tree},
     user::Users,
@@ -56,6 +58,7 @@ pub struct Attributor {
     roots: Roots,
     redaction: Redaction,
     known: LruCache<ProcessId, Arc<Process>>,
+    own: Own,
     ancestors: Ancestors,
     cgroups: Cgroups,
     users: Users,
@@ -73,6 +76,7 @@ impl Attributor {
         Self {
             redaction,
             known: LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN)),
+            own: Own::new(&roots.proc),
             ancestors: Ancestors::new(),
             cgroups: Cgroups::new(&roots.cgroup),
             users: Users::default(),
@@ -117,6 +121,11 @@ impl Attributor {
         self.look(id).or_else(|| self.known.get(&id).map(Arc::clone))
     }
 
+    /// Whether it runs this very program: portwatch's own probes are not news.
+    pub fn is_own(&mut self, id: ProcessId) -> bool {
+        self.own.contains(id)
+    }
+
     /// Drops what is remembered of a process. One that ended may be kept: nobody else can have its identity,
     /// and those that are not asked for fall out first.
     pub fn forget(&mut self, id: ProcessId) {
@@ -153,6 +162,7 @@ impl Attributor {
             && matches!((told, &now), (Some(told), Some(now)) if !command::continues(told, now));
         let command = command::settle(told, now);
         let exe = if changed { None } else { directory.link("exe").ok() };
+        self.own.look(id, &self.roots.proc, exe.as_deref());
         let cwd = directory.link("cwd").ok();
         let uid = seen.and_then(|seen| seen.uid).or_else(|| {
             let (status, _) = directory.read("status", FILE_LIMIT).ok()?;

@@ -162,6 +162,9 @@ pub(crate) enum Command {
     /// What is open on this machine
     #[command(visible_alias = "list", after_help = examples::LS)]
     Ls(Ls),
+    /// Try a real bind, with and without SO_REUSEADDR, and say why it fails
+    #[command(after_help = examples::PROBE)]
+    Probe(Probe),
     /// What happened: binds, refused binds, listens, closes, exits
     #[command(after_help = examples::LOG)]
     Log(Log),
@@ -226,6 +229,16 @@ pub(crate) struct Who {
     /// PORT, HOST:PORT, PORT/udp, pid:N or a claim name; several at once
     #[arg(required = true, value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Probe {
+    /// PORT, HOST:PORT, [v6]:PORT, each with /udp; without a host every address of both families
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: String,
+    /// Let the exit code tell of the bind with SO_REUSEADDR, as most servers ask
+    #[arg(long)]
+    pub(crate) reuse_addr: bool,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,8 @@ mod find;
 mod log;
 mod ls;
 mod man;
+#[cfg(target_os = "linux")]
+mod probe;
 mod project;
 mod release;
 mod session;
@@ -100,6 +102,10 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Ls(args) => ls::run(args, &mut session),
         Command::Log(args) => log::run(args, &mut session),
         Command::Watch(args) => watch::run(args, &mut session),
+        #[cfg(target_os = "linux")]
+        Command::Probe(args) => probe::run(args, &mut session),
+        #[cfg(not(target_os = "linux"))]
+        Command::Probe(_) => Err(backend::absent().into()),
         #[cfg(target_os = "linux")]
         Command::Wait(args) => wait::run(args, &mut session),
         #[cfg(not(target_os = "linux"))]

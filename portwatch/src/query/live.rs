@@ -159,8 +159,25 @@ impl Live {
 
     fn join(&mut self, changes: &mut Vec<Change>, out: &mut Vec<Record>) {
         for change in changes.drain(..) {
-            out.push(self.record(change.event));
+            let mut record = self.record(change.event);
+            if self.is_self(&record.event) {
+                if !self.policy.keep_noise {
+                    continue;
+                }
+                record.event.message = Some("self: portwatch's own probe".to_owned());
+            }
+            out.push(record);
         }
+    }
+
+    /// What portwatch does by itself to look: binds that are refused or never listen. A listener is never hidden.
+    fn is_self(&mut self, event: &Event) -> bool {
+        let probes = match event.kind {
+            EventKind::Refused | EventKind::Noise => true,
+            EventKind::Bind | EventKind::Close => event.phase == Some(Phase::Bound),
+            _ => false,
+        };
+        probes && event.process.is_some_and(|id| self.attributor.is_own(id))
     }
 
     /// An event with the facts of its processes.

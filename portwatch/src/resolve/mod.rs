@@ -1,4 +1,5 @@
-//! Getting a port, and getting one back: claiming it, waiting for it, freeing it, running a program on it.
+//! Getting a port, and getting one back: claiming it, waiting for it, freeing it, running a program on it; and binds
+//! that are really tried.
 //!
 //! What is done to others is done by the caller's process with the caller's own rights; the daemon gives out claims,
 //! and otherwise only tells what it sees.
@@ -11,6 +12,7 @@ mod claim;
 mod error;
 mod healthy;
 mod place;
+mod probe;
 mod stir;
 mod terms;
 mod wait;
@@ -21,6 +23,7 @@ pub use claim::{claim, give_back};
 pub use error::ResolveError;
 pub use healthy::{Health, HealthCheck};
 pub use place::{Place, PlaceError};
+pub use probe::{Attempt, Fate, Spot, probe};
 pub use stir::{Stir, StirKind, Stirs, Teller, stirs};
 pub use terms::terms;
 pub use wait::{Condition, Standing, WaitRequest, wait};

@@ -3,6 +3,8 @@
 
 mod connection;
 #[cfg(target_os = "linux")]
+mod probe;
+#[cfg(target_os = "linux")]
 pub mod resolve;
 
 use std::{net::IpAddr, path::Path, str::FromStr};
@@ -16,6 +18,9 @@ use crate::{
     query::{self, Asked, KnownSocket, ListFilter, Record, Sight, Sort, Viewer},
     registry::Standing,
 };
+
+#[cfg(target_os = "linux")]
+pub use probe::{explained, probe};
 
 /// A question that cannot be asked; the sentence says how it is asked rightly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

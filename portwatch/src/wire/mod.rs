@@ -11,6 +11,7 @@ mod connection;
 pub mod convert;
 mod error;
 mod parts;
+mod probe;
 mod request;
 mod resolve;
 mod schema;
@@ -25,6 +26,7 @@ pub use parts::{
     Ancestor, Cgroup, Container, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,
     SourceInfo, Unit, Worktree,
 };
+pub use probe::{Probe, ProbedAddress, ProbedBind};
 pub use request::{ListQuery, LogQuery, Target, TargetError};
 pub use resolve::{Wait, WaitTarget};
 pub use schema::schema;

@@ -27,6 +27,19 @@ Examples:
 Exit codes: 0 held, 1 free, 3 could not be seen, 4 ambiguous;
 of several targets the worst.";
 
+pub(super) const PROBE: &str = "\
+Examples:
+  portwatch probe 3100                every address, IPv4 and IPv6
+  portwatch probe 127.0.0.1:3100
+  portwatch probe '[::1]:3100'
+  portwatch probe 53/udp
+  portwatch probe 3100 --reuse-addr && ./server
+
+The port is bound for some microseconds and given back; who says the same
+without touching it.
+Exit codes: 0 it could be bound, on every address, without any option (with
+--reuse-addr: with SO_REUSEADDR), 1 it could not, 3 nothing could be tried.";
+
 pub(super) const LS: &str = "\
 Examples:
   portwatch ls

@@ -83,8 +83,6 @@ pub(super) const LISTEN_END: Program =
     Program { name: "listen_end", attach: Attach::BtfTracePoint("inet_sock_set_state") };
 pub(super) const PROCESS_EXIT: Program =
     Program { name: "process_exit", attach: Attach::BtfTracePoint("sched_process_exit") };
-pub(super) const CONNECTION_LEFT: Program =
-    Program { name: "connection_left", attach: Attach::BtfTracePoint("inet_sock_set_state") };
 
 pub(super) const SIGNAL_GENERATE: Program =
     Program { name: "signal_generate", attach: Attach::BtfTracePoint("signal_generate") };
@@ -186,8 +184,8 @@ pub(super) const LADDERS: &[Ladder] = &[
         fact: Fact::TimeWait,
         rungs: &[Rung {
             family: Family::Stable,
-            hook: "tp_btf inet_sock_set_state, at FIN_WAIT1",
-            programs: &[CONNECTION_LEFT],
+            hook: "tp_btf inet_sock_set_state",
+            programs: &[LISTEN_END],
             blind: None,
         }],
     },
