@@ -18,6 +18,15 @@ pub fn require_netns() -> bool {
     require("netns", "network namespaces cannot be made here", Netns::new().map(drop))
 }
 
+/// Whether a program is here, as [`require_bpf`] (`PORTWATCH_REQUIRE=tools`; a run that requires `ebpf` requires this
+/// too).
+pub fn require_program(name: &str) -> bool {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&folders).any(|folder| folder.join(name).is_file());
+    let outcome = if found { Ok(()) } else { Err("it is not on the PATH") };
+    require("tools", &format!("{name} is not installed"), outcome)
+}
+
 #[expect(clippy::print_stderr, reason = "a skipped test is visible")]
 fn require<E: std::fmt::Display>(capability: &str, problem: &str, outcome: Result<(), E>) -> bool {
     let Err(error) = outcome else { return true };

@@ -11,7 +11,7 @@ mod wait;
 
 pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
-pub use capability::{require_bpf, require_netns};
+pub use capability::{require_bpf, require_netns, require_program};
 pub use netns::Netns;
 pub use portwatch::{Portwatch, Ran};
 pub use wait::{DEADLINE, wait_until};

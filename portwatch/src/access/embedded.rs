@@ -10,7 +10,7 @@ use super::{Access, AccessError, AccessOptions};
 use crate::{
     attribute::{Attributor, Redaction, Roots as AttributeRoots},
     journal::{JournalError, Reader},
-    model::{ConnectionScope, EventFilter, Evidence, Observation, Port, Seen, Timestamp},
+    model::{ConnectionScope, Degradation, EventFilter, Evidence, Observation, Port, Seen, Timestamp},
     query::{
         self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
         QueryError, SummaryAnswer, Viewer, WhoAnswer,
@@ -20,7 +20,7 @@ use crate::{
         Progress, Source, SourceError, SourceKind, Wake,
         ebpf::{EbpfSource, HookChoice, LoadOptions},
         negotiate::{self, SourceChoice},
-        scan::{HolderSearch, Roots, Scanner},
+        scan::{HolderSearch, Look, Roots},
     },
     state::Policy,
     wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Target, Who, convert},
@@ -59,9 +59,15 @@ impl Embedded {
         Attributor::with_redaction(AttributeRoots::default(), self.redaction.clone())
     }
 
-    fn about(&self, scanner: &Scanner) -> About {
+    /// What takes the snapshots.
+    fn looker(&self) -> Result<Box<dyn Look>, AccessError> {
+        let choice: SourceChoice = self.source.parse().map_err(|e| AccessError::Usage(format!("{e}")))?;
+        negotiate::look(&choice, &Roots::default()).map_err(|(_, error)| error.into())
+    }
+
+    fn about(&self, scanner: &dyn Look) -> About {
         About {
-            source: SourceKind::Scan,
+            source: scanner.kind(),
             daemon: false,
             note: Some(self.note.clone()),
             coverage: Vec::new(),
@@ -71,12 +77,12 @@ impl Embedded {
 
     /// Knowledge from one look: at `ports` only, when they are given.
     pub(super) fn look(&self, ports: &[Port], search: HolderSearch) -> Result<(Live, About), AccessError> {
-        self.look_with(&mut Scanner::new(&Roots::default())?, ports, search)
+        self.look_with(&mut *self.looker()?, ports, search)
     }
 
     fn look_with(
         &self,
-        scanner: &mut Scanner,
+        scanner: &mut dyn Look,
         ports: &[Port],
         search: HolderSearch,
     ) -> Result<(Live, About), AccessError> {
@@ -86,19 +92,10 @@ impl Embedded {
                 self.source
             )));
         }
-        let snapshot =
-            if ports.is_empty() { scanner.snapshot(search) } else { scanner.snapshot_ports(ports, search) }?;
+        let snapshot = scanner.snapshot(ports, search)?;
         let attributor = self.attributor();
         let mut live = Live::new(Policy::default(), attributor, scanner.netns());
-        live.set_completeness(if snapshot.bound_included {
-            Completeness::Complete
-        } else {
-            Completeness::Partial(
-                "a TCP socket that is bound without listening cannot be seen here: sock_diag shows them from \
-                 Linux 6.8; a daemon of root sees them on any (portwatch start)"
-                    .to_owned(),
-            )
-        });
+        live.set_completeness(scanner.unseen().map_or(Completeness::Complete, Completeness::Partial));
         let seen = Seen::Snapshot(Box::new(snapshot));
         live.take(Observation::new(Timestamp::now(), Evidence::Scan, seen), &mut Vec::new());
         Ok((live, self.about(scanner)))
@@ -110,6 +107,26 @@ impl Embedded {
             Ok(reader) => Ok(Some(reader)),
             Err(JournalError::Missing { .. }) => Ok(None),
             Err(error) => Err(QueryError::from(error).into()),
+        }
+    }
+
+    /// Whether a source can be looked with, by looking.
+    fn source_check(choice: &SourceChoice, degradations: &mut Vec<Degradation>) -> Check {
+        let outcome = negotiate::look(choice, &Roots::default()).and_then(|mut look| {
+            let name = look.kind().as_str();
+            look.tables(&[]).map(|tables| (look, tables.sockets.len())).map_err(|error| (name, error))
+        });
+        match outcome {
+            Ok((look, count)) => {
+                degradations.extend(look.degradations().iter().cloned());
+                let found = format!("shows {count} sockets");
+                check(look.kind().as_str(), CheckResult::Ok, &found, None)
+            }
+            // The tools are fallbacks: nothing is lost where they are not installed.
+            Err((name @ ("lsof" | "netstat"), error)) => {
+                check(name, CheckResult::Degraded, &error.to_string(), Some("needed only for --source"))
+            }
+            Err((name, error)) => check(name, CheckResult::Failed, &error.to_string(), None),
         }
     }
 
@@ -150,11 +167,11 @@ impl Access for Embedded {
             })
             .collect();
         let pids = asked.iter().any(|a| matches!(a, Asked::Pid(_)));
-        let mut scanner = Scanner::new(&Roots::default())?;
+        let mut scanner = self.looker()?;
         let (within, search) =
             if pids { (&[][..], HolderSearch::All) } else { (ports.as_slice(), HolderSearch::First) };
-        let (mut live, mut about) = self.look_with(&mut scanner, within, search)?;
-        let around = if ports.is_empty() { Around::default() } else { around(&mut scanner, &live, &asked)? };
+        let (mut live, mut about) = self.look_with(&mut *scanner, within, search)?;
+        let around = if ports.is_empty() { Around::default() } else { around(&mut *scanner, &live, &asked)? };
         let mut targets = live.who(&asked, &around);
         if let Some(why) = unreadable {
             about.note = Some(why);
@@ -193,9 +210,15 @@ impl Access for Embedded {
         };
         let mut answer;
         if filter.time_wait {
-            let mut scanner = Scanner::new(&Roots::default())?;
-            let connections = scanner.connections(&ConnectionScope::TimeWait)?;
-            answer = empty(self.about(&scanner));
+            let mut scanner = self.looker()?;
+            let connections = scanner.connections(&ConnectionScope::TimeWait)?.ok_or_else(|| {
+                let source = scanner.kind().as_str();
+                AccessError::NotSeen {
+                    what: format!("source '{source}' does not tell connections in TIME_WAIT"),
+                    remedy: "use --source auto".to_owned(),
+                }
+            })?;
+            answer = empty(self.about(&*scanner));
             let mut live =
                 Live::new(Policy::default(), Attributor::new(AttributeRoots::default()), scanner.netns());
             answer.time_wait = Some(live.time_wait(&connections, &filter));
@@ -279,8 +302,8 @@ impl Access for Embedded {
     }
 
     fn status(&self) -> Result<Status, AccessError> {
-        let about = match Scanner::new(&Roots::default()) {
-            Ok(scanner) => self.about(&scanner),
+        let about = match self.looker() {
+            Ok(scanner) => self.about(&*scanner),
             Err(error) => About { note: Some(error.to_string()), ..Self::log_about() },
         };
         let (events, journal_error) = match self.journal() {
@@ -317,12 +340,8 @@ impl Access for Embedded {
         let mut checks =
             vec![check("daemon", CheckResult::Degraded, "no daemon runs", Some("portwatch start"))];
         let mut degradations = Vec::new();
-        match Scanner::new(&Roots::default()) {
-            Ok(scanner) => {
-                checks.push(check("scan", CheckResult::Ok, "sock_diag and /proc can be read", None));
-                degradations.extend(scanner.degradations().iter().cloned());
-            }
-            Err(error) => checks.push(check("scan", CheckResult::Failed, &error.to_string(), None)),
+        for choice in [SourceChoice::Scan, SourceChoice::Lsof, SourceChoice::Netstat] {
+            checks.push(Self::source_check(&choice, &mut degradations));
         }
         match self.journal() {
             Ok(Some(_)) => {
@@ -352,7 +371,7 @@ impl Access for Embedded {
 }
 
 /// What a bind of the ports asked about meets besides sockets.
-fn around(scanner: &mut Scanner, live: &Live, asked: &[Asked]) -> Result<Around, AccessError> {
+fn around(scanner: &mut dyn Look, live: &Live, asked: &[Asked]) -> Result<Around, AccessError> {
     let (mut ports, mut addresses) = (Vec::new(), Vec::new());
     for asked in asked {
         if let Asked::Port { port, address, .. } = asked {
@@ -361,11 +380,11 @@ fn around(scanner: &mut Scanner, live: &Live, asked: &[Asked]) -> Result<Around,
         }
     }
     let connections = scanner.connections(&ConnectionScope::Ports { ports, holders: false })?;
-    let unexplained = live.unexplained(&connections);
-    let mut around = Around { connections: Some(connections), rules: scanner.bind_rules(&addresses) };
+    let unexplained = connections.as_ref().map(|found| live.unexplained(found)).unwrap_or_default();
+    let mut around = Around { connections, rules: scanner.bind_rules(&addresses) };
     if !unexplained.is_empty() {
         let scope = ConnectionScope::Ports { ports: unexplained.clone(), holders: true };
-        around.name(&unexplained, scanner.connections(&scope)?);
+        around.name(&unexplained, scanner.connections(&scope)?.unwrap_or_default());
     }
     Ok(around)
 }
@@ -376,10 +395,14 @@ fn check(name: &'static str, result: CheckResult, found: &str, remedy: Option<&s
 
 impl From<SourceError> for AccessError {
     fn from(error: SourceError) -> Self {
-        Self::NotSeen {
-            what: error.to_string(),
-            remedy: "run it as root, or ask a daemon that runs as root (sudo portwatch start)".to_owned(),
-        }
+        let remedy = match &error {
+            SourceError::Read { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
+                "install it, or use another source (--source)"
+            }
+            SourceError::Unsupported(_) | SourceError::Timeout { .. } => "use another source (--source)",
+            _ => "run it as root, or ask a daemon that runs as root (sudo portwatch start)",
+        };
+        Self::NotSeen { what: error.to_string(), remedy: remedy.to_owned() }
     }
 }
 

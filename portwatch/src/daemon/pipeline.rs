@@ -261,13 +261,17 @@ impl Pipeline {
         }
         let mut seen = std::mem::take(&mut self.seen);
         let kernel_binds = self.kernel_binds();
+        let unseen = self.source.unseen();
         {
             let mut drain = seen.drain(..).peekable();
             while drain.peek().is_some() {
                 let mut live = lock(&self.handle.live);
                 for observation in drain.by_ref().take(CHUNK) {
                     if let Seen::Snapshot(snapshot) = &observation.seen {
-                        live.set_completeness(completeness(snapshot.bound_included, kernel_binds));
+                        live.set_completeness(match &unseen {
+                            Some(why) => Completeness::Partial(why.clone()),
+                            None => completeness(snapshot.bound_included, kernel_binds),
+                        });
                         self.handle.report().ready = true;
                     }
                     live.take(observation, &mut self.records);
@@ -286,7 +290,7 @@ impl Pipeline {
     }
 
     fn kernel_binds(&self) -> bool {
-        self.source.kind() != SourceKind::Scan
+        matches!(self.source.kind(), SourceKind::Ebpf | SourceKind::Replay | SourceKind::Fake)
             && self.source.coverage().iter().any(|c| c.fact == Fact::Bind && c.hook.is_some())
     }
 

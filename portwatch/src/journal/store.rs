@@ -123,7 +123,8 @@ impl Rows<'_> {
         let (cookie, inode, key_netns) = match event.socket {
             Some(SocketKey::Cookie(cookie)) => (Some(cookie.cast_signed()), None, None),
             Some(SocketKey::Inode { netns, inode }) => (None, Some(inode.cast_signed()), netns),
-            None => (None, None, None),
+            // A number of a run means nothing to a later one.
+            Some(SocketKey::Numbered(_)) | None => (None, None, None),
         };
         let asked = match event.asked {
             AskedPort::Explicit(port) => Some(i64::from(port.get())),

@@ -14,6 +14,8 @@ pub enum SocketKey {
         /// Socket inode.
         inode: u64,
     },
+    /// For sources that have neither: a number of the source's own, which means something while it runs.
+    Numbered(u64),
 }
 
 /// How far a socket has come.

@@ -8,23 +8,25 @@ pub mod convert;
 pub mod diag;
 #[cfg(target_os = "linux")]
 pub mod ebpf;
-#[cfg(target_os = "linux")]
 pub mod fake;
+pub mod lsof;
 pub mod negotiate;
+pub mod netstat;
+pub mod process;
 #[cfg(target_os = "linux")]
 pub mod procfs;
 pub mod replay;
+mod row;
 #[cfg(target_os = "linux")]
 pub mod rules;
-#[cfg(target_os = "linux")]
+mod run;
 pub mod scan;
-#[cfg(target_os = "linux")]
 mod wake;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-#[cfg(target_os = "linux")]
-pub use wake::Wake;
+pub use self::row::{Parse, Parsed, Row, State};
+pub use self::wake::Wake;
 
 use crate::model::{BindRules, ConnectionScope, Connections, Coverage, Degradation, Observation, Port};
 
@@ -33,8 +35,12 @@ use crate::model::{BindRules, ConnectionScope, Connections, Coverage, Degradatio
 pub enum SourceKind {
     /// Kernel programs.
     Ebpf,
-    /// sock_diag and procfs, polled.
+    /// The tables of the kernel, polled: sock_diag and procfs, or on Windows the IP helper.
     Scan,
+    /// lsof, polled.
+    Lsof,
+    /// netstat, polled.
+    Netstat,
     /// A recording of raw ring-buffer bytes.
     Replay,
     /// A list of observations, for tests.
@@ -47,6 +53,8 @@ impl SourceKind {
         match self {
             Self::Ebpf => "ebpf",
             Self::Scan => "scan",
+            Self::Lsof => "lsof",
+            Self::Netstat => "netstat",
             Self::Replay => "replay",
             Self::Fake => "fake",
         }
@@ -96,6 +104,12 @@ pub trait Source: Send {
 
     /// What does not work here.
     fn degradations(&self) -> Vec<Degradation>;
+
+    /// Why a port may be taken although the latest snapshot showed nothing on it, as far as this source can tell by
+    /// itself; `None` when a snapshot shows everything it says it shows.
+    fn unseen(&self) -> Option<String> {
+        None
+    }
 
     /// Waits until there is something to say, `timeout` has passed or the [`Wake`] of this source was called,
     /// then appends what there is, in order of time as far as the kernel gives one.

@@ -13,7 +13,7 @@ use super::{
     Source, Wake,
     ebpf::{EbpfSource, LoadOptions},
     replay::ReplaySource,
-    scan::{Roots, ScanSource, Scanner},
+    scan::{self, Look, Roots, ScanSource, Scanner},
 };
 use crate::model::Degradation;
 
@@ -25,8 +25,12 @@ pub enum SourceChoice {
     Auto,
     /// Kernel programs or nothing.
     Ebpf,
-    /// sock_diag and procfs, polled.
+    /// The tables of the kernel, polled.
     Scan,
+    /// lsof, polled.
+    Lsof,
+    /// netstat, polled.
+    Netstat,
     /// A recording.
     Replay(PathBuf),
 }
@@ -34,14 +38,11 @@ pub enum SourceChoice {
 /// Why a text names no source of this build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSourceError {
-    /// A known name whose source does not exist here.
-    #[error("source '{0}' is not available in this build; use auto, ebpf, scan or replay:FILE")]
-    NotBuilt(&'static str),
     /// `replay` without a file.
     #[error("a recording is named as replay:FILE")]
     NoFile,
     /// Anything else.
-    #[error("'{0}' is not a source; use auto, ebpf, scan or replay:FILE")]
+    #[error("'{0}' is not a source; use auto, ebpf, scan, lsof, netstat or replay:FILE")]
     Unknown(String),
 }
 
@@ -53,13 +54,24 @@ impl FromStr for SourceChoice {
             "auto" => Ok(Self::Auto),
             "ebpf" => Ok(Self::Ebpf),
             "scan" => Ok(Self::Scan),
-            "lsof" => Err(ParseSourceError::NotBuilt("lsof")),
-            "netstat" => Err(ParseSourceError::NotBuilt("netstat")),
+            "lsof" => Ok(Self::Lsof),
+            "netstat" => Ok(Self::Netstat),
             "replay" | "replay:" => Err(ParseSourceError::NoFile),
             other => match other.strip_prefix("replay:") {
                 Some(file) => Ok(Self::Replay(PathBuf::from(file))),
                 None => Err(ParseSourceError::Unknown(other.to_owned())),
             },
+        }
+    }
+}
+
+impl SourceChoice {
+    /// What looks again and again when this is asked for.
+    const fn polled_name(&self) -> &'static str {
+        match self {
+            Self::Lsof => "lsof",
+            Self::Netstat => "netstat",
+            Self::Auto | Self::Ebpf | Self::Scan | Self::Replay(_) => "scan",
         }
     }
 }
@@ -70,6 +82,8 @@ impl fmt::Display for SourceChoice {
             Self::Auto => f.write_str("auto"),
             Self::Ebpf => f.write_str("ebpf"),
             Self::Scan => f.write_str("scan"),
+            Self::Lsof => f.write_str("lsof"),
+            Self::Netstat => f.write_str("netstat"),
             Self::Replay(file) => write!(f, "replay:{}", file.display()),
         }
     }
@@ -120,14 +134,18 @@ pub fn start(
             Ok(source) => recorded(source, record),
             Err(degradation) => Err(NegotiateError::Ebpf(degradation)),
         },
-        SourceChoice::Scan if record.is_some() => nothing("scan", Vec::new()),
-        SourceChoice::Scan => scan(options, wake, Vec::new()),
+        SourceChoice::Scan | SourceChoice::Lsof | SourceChoice::Netstat if record.is_some() => {
+            nothing(choice.polled_name(), Vec::new())
+        }
+        SourceChoice::Scan | SourceChoice::Lsof | SourceChoice::Netstat => {
+            polled(choice, options, wake, Vec::new())
+        }
         SourceChoice::Auto => match EbpfSource::start(options, wake.clone()) {
             Ok(source) => recorded(source, record),
             Err(degradation) if record.is_some() => nothing("scan", vec![degradation]),
             Err(degradation) => {
                 tracing::info!(why = degradation.what, "no kernel programs, polling instead");
-                scan(options, wake, vec![degradation])
+                polled(choice, options, wake, vec![degradation])
             }
         },
         SourceChoice::Replay(_) if record.is_some() => nothing("replay", Vec::new()),
@@ -147,11 +165,33 @@ fn recorded(mut source: EbpfSource, record: Option<&Path>) -> Result<Box<dyn Sou
 }
 
 #[cfg(target_os = "linux")]
-fn scan(options: &LoadOptions, wake: Wake, why: Vec<Degradation>) -> Result<Box<dyn Source>, NegotiateError> {
-    match Scanner::new(&Roots { proc: options.proc.clone() }) {
-        Ok(scanner) => Ok(Box::new(ScanSource::new(scanner, wake, why))),
-        Err(error) => Err(NegotiateError::Failed { source_name: "scan", error, why }),
+fn polled(
+    choice: &SourceChoice,
+    options: &LoadOptions,
+    wake: Wake,
+    why: Vec<Degradation>,
+) -> Result<Box<dyn Source>, NegotiateError> {
+    match look(choice, &Roots { proc: options.proc.clone() }) {
+        Ok(look) => Ok(Box::new(ScanSource::over(look, wake, why))),
+        Err((source_name, error)) => Err(NegotiateError::Failed { source_name, error, why }),
     }
+}
+
+/// What takes a snapshot when `choice` is asked for and nothing runs all the time: the tool it names, else the
+/// kernel's tables. With the name of what failed.
+#[cfg(target_os = "linux")]
+pub fn look(choice: &SourceChoice, roots: &Roots) -> Result<Box<dyn Look>, (&'static str, SourceError)> {
+    let look = match choice {
+        SourceChoice::Lsof => scan::lsof(None).map(boxed),
+        SourceChoice::Netstat => scan::netstat(None).map(boxed),
+        _ => Scanner::new(roots).map(boxed),
+    };
+    look.map_err(|error| (choice.polled_name(), error))
+}
+
+#[cfg(target_os = "linux")]
+fn boxed(look: impl Look + 'static) -> Box<dyn Look> {
+    Box::new(look)
 }
 
 #[cfg(test)]
@@ -164,14 +204,14 @@ mod tests {
             ("auto", SourceChoice::Auto),
             ("ebpf", SourceChoice::Ebpf),
             ("scan", SourceChoice::Scan),
+            ("lsof", SourceChoice::Lsof),
+            ("netstat", SourceChoice::Netstat),
             ("replay:/tmp/a:b", SourceChoice::Replay(PathBuf::from("/tmp/a:b"))),
         ] {
             assert_eq!(text.parse(), Ok(choice.clone()));
             assert_eq!(choice.to_string(), text);
         }
         let wrong = |text: &str| text.parse::<SourceChoice>().unwrap_err().to_string();
-        assert!(wrong("lsof").contains("not available in this build"));
-        assert!(wrong("netstat").contains("not available in this build"));
         assert!(wrong("replay:").contains("replay:FILE"));
         assert!(wrong("").contains("'' is not a source"));
         assert!(wrong("EBPF").contains("auto, ebpf, scan"));

@@ -249,7 +249,7 @@ pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
         cookie: cookie(seen.key),
         inode: seen.inode.or(match seen.key {
             SocketKey::Inode { inode, .. } => Some(inode),
-            SocketKey::Cookie(_) => None,
+            SocketKey::Cookie(_) | SocketKey::Numbered(_) => None,
         }),
         uid: seen.uid,
         user: known.user.clone(),
@@ -304,7 +304,7 @@ fn asked_port(asked: AskedPort) -> (Option<u16>, Option<bool>) {
 fn cookie(key: SocketKey) -> Option<u64> {
     match key {
         SocketKey::Cookie(cookie) => Some(cookie),
-        SocketKey::Inode { .. } => None,
+        SocketKey::Inode { .. } | SocketKey::Numbered(_) => None,
     }
 }
 

@@ -119,10 +119,18 @@ pub(super) fn fuzz(root: &Path) -> Result<Outcome> {
             .args(["-rss_limit_mb=1024", "-timeout=5", "-print_final_stats=1"])
             .arg(format!("-artifact_prefix={}/", target.display()))
             .arg(corpus)
-            .args(Some(package.join("seeds")).filter(|seeds| seeds.is_dir()));
+            .args(Some(seeds(root, &program)).filter(|seeds| seeds.is_dir()));
         run_expecting(&mut fuzzer, "stat::number_of_executed_units:")?;
     }
     Ok(Outcome::Done)
+}
+
+/// What a fuzz target begins with.
+fn seeds(root: &Path, program: &Path) -> PathBuf {
+    root.join(match program.file_name() {
+        Some(name) if name == "tables" => "portwatch/src/source/fixtures",
+        _ => "portwatch-common/fuzz/seeds",
+    })
 }
 
 /// The programs in a directory of build output.

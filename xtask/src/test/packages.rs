@@ -15,7 +15,8 @@ use super::steps::{run, works};
 const NEEDED: &[(&str, &str, &str)] = &[
     ("ss", "iproute2", "what the live table is compared with"),
     ("ip", "iproute2", "network namespaces"),
-    ("lsof", "lsof", "comparisons"),
+    ("lsof", "lsof", "comparisons, and a source"),
+    ("netstat", "net-tools", "a source"),
     ("fuser", "psmisc", "comparisons"),
     ("bpftool", "bpftool", "what is left in the kernel"),
     ("tmux", "tmux", "a terminal to look at"),

@@ -14,19 +14,10 @@ use rustix::{
 };
 
 use super::{ProcFs, READ_DIR, Stat, numbered, stat::number};
-use crate::model::{Owner, ProcessId};
-
-/// How far to look for holders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HolderSearch {
-    /// Not at all.
-    None,
-    /// Until each socket has a holder, and then only its relatives: parent, children, brothers, since
-    /// descriptors are inherited. A holder by other ways (SCM_RIGHTS) can be missed.
-    First,
-    /// Every process of the machine.
-    All,
-}
+use crate::{
+    model::{Owner, ProcessId},
+    source::scan::HolderSearch,
+};
 
 /// A socket whose holders are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,9 +21,10 @@ use std::{
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 
 pub use self::{
-    holders::{Descriptor, Descriptors, Found, HolderSearch, Search, Wanted},
+    holders::{Descriptor, Descriptors, Found, Search, Wanted},
     stat::Stat,
 };
+pub use super::scan::HolderSearch;
 use crate::model::ProcessId;
 
 /// Directories and files are opened to read, never followed into another process's program.

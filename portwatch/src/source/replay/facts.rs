@@ -173,6 +173,7 @@ struct Held {
 enum Key {
     Cookie(u64),
     Inode { netns: Option<u32>, inode: u64 },
+    Numbered(u64),
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -255,6 +256,7 @@ impl From<&SnapshotSocket> for Held {
             key: match key {
                 SocketKey::Cookie(cookie) => Key::Cookie(cookie),
                 SocketKey::Inode { netns, inode } => Key::Inode { netns: netns.map(|n| n.0), inode },
+                SocketKey::Numbered(number) => Key::Numbered(number),
             },
             inode,
             netns: netns.map(|n| n.0),
@@ -287,6 +289,7 @@ impl From<Held> for SnapshotSocket {
                 key: match value.key {
                     Key::Cookie(cookie) => SocketKey::Cookie(cookie),
                     Key::Inode { netns, inode } => SocketKey::Inode { netns: netns.map(Netns), inode },
+                    Key::Numbered(number) => SocketKey::Numbered(number),
                 },
                 inode,
                 endpoint: Endpoint {

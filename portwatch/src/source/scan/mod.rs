@@ -1,10 +1,21 @@
-//! The scan source: sock_diag and procfs, polled. It needs no kernel program and no privilege.
+//! Polled sources. On Linux sock_diag and procfs, which need no kernel program and no privilege; elsewhere, or where
+//! it is asked for, a tool or an API that lists the sockets.
 
+#[cfg(target_os = "linux")]
+mod kernel;
+mod look;
 mod poll;
+#[cfg(target_os = "linux")]
 mod scanner;
+mod table;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
+mod tool;
 
+pub use self::look::{HolderSearch, Look, Pace, Tables};
 pub use self::poll::{FASTEST, SLOWEST, ScanSource};
+#[cfg(target_os = "linux")]
 pub use self::scanner::{Roots, Scanner};
-pub use super::procfs::HolderSearch;
+pub use self::table::{Reading, Table, TableScanner};
+pub use self::tool::{lsof, netstat};

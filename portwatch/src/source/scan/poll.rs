@@ -1,66 +1,70 @@
-//! The scan source: looks again and again, and reports when something differs.
+//! A polled source: looks again and again, and reports when something differs.
 //!
-//! A look at the socket tables is cheap and is made every 250 ms while things change and down to every 2 s while
-//! nothing does. Only when sockets came, or a holder went, processes are looked at, and a snapshot is
+//! A look at the kernel's socket tables is cheap and is made every 250 ms while things change and down to every 2 s
+//! while nothing does; a tool that has to be run is run less often ([`Pace`](super::Pace)). Only when sockets came, or a holder went, processes are looked at, and a snapshot is
 //! delivered whose difference to the last one the live table reports (evidence `scan`). What lived shorter than
 //! an interval is missed; the coverage says so.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::{HolderSearch, Scanner, scanner::Tables};
+use super::{HolderSearch, Look, Tables};
 use crate::{
     model::{
-        BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Exited, Fact, GapReason,
+        BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Exited, GapReason,
         LossCounts, Observation, Phase, ProcessId, Seen, SocketKey, SocketSeen, Timestamp,
     },
     source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake},
 };
 
-/// How often to look while things change.
+/// How often to look at the kernel's tables while things change.
 pub const FASTEST: Duration = Duration::from_millis(250);
-/// How often to look when nothing has changed for a while.
+/// How often to look at them when nothing has changed for a while.
 pub const SLOWEST: Duration = Duration::from_secs(2);
 /// Every so often the holders of all sockets are confirmed and newly forked ones looked for.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
 /// A look that comes so much later than it should have means that nobody was looking.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// sock_diag and procfs, polled.
+/// Something to look with, polled.
 #[derive(Debug)]
 pub struct ScanSource {
-    scanner: Scanner,
+    scanner: Box<dyn Look>,
     wake: Wake,
     degradations: Vec<Degradation>,
     interval: Duration,
-    last: Option<Look>,
+    last: Option<Last>,
     holders_looked: Instant,
     counters: Counters,
 }
 
 /// What the last look saw.
 #[derive(Debug)]
-struct Look {
+struct Last {
     when: Instant,
     at: Timestamp,
+    /// How long it took.
+    took: Duration,
     sockets: BTreeMap<SocketKey, Phase>,
 }
 
 impl ScanSource {
     /// A source over `scanner`. `why` are the degradations that led here, when something better was wanted.
     /// `wake` ends a waiting [`Source::poll`].
-    pub fn new(scanner: Scanner, wake: Wake, why: Vec<Degradation>) -> Self {
+    pub fn new(scanner: impl Look + 'static, wake: Wake, why: Vec<Degradation>) -> Self {
+        Self::over(Box::new(scanner), wake, why)
+    }
+
+    /// As [`ScanSource::new`].
+    pub fn over(scanner: Box<dyn Look>, wake: Wake, why: Vec<Degradation>) -> Self {
         Self {
+            interval: scanner.pace().fastest,
             scanner,
             wake,
             degradations: why,
-            interval: FASTEST,
             last: None,
             holders_looked: Instant::now(),
             counters: Counters::default(),
@@ -71,30 +75,28 @@ impl ScanSource {
     fn due_in(&self) -> Duration {
         match &self.last {
             None => Duration::ZERO,
-            Some(look) => self.interval.saturating_sub(look.when.elapsed()),
+            Some(last) => {
+                let rest = last.took * self.scanner.pace().rest;
+                self.interval.max(rest).saturating_sub(last.when.elapsed())
+            }
         }
     }
 
     /// Waits; `false` when woken.
     fn wait(&self, time: Duration) -> Result<bool, SourceError> {
-        let mut fds = [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
-        // Rounded up, so that a remainder below 1 ms is not spun away.
-        let ms = time.as_micros().div_ceil(1000).min(i32::MAX as u128);
-        match poll(&mut fds, PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)) {
-            Ok(0) => Ok(true),
-            Ok(_) => {
-                self.wake.clear();
-                Ok(false)
-            }
-            Err(nix::errno::Errno::EINTR) => Ok(false),
-            Err(error) => {
-                Err(SourceError::Read { what: "poll of the wake handle".to_owned(), error: error.into() })
-            }
+        let woken = self
+            .wake
+            .wait(time)
+            .map_err(|error| SourceError::Read { what: "the wake handle".to_owned(), error })?;
+        if woken {
+            self.wake.clear();
         }
+        Ok(!woken)
     }
 
     /// Looks, and appends what differs from the last look.
     fn look(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        let begun = Instant::now();
         let tables = self.scanner.tables(&[])?;
         let sockets = phases(&tables);
         let gone = self.gone_processes();
@@ -102,7 +104,8 @@ impl ScanSource {
         let holders_due = self.holders_looked.elapsed() >= HOLDERS_EVERY;
         let changed = self.last.as_ref().is_none_or(|last| last.sockets != sockets);
         let quiet = !changed && gone.is_empty() && paused.is_none();
-        self.interval = if quiet { (self.interval * 3 / 2).min(SLOWEST) } else { FASTEST };
+        let pace = self.scanner.pace();
+        self.interval = if quiet { (self.interval * 3 / 2).min(pace.slowest) } else { pace.fastest };
 
         let at = Timestamp::now();
         if let Some(since) = paused {
@@ -115,7 +118,7 @@ impl ScanSource {
         if !quiet || holders_due {
             self.deliver(tables, &sockets, holders_due, out)?;
         }
-        self.last = Some(Look { when: Instant::now(), at, sockets });
+        self.last = Some(Last { when: Instant::now(), at, took: begun.elapsed(), sockets });
         Ok(())
     }
 
@@ -137,7 +140,7 @@ impl ScanSource {
         let asked = |socket: &SocketSeen| {
             every || fresh.contains(&socket.key) || socket.inode.is_some_and(|inode| orphans.contains(&inode))
         };
-        let snapshot = self.scanner.with_holders(tables, HolderSearch::First, None, asked)?;
+        let snapshot = self.scanner.with_holders(tables, HolderSearch::First, &asked)?;
         if every {
             self.holders_looked = Instant::now();
         }
@@ -155,10 +158,11 @@ impl ScanSource {
     /// Since when nobody was looking, if that was long.
     fn pause(&self) -> Option<Timestamp> {
         let last = self.last.as_ref()?;
+        let longest = self.interval.max(last.took * self.scanner.pace().rest) + PAUSE;
         // Two clocks: the monotonic one stands still while the machine sleeps, the other may be set.
         let late = Timestamp::now().duration_since(last.at);
-        let asleep = late > (self.interval + PAUSE).try_into().ok()?;
-        (asleep || last.when.elapsed() > self.interval + PAUSE).then_some(last.at)
+        let asleep = late > longest.try_into().ok()?;
+        (asleep || last.when.elapsed() > longest).then_some(last.at)
     }
 }
 
@@ -168,23 +172,15 @@ fn phases(tables: &Tables) -> BTreeMap<SocketKey, Phase> {
 
 impl Source for ScanSource {
     fn kind(&self) -> SourceKind {
-        SourceKind::Scan
+        self.scanner.kind()
     }
 
     fn coverage(&self) -> Vec<Coverage> {
-        let polled = format!(
-            "sock_diag, polled every {} ms to {} s; sockets that live shorter can be missed",
-            FASTEST.as_millis(),
-            SLOWEST.as_secs()
-        );
-        let hook = |fact| match fact {
-            Fact::Bind | Fact::Listen | Fact::Close | Fact::UdpAutoBind => Some(polled.clone()),
-            Fact::Exit => Some("procfs, polled; without exit status".to_owned()),
-            Fact::Holders | Fact::ProcessFacts => Some("procfs, after the fact".to_owned()),
-            Fact::Existing => Some("sock_diag".to_owned()),
-            Fact::Refused | Fact::AskedPort | Fact::SignalSender | Fact::OutOfMemory | Fact::TimeWait => None,
-        };
-        Fact::ALL.into_iter().map(|fact| Coverage { fact, hook: hook(fact) }).collect()
+        self.scanner.coverage()
+    }
+
+    fn unseen(&self) -> Option<String> {
+        self.scanner.unseen()
     }
 
     fn degradations(&self) -> Vec<Degradation> {
@@ -210,7 +206,7 @@ impl Source for ScanSource {
     }
 
     fn connections(&mut self, scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
-        self.scanner.connections(scope).map(Some)
+        self.scanner.connections(scope)
     }
 
     fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {

@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use super::{HolderSearch, Tables};
 use crate::model::{
     BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Netns, Owner, Port,
     ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp,
@@ -13,7 +14,7 @@ use crate::model::{
 use crate::source::{
     Refresh, SourceError,
     diag::{Diag, DiagError},
-    procfs::{Descriptors, Found, HolderSearch, ProcFs, Search, Wanted},
+    procfs::{Descriptors, Found, ProcFs, Search, Wanted},
     rules::Rules,
 };
 
@@ -43,6 +44,7 @@ pub struct Scanner {
     procfs: ProcFs,
     known: HashMap<u64, Vec<Found>>,
     degradations: Vec<Degradation>,
+    bound_included: bool,
 }
 
 impl Scanner {
@@ -55,12 +57,24 @@ impl Scanner {
             error,
         })?;
         let diag = Diag::open(Some(Netns(netns))).map_err(read_error)?;
-        Ok(Self { diag, rules: Rules::open(), procfs, known: HashMap::new(), degradations: Vec::new() })
+        Ok(Self {
+            diag,
+            rules: Rules::open(),
+            procfs,
+            known: HashMap::new(),
+            degradations: Vec::new(),
+            bound_included: true,
+        })
     }
 
     /// The namespace it reads.
     pub fn netns(&self) -> Option<Netns> {
         self.diag.netns()
+    }
+
+    /// TCP sockets that are bound without listening were among those of the latest look.
+    pub(super) fn shows_bound(&self) -> bool {
+        self.bound_included
     }
 
     /// What did not work in the latest snapshot.
@@ -183,6 +197,7 @@ impl Scanner {
                 }
             }
         }
+        self.bound_included = tables.bound_included;
         match failure {
             Some(error) if tables.protocols.is_empty() => Err(read_error(error)),
             _ => Ok(tables),
@@ -287,21 +302,6 @@ impl Scanner {
             };
         }
     }
-}
-
-/// The socket tables, without holders.
-#[derive(Debug, Default)]
-pub(super) struct Tables {
-    /// Before the first was read.
-    pub begun: Timestamp,
-    /// Those read completely.
-    pub protocols: Vec<Protocol>,
-    /// Ports looked at; none means all.
-    pub ports: Vec<Port>,
-    /// Bound TCP sockets are among `sockets`.
-    pub bound_included: bool,
-    /// The sockets.
-    pub sockets: Vec<SocketSeen>,
 }
 
 fn snapshot_socket(socket: SocketSeen, search: &Search, mode: HolderSearch) -> SnapshotSocket {

@@ -1,4 +1,4 @@
-//! Interrupting a source that waits.
+//! By an eventfd, which a source can wait for together with a ring buffer.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-/// A handle that ends a waiting [`super::Source::poll`] from any thread. Clones wake the same source.
+/// A handle that ends a waiting [`Source::poll`](crate::source::Source::poll) from any thread. Clones wake the same source.
 #[derive(Debug, Clone)]
 pub struct Wake(Arc<EventFd>);
 
@@ -30,14 +30,15 @@ impl Wake {
         let _ = self.0.write(1);
     }
 
-    /// Waits for a wake, at most so long. A wake stays pending until [`Wake::clear`].
-    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+    /// Waits for a wake, at most so long; `true` when one is pending. It stays so until [`Wake::clear`].
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         // Rounded up, so that a wait of less than a millisecond is not a spin.
         let millis = timeout.as_nanos().div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
         let mut descriptors = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
         match poll(&mut descriptors, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
     }

@@ -1,0 +1,27 @@
+//! Whatever lsof and netstat print gives rows and a count of what was not understood.
+//!
+//! The parsers are the source's own files: to link all of portwatch, SQLite included, would take minutes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../../portwatch/src/source/lsof.rs"]
+pub mod lsof;
+#[path = "../../../portwatch/src/model/net.rs"]
+pub mod net;
+#[path = "../../../portwatch/src/source/netstat/mod.rs"]
+pub mod netstat;
+#[path = "../../../portwatch/src/source/row.rs"]
+pub mod row;
+
+/// What the files above know as `crate::model`.
+pub mod model {
+    pub use crate::net::Protocol;
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    for parse in [lsof::parse, netstat::linux::parse, netstat::macos::parse, netstat::windows::parse] {
+        let parsed = parse(bytes);
+        assert!(parsed.rows.iter().all(|row| row.port != 0));
+    }
+});

@@ -1,0 +1,45 @@
+//! Processes by pid, on each platform by its own means and with one interface: who has this pid, and what is it.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as platform;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(any(test, target_os = "macos"))]
+mod procargs;
+#[cfg(target_os = "macos")]
+use macos as platform;
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as platform;
+#[cfg(any(test, windows))]
+mod words;
+#[cfg(windows)]
+use words::words;
+
+pub use self::platform::{Processes, own_netns};
+use crate::model::Owner;
+
+/// Why a pid has no identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// There is no such process (any more).
+    Gone,
+    /// This observer may not look at it.
+    NotPermitted,
+    /// The kernel itself.
+    Kernel,
+}
+
+impl From<Absent> for Owner {
+    fn from(absent: Absent) -> Self {
+        match absent {
+            // It ended after the table was made: who holds the socket now, a later look will tell.
+            Absent::Gone => Self::Unknown,
+            Absent::NotPermitted => Self::NotPermitted,
+            Absent::Kernel => Self::Kernel,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Running a tool of the operating system, with a deadline.
+//!
+//! Only programs at fixed places are run, with fixed arguments and next to no environment: nothing that a caller of
+//! the daemon says comes near them.
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::SourceError;
+
+/// More output than this is not a table of sockets.
+const LARGEST: u64 = 64 << 20;
+/// Of what a tool complains, this much is kept.
+const COMPLAINT: u64 = 4096;
+
+/// What a tool printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Output {
+    /// Exit code; `None` when a signal ended it.
+    pub(super) code: Option<i32>,
+    /// Standard output.
+    pub(super) stdout: Vec<u8>,
+    /// The beginning of standard error.
+    pub(super) stderr: String,
+}
+
+/// The first of `places` where a file is.
+pub(super) fn find(name: &'static str, places: &[PathBuf]) -> Result<PathBuf, SourceError> {
+    places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| SourceError::Read {
+        what: name.to_owned(),
+        error: io::Error::new(
+            io::ErrorKind::NotFound,
+            format!(
+                "it is not installed ({})",
+                places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
+            ),
+        ),
+    })
+}
+
+/// Runs `program` to its end, at most for `limit`. One that takes longer is ended, and what it would have told is
+/// unknown.
+pub(super) fn output(program: &Path, arguments: &[&str], limit: Duration) -> Result<Output, SourceError> {
+    let name = || program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let failed = |error| SourceError::Read { what: name(), error };
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("LC_ALL", "C");
+    // Without it a Windows program finds no network library.
+    if let Some(root) = std::env::var_os("SystemRoot") {
+        command.env("SystemRoot", root);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let deadline = Instant::now() + limit;
+    let mut child = command.spawn().map_err(failed)?;
+    let stdout = child.stdout.take().map(|pipe| read_all(pipe, LARGEST));
+    let stderr = child.stderr.take().map(|pipe| read_all(pipe, COMPLAINT));
+    let receive = |from: Option<mpsc::Receiver<io::Result<Vec<u8>>>>| match from {
+        None => Ok(Ok(Vec::new())),
+        Some(from) => from.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+    };
+    let late = |child: Child| {
+        end(child);
+        SourceError::Timeout { what: name(), seconds: limit.as_secs() }
+    };
+    let (stdout, stderr) = match (receive(stdout), receive(stderr)) {
+        (Ok(stdout), Ok(stderr)) => (stdout.map_err(failed)?, stderr.unwrap_or_default()),
+        (Err(RecvTimeoutError::Timeout), _) | (_, Err(RecvTimeoutError::Timeout)) => return Err(late(child)),
+        _ => return Err(failed(io::Error::other("its output could not be read"))),
+    };
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
+            return Ok(Output { code: status.code(), stdout, stderr });
+        }
+        if Instant::now() >= deadline {
+            return Err(late(child));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn read_all(pipe: impl Read + Send + 'static, limit: u64) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let mut pipe = pipe;
+        let result = (&mut pipe).take(limit).read_to_end(&mut bytes);
+        // What comes beyond the limit is thrown away, so that the tool does not hang on a full pipe.
+        let rest = io::copy(&mut pipe, &mut io::sink());
+        let whole = match (result, rest) {
+            (Ok(_), Ok(_)) => Ok(bytes),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        let _ = sender.send(whole);
+    });
+    receiver
+}
+
+/// Ends a tool that hangs. One that waits inside the kernel dies later than it is killed, and nobody waits for it here.
+fn end(mut child: Child) {
+    let _ = child.kill();
+    thread::spawn(move || child.wait());
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    fn shell(script: &str, limit: Duration) -> Result<Output, SourceError> {
+        output(Path::new("/bin/sh"), &["-c", script], limit)
+    }
+
+    #[test]
+    fn output_complaint_and_code_are_kept_apart_and_the_environment_is_not_handed_on() {
+        let ran = shell("echo rows; echo why >&2; echo \"$LC_ALL$HOME\"; exit 1", LONG).unwrap();
+        assert_eq!(ran.stdout, b"rows\nC\n");
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "why"));
+    }
+
+    #[test]
+    fn a_tool_that_hangs_is_a_timeout_and_is_ended() {
+        let begun = Instant::now();
+        let error = shell("exec cat /dev/zero >/dev/null", Duration::from_millis(100)).unwrap_err();
+        assert!(matches!(error, SourceError::Timeout { .. }), "{error}");
+        assert!(begun.elapsed() < LONG);
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_is_named_with_the_places_looked_at() {
+        let error = find("lsof", &["/none/lsof".into()]).unwrap_err().to_string();
+        assert!(error.contains("lsof") && error.contains("/none/lsof"), "{error}");
+    }
+}
