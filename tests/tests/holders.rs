@@ -1,0 +1,195 @@
+//! Who holds a socket, however it came by it, and what became of who held it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+use nix::sys::signal::Signal;
+use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, wait_until};
+use serde_json::Value;
+
+/// A daemon in a namespace of its own, whose ports are the ones that are asked about.
+fn begin() -> Option<(Netns, Portwatch)> {
+    if !require_bpf() {
+        return None;
+    }
+    let netns = Netns::new().unwrap();
+    let portwatch = netns.enter(|| Portwatch::started(&[])).unwrap();
+    Some((netns, portwatch))
+}
+
+/// Runs Python in the namespace until it printed a line.
+fn python(netns: &Netns, program: &str) -> (Actor, String) {
+    let wrapped = format!("import array, os, socket, subprocess, sys\n{program}\nsys.stdin.read()\n");
+    let mut actor = netns.enter(|| Actor::python(&wrapped, &[])).unwrap();
+    let line = actor.line().unwrap();
+    (actor, line)
+}
+
+fn holders(socket: &Value) -> Vec<u64> {
+    let all = socket["holders"].as_array().unwrap().iter();
+    let mut pids: Vec<u64> = all.map(|h| h["process"]["pid"].as_u64().unwrap()).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// Waits until a command shows these holders of its one socket; gives the socket.
+fn held(portwatch: &Portwatch, words: &[&str], at: &str, expected: &[u64]) -> Value {
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    let mut last = Value::Null;
+    let found = wait_until(&format!("holders {expected:?}"), DEADLINE, || {
+        last = portwatch.run(words).unwrap().json().unwrap();
+        let sockets = last.pointer(at)?.as_array()?;
+        (sockets.len() == 1 && holders(&sockets[0]) == expected).then(|| sockets[0].clone())
+    });
+    found.unwrap_or_else(|error| panic!("{error}: {last:#}"))
+}
+
+fn who(portwatch: &Portwatch, port: &str, expected: &[u64]) -> Value {
+    held(portwatch, &["who", port, "--json"], "/targets/0/sockets", expected)
+}
+
+/// The live table as it is, without another look at the kernel.
+fn listed(portwatch: &Portwatch, port: &str, expected: &[u64]) -> Value {
+    held(portwatch, &["ls", "--all", "--port", port, "--json"], "/sockets", expected)
+}
+
+#[test]
+fn an_heir_is_named_beside_the_binder_that_exited() {
+    let Some((netns, portwatch)) = begin() else { return };
+    let (binder, line) = python(
+        &netns,
+        "s = socket.create_server(('127.0.0.1', 3101)); s.set_inheritable(True)
+child = subprocess.Popen(['sleep', '600'], close_fds=False, start_new_session=True)
+print(child.pid)",
+    );
+    let child: u64 = line.parse().unwrap();
+    let sleeper = Ended(child);
+    let pid = u64::from(binder.pid());
+    listed(&portwatch, "3101", &[pid, child]);
+    binder.finish().unwrap();
+    let socket = who(&portwatch, "3101", &[child]);
+    assert_eq!(socket["creator"]["pid"], pid);
+    assert_eq!(socket["holders"][0]["process"]["comm"], "sleep");
+    let text = portwatch.run(&["who", "3101"]).unwrap().stdout;
+    assert!(text.contains(&format!("held by sleep ({child})")), "{text}");
+    assert!(text.contains(&format!("bound by  python3 ({pid})")), "{text}");
+    drop(sleeper);
+}
+
+/// A grandchild of the test: ended with it.
+struct Ended(u64);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0).unwrap());
+        let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn children_hold_until_they_exec_or_close_and_nobody_has_to_ask() {
+    let Some((netns, portwatch)) = begin() else { return };
+    let (mut server, _) = python(
+        &netns,
+        "s = socket.create_server(('127.0.0.1', 3100)); print()
+sys.stdin.readline()
+child = subprocess.Popen(['sleep', '600']); print(child.pid)
+sys.stdin.readline()
+child.kill(); child.wait()
+worker = os.fork()
+if worker == 0:
+    sys.stdin.readline(); s.close(); print('closed'); sys.stdin.read(); os._exit(0)
+print(worker)",
+    );
+    let pid = u64::from(server.pid());
+    listed(&portwatch, "3100", &[pid]);
+    server.say("a program").unwrap();
+    let _child = server.line().unwrap();
+    // Python marks descriptors close-on-exec: the child holds it for a moment only.
+    listed(&portwatch, "3100", &[pid]);
+    server.say("a worker").unwrap();
+    let worker: u64 = server.line().unwrap().parse().unwrap();
+    let worker_ends = Ended(worker);
+    let socket = listed(&portwatch, "3100", &[pid, worker]);
+    assert_eq!(socket["creator"]["pid"], pid);
+    drop(worker_ends);
+    listed(&portwatch, "3100", &[pid]);
+}
+
+#[test]
+fn a_descriptor_that_was_passed_to_a_stranger_is_found_there() {
+    let Some((netns, portwatch)) = begin() else { return };
+    let path = portwatch.folder().join("pass").to_str().unwrap().to_owned();
+    let (mut receiver, _) = python(
+        &netns,
+        &format!(
+            "u = socket.socket(socket.AF_UNIX); u.bind({path:?}); u.listen(); print()
+c, _ = u.accept()
+m, a, _, _ = c.recvmsg(1, 64)
+print('received')"
+        ),
+    );
+    let (sender, _) = python(
+        &netns,
+        &format!(
+            "s = socket.create_server(('127.0.0.1', 3100))
+u = socket.socket(socket.AF_UNIX); u.connect({path:?})
+u.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [s.fileno()]))])
+print()"
+        ),
+    );
+    assert_eq!(receiver.line().unwrap(), "received");
+    let (from, to) = (u64::from(sender.pid()), u64::from(receiver.pid()));
+    who(&portwatch, "3100", &[from, to]);
+    sender.finish().unwrap();
+    let socket = who(&portwatch, "3100", &[to]);
+    assert_eq!(socket["creator"]["pid"], from);
+}
+
+#[test]
+fn each_socket_of_a_reuseport_group_has_its_own_holder() {
+    let Some((netns, portwatch)) = begin() else { return };
+    let program = "s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+s.bind(('127.0.0.1', 3100)); s.listen(); print()";
+    let members = [python(&netns, program).0, python(&netns, program).0];
+    let answer = portwatch.run(&["who", "3100", "--json"]).unwrap().json().unwrap();
+    let sockets = answer["targets"][0]["sockets"].as_array().unwrap();
+    let mut told: Vec<_> = sockets.iter().map(holders).collect();
+    told.sort();
+    let mut expected: Vec<_> = members.iter().map(|m| vec![u64::from(m.pid())]).collect();
+    expected.sort();
+    assert_eq!(told, expected, "{answer:#}");
+    assert!(sockets.iter().all(|s| holders(s) == [s["creator"]["pid"].as_u64().unwrap()]), "{answer:#}");
+}
+
+#[test]
+fn a_free_port_says_who_killed_its_last_holder() {
+    let Some((netns, portwatch)) = begin() else { return };
+    let (victim, _) = python(&netns, "s = socket.create_server(('127.0.0.1', 3100)); print()");
+    let pid = victim.pid();
+    portwatch.run(&["who", "3100"]).unwrap();
+    victim.signal(Signal::SIGKILL).unwrap();
+    victim.finish().unwrap();
+    let mut last = Value::Null;
+    let exit = wait_until("the exit in the answer", DEADLINE, || {
+        last = portwatch.run(&["who", "3100", "--json"]).unwrap().json().unwrap();
+        let events = last["targets"][0]["last"].as_array()?;
+        events.iter().find(|e| e["type"] == "exit").cloned()
+    });
+    let exit = exit.unwrap_or_else(|error| panic!("{error}: {last:#}"));
+    let killer = std::process::id();
+    assert_eq!((&exit["process"]["pid"], &exit["other"]["pid"]), (&pid.into(), &killer.into()), "{exit:#}");
+    assert_eq!(
+        (&exit["exit"]["sent_signal_name"], &exit["exit"]["sent_by"]),
+        (&"SIGKILL".into(), &"process".into())
+    );
+    assert_eq!((&exit["port"], &exit["protocol"]), (&3100.into(), &"tcp".into()));
+    let text = portwatch.run(&["who", "3100"]).unwrap().stdout.replace('\n', " ");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("killed by SIGKILL from ") && text.contains(&format!("({killer})")), "{text}");
+}
