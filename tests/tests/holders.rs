@@ -23,7 +23,7 @@ fn begin() -> Option<(Netns, Portwatch)> {
 
 /// Runs Python in the namespace until it printed a line.
 fn python(netns: &Netns, program: &str) -> (Actor, String) {
-    let wrapped = format!("import array, os, socket, subprocess, sys\n{program}\nsys.stdin.read()\n");
+    let wrapped = format!("import array, os, signal, socket, subprocess, sys\n{program}\nsys.stdin.read()\n");
     let mut actor = netns.enter(|| Actor::python(&wrapped, &[])).unwrap();
     let line = actor.line().unwrap();
     (actor, line)
@@ -125,15 +125,28 @@ print(worker)",
 fn a_descriptor_that_was_passed_to_a_stranger_is_found_there() {
     let Some((netns, portwatch)) = begin() else { return };
     let path = portwatch.folder().join("pass").to_str().unwrap().to_owned();
-    let (mut receiver, _) = python(
+    // An orphan: no relative of the sender's, by whom it could be found.
+    let (mut parent, line) = python(
         &netns,
         &format!(
-            "u = socket.socket(socket.AF_UNIX); u.bind({path:?}); u.listen(); print()
-c, _ = u.accept()
-m, a, _, _ = c.recvmsg(1, 64)
-print('received')"
+            "u = socket.socket(socket.AF_UNIX); u.bind({path:?}); u.listen()
+r, w = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.write(w, b'%d' % os.getpid())
+        c, _ = u.accept()
+        m, a, _, _ = c.recvmsg(1, 64)
+        print('received')
+        signal.pause()
+    os._exit(0)
+os.waitpid(pid, 0)
+print(os.read(r, 16).decode())"
         ),
     );
+    let to: u64 = line.parse().unwrap();
+    let receiver_ends = Ended(to);
     let (sender, _) = python(
         &netns,
         &format!(
@@ -143,12 +156,13 @@ u.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [s.fi
 print()"
         ),
     );
-    assert_eq!(receiver.line().unwrap(), "received");
-    let (from, to) = (u64::from(sender.pid()), u64::from(receiver.pid()));
+    assert_eq!(parent.line().unwrap(), "received");
+    let from = u64::from(sender.pid());
     who(&portwatch, "3100", &[from, to]);
     sender.finish().unwrap();
     let socket = who(&portwatch, "3100", &[to]);
     assert_eq!(socket["creator"]["pid"], from);
+    drop(receiver_ends);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn pids(list: &Value) -> BTreeSet<u64> {
 
 /// Waits until at least `least` processes hold the port, and `who` names exactly those; gives the socket.
 fn agreed(portwatch: &Portwatch, netns: &Netns, port: u16, least: usize) -> Value {
-    let mut last = (BTreeSet::new(), Value::Null);
+    let mut seen = (BTreeSet::new(), Value::Null);
     let found = wait_until(&format!("who {port} and /proc agree"), DEADLINE, || {
         let before = holders(&listening(netns, port));
         let answer = portwatch.run(&["who", &port.to_string(), "--json"]).unwrap().json().unwrap();
@@ -103,10 +103,10 @@ fn agreed(portwatch: &Portwatch, netns: &Netns, port: u16, least: usize) -> Valu
         // What changed while it was looked at says nothing.
         let truth = holders(&listening(netns, port));
         let same = before == truth && truth.len() >= least && told == truth;
-        last = (truth, answer);
+        seen = (truth, answer);
         same.then(|| sockets[0].clone())
     });
-    found.unwrap_or_else(|error| panic!("{error}; /proc says {:?}; {:#}", last.0, last.1))
+    found.unwrap_or_else(|error| panic!("{error}; /proc says {:?}; {:#}", seen.0, seen.1))
 }
 
 const GUNICORN: &str = "def app(environ, start):\n    start('200 OK', [])\n    return [b'']\n";

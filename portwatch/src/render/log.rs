@@ -207,7 +207,9 @@ fn details(event: &Event, command: bool, look: &Look) -> Vec<Text> {
     }
     if let Some(exit) = &event.exit {
         let tone = if process::is_bad_end(exit) { Tone::Bad } else { Tone::Plain };
-        part(tone, &process::end(event).unwrap_or_default());
+        // The row says "exit" already, and eighty columns are few.
+        let words = process::end(event).unwrap_or_default();
+        part(tone, words.strip_prefix("killed by ").unwrap_or(&words));
     }
     if !matches!(event.kind.as_str(), "refused" | "exit")
         && let Some(other) = &event.other

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    AskedPort, Bound, Change, Closed, Endpoint, EventKind, Evidence, Exited, GapReason, Holder, Listening,
-    LossCounts, Netns, Observation, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot, SnapshotSocket,
-    SocketKey, SocketOptions, SocketSeen, Timestamp, Unlistened,
+    AskedPort, Bound, Change, Closed, Endpoint, EventKind, Evidence, Exited, Forked, GapReason, Holder,
+    Listening, LossCounts, Netns, Observation, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot,
+    SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp, Unlistened,
 };
 
 pub(super) const HOST: Netns = Netns(1);
@@ -83,6 +83,10 @@ pub(super) fn gap(ms: i64) -> Observation {
 
 pub(super) fn exited(ms: i64, process: ProcessId) -> Observation {
     kernel(ms, Seen::Exited(Exited { process, status: None, sender: None }))
+}
+
+pub(super) fn forked(ms: i64, parent: u32, child: u32) -> Observation {
+    kernel(ms, Seen::Forked(Forked { parent: pid(parent), child: pid(child) }))
 }
 
 pub(super) fn snapshot(begun: i64, ended: i64, sockets: Vec<SnapshotSocket>) -> Snapshot {

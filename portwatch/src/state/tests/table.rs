@@ -378,3 +378,27 @@ fn a_late_bind_does_not_make_the_binder_a_holder_again() {
     assert_eq!(socket.creator, Some(pid(7)));
     assert_eq!(socket.holders.iter().map(|h| h.process.pid).collect::<Vec<_>>(), [8]);
 }
+
+#[test]
+fn a_child_inherits_until_a_look_says_otherwise_and_ends_without_a_row() {
+    let mut table = started();
+    let server = tcp(1, "127.0.0.1", 3100);
+    feed(&mut table, vec![bound(10, server.clone(), 7), listening(11, server.clone(), 7)]);
+    feed(&mut table, vec![forked(20, 7, 8), forked(21, 8, 9), forked(22, 5, 6)]);
+    let holders = |table: &LiveTable| -> Vec<(u32, Evidence)> {
+        let socket = table.sockets().next().unwrap();
+        socket.holders.iter().map(|h| (h.process.pid, h.evidence)).collect()
+    };
+    let inherited = Evidence::Inherited;
+    assert_eq!(holders(&table), [(7, Kernel), (8, inherited), (9, inherited)]);
+    // A child of a child that ended, and one that a later look did not find, told late.
+    assert!(feed(&mut table, vec![exited(30, pid(9)), forked(31, 9, 10)]).is_empty());
+    feed(&mut table, vec![taken(snapshot(40, 45, vec![held(&listens(server), &[7, 8])]))]);
+    assert_eq!(holders(&table), [(7, Scan), (8, Scan)]);
+    feed(&mut table, vec![forked(35, 7, 11)]);
+    assert_eq!(holders(&table), [(7, Scan), (8, Scan)]);
+    // The worker that was seen to hold the port is worth a row; the port is in it.
+    let changes = feed(&mut table, vec![exited(50, pid(8))]);
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].event.kind, changes[0].event.port), (Exit, Port::new(3100)));
+}
