@@ -11,7 +11,7 @@ use clap::{
     builder::{FalseyValueParser, PossibleValuesParser},
 };
 
-pub(crate) use resolve::Wait;
+pub(crate) use resolve::{Free, Wait};
 
 /// Words of `--type`; a test holds them equal to the vocabulary's.
 pub(crate) const EVENT_TYPES: [&str; 24] = [
@@ -171,6 +171,9 @@ pub(crate) enum Command {
     /// What happens, as it happens
     #[command(after_help = examples::WATCH)]
     Watch(Watch),
+    /// End whoever holds ports, and wait until a server can bind them
+    #[command(after_help = examples::FREE)]
+    Free(Free),
     /// Wait until ports are free, listened on, or healthy
     #[command(after_help = examples::WAIT)]
     Wait(Wait),

@@ -37,7 +37,7 @@ mod linux {
         })
     }
 
-    fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {
+    pub(in crate::cli) fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {
         settings.redact.value.parse().map_err(|error: RedactionError| {
             AccessError::Usage(format!("{error}; --redact takes on, off, or names separated by commas"))
         })
@@ -177,7 +177,7 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{daemon, open, project, shown as places, start, stop};
+pub(super) use linux::{daemon, open, project, redaction, shown as places, start, stop};
 
 #[cfg(not(target_os = "linux"))]
 mod other {

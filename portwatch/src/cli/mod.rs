@@ -13,6 +13,8 @@ mod env;
 mod exit;
 mod failure;
 mod find;
+#[cfg(target_os = "linux")]
+mod free;
 mod log;
 mod ls;
 mod man;
@@ -109,7 +111,9 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         #[cfg(target_os = "linux")]
         Command::Wait(args) => wait::run(args, &mut session),
         #[cfg(not(target_os = "linux"))]
-        Command::Wait(_) => Err(backend::absent().into()),
+        Command::Wait(_) | Command::Free(_) => Err(backend::absent().into()),
+        #[cfg(target_os = "linux")]
+        Command::Free(args) => free::run(args, &mut session),
         Command::Claim(args) => claim::run(args, &mut session),
         Command::Find(args) => find::run(args, &mut session),
         Command::Claims(args) => find::claims(args, &mut session),

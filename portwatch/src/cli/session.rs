@@ -136,6 +136,12 @@ pub(super) fn uid() -> u32 {
     }
 }
 
+/// How an answer looks that is shown on stderr.
+pub(super) fn stderr_look_now(session: &Session<'_>) -> Look {
+    let look = stderr_look();
+    Look { width: look.width, color: look.color, terminal: look.terminal, ..session.look() }
+}
+
 /// The effective user is root.
 pub(super) fn is_root() -> bool {
     #[cfg(unix)]

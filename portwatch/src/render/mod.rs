@@ -7,6 +7,7 @@ mod address;
 mod claims;
 mod config;
 mod doctor;
+mod free;
 mod group;
 mod log;
 mod ls;
@@ -36,6 +37,7 @@ use serde::Serialize;
 pub use claims::{claimed, claims, cleaned, released, taken, worktrees};
 pub use config::config;
 pub use doctor::doctor;
+pub use free::{free_plan, free_result};
 pub use log::{LogLines, log};
 pub use ls::ls;
 pub use probe::probe;
@@ -84,6 +86,16 @@ pub fn error(out: &mut dyn Write, message: &str, look: &Look) -> io::Result<()> 
     let mut text = Text::new(look);
     text.push(Tone::Bad, "portwatch").plain(": ").plain(message);
     text.wrapped(out, 2)
+}
+
+/// A question, after a blank line; the answer is typed behind it.
+pub fn question(out: &mut dyn Write, words: &str, look: &Look) -> io::Result<()> {
+    let mut text = Text::new(look);
+    text.push(Tone::Strong, words);
+    writeln!(out)?;
+    text.unterminated(out)?;
+    write!(out, " ")?;
+    out.flush()
 }
 
 /// A line quoted below an error.

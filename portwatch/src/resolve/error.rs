@@ -35,6 +35,16 @@ pub enum ResolveError {
         /// errno.
         error: io::Error,
     },
+    /// TIME_WAIT was not ended.
+    #[error(
+        "the kernel did not forget connections in TIME_WAIT: {error}; {remedy}: they end by themselves within 60 s"
+    )]
+    TimeWait {
+        /// errno.
+        error: io::Error,
+        /// What would work.
+        remedy: &'static str,
+    },
     /// The operating system refused something else.
     #[error("cannot {operation}: {error}")]
     Io {

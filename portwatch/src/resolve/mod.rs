@@ -10,6 +10,7 @@ mod bind;
 mod bindable;
 mod claim;
 mod error;
+pub mod free;
 mod healthy;
 mod place;
 mod probe;

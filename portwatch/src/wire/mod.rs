@@ -28,7 +28,7 @@ pub use parts::{
 };
 pub use probe::{Probe, ProbedAddress, ProbedBind};
 pub use request::{ListQuery, LogQuery, Target, TargetError};
-pub use resolve::{Wait, WaitTarget};
+pub use resolve::{Free, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, Wait, WaitTarget};
 pub use schema::schema;
 
 /// Version of the contract; in every document as `schema`.

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Process;
+
 /// Answer of `wait`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Wait {
@@ -36,4 +38,85 @@ pub struct WaitTarget {
     pub sentence: String,
     /// Seconds until it was as wanted; null when it is not.
     pub seconds: Option<f64>,
+}
+
+/// Answer of `free`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Free {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// When it was true.
+    pub time: Timestamp,
+    /// Nothing was done, only told.
+    pub dry_run: bool,
+    /// One for each port, in the order asked.
+    pub targets: Vec<FreeTarget>,
+}
+
+/// What became, or would become, of one port.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FreeTarget {
+    /// As asked.
+    pub asked: String,
+    /// Port.
+    pub port: u16,
+    /// tcp or udp.
+    pub protocol: String,
+    /// `free`: nothing was in the way. `planned`: what is listed would be ended. `refused`: it cannot be done, and
+    /// nothing was. `freed`: done, and a bind succeeds. `held`: done, and a bind does not succeed.
+    pub state: String,
+    /// Why the state is as it is, for people.
+    pub sentence: Option<String>,
+    /// Processes to be ended, in this order.
+    pub processes: Vec<FreeProcess>,
+    /// Units to be stopped, by the command that does it.
+    pub units: Vec<String>,
+    /// Holders that are left alone. If there is one, nothing is ended.
+    pub refusals: Vec<FreeRefusal>,
+    /// Who is connected.
+    pub dependents: Vec<FreeDependent>,
+    /// Connections in TIME_WAIT on the port, before anything was done.
+    pub time_wait: u64,
+    /// Connections in TIME_WAIT that the kernel was made to forget.
+    pub time_wait_destroyed: Option<u64>,
+    /// Seconds from the first signal until a bind succeeded.
+    pub seconds: Option<f64>,
+}
+
+/// A process that is ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FreeProcess {
+    /// Who.
+    pub process: Process,
+    /// `master`: ancestor of the others, ended first; `worker`: descendant of another; `alone`.
+    pub role: String,
+    /// What else is to be known.
+    pub note: Option<String>,
+    /// `signalled`, `killed`, `let-go` (it closed the port and is still ending), `ended` (by itself or with its master),
+    /// `not-the-same` (the pid is another's by now; nothing was signalled), `survived`; null when nothing was done.
+    pub outcome: Option<String>,
+}
+
+/// A holder that is left alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FreeRefusal {
+    /// Who; null when no process is to be seen.
+    pub process: Option<Process>,
+    /// Why.
+    pub why: String,
+    /// What would work.
+    pub instead: String,
+    /// `--force` goes past it.
+    pub forceable: bool,
+}
+
+/// Somebody connected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FreeDependent {
+    /// Who, where it is on this machine and may be seen.
+    pub process: Option<Process>,
+    /// Its address.
+    pub address: String,
+    /// Connections.
+    pub connections: u64,
 }

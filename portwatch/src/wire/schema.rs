@@ -4,8 +4,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::{
-    ConfigReport, Doctor, Event, List, Log, LogSummary, Probe, SCHEMA, Status, VersionReport, Wait, Who,
-    claims,
+    ConfigReport, Doctor, Event, Free, List, Log, LogSummary, Probe, SCHEMA, Status, VersionReport, Wait,
+    Who, claims,
 };
 
 /// JSON Schema (draft 2020-12) of what each command prints with `--json`, under `properties` by command.
@@ -18,6 +18,7 @@ pub fn schema() -> Value {
         ("log --summary", of::<LogSummary>(&mut generator)),
         ("log --follow, watch (one a line)", of::<Event>(&mut generator)),
         ("probe", of::<Probe>(&mut generator)),
+        ("free", of::<Free>(&mut generator)),
         ("wait", of::<Wait>(&mut generator)),
         ("claim", of::<claims::ClaimedAll>(&mut generator)),
         ("find, claims", of::<claims::Claims>(&mut generator)),

@@ -79,6 +79,24 @@ Examples:
 
 Without a daemon it polls, or reads the kernel itself when run as root.";
 
+pub(super) const FREE: &str = "\
+Examples:
+  portwatch free 3100 --dry-run       who would be ended, and who is connected
+  portwatch free 3100                 the same, and asks
+  portwatch free 3000 3001 --yes      for scripts
+  portwatch free 3100 --signal INT --grace 30s
+  portwatch free 3100 --time-wait --yes
+
+Only processes that listen on the port or are bound to it are ended, never
+clients: SIGTERM, then SIGKILL when the grace is over. Several are ended as a
+group, the master first. Right before each signal it is checked that the
+process is still the one that was shown and still holds the port. Units are
+stopped by systemctl. What a supervisor or a container engine would start
+again, another user's processes, forwarders and the ancestors of this command
+are left alone, with the command that would work.
+Exit codes: 0 free, 1 not free or you said no, 2 nobody to ask and no --yes,
+3 refused or could not be seen.";
+
 pub(super) const WAIT: &str = "\
 Examples:
   portwatch wait 3100 --free --timeout 30s && npm run dev

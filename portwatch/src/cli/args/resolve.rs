@@ -34,3 +34,35 @@ pub(crate) struct Condition {
     #[arg(long, short = 'H')]
     pub(crate) healthy: bool,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Free {
+    /// PORT, HOST:PORT or PORT/udp; several at once
+    #[arg(required = true, value_name = "PORT")]
+    pub(crate) places: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Show what would be ended, and end nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// The first signal
+    #[arg(long, short, value_name = "SIGNAL", default_value = "TERM")]
+    pub(crate) signal: String,
+    /// How long until SIGKILL: 0, 500ms, 30s
+    #[arg(long, short, value_name = "D", default_value = "5s")]
+    pub(crate) grace: String,
+    /// End it even where a supervisor will start it again
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) connections: Connections,
+}
+
+/// What `free` does besides ending processes.
+#[derive(Debug, Args)]
+pub(crate) struct Connections {
+    /// Have the kernel forget connections in TIME_WAIT on the port too (root)
+    #[arg(long)]
+    pub(crate) time_wait: bool,
+}

@@ -47,7 +47,7 @@ impl Diag {
         Ok(rows.iter().filter_map(|row| self.connection(row)).collect())
     }
 
-    fn connection(&self, row: &Row) -> Option<Connection> {
+    pub(super) fn connection(&self, row: &Row) -> Option<Connection> {
         let state = TcpState::ALL.into_iter().find(|&state| number(state) == row.state)?;
         let expires = u64::from(row.expires_ms);
         let lives = row.inode != 0;

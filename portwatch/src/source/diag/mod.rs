@@ -5,6 +5,7 @@
 //! An MPTCP listener appears as the TCP listener it is, with the inode of the MPTCP socket.
 
 mod connections;
+mod forget;
 mod message;
 
 use std::{collections::HashSet, io, net::Ipv4Addr, os::fd::AsRawFd};

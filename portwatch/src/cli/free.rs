@@ -1,0 +1,142 @@
+//! `portwatch free`
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use super::{
+    args, backend,
+    exit::Exit,
+    failure::Failure,
+    session::{self, Session},
+    stirs,
+};
+use crate::{
+    access::AccessError,
+    model::Timestamp,
+    registry::duration,
+    render,
+    resolve::{
+        Bindable, Place, bindable,
+        free::{self, EndOptions, How, Plan},
+    },
+    wire::{Free, FreeTarget, SCHEMA, convert::resolve as convert},
+};
+
+pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let places = args.places.iter().map(|text| text.parse()).collect::<Result<Vec<Place>, _>>()?;
+    let signal = EndOptions::signal_of(&args.signal).ok_or_else(|| {
+        AccessError::Usage(format!(
+            "'{}' is not a signal; say TERM, INT, HUP, QUIT, USR1, USR2 or KILL",
+            args.signal
+        ))
+    })?;
+    let grace = if args.grace == "0" { std::time::Duration::ZERO } else { duration(&args.grace)? };
+    let how = How {
+        end: EndOptions { signal, grace },
+        force: args.force,
+        time_wait: args.connections.time_wait,
+        redaction: backend::redaction(&session.settings)?,
+    };
+    let ports: Vec<_> = places.iter().map(|place| place.port).collect();
+    let plans = free::plan(&places, &how.redaction, how.force)?;
+    let targets = plans.iter().map(|plan| target(plan, args)).collect::<Result<Vec<_>, Failure>>()?;
+    let mut answer = Free { schema: SCHEMA, time: Timestamp::now(), dry_run: args.dry_run, targets };
+
+    let refused = answer.targets.iter().any(|t| t.state == "refused");
+    let nothing = answer.targets.iter().all(|t| t.state == "free" || t.state == "held");
+    if args.dry_run || refused || nothing {
+        session.answer(&answer, if nothing { render::free_result } else { render::free_plan })?;
+        return Ok(exit(&answer));
+    }
+    let json = session.settings.json.value;
+    if !args.yes && !consent(&answer, session)? {
+        return Ok(Exit::No);
+    }
+    if args.yes && !json && session.look().terminal {
+        session.answer(&answer, render::free_plan)?;
+        writeln!(session.out)?;
+        session.out.flush()?;
+    }
+    let stirs = stirs::open(session, &ports)?;
+    for (plan, target) in plans.iter().zip(&mut answer.targets) {
+        if target.state == "planned" {
+            done(&free::act(plan, &how, stirs.as_ref())?, target);
+        }
+    }
+    answer.time = Timestamp::now();
+    session.answer(&answer, render::free_result)?;
+    Ok(exit(&answer))
+}
+
+fn done(done: &free::Done, target: &mut FreeTarget) {
+    for process in &mut target.processes {
+        let ended = done.ended.iter().find(|e| e.process.id.pid == process.process.pid);
+        process.outcome = ended.map(convert::free_outcome);
+    }
+    if done.freed { "freed" } else { "held" }.clone_into(&mut target.state);
+    target.time_wait_destroyed = done.destroyed;
+    target.seconds = Some(convert::seconds(done.took)).filter(|_| done.freed);
+    target.sentence = Some(done.words.clone()).filter(|words| !words.is_empty());
+}
+
+/// What the plan says, and where nothing holds the place what a bind says.
+fn target(plan: &Plan, args: &args::Free) -> Result<FreeTarget, Failure> {
+    let mut target = convert::free_target(plan);
+    if target.state != "free" {
+        return Ok(target);
+    }
+    let borrower = plan.borrowers.first();
+    target.sentence = match bindable(&plan.place)? {
+        Bindable::Yes => None,
+        Bindable::WithReuse if args.connections.time_wait && !plan.time_wait.is_empty() => {
+            "planned".clone_into(&mut target.state);
+            Some(format!("{} in TIME_WAIT, which the kernel is to forget", plan.time_wait.len()))
+        }
+        Bindable::WithReuse => Some(format!(
+            "for servers that set SO_REUSEADDR, as most do; for others once {} in TIME_WAIT have ended (--time-wait \
+             ends them)",
+            plan.time_wait.len()
+        )),
+        Bindable::InUse => {
+            "held".clone_into(&mut target.state);
+            Some(match borrower {
+                Some(p) => format!(
+                    "{} ({}) has an outgoing connection from this port; it is a client, and is not ended",
+                    p.comm, p.id.pid
+                ),
+                None => "a connection uses it as its own port".to_owned(),
+            })
+        }
+    };
+    if plan.udp_too && target.sentence.is_none() {
+        target.sentence = Some(format!("over TCP; UDP is held: portwatch free {}/udp", plan.place.port));
+    }
+    Ok(target)
+}
+
+/// Shows what will be done and asks. Without a terminal nobody can be asked.
+fn consent(answer: &Free, session: &mut Session<'_>) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(AccessError::Usage(
+            "there is no terminal to ask on, so nothing was ended; say --yes to end what --dry-run shows"
+                .to_owned(),
+        )
+        .into());
+    }
+    let look = session::stderr_look_now(session);
+    let mut stderr = io::stderr().lock();
+    render::free_plan(&mut stderr, answer, &look)?;
+    render::question(&mut stderr, "Do this? [y/N] ", &look)?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+/// The worst of all: refused is not permitted, held is no.
+fn exit(answer: &Free) -> Exit {
+    let one = |target: &FreeTarget| match target.state.as_str() {
+        "freed" | "free" | "planned" => Exit::Yes,
+        "refused" => Exit::NotSeen,
+        _ => Exit::No,
+    };
+    answer.targets.iter().map(one).max().unwrap_or(Exit::Internal)
+}

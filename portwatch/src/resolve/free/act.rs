@@ -1,0 +1,129 @@
+//! Carrying a plan out, until a server could bind the place.
+
+use std::time::{Duration, Instant};
+
+use super::{EndOptions, Ended, Member, Outcome, Plan, SETTLE, destroy, end, plan, stop_unit};
+use crate::{
+    attribute::Redaction,
+    resolve::{Condition, ResolveError, Stirs, WaitRequest, wait},
+};
+
+/// Children that were forked while their parents were ended hold the same socket; so often they are looked for.
+const ROUNDS: usize = 3;
+
+/// How to carry it out.
+#[derive(Debug, Clone)]
+pub struct How {
+    /// Signal and grace.
+    pub end: EndOptions,
+    /// Go past supervisors.
+    pub force: bool,
+    /// Have the kernel forget connections in TIME_WAIT too.
+    pub time_wait: bool,
+    /// What is hidden of command lines.
+    pub redaction: Redaction,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// What became of each process.
+    pub ended: Vec<Ended>,
+    /// A server could bind the place.
+    pub freed: bool,
+    /// From the first step to the last look.
+    pub took: Duration,
+    /// Connections in TIME_WAIT that the kernel forgot.
+    pub destroyed: Option<u64>,
+    /// What happened, in words.
+    pub words: String,
+}
+
+/// Carries a plan out. One that is not possible is not touched.
+pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, ResolveError> {
+    let begun = Instant::now();
+    let mut ended = end(decided, how.end)?;
+    for unit in &decided.units {
+        stop_unit(unit)
+            .map_err(|error| ResolveError::Io { operation: format!("run {}", unit.command()), error })?;
+    }
+    let inodes: Vec<u64> = decided.members.iter().flat_map(|m| m.inodes.iter().copied()).collect();
+    let changed = ended.iter().any(|e| e.outcome == Outcome::NotTheSame);
+    for _ in 0..ROUNDS {
+        let places = std::slice::from_ref(&decided.place);
+        let mut now = plan(places, &how.redaction, how.force)?;
+        let Some(mut left) = now.pop() else { break };
+        let heir = |m: &Member| {
+            m.inodes.iter().any(|inode| inodes.contains(inode))
+                && !ended.iter().any(|e| e.process.id == m.process.id)
+        };
+        left.members.retain(heir);
+        if left.members.is_empty() {
+            break;
+        }
+        ended.extend(end(&left, how.end)?);
+    }
+    let destroyed = if how.time_wait { Some(destroy(&decided.place)?) } else { None };
+    let request = WaitRequest {
+        places: vec![decided.place.clone()],
+        condition: Condition::Free { strict: how.time_wait },
+        // Whoever is there now came since; waiting does not end them.
+        timeout: Some(if changed { Duration::ZERO } else { SETTLE }),
+        names: true,
+    };
+    let standing = wait(&request, stirs, &mut |_, _| {})?;
+    let freed = standing.iter().all(|s| s.met);
+    let now = standing.first().map_or_else(String::new, |s| s.words.clone());
+    let mut words = in_words(&ended, how.end);
+    for unit in &decided.units {
+        push(&mut words, &format!("{} stopped", unit.names.join(" and ")));
+    }
+    if let Some(count) = destroyed.filter(|&count| count > 0) {
+        push(&mut words, &format!("{count} in TIME_WAIT forgotten"));
+    }
+    if !freed {
+        push(&mut words, &format!("now {now}"));
+        if changed {
+            words.push_str("; it is not what was shown: look again");
+        }
+    }
+    Ok(Done { ended, freed, took: begun.elapsed(), destroyed, words })
+}
+
+fn push(words: &mut String, more: &str) {
+    if !words.is_empty() {
+        words.push_str("; ");
+    }
+    words.push_str(more);
+}
+
+/// `node (812) and 4 others ended by SIGTERM; node (813) killed after 5 s`
+fn in_words(ended: &[Ended], options: EndOptions) -> String {
+    let mut words = String::new();
+    let what = |outcome: &Outcome| match outcome {
+        Outcome::Signalled(_) => format!("ended by {}", EndOptions::name(options.signal)),
+        Outcome::EndedByItself => "ended with it".to_owned(),
+        Outcome::LetGo(_) => "let the port go and is still ending".to_owned(),
+        Outcome::Killed => format!("killed {} ms later", options.grace.as_millis()),
+        Outcome::NotTheSame => "gone before, its pid was not signalled".to_owned(),
+        Outcome::Survived => "did not end, not even by SIGKILL".to_owned(),
+    };
+    let mut groups: Vec<(String, Vec<&Ended>)> = Vec::new();
+    for one in ended {
+        let what = what(&one.outcome);
+        match groups.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, of)) => of.push(one),
+            None => groups.push((what, vec![one])),
+        }
+    }
+    for (what, of) in groups {
+        let Some(first) = of.first() else { continue };
+        let others = match of.len() - 1 {
+            0 => String::new(),
+            1 => " and 1 other".to_owned(),
+            n => format!(" and {n} others"),
+        };
+        push(&mut words, &format!("{} ({}){others} {what}", first.process.comm, first.process.id.pid));
+    }
+    words
+}

@@ -1,0 +1,188 @@
+//! May this holder be ended by a signal, and if not, what would work: a function of facts.
+
+use std::sync::Arc;
+
+use super::{Refusal, supervisor, supervisor::Care};
+use crate::model::{Owner, Process, SnapshotSocket};
+
+/// Programs that only pass connections on: ending one leaves the server, and its engine in confusion.
+const FORWARDERS: [&str; 7] = [
+    "docker-proxy",
+    "com.docker.backe",
+    "com.docker.back",
+    "rootlessport",
+    "rootlesskit",
+    "slirp4netns",
+    "pasta",
+];
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    /// This process and its ancestors.
+    pub(super) own: Vec<u32>,
+    /// The container this process is in.
+    pub(super) container: Option<String>,
+    /// Go past supervisors.
+    pub(super) force: bool,
+}
+
+/// The verdict on a holder.
+#[derive(Debug)]
+pub(super) enum Judgement {
+    /// It may be signalled; with what else is to be known.
+    May(Option<String>),
+    /// Its unit is to be asked about: it may have to be stopped instead.
+    AskUnit,
+    /// No.
+    Refused(Refusal),
+}
+
+/// Judges a holder; `may_signal` says whether the kernel would let us.
+pub(super) fn judge(
+    process: &Arc<Process>,
+    asker: &Asker,
+    port: &str,
+    may_signal: &dyn Fn(u32) -> bool,
+) -> Judgement {
+    let pid = process.id.pid;
+    let refused = |why: String, instead: String, forceable: bool| {
+        Judgement::Refused(Refusal { process: Some(Arc::clone(process)), why, instead, forceable })
+    };
+    if pid == 1 {
+        let why = "pid 1 holds it: a socket unit of systemd, or the first process of this container";
+        return refused(
+            why.to_owned(),
+            "systemctl list-sockets, then systemctl stop NAME.socket".to_owned(),
+            false,
+        );
+    }
+    if asker.own.contains(&pid) {
+        let why = "this very command runs below it and would end with it".to_owned();
+        return refused(why, format!("from another terminal: portwatch free {port}"), false);
+    }
+    if FORWARDERS.contains(&process.comm.as_str()) {
+        let why = "it forwards to a container; the server is in there".to_owned();
+        let number = port.rsplit(':').next().unwrap_or(port);
+        let number = number.split('/').next().unwrap_or(number);
+        return refused(why, format!("docker stop $(docker ps -q --filter publish={number})"), false);
+    }
+    if let Some(container) = &process.container
+        && asker.container.as_deref() != Some(container.id.as_str())
+    {
+        let engine = container.engine.map_or("its engine", crate::model::Engine::as_str);
+        let name = container.name.clone().unwrap_or_else(|| container.id.chars().take(12).collect());
+        let why = format!("it runs in the container {name}, which {engine} may start again");
+        let tool = if engine == "podman" { "podman" } else { "docker" };
+        return refused(why, format!("{tool} stop {name}"), true);
+    }
+    if !may_signal(pid) {
+        let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
+        let why = format!("it belongs to {}", whose.unwrap_or_else(|| "another user".to_owned()));
+        return refused(why, format!("sudo portwatch free {port}"), false);
+    }
+    match supervisor::care(process) {
+        Some(Care::Restarts { who, instead }) if !asker.force => {
+            return refused(format!("{who} would start it again at once"), instead, true);
+        }
+        Some(Care::Restarts { who, .. }) => {
+            return Judgement::May(Some(format!("{who} will start it again")));
+        }
+        Some(Care::Watches { who, instead }) => {
+            return Judgement::May(Some(format!(
+                "{who} will start it again when a file changes; to end that too: {instead}"
+            )));
+        }
+        None => {}
+    }
+    let service =
+        process.unit.as_ref().is_some_and(|u| u.name.ends_with(".service") && !u.name.starts_with("user@"));
+    if service { Judgement::AskUnit } else { Judgement::May(None) }
+}
+
+/// A socket without a process to be seen.
+pub(super) fn without_holder(socket: &SnapshotSocket, port: &str) -> Refusal {
+    let uid = socket.socket.uid.map_or_else(String::new, |uid| format!(" (uid {uid})"));
+    let (why, instead) = match socket.owner {
+        Owner::NotPermitted => (
+            format!("a process of another user{uid} holds it, which may not be looked into"),
+            if nix::unistd::geteuid().is_root() {
+                "somebody with CAP_SYS_PTRACE over it, which this root has not".to_owned()
+            } else {
+                format!("sudo portwatch free {port}")
+            },
+        ),
+        Owner::Kernel => (
+            "the kernel itself holds it".to_owned(),
+            format!("portwatch who {port} shows what for: a network file system, a tunnel"),
+        ),
+        Owner::Known | Owner::NoProcess | Owner::Unknown => (
+            "no process has it: the kernel holds it (NFS, WireGuard), or its descriptor is on its way"
+                .to_owned(),
+            format!("portwatch who {port}; then end what it belongs to"),
+        ),
+    };
+    Refusal { process: None, why, instead, forceable: false }
+}
+
+#[cfg(test)]
+pub(in crate::resolve::free) mod tests {
+    use std::sync::Arc;
+
+    use super::{Asker, Judgement, judge};
+    use crate::model::{Ancestor, Evidence, Process, ProcessId, Unit};
+
+    pub(in crate::resolve::free) fn process(pid: u32, lineage: Vec<Ancestor>) -> Process {
+        Process {
+            id: ProcessId { pid, start_ticks: 7 },
+            started: None,
+            comm: "node".to_owned(),
+            command: None,
+            exe: None,
+            cwd: None,
+            uid: Some(1000),
+            user: Some("erich".to_owned()),
+            cgroup: None,
+            unit: None,
+            container: None,
+            lineage,
+            project: None,
+            evidence: Evidence::Scan,
+        }
+    }
+
+    fn verdict(process: Process, may: bool) -> String {
+        let asker = Asker { own: vec![900, 800], container: None, force: false };
+        match judge(&Arc::new(process), &asker, "127.0.0.1:3100", &|_| may) {
+            Judgement::May(note) => format!("may {note:?}"),
+            Judgement::AskUnit => "unit".to_owned(),
+            Judgement::Refused(refusal) => format!("{} | {}", refusal.why, refusal.instead),
+        }
+    }
+
+    #[test]
+    fn a_process_of_ones_own_may_be_ended_and_a_strangers_may_not() {
+        assert_eq!(verdict(process(50, Vec::new()), true), "may None");
+        let stranger = verdict(process(50, Vec::new()), false);
+        assert_eq!(stranger, "it belongs to erich | sudo portwatch free 127.0.0.1:3100");
+    }
+
+    #[test]
+    fn pid_1_ancestors_and_forwarders_are_never_ended() {
+        assert!(verdict(process(1, Vec::new()), true).contains("pid 1"));
+        assert!(verdict(process(800, Vec::new()), true).contains("another terminal"));
+        let proxy = Process { comm: "docker-proxy".to_owned(), ..process(50, Vec::new()) };
+        assert!(verdict(proxy, true).ends_with("docker stop $(docker ps -q --filter publish=3100)"));
+    }
+
+    #[test]
+    fn a_service_is_asked_about_and_a_scope_is_not() {
+        let unit = |name: &str| {
+            let unit = Unit { name: name.to_owned(), slice: None, manager: None };
+            Process { unit: Some(unit), ..process(50, Vec::new()) }
+        };
+        assert_eq!(verdict(unit("web.service"), true), "unit");
+        assert_eq!(verdict(unit("user@1000.service"), true), "may None");
+        assert_eq!(verdict(unit("session-3.scope"), true), "may None");
+    }
+}

@@ -1,0 +1,122 @@
+//! `free`: who would be ended is decided and shown first; then it is done, each signal after a fresh identity check.
+//!
+//! Only processes that listen on or are bound to the place are targets, never clients; only through a pidfd; and never
+//! one that a supervisor would start again, whose own command is named instead.
+
+mod act;
+mod dependents;
+mod end;
+mod judge;
+mod pidfd;
+mod plan;
+mod supervisor;
+mod time_wait;
+mod units;
+
+use std::{sync::Arc, time::Duration};
+
+pub use act::{Done, How, act};
+pub use end::{EndOptions, Ended, Outcome, end};
+pub use plan::plan;
+pub use time_wait::destroy;
+pub use units::{UnitStop, stop_unit};
+
+use super::Place;
+use crate::model::{Connection, Process, ProcessId};
+
+/// What freeing a place takes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The place.
+    pub place: Place,
+    /// Processes to be signalled, in this order.
+    pub members: Vec<Member>,
+    /// Units to be stopped.
+    pub units: Vec<UnitStop>,
+    /// Why it cannot be done; then nothing is done.
+    pub refusals: Vec<Refusal>,
+    /// Who is connected to whoever holds the place.
+    pub dependents: Vec<Dependent>,
+    /// Connections on the port that nobody has any more.
+    pub time_wait: Vec<Connection>,
+    /// Processes with a connection of their own from this port: in the way of a bind, and clients, not targets.
+    pub borrowers: Vec<Arc<Process>>,
+    /// Something holds the port over UDP, which was not asked for.
+    pub udp_too: bool,
+    /// Whether a bind would succeed although something holds the place, or fail although nothing does.
+    pub held: bool,
+}
+
+/// A process to be ended.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Who.
+    pub process: Arc<Process>,
+    /// Inodes of the sockets for whose sake it is ended.
+    pub inodes: Vec<u64>,
+    /// What it is to the other members.
+    pub role: Role,
+    /// What else is to be known.
+    pub note: Option<String>,
+}
+
+/// What a member is to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Ancestor of others: it is ended first, so that it starts no new ones.
+    Master,
+    /// Neither.
+    Alone,
+    /// Descendant of another.
+    Worker,
+}
+
+impl Role {
+    /// The word used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Alone => "alone",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// Why a holder is left alone, and what would work.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The holder; `None` when there is no process to be seen.
+    pub process: Option<Arc<Process>>,
+    /// Why.
+    pub why: String,
+    /// What would work.
+    pub instead: String,
+    /// `--force` goes past it.
+    pub forceable: bool,
+}
+
+/// Somebody connected to the place.
+#[derive(Debug, Clone)]
+pub struct Dependent {
+    /// The process, where it is on this machine and may be seen.
+    pub process: Option<Arc<Process>>,
+    /// Its address.
+    pub address: std::net::IpAddr,
+    /// Connections.
+    pub connections: u64,
+}
+
+impl Plan {
+    /// There is something to do and nothing against it.
+    pub const fn is_possible(&self) -> bool {
+        self.refusals.is_empty() && !(self.members.is_empty() && self.units.is_empty())
+    }
+
+    /// Every process it would end by a signal.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> {
+        self.members.iter().map(|member| member.process.id)
+    }
+}
+
+/// How long a place may take to become bindable once its holders are gone.
+pub const SETTLE: Duration = Duration::from_secs(10);

@@ -1,0 +1,34 @@
+//! Ending TIME_WAIT: the kernel is asked to forget connections that wait for stray packets.
+
+use nix::libc::{EACCES, EINVAL, EOPNOTSUPP, EPERM};
+
+use crate::{
+    model::Connection,
+    resolve::{Place, ResolveError},
+    source::{SourceError, diag::Diag},
+};
+
+/// Has the kernel forget the connections in TIME_WAIT at a place, and no others; gives their number.
+pub fn destroy(place: &Place) -> Result<u64, ResolveError> {
+    let unread = |error: crate::source::diag::DiagError| SourceError::Read {
+        what: format!("sock_diag, {}", error.table),
+        error: error.error,
+    };
+    let mut diag = Diag::open(None).map_err(unread)?;
+    diag.forget_time_wait(place.port, &|connection| concerns(place, connection)).map_err(|error| {
+        let remedy = match error.raw_os_error() {
+            Some(EPERM | EACCES) => "CAP_NET_ADMIN is needed, do it as root; or wait",
+            Some(EOPNOTSUPP | EINVAL) => "this kernel cannot (CONFIG_INET_DIAG_DESTROY); wait",
+            _ => "wait",
+        };
+        ResolveError::TimeWait { error, remedy }
+    })
+}
+
+/// Whether a bind of the place would meet it.
+pub(super) fn concerns(place: &Place, connection: &Connection) -> bool {
+    let here = |host: &std::net::IpAddr| {
+        host.is_unspecified() || host.to_canonical() == connection.local.address.to_canonical()
+    };
+    connection.local.port == place.port && (place.hosts.is_empty() || place.hosts.iter().any(here))
+}
