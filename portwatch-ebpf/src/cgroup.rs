@@ -109,11 +109,13 @@ fn bound(ctx: *mut bpf_sock, address: [u32; 4], family: u8) {
         unsafe { (bpf_get_socket_cookie(ctx.cast()), bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
     // The context of these programs is the `struct sock` itself.
     let sock = ctx.expose_provenance() as u64;
+    let current = Current::new(cgroup_id);
+    // Before anything that branches: old verifiers walk what comes here once for each branch before it.
+    let actor = current.actor(boot_ns);
     let netns = layout::netns(sock);
     if BOUND.insert(&cookie, &Bound { netns, pad: 0 }, 0).is_err() {
         emit::count(counter::BOUND_FULL);
     }
-    let current = Current::new(cgroup_id);
     let mut flags = flag::ACTOR_KNOWN | layout::options(sock);
     let mut asked_port = 0;
     if let Some(asked) = ASKED.get_ptr_mut(&current.pid_tgid) {
@@ -126,7 +128,6 @@ fn bound(ctx: *mut bpf_sock, address: [u32; 4], family: u8) {
             }
         }
     }
-    let actor = current.actor(boot_ns);
     let Some(mut entry) = emit::reserve::<SocketRecord>(kind::BIND) else { return };
     entry.write(SocketRecord {
         header: emit::header::<SocketRecord>(kind::BIND, boot_ns),

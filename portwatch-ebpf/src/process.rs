@@ -49,29 +49,33 @@ pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
     }
     let group_exit = field::<u32>(signal, layout::SIGNAL_FLAGS).unwrap_or(0) & SIGNAL_GROUP_EXIT != 0;
     // What wait(2) will report: the group's code, or the leader's own.
-    let code = if group_exit {
-        field::<u32>(signal, layout::SIGNAL_EXIT_CODE)
+    let (holder, index) = if group_exit {
+        (signal, layout::SIGNAL_EXIT_CODE)
     } else {
-        let leader = field::<u64>(task, layout::TASK_LEADER).unwrap_or(0);
-        field::<u32>(leader, layout::TASK_EXIT_CODE)
+        (field::<u64>(task, layout::TASK_LEADER).unwrap_or(0), layout::TASK_EXIT_CODE)
     };
+    // Not kept as an `Option`: its absent value is copied around unwritten, which verifiers before 5.12 refuse.
+    let (mut code, mut known) = (0, 0);
+    if let Some(read) = field::<u32>(holder, index) {
+        (code, known) = (read, 1);
+    }
     // SAFETY: a helper without arguments.
     let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
     let uid_gid = bpf_get_current_uid_gid();
     let actor =
         Actor { pid, tid: pid_tgid as u32, uid: uid_gid as u32, gid: (uid_gid >> 32) as u32, start_ns };
-    if let Some(exit_code) = code
-        && let Some(sent) = signal_before(pid, exit_code & 0x7f, start_ns, boot_ns)
+    if known == 1
+        && let Some(sent) = signal_before(pid, code & 0x7f, start_ns, boot_ns)
     {
-        killed(actor, exit_code, sent, boot_ns);
+        killed(actor, code, sent, boot_ns);
         return 0;
     }
     let Some(mut entry) = emit::reserve::<ExitRecord>(kind::EXIT) else { return 0 };
     entry.write(ExitRecord {
         header: emit::header::<ExitRecord>(kind::EXIT, boot_ns),
         actor,
-        exit_code: code.unwrap_or(0),
-        exit_code_known: u8::from(code.is_some()),
+        exit_code: code,
+        exit_code_known: known,
         pad: [0; 3],
     });
     entry.submit(0);

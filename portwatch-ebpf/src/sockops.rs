@@ -32,6 +32,9 @@ fn listening(ctx: &SockOpsContext) {
     let ops = ctx.ops;
     // SAFETY: helpers that take nothing or the context.
     let (cookie, boot_ns) = unsafe { (bpf_get_socket_cookie(ops.cast()), bpf_ktime_get_boot_ns()) };
+    // Before anything that branches: old verifiers walk what comes here once for each branch before it.
+    let current = Current::by_reading();
+    let actor = current.actor(boot_ns);
     // SAFETY: the context is valid while the program runs.
     let sock = layout::address_of(unsafe { (*ops).__bindgen_anon_2.sk }.cast());
     let mut flags = flag::ACTOR_KNOWN | layout::options(sock);
@@ -49,8 +52,6 @@ fn listening(ctx: &SockOpsContext) {
         }
         netns
     };
-    let current = Current::by_reading();
-    let actor = current.actor(boot_ns);
     let family = ctx.family() as u8;
     // SAFETY: the context is valid while the program runs; the verifier wants each word read by itself.
     let (address, port) = unsafe {

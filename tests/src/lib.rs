@@ -5,6 +5,8 @@
 mod actor;
 mod burst;
 mod capability;
+pub mod guest;
+pub mod kernel;
 mod netns;
 mod portwatch;
 mod wait;

@@ -59,7 +59,8 @@ fn run_in_thread<T: Send>(task: impl FnOnce() -> anyhow::Result<T> + Send) -> an
     })
 }
 
-fn loopback_up() -> anyhow::Result<()> {
+/// Sets the loopback interface of this namespace up.
+pub(crate) fn loopback_up() -> anyhow::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: all zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

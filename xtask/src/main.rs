@@ -6,6 +6,8 @@ mod ebpf;
 mod setup;
 mod test;
 mod tidy;
+#[cfg(target_os = "linux")]
+mod vm;
 
 use std::{
     path::{Path, PathBuf},
@@ -40,6 +42,9 @@ enum Task {
     /// Measures the budgets against ss, lsof and fuser, prints a table and writes docs/benchmarks.md.
     #[cfg(target_os = "linux")]
     Bench(bench::Arguments),
+    /// Boots other kernels under emulation and runs the end-to-end scenarios there with each family of hooks.
+    #[cfg(target_os = "linux")]
+    Vm(vm::Arguments),
     /// What `bench` starts: sleeping processes, loops, listeners.
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -66,6 +71,8 @@ fn run() -> Result<()> {
         Task::BuildEbpf { verify } => ebpf::run(&root, verify),
         #[cfg(target_os = "linux")]
         Task::Bench(arguments) => bench::run(&root, &arguments),
+        #[cfg(target_os = "linux")]
+        Task::Vm(arguments) => vm::run(&root, &arguments),
         #[cfg(target_os = "linux")]
         Task::BenchWork(arguments) => bench::work::run(arguments),
     }

@@ -23,13 +23,16 @@ pub(crate) struct Arguments {
     /// Only these steps; --only help lists them.
     #[arg(long, value_name = "STEP")]
     only: Vec<String>,
+    /// These steps may not be skipped.
+    #[arg(long, value_name = "STEP")]
+    require: Vec<String>,
 }
 
 /// A step has a name and comes to an outcome.
 type Step = (&'static str, fn(&Path) -> Result<Outcome>);
 
 /// The steps of --strict, cheap ones first and the tests last: their summary closes the output.
-const STRICT: [Step; 9] = [
+const STRICT: [Step; 10] = [
     ("format", checks::format),
     ("tidy", checks::tidy),
     ("lints", checks::lints),
@@ -38,6 +41,7 @@ const STRICT: [Step; 9] = [
     ("dependencies", checks::dependencies),
     ("advisories", checks::advisories),
     ("fuzz", checks::fuzz),
+    ("kernels", checks::kernels),
     ("tests", checks::tests_with_kernel),
 ];
 
@@ -47,7 +51,9 @@ const PLAIN: [Step; 1] = [("tests", checks::tests)];
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let all: &[Step] = if arguments.strict { &STRICT } else { &PLAIN };
     let names = || all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    if let Some(unknown) = arguments.only.iter().find(|only| !all.iter().any(|(name, _)| name == only)) {
+    if let Some(unknown) =
+        arguments.only.iter().chain(&arguments.require).find(|only| !all.iter().any(|(name, _)| name == only))
+    {
         bail!("no step '{unknown}'; there are: {}", names());
     }
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
@@ -62,6 +68,10 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         match outcome {
             Ok(Outcome::Done) if *name == "tests" => {}
             Ok(Outcome::Done) => crate::say(&format!("== {name}: good, {seconds} s")),
+            Ok(Outcome::Skipped(why)) if arguments.require.iter().any(|required| required == name) => {
+                crate::say(&format!("== {name}: FAILED, it is required but was skipped: {why}"));
+                failed.push(*name);
+            }
             Ok(Outcome::Skipped(why)) => {
                 crate::say(&format!("== {name}: SKIPPED, {why}"));
             }

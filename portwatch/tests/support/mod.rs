@@ -2,8 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests; a skip is said aloud")]
 
 use std::{
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -53,57 +51,9 @@ fn command(test: &str) -> Command {
     command
 }
 
-/// The cgroup that a child is to enter.
-const CGROUP: &str = "PORTWATCH_TEST_CGROUP";
-
-/// A cgroup of this test's own, removed when it is dropped: programs attached to it see nothing else.
-pub(crate) struct OwnCgroup {
-    pub(crate) path: PathBuf,
-}
-
-impl OwnCgroup {
-    /// `None`, said aloud, where none can be made.
-    pub(crate) fn new() -> Option<Self> {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let root = mounts.lines().find(|l| l.contains(" - cgroup2 ")).and_then(|l| l.split(' ').nth(4));
-        let path = PathBuf::from(root.unwrap_or("/")).join(format!("portwatch-test-{}", me()));
-        match std::fs::create_dir(&path) {
-            Ok(()) => Some(Self { path }),
-            Err(error) => {
-                let required = std::env::var("PORTWATCH_REQUIRE").is_ok_and(|v| v.contains("ebpf"));
-                assert!(!required, "cannot make {}: {error}", path.display());
-                skip(&format!("cannot make {}: {error}", path.display()));
-                None
-            }
-        }
-    }
-
-    /// As [`child`]; it is to call [`enter_cgroup`].
-    pub(crate) fn child(&self, test: &str) -> Child {
-        command(test).env(CGROUP, &self.path).spawn().unwrap()
-    }
-}
-
-impl Drop for OwnCgroup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.path);
-    }
-}
-
-/// Moves this process into the cgroup that its parent named.
-pub(crate) fn enter_cgroup() {
-    let path = PathBuf::from(std::env::var_os(CGROUP).unwrap());
-    std::fs::write(path.join("cgroup.procs"), "0").unwrap();
-}
-
 /// This process.
 pub(crate) fn me() -> u32 {
     std::process::id()
-}
-
-/// Inode of this thread's network namespace.
-pub(crate) fn own_netns() -> u64 {
-    std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino()
 }
 
 /// A running source. The first snapshot is behind it.

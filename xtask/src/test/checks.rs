@@ -149,6 +149,17 @@ fn programs(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
+/// The end-to-end scenarios on the oldest and the newest kernel and one in between.
+#[cfg(target_os = "linux")]
+pub(super) fn kernels(root: &Path) -> Result<Outcome> {
+    Ok(crate::vm::fast(root)?.map_or(Outcome::Done, Outcome::Skipped))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn kernels(_: &Path) -> Result<Outcome> {
+    Ok(Outcome::Skipped("it runs on Linux".to_owned()))
+}
+
 /// The platform this runs on, as rustc names it.
 fn host() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("cannot start rustc")?;

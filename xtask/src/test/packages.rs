@@ -34,6 +34,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("git", "git", "worktrees"),
     ("cc", "gcc", "SQLite"),
     ("g++", "g++", "libFuzzer"),
+    ("xz", "xz-utils", "modules of the kernels that are booted"),
 ];
 
 /// Where Debian keeps programs for root; not on everybody's PATH.

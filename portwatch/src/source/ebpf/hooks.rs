@@ -36,6 +36,15 @@ impl HookChoice {
         }
     }
 
+    /// The inverse of [`HookChoice::from_word`].
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(Family::Stable) => "stable",
+            Self::None => "none",
+        }
+    }
+
     pub(super) fn allows(self, family: Family) -> bool {
         match self {
             Self::Auto => true,

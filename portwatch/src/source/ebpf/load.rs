@@ -6,6 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     thread,
+    time::Instant,
 };
 
 use aya::{
@@ -271,9 +272,12 @@ impl Climb<'_> {
     fn attach_all(&mut self, programs: &[Program]) -> Result<(), (String, &'static str)> {
         for program in programs {
             if !self.outcomes.contains_key(program.name) {
+                let begun = Instant::now();
                 let outcome = attach(self.ebpf, self.machine, *program)
                     .err()
                     .map(|error| (format!("{}: {error}", program.name), error.remedy()));
+                let took = begun.elapsed();
+                tracing::debug!(program = program.name, attached = outcome.is_none(), ?took, "tried");
                 self.outcomes.insert(program.name, outcome);
             }
             if let Some(Some(failure)) = self.outcomes.get(program.name) {

@@ -1,0 +1,145 @@
+//! Listeners and other bound sockets, from bind to close.
+#![expect(clippy::unwrap_used, reason = "a scenario asserts")]
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
+    os::fd::AsRawFd as _,
+    time::Duration,
+};
+
+use nix::libc;
+use portwatch::{
+    model::{AskedPort, Phase, Port, Protocol, Seen},
+    source::Source as _,
+};
+
+use crate::kernel::{
+    Outcome, Watch,
+    sockets::{bind4, listen, port_of, tcp, try_socket},
+    watch::{bound_on, closed, listening, me, own_netns},
+};
+
+/// Where the best hook is not to be had, a degradation says so; with one family forced that is so by intent.
+pub(super) fn every_fact_has_a_hook(watch: &mut Watch) -> Outcome {
+    let degradations = watch.source.degradations();
+    let coverage = watch.source.coverage();
+    let unserved: Vec<_> = coverage.iter().filter(|c| c.hook.is_none()).map(|c| c.fact).collect();
+    assert!(unserved.is_empty() && degradations.is_empty(), "{unserved:?} {degradations:#?}");
+    Outcome::Held
+}
+
+pub(super) fn a_listener_is_seen_from_bind_to_close(watch: &mut Watch) -> Outcome {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let bound = watch.find(|s| bound_on(s, port).cloned());
+    assert_eq!(bound.socket.endpoint.protocol, Protocol::Tcp);
+    assert_eq!(bound.socket.endpoint.address, Ipv4Addr::LOCALHOST);
+    assert_eq!(bound.socket.endpoint.netns.map(|n| u64::from(n.0)), Some(own_netns()));
+    assert_eq!(bound.socket.asked, AskedPort::KernelChosen);
+    assert_eq!(bound.socket.options.reuse_addr, Some(true), "the standard library sets it");
+    assert_eq!(bound.socket.options.reuse_port, Some(false));
+    assert_eq!(bound.by.map(|p| p.pid), Some(me()));
+    let key = bound.socket.key;
+    let listening = watch.find(|s| listening(s, key));
+    assert_eq!(listening.socket.endpoint, bound.socket.endpoint);
+    assert_eq!(listening.socket.phase, Phase::Listening);
+    assert_eq!(listening.by, bound.by);
+    watch.until(|s| matches!(s, Seen::Closed(c) if c.key == key && c.by == bound.by));
+    Outcome::Held
+}
+
+pub(super) fn an_ipv6_listener_is_seen_with_its_address(watch: &mut Watch) -> Outcome {
+    let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let bound = watch.find(|s| bound_on(s, port).cloned());
+    assert_eq!(bound.socket.endpoint.address, Ipv6Addr::LOCALHOST);
+    // The kernel itself confines a socket with a v6 address of its own; only the wildcard takes IPv4 too.
+    assert_eq!(bound.socket.options.v6_only, Some(true));
+    let heard = watch.find(|s| listening(s, bound.socket.key));
+    assert_eq!(heard.socket.endpoint, bound.socket.endpoint);
+    Outcome::Held
+}
+
+pub(super) fn a_udp_socket_is_seen_bound_and_closed_with_the_port_it_asked_for(watch: &mut Watch) -> Outcome {
+    let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let first = watch.find(|s| bound_on(s, free).cloned());
+    watch.until(|s| closed(s, first.socket.key));
+    watch.seen.clear();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, free)).unwrap();
+    let bound = watch.find(|s| bound_on(s, free).cloned());
+    assert_eq!(bound.socket.endpoint.protocol, Protocol::Udp);
+    assert_eq!(bound.socket.asked, AskedPort::Explicit(Port::new(free).unwrap()));
+    drop(socket);
+    watch.until(|s| closed(s, bound.socket.key));
+    Outcome::Held
+}
+
+pub(super) fn a_listen_without_bind_has_its_port_and_is_known_as_kernel_chosen(watch: &mut Watch) -> Outcome {
+    let fd = tcp();
+    listen(&fd);
+    let port = port_of(&fd);
+    let heard = watch.find(|s| match s {
+        Seen::Listening(l) if l.socket.endpoint.port.get() == port => Some(l.clone()),
+        _ => None,
+    });
+    assert_eq!(heard.socket.asked, AskedPort::KernelChosen);
+    assert_eq!(heard.by.map(|p| p.pid), Some(me()));
+    assert_eq!(heard.socket.endpoint.netns.map(|n| u64::from(n.0)), Some(own_netns()));
+    drop(fd);
+    watch.until(|s| closed(s, heard.socket.key));
+    Outcome::Held
+}
+
+pub(super) fn a_listener_that_is_shut_down_is_unlistened_and_closed_later(watch: &mut Watch) -> Outcome {
+    let fd = tcp();
+    bind4(&fd, Ipv4Addr::LOCALHOST, 0).unwrap();
+    listen(&fd);
+    let bound = watch.find({
+        let port = port_of(&fd);
+        move |s| bound_on(s, port).cloned()
+    });
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) }, 0);
+    watch.until(|s| matches!(s, Seen::Unlistened(u) if u.key == bound.socket.key));
+    assert!(!watch.seen.iter().any(|s| closed(s, bound.socket.key)));
+    drop(fd);
+    watch.until(|s| closed(s, bound.socket.key));
+    Outcome::Held
+}
+
+pub(super) fn an_mptcp_listener_is_one_tcp_listener_and_its_close_is_seen(watch: &mut Watch) -> Outcome {
+    let fd = match try_socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP) {
+        Ok(fd) => fd,
+        Err(error) => return Outcome::NotHere(format!("no MPTCP: {error}")),
+    };
+    bind4(&fd, Ipv4Addr::LOCALHOST, 0).unwrap();
+    listen(&fd);
+    let port = port_of(&fd);
+    let bound = watch.find(|s| bound_on(s, port).cloned());
+    assert_eq!(bound.socket.endpoint.protocol, Protocol::Tcp);
+    watch.find(|s| listening(s, bound.socket.key));
+    drop(fd);
+    watch.until(|s| closed(s, bound.socket.key));
+    assert_eq!(watch.seen.iter().filter(|s| bound_on(s, port).is_some()).count(), 1);
+    Outcome::Held
+}
+
+pub(super) fn nothing_is_said_while_nothing_happens_to_ports(watch: &mut Watch) -> Outcome {
+    let before = watch.source.counters().received;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    for _ in 0..50 {
+        let client = std::net::TcpStream::connect(address).unwrap();
+        drop(listener.accept().unwrap());
+        drop(client);
+    }
+    drop(listener);
+    watch.until(|s| matches!(s, Seen::Closed(c) if c.by.is_some_and(|p| p.pid == me())));
+    watch.take(Duration::from_millis(5));
+    let mine =
+        watch.seen.iter().filter(|s| matches!(s, Seen::Closed(c) if c.by.is_some_and(|p| p.pid == me())));
+    assert!(mine.count() < 50, "accepted connections are no events");
+    assert!(watch.source.counters().received > before);
+    Outcome::Held
+}

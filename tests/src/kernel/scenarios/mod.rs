@@ -1,0 +1,35 @@
+//! The scenarios, and the table of them.
+
+mod daemon;
+mod listener;
+mod loss;
+mod process;
+mod refusal;
+
+use super::Scenario;
+
+/// A row: the scenario's name is its function's.
+macro_rules! scenarios {
+    ($($kind:ident $module:ident::$name:ident $(.$more:ident())*),+ $(,)?) => {
+        &[$(Scenario::$kind(stringify!($name), $module::$name)$(.$more())*),+]
+    };
+}
+
+/// Those that watch come first: they share a source.
+pub(super) const ALL: &[Scenario] = scenarios![
+    watching listener::every_fact_has_a_hook,
+    watching listener::a_listener_is_seen_from_bind_to_close,
+    watching listener::an_ipv6_listener_is_seen_with_its_address,
+    watching listener::a_udp_socket_is_seen_bound_and_closed_with_the_port_it_asked_for,
+    watching listener::a_listen_without_bind_has_its_port_and_is_known_as_kernel_chosen,
+    watching listener::a_listener_that_is_shut_down_is_unlistened_and_closed_later,
+    watching listener::an_mptcp_listener_is_one_tcp_listener_and_its_close_is_seen,
+    watching listener::nothing_is_said_while_nothing_happens_to_ports,
+    watching refusal::a_bind_to_a_taken_port_is_seen_refused,
+    watching refusal::a_bind_to_a_foreign_address_is_seen_refused,
+    watching refusal::a_second_bind_of_one_socket_is_seen_refused,
+    watching refusal::failures_that_are_not_about_ports_are_no_refusals,
+    watching process::a_process_that_is_gone_at_once_is_known_with_its_command_line_and_exit_code,
+    alone loss::what_is_lost_is_counted_exactly_and_followed_by_the_truth,
+    alone daemon::the_daemon_says_who_listens_and_writes_down_how_it_went.also_without_programs(),
+];

@@ -1,0 +1,129 @@
+//! One boot: the emulator, its console, and what came of it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use super::{console::Console, guest::Guest, kernels::Kernel};
+
+/// Longest time for a boot with all its plans, on a busy machine.
+const LIMIT: Duration = Duration::from_mins(10);
+
+/// Result of a plan on a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct PlanResult {
+    pub(super) plan: String,
+    /// Scenarios the plan has.
+    pub(super) expected: usize,
+    pub(super) held: usize,
+    /// Scenarios about what this kernel has not, with the reason.
+    pub(super) not_here: Vec<(String, String)>,
+    /// Those that do not hold, with what they complain about.
+    pub(super) failed: Vec<(String, String)>,
+}
+
+impl PlanResult {
+    pub(super) fn good(&self) -> bool {
+        self.failed.is_empty() && self.held + self.not_here.len() == self.expected && self.held > 0
+    }
+}
+
+/// A boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Boot {
+    pub(super) series: String,
+    pub(super) package: String,
+    /// `uname -r`, said by the guest in its last line; nothing counts without it.
+    pub(super) release: Option<String>,
+    pub(super) plans: Vec<PlanResult>,
+    pub(super) seconds: u64,
+    /// Why there was no last line.
+    pub(super) trouble: Option<String>,
+    /// The trouble of a first attempt, where this is the second.
+    pub(super) repeated: Option<String>,
+}
+
+impl Boot {
+    /// All that was expected came, and the last line.
+    pub(super) fn good(&self) -> bool {
+        self.release.is_some() && self.trouble.is_none() && self.plans.iter().all(PlanResult::good)
+    }
+
+    /// The machine ended by itself and said nothing.
+    pub(super) fn died(&self) -> bool {
+        self.release.is_none() && self.trouble.is_some()
+    }
+
+    /// In one line.
+    pub(super) fn summary(&self) -> String {
+        if let Some(trouble) = &self.trouble {
+            return format!("TROUBLE: {trouble}");
+        }
+        let held: usize = self.plans.iter().map(|p| p.held).sum();
+        let failed: usize = self.plans.iter().map(|p| p.failed.len()).sum();
+        let expected: usize = self.plans.iter().map(|p| p.expected).sum();
+        let not_here: usize = self.plans.iter().map(|p| p.not_here.len()).sum();
+        let missing = expected - (held + failed + not_here).min(expected);
+        format!("{held} of {expected} held, {not_here} not there, {failed} failed, {missing} missing")
+    }
+}
+
+/// A started emulator; it does not outlive this.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Both fail only where it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Boots a kernel and runs the guest's plans.
+///
+/// `-accel tcg` alone: a KVM that opens may still not work. One processor: two emulated ones crash now and then.
+pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path) -> Result<Boot> {
+    let begun = Instant::now();
+    let plans: Vec<&str> = guest.plans.iter().map(|plan| plan.word.as_str()).collect();
+    let packed = guest.pack(kernel, place)?;
+    let mut command = Command::new(emulator);
+    command
+        .args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768", "-nodefaults", "-no-user-config"])
+        .args(["-display", "none", "-no-reboot", "-serial", "stdio"])
+        .arg("-kernel")
+        .arg(kernel.image())
+        .arg("-initrd")
+        .arg(&packed)
+        .args(["-append", &format!("console=ttyS0 panic=-1 quiet -- {}", plans.join(" "))])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut machine = Machine(command.spawn().with_context(|| format!("starting {}", emulator.display()))?);
+    let output = machine.0.stdout.take().context("the console")?;
+    let (sender, lines) = channel();
+    // Ends with the emulator's output.
+    thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut console = Console::new(&guest.plans);
+    let ended = loop {
+        match lines.recv_timeout(LIMIT.saturating_sub(begun.elapsed())) {
+            Ok(line) => console.take(&line),
+            Err(RecvTimeoutError::Disconnected) => break None,
+            Err(RecvTimeoutError::Timeout) => break Some(format!("it did not end in {} s", LIMIT.as_secs())),
+        }
+    };
+    drop(machine);
+    Ok(console.finish(kernel, begun.elapsed().as_secs(), ended))
+}

@@ -1,0 +1,94 @@
+//! The one program of a guest: built statically, so that it needs nothing else there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{initramfs, kernels::Kernel, output};
+use crate::setup::status;
+
+const PACKAGE: &str = "portwatch-tests";
+const PROGRAM: &str = "portwatch-guest";
+/// Named although it is the host's: otherwise build scripts and macros would be built statically too.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// A plan, and how many scenarios it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) word: String,
+    pub(super) scenarios: usize,
+}
+
+/// What is booted besides the kernel.
+#[derive(Debug)]
+pub(super) struct Guest {
+    /// The static program.
+    pub(super) program: PathBuf,
+    pub(super) plans: Vec<Plan>,
+}
+
+/// Builds the program.
+pub(super) fn build(root: &Path, place: &Path, plans: &[String]) -> Result<Guest> {
+    let build = place.join("build");
+    status(
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .current_dir(root)
+            .args(["build", "--quiet", "--locked", "--profile", "guest", "--target", TARGET])
+            .args(["--package", PACKAGE, "--bin", PROGRAM])
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env("CARGO_TARGET_DIR", &build),
+    )?;
+    let program = build.join(TARGET).join("guest").join(PROGRAM);
+    let listed = output(Command::new(&program).arg("list")).context("the guest's list of scenarios")?;
+    let plans = chosen(&listed, plans)?;
+    Ok(Guest { program, plans })
+}
+
+impl Guest {
+    /// Packs the program for a kernel.
+    pub(super) fn pack(&self, kernel: &Kernel, place: &Path) -> Result<PathBuf> {
+        let bytes = fs::read(&self.program).with_context(|| format!("reading {}", self.program.display()))?;
+        let packed = place.join(format!("initramfs-{}.cpio", kernel.series));
+        fs::write(&packed, initramfs::archive(&bytes, &kernel.modules()?)?)
+            .with_context(|| format!("writing {}", packed.display()))?;
+        Ok(packed)
+    }
+}
+
+/// The plans to run, out of the lines `WORD COUNT` of the guest's own list.
+fn chosen(listed: &str, wanted: &[String]) -> Result<Vec<Plan>> {
+    let mut plans = Vec::new();
+    for line in listed.lines() {
+        let (word, count) = line.split_once(' ').with_context(|| format!("a plan reads '{line}'"))?;
+        let scenarios = count.parse().with_context(|| format!("a plan reads '{line}'"))?;
+        plans.push(Plan { word: word.to_owned(), scenarios });
+    }
+    if let Some(unknown) = wanted.iter().find(|word| !plans.iter().any(|plan| plan.word == **word)) {
+        bail!("no plan '{unknown}'");
+    }
+    plans.retain(|plan| wanted.is_empty() || wanted.contains(&plan.word));
+    if plans.iter().all(|plan| plan.scenarios == 0) {
+        bail!("the guest has no scenarios");
+    }
+    Ok(plans)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_those_asked_for_with_the_guests_own_counts() {
+        let wanted = ["none".to_owned()];
+        let plans = chosen("stable 15\nnone 1\n", &wanted).unwrap();
+        assert_eq!(plans, [Plan { word: "none".to_owned(), scenarios: 1 }]);
+        assert_eq!(chosen("stable 15\nnone 1\n", &[]).unwrap().len(), 2);
+        assert!(chosen("stable 15\n", &wanted).is_err());
+        assert!(chosen("stable\n", &[]).is_err());
+        assert!(chosen("stable 0\n", &[]).is_err());
+    }
+}
