@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod bench;
+mod cross;
 mod ebpf;
 mod setup;
 mod test;
@@ -39,6 +40,8 @@ enum Task {
         #[arg(long)]
         verify: bool,
     },
+    /// Builds portwatch for Windows, macOS, aarch64 and musl as far as this machine can, and runs what can be run here.
+    Cross(cross::Arguments),
     /// Measures the budgets against ss, lsof and fuser, prints a table and writes docs/benchmarks.md.
     #[cfg(target_os = "linux")]
     Bench(bench::Arguments),
@@ -68,6 +71,7 @@ fn run() -> Result<()> {
         Task::Tidy => tidy::run(&root),
         Task::Test(arguments) => test::run(&root, &arguments),
         Task::Setup => setup::run(&root).map(drop),
+        Task::Cross(arguments) => cross::run(&root, &arguments),
         Task::BuildEbpf { verify } => ebpf::run(&root, verify),
         #[cfg(target_os = "linux")]
         Task::Bench(arguments) => bench::run(&root, &arguments),

@@ -1,12 +1,11 @@
 //! The claims office, whichever way it is reached.
 
 use super::AccessError;
-use crate::{
-    query::claims::OfficeError,
-    wire::claims::{
-        AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
-        Rogue, RogueQuery,
-    },
+#[cfg(unix)]
+use crate::query::claims::OfficeError;
+use crate::wire::claims::{
+    AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released, Rogue,
+    RogueQuery,
 };
 
 /// What the claims office is asked and told.
@@ -27,6 +26,7 @@ pub trait Registry {
     fn report_health(&self, report: &HealthReport) -> Result<(), AccessError>;
 }
 
+#[cfg(unix)]
 impl From<OfficeError> for AccessError {
     fn from(error: OfficeError) -> Self {
         match error {

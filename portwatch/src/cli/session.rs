@@ -137,6 +137,7 @@ pub(super) fn uid() -> u32 {
 }
 
 /// How an answer looks that is shown on stderr.
+#[cfg(target_os = "linux")]
 pub(super) fn stderr_look_now(session: &Session<'_>) -> Look {
     let look = stderr_look();
     Look { width: look.width, color: look.color, terminal: look.terminal, ..session.look() }

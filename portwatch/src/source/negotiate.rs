@@ -7,13 +7,16 @@
 use std::path::Path;
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::SourceError;
 #[cfg(target_os = "linux")]
 use super::{
     Source, Wake,
     ebpf::{EbpfSource, LoadOptions},
     replay::ReplaySource,
-    scan::{self, Look, Roots, ScanSource, Scanner},
+    scan::{Roots, ScanSource, Scanner},
+};
+use super::{
+    SourceError,
+    scan::{self, Look},
 };
 use crate::model::Degradation;
 
@@ -189,7 +192,16 @@ pub fn look(choice: &SourceChoice, roots: &Roots) -> Result<Box<dyn Look>, (&'st
     look.map_err(|error| (choice.polled_name(), error))
 }
 
-#[cfg(target_os = "linux")]
+/// The same elsewhere, where nothing but tools takes snapshots yet.
+#[cfg(not(target_os = "linux"))]
+pub fn look(choice: &SourceChoice) -> Result<Box<dyn Look>, (&'static str, SourceError)> {
+    let look = match choice {
+        SourceChoice::Lsof => scan::lsof(None).map(boxed),
+        _ => scan::netstat(None).map(boxed),
+    };
+    look.map_err(|error| (choice.polled_name(), error))
+}
+
 fn boxed(look: impl Look + 'static) -> Box<dyn Look> {
     Box::new(look)
 }

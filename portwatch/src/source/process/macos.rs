@@ -64,7 +64,7 @@ fn bsd_info(pid: u32) -> Result<libc::proc_bsdinfo, Absent> {
         return Err(Absent::Kernel);
     }
     let pid = libc::c_int::try_from(pid).map_err(|_| Absent::Gone)?;
-    let size = mem::size_of::<libc::proc_bsdinfo>();
+    let size = size_of::<libc::proc_bsdinfo>();
     let length = libc::c_int::try_from(size).map_err(|_| Absent::Gone)?;
     // SAFETY: all zero is a valid proc_bsdinfo.
     let mut info: libc::proc_bsdinfo = unsafe { mem::zeroed() };

@@ -150,7 +150,7 @@ impl Process {
     /// The command line, one text on this platform.
     fn command(&self) -> Option<String> {
         // A UNICODE_STRING and, behind it, its characters. u64s, for its alignment.
-        let mut buffer = vec![0_u64; (mem::size_of::<UNICODE_STRING>() + 2 * LONGEST) / 8 + 1];
+        let mut buffer = vec![0_u64; (size_of::<UNICODE_STRING>() + 2 * LONGEST) / 8 + 1];
         let bytes = u32::try_from(buffer.len() * 8).ok()?;
         let mut written = 0;
         // SAFETY: the buffer is as long as is said and aligned for what is written into it.
@@ -171,7 +171,7 @@ impl Process {
         let begin = text.Buffer as usize;
         let characters = usize::from(text.Length) / 2;
         let area = buffer.as_ptr() as usize..buffer.as_ptr() as usize + buffer.len() * 8;
-        if !area.contains(&begin) || begin + 2 * characters > area.end || begin % 2 != 0 {
+        if !area.contains(&begin) || begin + 2 * characters > area.end || !begin.is_multiple_of(2) {
             return None;
         }
         // SAFETY: it was just seen to lie inside the buffer, aligned.
@@ -204,7 +204,7 @@ fn list() -> HashMap<u32, Listed> {
     let handle = Process(handle);
     // SAFETY: all zero is a valid entry.
     let mut entry: PROCESSENTRY32W = unsafe { mem::zeroed() };
-    entry.dwSize = u32::try_from(mem::size_of::<PROCESSENTRY32W>()).unwrap_or(0);
+    entry.dwSize = u32::try_from(size_of::<PROCESSENTRY32W>()).unwrap_or(0);
     // SAFETY: the handle is open and the entry has the size it says.
     let mut more = unsafe { Process32FirstW(handle.0, &raw mut entry) };
     while more != 0 {
