@@ -11,7 +11,7 @@ use clap::{
     builder::{FalseyValueParser, PossibleValuesParser},
 };
 
-pub(crate) use resolve::{Free, Wait};
+pub(crate) use resolve::{Free, Run, Wait};
 
 /// Words of `--type`; a test holds them equal to the vocabulary's.
 pub(crate) const EVENT_TYPES: [&str; 24] = [
@@ -174,6 +174,9 @@ pub(crate) enum Command {
     /// End whoever holds ports, and wait until a server can bind them
     #[command(after_help = examples::FREE)]
     Free(Free),
+    /// Run a program on a port, and start it again where the port was refused to it
+    #[command(after_help = examples::RUN)]
+    Run(Run),
     /// Wait until ports are free, listened on, or healthy
     #[command(after_help = examples::WAIT)]
     Wait(Wait),

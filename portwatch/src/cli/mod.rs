@@ -22,6 +22,8 @@ mod man;
 mod probe;
 mod project;
 mod release;
+#[cfg(target_os = "linux")]
+mod run;
 mod session;
 mod settings;
 mod status;
@@ -111,7 +113,9 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         #[cfg(target_os = "linux")]
         Command::Wait(args) => wait::run(args, &mut session),
         #[cfg(not(target_os = "linux"))]
-        Command::Wait(_) | Command::Free(_) => Err(backend::absent().into()),
+        Command::Wait(_) | Command::Free(_) | Command::Run(_) => Err(backend::absent().into()),
+        #[cfg(target_os = "linux")]
+        Command::Run(args) => run::run(args, &mut session),
         #[cfg(target_os = "linux")]
         Command::Free(args) => free::run(args, &mut session),
         Command::Claim(args) => claim::run(args, &mut session),

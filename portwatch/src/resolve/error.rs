@@ -45,6 +45,14 @@ pub enum ResolveError {
         /// What would work.
         remedy: &'static str,
     },
+    /// A program could not be started.
+    #[error("cannot run {program}: {error}")]
+    Start {
+        /// The program.
+        program: String,
+        /// errno.
+        error: io::Error,
+    },
     /// The operating system refused something else.
     #[error("cannot {operation}: {error}")]
     Io {
@@ -58,6 +66,6 @@ pub enum ResolveError {
 impl ResolveError {
     /// The question was wrong, not the machine.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Address { .. })
+        matches!(self, Self::Address { .. } | Self::Start { .. })
     }
 }

@@ -14,6 +14,7 @@ pub mod free;
 mod healthy;
 mod place;
 mod probe;
+pub mod run;
 mod stir;
 mod terms;
 mod wait;

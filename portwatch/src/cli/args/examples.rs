@@ -97,6 +97,22 @@ are left alone, with the command that would work.
 Exit codes: 0 free, 1 not free or you said no, 2 nobody to ask and no --yes,
 3 refused or could not be seen.";
 
+pub(super) const RUN: &str = "\
+Examples:
+  portwatch run 3100 -- npm run dev
+  portwatch run myapp:api -- npm run dev       on the port of a claim
+  portwatch run 3100 --take -- node server.js  end my own leftover first
+  portwatch run 127.0.0.1:3100 -- ./server --listen {host}:{port}
+  portwatch run 3100 --restart 5 -- ./server
+
+PORT is set, and HOST where an address is given. Where the kernel refused the
+port to the program (EADDRINUSE) and it failed, it is started again: as often as
+--retries says, each time when the port is free or --delay has passed. --take
+ends who holds the port if it is a leftover of the same project, and then tries
+once more. Signals are passed on, and Ctrl-C and Ctrl-Z go to the program.
+Exit codes: the program's own; 128 and the number of the signal that ended it;
+2 when it could not be started.";
+
 pub(super) const WAIT: &str = "\
 Examples:
   portwatch wait 3100 --free --timeout 30s && npm run dev

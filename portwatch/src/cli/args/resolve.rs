@@ -1,5 +1,7 @@
 //! Flags of the commands that get a port back.
 
+use std::ffi::OsString;
+
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -65,4 +67,26 @@ pub(crate) struct Connections {
     /// Have the kernel forget connections in TIME_WAIT on the port too (root)
     #[arg(long)]
     pub(crate) time_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// PORT, HOST:PORT or the name of a claim, which is made if need be
+    #[arg(value_name = "NAME|PORT")]
+    pub(crate) target: String,
+    /// The program and its arguments; {port} and {host} are filled in
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+    /// How often to start it again after a refused bind
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) retries: u32,
+    /// How long to wait for the port before each of them
+    #[arg(long, value_name = "D", default_value = "500ms")]
+    pub(crate) delay: String,
+    /// On a refused bind end the leftover of the same project, once
+    #[arg(long)]
+    pub(crate) take: bool,
+    /// Start it again when it fails, at most so often, later each time
+    #[arg(long, value_name = "N")]
+    pub(crate) restart: Option<u32>,
 }
