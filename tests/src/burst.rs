@@ -63,7 +63,7 @@ impl Burst {
     /// Waits until all are done and gone.
     pub fn finish(self) -> anyhow::Result<(Vec<(Ipv4Addr, u16)>, i64)> {
         for mut actor in self.actors {
-            wait_until("the end of the burst", std::time::Duration::from_mins(1), || {
+            wait_until("the end of the burst", std::time::Duration::from_mins(2), || {
                 actor.line().ok().filter(|line| line == "done")
             })?;
             ensure!(actor.finish()?.success());

@@ -36,7 +36,6 @@ fn what_cannot_be_meant_is_a_usage_error_that_says_what_can() {
         (&["log", "--since", "yesterdayish"], "'yesterdayish' is not a time; write how long ago"),
         (&["log", "--port", "70000"], "'70000' is not a port"),
         (&["ls", "--port", "9-1"], "'9-1' is not a range of ports"),
-        (&["watch", "--source", "lsof"], "source 'lsof' is not available in this build"),
         (&["ls", "--source", "replay:/nowhere"], "a recording tells a story and has no present"),
     ] {
         let ran = portwatch.run(arguments).unwrap();
@@ -179,7 +178,7 @@ fn a_recording_plays_what_was_seen_and_a_truncated_one_plays_what_is_whole() {
     let (listener, port) = Actor::listener("127.34.0.1", 0).unwrap();
     listener.finish().unwrap();
     let asked = port.to_string();
-    portwatch.wait_for("close", &["--port", &asked]).unwrap();
+    portwatch.wait_for("exit", &["--port", &asked]).unwrap();
     // A file that exists is not written over.
     let other = Portwatch::new().unwrap();
     assert_said(&other.run(&["daemon", "--record", &path]).unwrap(), 5, "cannot be created: File exists");
@@ -192,7 +191,7 @@ fn a_recording_plays_what_was_seen_and_a_truncated_one_plays_what_is_whole() {
     assert_eq!(played.code, Some(0), "{played:?}");
     let kinds: Vec<_> =
         played.json_lines().unwrap().iter().map(|e| e["type"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(kinds, ["bind", "listen", "close"]);
+    assert_eq!(kinds, ["bind", "listen", "close", "exit"]);
 
     let whole = fs::read(&file).unwrap();
     let cut = portwatch.folder().join("cut");

@@ -117,11 +117,11 @@ fn log_takes_one_line_an_event_at_80_and_at_200_columns() {
     let mut server = Actor::python(program, &long).unwrap();
     let port = server.line().unwrap();
     server.finish().unwrap();
-    portwatch.wait_for("close", &["--port", &port]).unwrap();
+    portwatch.wait_for("exit", &["--port", &port]).unwrap();
     for columns in [80, 200] {
         let screen = Terminal::run(&portwatch, columns, &["log", "--port", &port]).until("END");
         let lines: Vec<_> = screen.lines().take_while(|line| *line != "END").collect();
-        assert_eq!(lines.len(), 4, "the zone, bind, listen, close:\n{screen}");
+        assert_eq!(lines.len(), 5, "the zone, bind, listen, close, exit:\n{screen}");
         assert!(lines.first().unwrap().starts_with("Times are "), "{screen}");
         let commands = screen.matches("-S -u -c").count();
         assert_eq!(commands, usize::from(columns == 200), "once, where there is room, and cut:\n{screen}");
