@@ -23,7 +23,10 @@ use crate::{
         scan::{HolderSearch, Look, Roots},
     },
     state::Policy,
-    wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Target, Who, convert},
+    wire::{
+        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Target, Who, claims,
+        convert,
+    },
 };
 
 /// Said with every answer.
@@ -330,6 +333,7 @@ impl Access for Embedded {
             coverage: convert::coverage(&about.coverage),
             listening: None,
             bound: None,
+            claims: self.states().ok().map(|states| claims::convert::counts(&states)),
             received: None,
             lost: None,
             memory_bytes: None,

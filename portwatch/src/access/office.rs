@@ -42,6 +42,13 @@ impl Embedded {
         }
     }
 
+    /// What each claim is worth.
+    pub(super) fn states(&self) -> Result<Vec<State>, AccessError> {
+        let known = self.known()?;
+        let (mut live, _) = self.look_at(known.claims(), &[])?;
+        Ok(known.claims().iter().map(|claim| view(&mut live, claim.clone()).state).collect())
+    }
+
     /// A look at the ports of these claims.
     fn look_at(
         &self,

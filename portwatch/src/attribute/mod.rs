@@ -126,6 +126,14 @@ impl Attributor {
         self.own.contains(id)
     }
 
+    /// A regular file by its path as this process sees it, read with the care that others' files need: no links, a
+    /// bound. `None` when there is none, or the process is gone.
+    pub fn text_of(&self, id: ProcessId, path: &std::path::Path) -> Option<String> {
+        let (directory, _) = self.open(id)?;
+        let tree = directory.directory("root").ok().and_then(Tree::new)?;
+        String::from_utf8(tree.text(path, FILE_LIMIT)?.bytes?).ok()
+    }
+
     /// Drops what is remembered of a process. One that ended may be kept: nobody else can have its identity,
     /// and those that are not asked for fall out first.
     pub fn forget(&mut self, id: ProcessId) {

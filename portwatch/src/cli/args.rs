@@ -14,7 +14,7 @@ use clap::{
 pub(crate) use resolve::{Free, Run, Wait};
 
 /// Words of `--type`; a test holds them equal to the vocabulary's.
-pub(crate) const EVENT_TYPES: [&str; 24] = [
+pub(crate) const EVENT_TYPES: [&str; 25] = [
     "bind",
     "refused",
     "listen",
@@ -27,6 +27,7 @@ pub(crate) const EVENT_TYPES: [&str; 24] = [
     "release",
     "auto",
     "ghost",
+    "conflict",
     "rogue",
     "health",
     "lock",
@@ -195,6 +196,15 @@ pub(crate) enum Command {
     /// Give back claims on which nothing runs any more
     #[command(after_help = examples::CLEANUP)]
     Cleanup(Cleanup),
+    /// Are claimed programs well: asks each where it really listens
+    #[command(after_help = examples::HEALTH)]
+    Health(Health),
+    /// Listeners that no claim, project, unit, container or rule explains
+    #[command(after_help = examples::ROGUE, args_conflicts_with_subcommands = true)]
+    Rogue(Rogue),
+    /// Claims that do not run, and programs that are not claimed
+    #[command(after_help = examples::DRIFT)]
+    Drift(Drift),
     /// Print claimed ports as variables
     #[command(after_help = examples::ENV)]
     Env(Env),
@@ -462,6 +472,74 @@ pub(crate) struct Cleanup {
     #[arg(long, short)]
     pub(crate) project: bool,
     /// Only the project of this name, whatever the age
+    #[arg(long, value_name = "NAME", conflicts_with = "project")]
+    pub(crate) of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Which claims [default: all]
+    #[arg(value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
+    /// Path of the request [default: the project's, else /]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// A header of the request, 'Name: value'; may be given several times
+    #[arg(long, value_name = "HEADER")]
+    pub(crate) header: Vec<String>,
+    /// Statuses that are well, separated by commas [default: 200 to 399; without a path, below 500]
+    #[arg(long, value_name = "STATUS,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(100..600))]
+    pub(crate) status: Vec<u16>,
+    /// How long an answer may take [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Only connect
+    #[arg(long, conflicts_with_all = ["path", "header", "status"])]
+    pub(crate) tcp: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rogue {
+    /// Those too that are gone by now: 1h, yesterday, 2026-03-01
+    #[arg(long, short, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Tell of them as they appear
+    #[arg(long, short, conflicts_with = "since")]
+    pub(crate) watch: bool,
+    /// Only of this user, by name or uid
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// One port or a range: 3000 or 3000-3999
+    #[arg(long, short, value_name = "A-B")]
+    pub(crate) port: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Option<RogueCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RogueCommand {
+    /// Add rules: comm:NAME, exe:PATH, port:A-B, user:UID, project:NAME, or a part of the command line
+    Allow {
+        /// The rules; * stands for anything
+        #[arg(required = true, value_name = "RULE")]
+        rules: Vec<String>,
+    },
+    /// Take rules away
+    Disallow {
+        /// The rules, as they were given
+        #[arg(required = true, value_name = "RULE")]
+        rules: Vec<String>,
+    },
+    /// Show the rules
+    Allowed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drift {
+    /// Only this directory's project
+    #[arg(long, short)]
+    pub(crate) project: bool,
+    /// Only the project of this name
     #[arg(long, value_name = "NAME", conflicts_with = "project")]
     pub(crate) of: Option<String>,
 }

@@ -34,6 +34,10 @@ pub(super) enum Failure {
         "there is no project in this directory; name a claim (myapp:api), or make a .portwatch.toml: project = \"myapp\""
     )]
     NoProject,
+    #[error("{0}; write --header 'Name: value'")]
+    Header(String),
+    #[error("'{0}' is not a path; it begins with / and has no blanks")]
+    HttpPath(String),
     #[error("{0} is about one claim; name one")]
     Several(&'static str),
     #[error("this would release every claim; say so with --yes")]
@@ -68,6 +72,8 @@ impl Failure {
             | Self::ProjectFile { .. }
             | Self::NoProject
             | Self::Several(_)
+            | Self::Header(_)
+            | Self::HttpPath(_)
             | Self::NeedsYes => Exit::Usage,
             #[cfg(target_os = "linux")]
             Self::Place(_) => Exit::Usage,

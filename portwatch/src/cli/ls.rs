@@ -30,7 +30,7 @@ pub(super) fn run(args: &args::Ls, session: &mut Session<'_>) -> Result<Exit, Fa
 }
 
 /// `3000` or `3000-3999`.
-fn range(text: &str) -> Result<(u16, u16), Failure> {
+pub(super) fn range(text: &str) -> Result<(u16, u16), Failure> {
     let port = |part: &str| part.trim().parse::<Port>().map(Port::get);
     match text.split_once('-') {
         Some((from, to)) if !from.is_empty() && !to.is_empty() => match (port(from)?, port(to)?) {

@@ -9,12 +9,14 @@ mod completions;
 mod config;
 mod daemon;
 mod doctor;
+mod drift;
 mod env;
 mod exit;
 mod failure;
 mod find;
 #[cfg(target_os = "linux")]
 mod free;
+mod health;
 mod log;
 mod ls;
 mod man;
@@ -22,6 +24,7 @@ mod man;
 mod probe;
 mod project;
 mod release;
+mod rogue;
 #[cfg(target_os = "linux")]
 mod run;
 mod session;
@@ -124,6 +127,9 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Release(args) => release::run(args, &mut session),
         Command::Cleanup(args) => release::cleanup(args, &mut session),
         Command::Env(args) => env::run(args, &mut session),
+        Command::Health(args) => health::run(args, &mut session),
+        Command::Rogue(args) => rogue::run(args, &mut session),
+        Command::Drift(args) => drift::run(args, &mut session),
         Command::Status => status::run(&mut session),
         Command::Doctor => doctor::run(&mut session),
         Command::Daemon(args) => daemon::run(args, &mut session),

@@ -8,12 +8,10 @@ use std::{
 use super::{backend, failure::Failure};
 use crate::{
     model::Evidence,
-    registry::{Name, ProjectConfig, Stack, slug},
+    registry::{Name, ProjectConfig, Stack, WHOLE, slug},
 };
 
 const FILE: &str = ".portwatch.toml";
-/// The part of a name of a project that does not say what it consists of.
-pub(super) const WHOLE: &str = "app";
 
 /// Where the caller stands.
 #[derive(Debug, Default)]
@@ -58,6 +56,11 @@ impl Here {
             }
         }
         Ok(here)
+    }
+
+    /// The rules in a directory; the defaults where there is no file.
+    pub(super) fn config_in(root: &Path) -> Result<ProjectConfig, Failure> {
+        Ok(read(&root.join(FILE))?.unwrap_or_default())
     }
 
     /// Third part of the names of its claims.

@@ -14,7 +14,7 @@ use crate::{
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, Completeness, DoctorAnswer, History,
         ListAnswer, ListFilter, LogAnswer, QueryError, StatusAnswer, Subscription, SummaryAnswer, WhoAnswer,
-        claims::{Known, add_claims, annotate, expand},
+        claims::{Known, add_claims, annotate, expand, view},
     },
     source::Refresh,
 };
@@ -232,6 +232,10 @@ impl Answers for Desk {
     }
 
     fn status(&self) -> Result<StatusAnswer, QueryError> {
+        let claims = self.known().ok().map(|known| {
+            let mut live = lock(&self.pipeline.live);
+            known.claims().iter().map(|claim| view(&mut live, claim.clone()).state).collect()
+        });
         let (listening, bound) = lock(&self.pipeline.live).counts();
         let about = self.about();
         let report = self.pipeline.report();
@@ -244,6 +248,7 @@ impl Answers for Desk {
             journal: report.journal.clone(),
             listening: u64::try_from(listening).unwrap_or(u64::MAX),
             bound: u64::try_from(bound).unwrap_or(u64::MAX),
+            claims,
             counters: report.counters,
             memory_bytes: resident_bytes(),
         })

@@ -17,6 +17,7 @@
 pub mod control;
 mod desk;
 mod heap;
+mod keeper;
 mod lock;
 mod office;
 mod pipeline;
@@ -32,8 +33,10 @@ use std::{
 use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::keeper::Keeper;
 pub use self::{
     desk::Desk,
+    keeper::AutoPolicy,
     lock::{Lock, LockError, start_ticks},
     pipeline::{Handle, Pipeline},
 };
@@ -67,6 +70,8 @@ pub struct Options {
     pub places: Places,
     /// What is hidden of command lines.
     pub redaction: Redaction,
+    /// Which listeners become automatic claims.
+    pub auto: AutoPolicy,
     /// Journal each noisy bind instead of summaries.
     pub keep_noise: bool,
     /// How long events are kept.
@@ -85,6 +90,7 @@ impl Options {
         Self {
             places,
             redaction: Redaction::default(),
+            auto: AutoPolicy::default(),
             keep_noise: false,
             retention_age: Duration::from_hours(30 * 24),
             retention_bytes: 256 << 20,
@@ -200,7 +206,14 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
             error,
             remedy: "raise the limit of processes (ulimit -u)",
         })?;
+    let keeper = Claims::open(&places.database(), &boot_id)?;
+    let keeper = Keeper::new(handle.clone(), Arc::clone(&handle.changed), keeper, options.auto.clone());
+    let keeping = std::thread::Builder::new().name("registry".to_owned()).spawn(move || keeper.run());
+    if let Err(error) = &keeping {
+        tracing::warn!(%error, "claims are not kept: no thread could be started");
+    }
     let ended = serve(options, &handle, about, started, claims);
+    handle.changed.stop();
 
     // 6. Stop
     let deadline = Instant::now() + STOP_WITHIN;

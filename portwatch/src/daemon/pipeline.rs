@@ -18,11 +18,12 @@ use std::{
 use lru::LruCache;
 use tokio::sync::broadcast;
 
+use super::keeper::Changed;
 use crate::{
     journal::{Entry, Writer, WriterStatus},
     model::{
-        ConnectionScope, Event, EventKind, Evidence, Fact, GapReason, Observation, Port, Process, ProcessId,
-        Seen, Timestamp,
+        ConnectionScope, Event, EventKind, Evidence, Fact, GapReason, Observation, Phase, Port, Process,
+        ProcessId, Protocol, Seen, Timestamp,
     },
     query::{Around, Completeness, Live, Record},
     source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
@@ -57,6 +58,8 @@ pub enum Command {
     Subscribe(mpsc::SyncSender<(broadcast::Receiver<Arc<Record>>, i64)>),
     /// Tell watchers of rows that the claims office has written itself.
     Announce(Vec<Record>),
+    /// Write a row of the registry's own.
+    Tell(Box<Event>),
 }
 
 /// The live knowledge, shared with askers.
@@ -87,6 +90,8 @@ pub struct Handle {
     pub live: SharedLive,
     /// The thread's report.
     pub report: Arc<Mutex<Report>>,
+    /// For the registry: where something changed.
+    pub(super) changed: Arc<Changed>,
     commands: mpsc::Sender<Command>,
     wake: Wake,
     stop: Arc<AtomicBool>,
@@ -145,6 +150,7 @@ impl Pipeline {
         let handle = Handle {
             live: Arc::new(Mutex::new(live)),
             report: Arc::default(),
+            changed: Arc::default(),
             commands: sender,
             wake,
             stop: Arc::default(),
@@ -283,6 +289,7 @@ impl Pipeline {
                     &mut self.written,
                     &self.watchers,
                     &mut self.unsettled,
+                    &self.handle.changed,
                 );
             }
         }
@@ -306,6 +313,7 @@ impl Pipeline {
             &mut self.written,
             &self.watchers,
             &mut self.unsettled,
+            &self.handle.changed,
         );
     }
 
@@ -334,6 +342,7 @@ impl Pipeline {
                 let newest = self.settle();
                 let _ = reply.try_send((self.watchers.subscribe(), newest.max(self.announced)));
             }
+            Command::Tell(event) => self.tell(*event),
             Command::Announce(records) => {
                 for record in records {
                     self.announced = self.announced.max(record.id.unwrap_or(0));
@@ -415,9 +424,13 @@ fn deliver(
     written: &mut LruCache<ProcessId, Arc<Process>>,
     watchers: &broadcast::Sender<Arc<Record>>,
     unsettled: &mut Vec<Port>,
+    changed: &Changed,
 ) {
     unsettled.extend(Live::unsettled(records));
     for record in records.drain(..) {
+        if let Some(port) = changed_port(&record.event) {
+            changed.add(port);
+        }
         if let Some(writer) = writer {
             for process in record.process.iter().chain(&record.other) {
                 let known = written.get(&process.id).is_some_and(|known| Arc::ptr_eq(known, process));
@@ -431,6 +444,18 @@ fn deliver(
         if watchers.receiver_count() > 0 {
             let _ = watchers.send(Arc::new(record));
         }
+    }
+}
+
+/// The port on which a program came or went.
+fn changed_port(event: &Event) -> Option<Port> {
+    match event.kind {
+        EventKind::Listen | EventKind::Unlisten => event.port,
+        EventKind::Bind if event.protocol == Some(Protocol::Udp) => event.port,
+        EventKind::Close if event.phase != Some(Phase::Bound) || event.protocol == Some(Protocol::Udp) => {
+            event.port
+        }
+        _ => None,
     }
 }
 

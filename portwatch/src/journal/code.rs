@@ -31,6 +31,7 @@ pub(super) const fn kind(kind: EventKind) -> i64 {
         EventKind::Start => 26,
         EventKind::Stop => 27,
         EventKind::Error => 28,
+        EventKind::Conflict => 29,
     }
 }
 

@@ -24,6 +24,7 @@ pub enum EventKind {
     Release,
     Auto,
     Ghost,
+    Conflict,
     Rogue,
     Health,
     Lock,
@@ -40,7 +41,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order in which help lists them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Bind,
         Self::Refused,
         Self::Listen,
@@ -53,6 +54,7 @@ impl EventKind {
         Self::Release,
         Self::Auto,
         Self::Ghost,
+        Self::Conflict,
         Self::Rogue,
         Self::Health,
         Self::Lock,
@@ -82,6 +84,7 @@ impl EventKind {
             Self::Release => "release",
             Self::Auto => "auto",
             Self::Ghost => "ghost",
+            Self::Conflict => "conflict",
             Self::Rogue => "rogue",
             Self::Health => "health",
             Self::Lock => "lock",

@@ -9,7 +9,7 @@ use crate::{
         Connection, Coverage, Degradation, Event, LoggedEvent, Port, Process, ProcessId, Protocol, Socket,
         TcpState, Timestamp,
     },
-    registry::Standing,
+    registry::{Standing, State},
     source::{Counters, SourceKind},
 };
 
@@ -322,6 +322,8 @@ pub struct StatusAnswer {
     pub listening: u64,
     /// Bound sockets that do not listen.
     pub bound: u64,
+    /// What each claim is worth; `None` when they could not be read.
+    pub claims: Option<Vec<State>>,
     /// What the source took in.
     pub counters: Counters,
     /// Resident memory in bytes.

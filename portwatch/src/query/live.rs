@@ -10,7 +10,7 @@ use crate::{
     attribute::Attributor,
     model::{
         AskedPort, BindRules, Change, Connection, Connections, Event, EventKind, Netns, Observation, Owner,
-        Phase, Port, Process, ProcessId, Protocol, Seen, Socket, TcpState, Timestamp,
+        Phase, Port, Process, ProcessId, Project, Protocol, Seen, Socket, TcpState, Timestamp,
     },
     state::{LiveTable, Policy},
 };
@@ -78,12 +78,28 @@ impl Live {
         self.own
     }
 
-    /// Sockets on a port in the namespace that questions mean.
+    /// Sockets on a port in the namespace that questions mean, without portwatch's own trials.
     pub fn here(&mut self, port: Port, protocol: Option<Protocol>) -> Vec<KnownSocket> {
         let own = self.own;
         let is_here = |s: &&Socket| own.is_none() || s.seen.endpoint.netns.is_none_or(|n| Some(n) == own);
         let sockets: Vec<_> = self.table.on_port(port, protocol).filter(is_here).cloned().collect();
-        sockets.into_iter().map(|s| self.know(s)).collect()
+        let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
+        known.retain(|socket| !socket.first().is_some_and(|id| self.attributor.is_own(id)));
+        known
+    }
+
+    /// Ports with a socket in the namespace that questions mean.
+    pub fn ports_here(&self) -> HashSet<Port> {
+        let own = self.own;
+        let here = |s: &&Socket| own.is_none() || s.seen.endpoint.netns.is_none_or(|n| Some(n) == own);
+        self.table.sockets().filter(here).map(|s| s.seen.endpoint.port).collect()
+    }
+
+    /// The text of the `.portwatch.toml` of a process's project: in its directory, else in that of its git worktree.
+    pub fn project_file(&self, id: ProcessId, project: &Project) -> Option<String> {
+        let worktree = project.worktree.as_ref().map(|w| &w.root).filter(|root| **root != project.root);
+        let mut places = std::iter::once(&project.root).chain(worktree);
+        places.find_map(|directory| self.attributor.text_of(id, &directory.join(".portwatch.toml")))
     }
 
     /// Takes in an observation and appends the records it makes, with the processes they name.

@@ -7,12 +7,11 @@ use toml::{Table, Value};
 use super::{PortRange, PortSet, duration::duration, name::slug, pattern::glob, suggest::nearest};
 use crate::model::Port;
 
-const KEYS: [&str; 7] = ["project", "context", "exclude", "ranges", "stacks", "auto", "rogue"];
+const KEYS: [&str; 6] = ["project", "context", "exclude", "ranges", "stacks", "auto"];
 const PROJECT_KEYS: [&str; 1] = ["name"];
 const STACK_KEYS: [&str; 6] = ["port", "ports", "range", "pair", "command", "health"];
 const AUTO_KEYS: [&str; 4] = ["enabled", "ignore", "grace", "random"];
-const ROGUE_KEYS: [&str; 1] = ["allow"];
-const HEALTH_KEYS: [&str; 6] = ["path", "status", "timeout", "interval", "headers", "tcp"];
+const HEALTH_KEYS: [&str; 5] = ["path", "status", "timeout", "headers", "tcp"];
 
 /// A project's own rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +32,6 @@ pub struct ProjectConfig {
     pub ignore: Vec<String>,
     /// How long an automatic claim outlives its listener.
     pub grace: Option<Duration>,
-    /// Programs that are not rogue: globs over the command line.
-    pub allow: Vec<String>,
 }
 
 /// A part of a project.
@@ -63,8 +60,6 @@ pub struct Health {
     pub status: Vec<u16>,
     /// How long it may take.
     pub timeout: Option<Duration>,
-    /// How often a daemon asks.
-    pub interval: Option<Duration>,
     /// Headers of the request.
     pub headers: Vec<(String, String)>,
     /// Only connect.
@@ -89,7 +84,6 @@ impl Default for ProjectConfig {
             auto_random: None,
             ignore: Vec::new(),
             grace: None,
-            allow: Vec::new(),
         }
     }
 }
@@ -147,11 +141,6 @@ impl ProjectConfig {
             Some(Value::Boolean(on)) => config.auto = Some(*on),
             Some(value) => config.read_auto(table_of(value, "auto")?)?,
         }
-        if let Some(value) = table.get("rogue") {
-            let rogue = table_of(value, "rogue")?;
-            known(rogue, &ROGUE_KEYS, "rogue.")?;
-            config.allow = rogue.get("allow").map_or(Ok(Vec::new()), |v| texts(v, "rogue.allow"))?;
-        }
         Ok(config)
     }
 
@@ -176,7 +165,7 @@ impl ProjectConfig {
 }
 
 /// Whether a glob is found in a command line: without a `*` of its own it may stand anywhere.
-pub(super) fn within(pattern: &str, command: &str) -> bool {
+pub fn within(pattern: &str, command: &str) -> bool {
     if pattern.contains('*') { glob(pattern, command) } else { command.contains(pattern) }
 }
 
@@ -233,7 +222,6 @@ fn health(table: &Table, at: &str) -> Result<Health> {
         }
     }
     health.timeout = table.get("timeout").map(|v| span(v, &key("timeout"))).transpose()?;
-    health.interval = table.get("interval").map(|v| span(v, &key("interval"))).transpose()?;
     if let Some(value) = table.get("headers") {
         for (name, value) in table_of(value, &key("headers"))? {
             let value = text_of(value, &key("headers"))?;
@@ -347,14 +335,11 @@ ports = 2
 path = "/up"
 status = [200, 204]
 timeout = "2s"
-interval = "30s"
 headers = { Authorization = "Bearer x" }
 [auto]
 enabled = true
 ignore = ["*storybook*"]
 grace = "5s"
-[rogue]
-allow = ["*jest*"]
 "#;
 
     #[test]
@@ -399,7 +384,6 @@ allow = ["*jest*"]
             "exclude = 3",
             "auto = 'yes'",
             "[auto]\nenable = true",
-            "[rogue]\nallow = 'x'",
         ]
         .into_iter()
         .map(|text| ProjectConfig::parse(text).unwrap_err().to_string())

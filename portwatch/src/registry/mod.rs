@@ -6,6 +6,7 @@
 //! Never: look at processes itself, store anything, read a clock.
 
 mod allocate;
+mod auto;
 mod claim;
 mod config;
 mod duration;
@@ -17,8 +18,9 @@ mod state;
 mod suggest;
 
 pub use allocate::{Asked, Exhausted, Obstacle, Terms, allocate};
+pub use auto::{WHOLE, auto_name};
 pub use claim::{Claim, ClaimPort, Kind, may_change};
-pub use config::{Health, ProjectConfig, ProjectConfigError, Stack, header};
+pub use config::{Health, ProjectConfig, ProjectConfigError, Stack, header, within};
 pub use duration::{DurationError, duration};
 pub use name::{Name, NameError, slug};
 pub use pattern::{Pattern, PatternError, glob};

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::wire::{
     Event, Socket,
-    claims::{Claim, ClaimedAll, Claims, Released},
+    claims::{Claim, ClaimedAll, Claims, Drift, Released},
 };
 
 const COLUMNS: [Column; 8] = [
@@ -284,6 +284,27 @@ pub fn worktrees(out: &mut dyn Write, answer: &Claims, look: &Look) -> io::Resul
         rows(out, &claims, look)?;
     }
     Ok(())
+}
+
+/// Writes what registry and reality disagree in.
+pub fn drift(out: &mut dyn Write, answer: &Drift, look: &Look) -> io::Result<()> {
+    if answer.claims.is_empty() && answer.unclaimed.is_empty() {
+        return sentence(out, Tone::Plain, "No drift: what is claimed runs, and what runs is claimed.", look);
+    }
+    if !answer.claims.is_empty() {
+        sentence(out, Tone::Faint, "Claimed, and not running", look)?;
+        rows(out, &answer.claims, look)?;
+    }
+    if !answer.unclaimed.is_empty() {
+        if !answer.claims.is_empty() {
+            writeln!(out)?;
+        }
+        sentence(out, Tone::Faint, "Running, and not claimed", look)?;
+        for socket in &answer.unclaimed {
+            unclaimed(out, socket, look)?;
+        }
+    }
+    if look.verbose { note(out, &answer.source, look) } else { Ok(()) }
 }
 
 fn worktree(claim: &Claim) -> &str {

@@ -43,6 +43,23 @@ pub fn status(out: &mut dyn Write, answer: &Status, look: &Look) -> io::Result<(
         let bound = answer.bound.map_or_else(String::new, |b| format!(", {} bound", thousands(b)));
         field(out, "sockets", &format!("{} listening{bound}", thousands(listening)), look)?;
     }
+    if let Some(claims) = &answer.claims {
+        let states = [
+            ("live", claims.live),
+            ("ghost", claims.ghost),
+            ("squatted", claims.squatted),
+            ("idle", claims.idle),
+            ("unknown", claims.unknown),
+        ];
+        let states = states.into_iter().filter(|(_, count)| *count > 0);
+        let states: Vec<String> =
+            states.map(|(word, count)| format!("{} {word}", thousands(count))).collect();
+        let words = match states.as_slice() {
+            [] => "none".to_owned(),
+            _ => format!("{} ({})", thousands(claims.total), states.join(", ")),
+        };
+        field(out, "claims", &words, look)?;
+    }
     if let Some(received) = answer.received {
         let lost = answer.lost.map_or_else(String::new, |lost| format!(", {} lost", thousands(lost)));
         field(out, "records", &format!("{} received{lost}", thousands(received)), look)?;

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    claims::ClaimBrief,
+    claims::{ClaimBrief, ClaimCounts},
     connection::{Connection, Traffic},
     parts::{Degradation, Event, Socket, SourceInfo},
 };
@@ -201,6 +201,9 @@ pub struct Status {
     pub listening: Option<u64>,
     /// Bound sockets in the live table that do not listen.
     pub bound: Option<u64>,
+    /// Claims by state; null when they could not be read.
+    #[serde(default)]
+    pub claims: Option<ClaimCounts>,
     /// Records received from the kernel since start.
     pub received: Option<u64>,
     /// Records lost since start.

@@ -539,6 +539,7 @@ pub fn status(answer: &query::StatusAnswer) -> super::Status {
         coverage: coverage(&answer.about.coverage),
         listening: Some(answer.listening),
         bound: Some(answer.bound),
+        claims: answer.claims.as_deref().map(super::claims::convert::counts),
         received: Some(answer.counters.received),
         lost: Some(answer.counters.lost),
         memory_bytes: answer.memory_bytes,

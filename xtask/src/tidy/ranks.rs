@@ -1,7 +1,7 @@
 //! The one table of module ranks. `ARCHITECTURE.md` shows the same.
 
 /// Modules of `portwatch/src` and their ranks. A module uses lower ranks only.
-pub(super) const RANKS: [(&str, u8); 15] = [
+pub(super) const RANKS: [(&str, u8); 16] = [
     ("model", 0),
     ("source", 1),
     ("attribute", 2),
@@ -9,6 +9,7 @@ pub(super) const RANKS: [(&str, u8); 15] = [
     ("verdict", 3),
     ("registry", 3),
     ("journal", 4),
+    ("health", 4),
     ("query", 5),
     ("resolve", 6),
     ("wire", 7),

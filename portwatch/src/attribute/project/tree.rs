@@ -34,9 +34,9 @@ pub(super) struct Directory(OwnedFd);
 
 /// A regular file.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(in crate::attribute) struct Text {
     /// `None` when it is larger than the bound or cannot be read.
-    pub(super) bytes: Option<Vec<u8>>,
+    pub(in crate::attribute) bytes: Option<Vec<u8>>,
     /// Its owner.
     pub(super) uid: u32,
 }
@@ -67,7 +67,7 @@ impl Tree {
     }
 
     /// A file by its absolute path.
-    pub(super) fn text(&self, path: &Path, limit: usize) -> Option<Text> {
+    pub(in crate::attribute) fn text(&self, path: &Path, limit: usize) -> Option<Text> {
         self.directory(path.parent()?)?.text(Path::new(path.file_name()?), limit)
     }
 }

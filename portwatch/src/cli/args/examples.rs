@@ -63,7 +63,7 @@ Examples:
   portwatch log --since 14:00 --until 15:00 --json
 
 Types: bind refused listen unlisten close exit noise timewait claim release
-auto ghost rogue health lock unlock extend session note heartbeat gap start
+auto ghost conflict rogue health lock unlock extend session note heartbeat gap start
 stop error. A gap says how many records may be missing.
 
 A time of day is its latest occurrence; times without a zone are local.
@@ -180,6 +180,34 @@ Examples:
 
 Never one on whose port anything is.
 Exit codes: 0 done, 3 not permitted.";
+
+pub(super) const HEALTH: &str = "\
+Examples:
+  portwatch health                    every claim
+  portwatch health myapp:api          one, with the answer's body
+  portwatch health myapp:api --path '/health?deep=true' --timeout 2s
+  portwatch health 'myapp:*' --header 'Authorization: Bearer x' --status 200,204
+
+Paths, headers and statuses of a project go into its .portwatch.toml.
+Exit codes: 0 all well, 1 one is not (or none is claimed), 3 could not be seen.";
+
+pub(super) const ROGUE: &str = "\
+Examples:
+  portwatch rogue
+  portwatch rogue --since 1h          those too that are gone
+  portwatch rogue --watch             as they appear (with a daemon)
+  portwatch rogue allow comm:code-server 'port:9000-9099'
+  portwatch rogue allowed
+
+A rule of root's is for everybody, another's for that user's own programs.
+Exit codes: 0 something rogue, 1 nothing rogue, 3 could not be seen.";
+
+pub(super) const DRIFT: &str = "\
+Examples:
+  portwatch drift
+  portwatch drift --project
+
+Exit codes: 0 no drift, 1 drift, 3 could not be seen.";
 
 pub(super) const ENV: &str = "\
 Examples:

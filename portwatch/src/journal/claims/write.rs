@@ -316,9 +316,9 @@ fn finish(
     told: bool,
 ) -> Result<Claimed, Fault<ClaimError>> {
     let claim = read::by_id(connection, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    let event = if told {
-        let kind = if request.kind == Kind::Auto { EventKind::Auto } else { EventKind::Claim };
-        let mut event = about(kind, &claim, now);
+    // Of an automatic claim the keeper tells, with the process.
+    let event = if told && request.kind == Kind::Explicit {
+        let mut event = about(EventKind::Claim, &claim, now);
         event.message = Some(by(request));
         Some((insert_event(connection, boot, &event)?, event))
     } else {

@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use super::{Asked, Completeness, KnownSocket, Live, QueryError, Record, TargetAnswer, history};
 use crate::{
     journal::{HealthRecord, Reader},
-    model::{EventKind, Protocol, Timestamp},
-    registry::{Claim, DEFAULT_RANGE, Kind, Occupant, Pattern, PortRange, State, Tie, tie},
+    model::{EventKind, Evidence, Phase, Protocol, Timestamp},
+    registry::{Claim, DEFAULT_RANGE, Occupant, Pattern, PortRange, State, Tie, tie},
 };
 
 /// Programs that hold a port for a container; whose it is, their uid does not say.
@@ -62,12 +62,24 @@ pub fn tie_of(claim: &Claim, known: &KnownSocket) -> Tie {
     if own { Tie::Own } else { Tie::Stranger }
 }
 
+/// A TCP socket that was bound less than a second ago and does not listen: mostly somebody tries whether the port is
+/// free. What only a scan has seen may be old.
+fn is_trial(known: &KnownSocket, now: Timestamp) -> bool {
+    let socket = &known.socket;
+    let bound = socket.seen.phase == Phase::Bound && socket.seen.endpoint.protocol == Protocol::Tcp;
+    bound
+        && socket.evidence == Evidence::Kernel
+        && now.as_millisecond() - socket.since.as_millisecond() < 1000
+}
+
 /// A claim as the live table shows it, without its past.
 pub fn view(live: &mut Live, claim: Claim) -> ClaimView {
     let mut sockets = Vec::new();
     for port in &claim.ports {
         sockets.extend(live.here(port.port, Some(port.protocol)));
     }
+    let now = Timestamp::now();
+    sockets.retain(|socket| !is_trial(socket, now));
     let ties: Vec<Tie> = sockets.iter().map(|socket| tie_of(&claim, socket)).collect();
     let strangers = (0..).zip(&ties).filter(|(_, tie)| **tie == Tie::Stranger).map(|(at, _)| at).collect();
     let complete = *live.completeness() == Completeness::Complete;
@@ -91,9 +103,7 @@ pub fn add_history(views: &mut [ClaimView], reader: &Reader) -> Result<(), Query
             && let Some(port) = view.claim.ports.first()
         {
             let last = history::of_port(reader, port.port, Some(port.protocol))?.last;
-            let ended =
-                |kind: EventKind| matches!(kind, EventKind::Close | EventKind::Exit | EventKind::Unlisten);
-            view.ended = last.into_iter().find(|r| ended(r.event.kind) && r.event.at >= view.claim.created);
+            view.ended = ended(last, view.claim.created);
         }
     }
     Ok(())
@@ -186,11 +196,17 @@ pub fn needs_touch(views: &[ClaimView], now: Timestamp) -> Vec<i64> {
     views.iter().filter(stale).map(|view| view.claim.id).collect()
 }
 
-/// Whether a claim may be swept up: nothing of its own or anybody's is on its ports, it was not claimed or live for
-/// `age`, or its time has passed. Automatic claims end by themselves.
-pub fn is_stale(view: &ClaimView, age: std::time::Duration, now: Timestamp) -> bool {
-    let dead = matches!(view.state, State::Ghost | State::Idle) && view.sockets.is_empty();
-    let last = view.claim.renewed.max(view.claim.seen.unwrap_or(view.claim.renewed));
-    let old = last.checked_add(age).is_ok_and(|until| until <= now);
-    dead && (old || view.claim.has_expired(now)) && view.claim.kind == Kind::Explicit
+/// The end of a port's last holder, out of the newest rows of each kind, newest first: the exit of the process whose
+/// socket went, where there is one, for it says how; else the socket's close.
+fn ended(last: Vec<Record>, since: Timestamp) -> Option<Record> {
+    let went = |kind: EventKind| matches!(kind, EventKind::Close | EventKind::Exit | EventKind::Unlisten);
+    let rows: Vec<Record> = last.into_iter().filter(|r| went(r.event.kind) && r.event.at >= since).collect();
+    let newest = rows.first()?;
+    let (process, other) = (newest.event.process, newest.event.other);
+    let its_exit = |r: &&Record| {
+        r.event.kind == EventKind::Exit
+            && r.event.process.is_some()
+            && (r.event.process == process || r.event.process == other)
+    };
+    rows.iter().find(its_exit).or(Some(newest)).cloned()
 }

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    AllowList, AllowRequest, AllowRule, Claim, ClaimBrief, ClaimHealth, ClaimPort, ClaimRequest, Claimed,
-    Claims, HealthReport, ReleaseRequest, Released, Rogue, RogueQuery,
+    AllowList, AllowRequest, AllowRule, Claim, ClaimBrief, ClaimCounts, ClaimHealth, ClaimPort, ClaimRequest,
+    Claimed, Claims, HealthReport, ReleaseRequest, Released, Rogue, RogueQuery,
 };
 use crate::{
     journal::HealthRecord,
@@ -16,7 +16,7 @@ use crate::{
             Wanted,
         },
     },
-    registry::{Asked, Name, Pattern, PortRange, PortSet, Rule},
+    registry::{Asked, Name, Pattern, PortRange, PortSet, Rule, State},
     wire::{
         SCHEMA,
         convert::{event, socket, source},
@@ -86,6 +86,19 @@ fn claim_health(inner: &HealthRecord) -> ClaimHealth {
         since: inner.since,
         checked: inner.checked,
         healthy: inner.healthy,
+    }
+}
+
+/// Claims by state.
+pub fn counts(states: &[State]) -> ClaimCounts {
+    let count = |state| u64::try_from(states.iter().filter(|s| **s == state).count()).unwrap_or(u64::MAX);
+    ClaimCounts {
+        total: u64::try_from(states.len()).unwrap_or(u64::MAX),
+        live: count(State::Live),
+        ghost: count(State::Ghost),
+        squatted: count(State::Squatted),
+        idle: count(State::Idle),
+        unknown: count(State::Unknown),
     }
 }
 

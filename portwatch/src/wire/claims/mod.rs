@@ -2,7 +2,9 @@
 
 #[cfg(unix)]
 pub mod convert;
+mod health;
 
+pub use health::{HealthAnswer, HealthCheck};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,6 +84,18 @@ pub struct Claim {
     pub ended: Option<Event>,
     /// How its program was when somebody asked last.
     pub health: Option<ClaimHealth>,
+}
+
+/// How many claims there are, by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "each field counts the claims of the state it names")]
+pub struct ClaimCounts {
+    pub total: u64,
+    pub live: u64,
+    pub ghost: u64,
+    pub squatted: u64,
+    pub idle: u64,
+    pub unknown: u64,
 }
 
 /// The claim on a port that was asked about.
@@ -182,6 +196,21 @@ pub struct Rogue {
     pub gone: Vec<Event>,
     /// Listeners whose process could not be seen: whether anything explains them is not known.
     pub unknown: u64,
+}
+
+/// Answer of `drift`: the registry against reality.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Drift {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// When it was true.
+    pub time: Timestamp,
+    /// Where it comes from.
+    pub source: SourceInfo,
+    /// Claims on whose ports nothing of their own listens.
+    pub claims: Vec<Claim>,
+    /// Listeners that no claim has, and nothing but a project or nothing at all explains.
+    pub unclaimed: Vec<Socket>,
 }
 
 /// A rule of the allow-list.

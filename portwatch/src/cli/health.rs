@@ -1,0 +1,203 @@
+//! `portwatch health`: asked by the caller, with the caller's rights; the daemon is told the result.
+
+use std::{path::Path, time::Duration};
+
+use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
+use crate::{
+    health::{self, Check, Report},
+    registry::{self, duration, header},
+    render,
+    wire::{
+        SCHEMA,
+        claims::{Claim, HealthAnswer, HealthCheck, HealthReport},
+    },
+};
+
+/// How much of an answer's body is shown.
+const BODY: usize = 2000;
+
+pub(super) fn run(args: &args::Health, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let flags = flags(args)?;
+    let patterns = if args.patterns.is_empty() { vec!["*".to_owned()] } else { args.patterns.clone() };
+    let found = session.access()?.claims(&patterns)?;
+    if found.claims.is_empty() {
+        let answer =
+            HealthAnswer { schema: SCHEMA, time: found.time, source: found.source, checks: Vec::new() };
+        session.answer(&answer, render::health)?;
+        return Ok(Exit::No);
+    }
+    let mut plans = Vec::new();
+    for claim in &found.claims {
+        plans.push((claim, plan(claim, &flags, session)));
+    }
+    let checks = ask(&plans)?;
+    let uid = super::session::uid();
+    for (claim, check) in found.claims.iter().zip(&checks) {
+        // Only what was really asked is history.
+        if check.endpoint.is_some() && (claim.owner == uid || uid == 0) {
+            let report = HealthReport {
+                name: check.name.clone(),
+                result: check.result.clone(),
+                sentence: told(check).chars().filter(|c| !c.is_control()).take(200).collect(),
+            };
+            // The answer stands, whether it could be written down or not.
+            let _ = session.access()?.report_health(&report);
+        }
+    }
+    let named = !args.patterns.is_empty();
+    let bad = checks.iter().any(|c| c.healthy == Some(false) || (named && c.result == "idle"));
+    let unknown = checks.iter().any(|c| c.result == "unknown");
+    let answer = HealthAnswer { schema: SCHEMA, time: found.time, source: found.source, checks };
+    session.answer(&answer, render::health)?;
+    Ok(match (unknown, bad) {
+        (true, _) => Exit::NotSeen,
+        (false, true) => Exit::No,
+        (false, false) => Exit::Yes,
+    })
+}
+
+/// For the log: the word first.
+fn told(check: &HealthCheck) -> String {
+    let word = if check.healthy == Some(true) { "healthy" } else { "UNHEALTHY" };
+    format!("{word}: {}", check.sentence)
+}
+
+/// What the command line says; what it does not say is the project's.
+struct Flags {
+    path: Option<String>,
+    status: Vec<u16>,
+    timeout: Option<Duration>,
+    headers: Vec<(String, String)>,
+    tcp: bool,
+}
+
+fn flags(args: &args::Health) -> Result<Flags, Failure> {
+    let headers = args.header.iter().map(|text| {
+        let (name, value) = text.split_once(':').unwrap_or((text, ""));
+        header(name.trim(), value).map_err(Failure::Header)
+    });
+    let path = args.path.clone();
+    if let Some(path) =
+        path.as_ref().filter(|p| !p.starts_with('/') || !p.chars().all(|c| c.is_ascii_graphic()))
+    {
+        return Err(Failure::HttpPath(path.clone()));
+    }
+    Ok(Flags {
+        path,
+        status: args.status.clone(),
+        timeout: args.timeout.as_deref().map(duration).transpose()?,
+        headers: headers.collect::<Result<_, _>>()?,
+        tcp: args.tcp,
+    })
+}
+
+fn plan(claim: &Claim, flags: &Flags, session: &Session<'_>) -> Check {
+    let project = match claim.root.as_deref().map(|root| Here::config_in(Path::new(root))) {
+        Some(Ok(config)) => {
+            config.stacks.get(&claim.stack).map(|stack| stack.health.clone()).unwrap_or_default()
+        }
+        Some(Err(error)) => {
+            session.warn(&error.to_string());
+            registry::Health::default()
+        }
+        None => registry::Health::default(),
+    };
+    let mut headers = project.headers;
+    headers.extend(flags.headers.iter().cloned());
+    Check {
+        path: flags.path.clone().or(project.path),
+        status: if flags.status.is_empty() { project.status } else { flags.status.clone() },
+        headers,
+        timeout: flags.timeout.or(project.timeout).unwrap_or(health::PATIENCE),
+        tcp: flags.tcp || project.tcp,
+    }
+}
+
+/// All at once: the slowest decides how long it takes.
+fn ask(plans: &[(&Claim, Check)]) -> Result<Vec<HealthCheck>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = plans.iter().map(|(claim, check)| async move {
+        match target(claim) {
+            None => without(claim),
+            Some(at) => with(claim, check, health::probe(at, check).await),
+        }
+    });
+    Ok(runtime.block_on(futures_util::future::join_all(asked)))
+}
+
+/// Where its own program listens.
+fn target(claim: &Claim) -> Option<std::net::SocketAddr> {
+    let socket = claim.sockets.iter().find(|s| s.protocol == "tcp" && s.state == "listening")?;
+    Some(health::target(socket.address.parse().ok()?, socket.port, socket.v6_only == Some(true)))
+}
+
+fn blank(claim: &Claim, healthy: Option<bool>, result: &str, sentence: String) -> HealthCheck {
+    HealthCheck {
+        name: claim.name.clone(),
+        port: claim.port,
+        healthy,
+        result: result.to_owned(),
+        sentence,
+        endpoint: None,
+        status: None,
+        latency_ms: None,
+        body: None,
+        claimed: claim.created,
+        since: claim.health.as_ref().filter(|h| h.result == result).map(|h| h.since),
+        last_healthy: claim.health.as_ref().and_then(|h| h.healthy),
+        ended: claim.ended.clone(),
+        suggestion: None,
+    }
+}
+
+/// A claim with nobody to ask.
+fn without(claim: &Claim) -> HealthCheck {
+    let port = claim.port.map_or_else(|| "?".to_owned(), |port| port.to_string());
+    match claim.state.as_str() {
+        "ghost" => HealthCheck {
+            since: claim.ended.as_ref().map(|event| event.time),
+            suggestion: Some(format!("portwatch release {}", claim.name)),
+            ..blank(
+                claim,
+                Some(false),
+                "ghost",
+                "nothing listens (connection refused): its program is gone".to_owned(),
+            )
+        },
+        "squatted" => HealthCheck {
+            suggestion: Some(format!("portwatch who {port}")),
+            ..blank(claim, Some(false), "stranger", "somebody else has the port".to_owned())
+        },
+        "idle" => blank(claim, None, "idle", "nothing was started there yet".to_owned()),
+        "live" => blank(claim, None, "udp", "UDP: there is nothing to ask".to_owned()),
+        _ => blank(claim, None, "unknown", "what is on the port could not be seen".to_owned()),
+    }
+}
+
+fn with(claim: &Claim, check: &Check, report: Report) -> HealthCheck {
+    let ms = report.latency.as_millis();
+    let reason = |status: u16| {
+        let known = hyper::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
+        known.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
+    };
+    let sentence = match (&report.health, report.status) {
+        (_, Some(status)) => format!("{}, {ms} ms", reason(status)),
+        (health::Health::Healthy, None) => format!("accepts connections, {ms} ms"),
+        (health::Health::Refused, None) => "connection refused".to_owned(),
+        (health::Health::Timeout, None) => format!("timeout after {} ms", check.timeout.as_millis()),
+        (health::Health::NoHttp(why), None) => format!("no HTTP: {why}"),
+        (health::Health::Unreachable(why), None) => format!("unreachable: {why}"),
+        (health::Health::WrongStatus, None) => "wrong status".to_owned(),
+    };
+    let result = report.health.as_str();
+    let well = report.health == health::Health::Healthy;
+    let port = claim.port.unwrap_or_default();
+    HealthCheck {
+        endpoint: Some(report.endpoint),
+        status: report.status,
+        latency_ms: u64::try_from(ms).ok(),
+        body: report.body.map(|body| body.chars().take(BODY).collect()),
+        suggestion: (!well).then(|| format!("portwatch who {port}")),
+        ..blank(claim, Some(well), result, sentence)
+    }
+}

@@ -1,0 +1,452 @@
+//! The registry feeds itself: what listens is compared with what is claimed, and the difference is written down.
+//!
+//! One thread. The pipeline tells it on which ports something changed; it looks at the live table as it is then, so
+//! a listener of a few milliseconds is in the log and leaves no claim.
+
+mod policy;
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+pub use policy::AutoPolicy;
+
+use super::pipeline::{Command, Handle, lock};
+use crate::{
+    journal::{ClaimError, Claims, Request},
+    model::{self, Event, EventKind, Evidence, Phase, Port, ProcessId, Protocol, SocketKey, Timestamp},
+    query::{
+        KnownSocket, Record,
+        claims::{Known, standing, tie_of, user_name},
+    },
+    registry::{Asked, Claim, Kind, Name, ProjectConfig, Standing, Tie, auto_name},
+    resolve,
+};
+
+/// Changes that come close together are looked at once.
+const LINGER: Duration = Duration::from_millis(25);
+/// A claim whose program is gone for so long is told of as a ghost: a restart is none.
+const GHOST: Duration = Duration::from_secs(1);
+/// Claims whose time has passed are looked for so often.
+const SWEEP: Duration = Duration::from_secs(5);
+/// A program with several ports gets so many numbered names.
+const MOST_NUMBERS: u16 = 64;
+
+/// Ports on which something changed since the keeper looked last.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    ports: Mutex<Ports>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Ports {
+    numbers: HashSet<Port>,
+    /// Everything is to be looked at.
+    all: bool,
+    stop: bool,
+}
+
+impl Changed {
+    fn with<T>(&self, work: impl FnOnce(&mut Ports) -> T) -> T {
+        work(&mut self.ports.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells of a port.
+    pub(super) fn add(&self, port: Port) {
+        let first = self.with(|ports| {
+            let first = ports.numbers.is_empty();
+            ports.numbers.insert(port);
+            first
+        });
+        if first {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Tells that anything may have changed.
+    pub(super) fn add_all(&self) {
+        self.with(|ports| ports.all = true);
+        self.filled.notify_one();
+    }
+
+    /// Ends the keeper.
+    pub(super) fn stop(&self) {
+        self.with(|ports| ports.stop = true);
+        self.filled.notify_one();
+    }
+
+    /// Waits for changes or for the time to pass; `None` when it is to end.
+    fn take(&self, wait: Duration) -> Option<(HashSet<Port>, bool)> {
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |ports: &mut Ports| ports.numbers.is_empty() && !ports.all && !ports.stop;
+        let (ports, _) =
+            self.filled.wait_timeout_while(ports, wait, idle).unwrap_or_else(PoisonError::into_inner);
+        let something = !ports.numbers.is_empty() || ports.all;
+        drop(ports);
+        if something {
+            std::thread::sleep(LINGER);
+        }
+        self.with(|ports| (!ports.stop).then(|| (mem::take(&mut ports.numbers), mem::take(&mut ports.all))))
+    }
+}
+
+/// What is known of a claim's program.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    /// It, when it was seen last.
+    process: Option<ProcessId>,
+    /// When it was found gone; `None` while it is there.
+    gone: Option<Instant>,
+    /// That was told.
+    told: bool,
+    /// How long its automatic claim outlives it.
+    grace: Duration,
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pipeline: Handle,
+    changed: Arc<Changed>,
+    claims: Claims,
+    policy: AutoPolicy,
+    known: Known,
+    version: Option<i64>,
+    lives: HashMap<i64, Life>,
+    /// Sockets that were told of as rogue or as strangers.
+    told: HashMap<(Protocol, Port), SocketKey>,
+    next_sweep: Instant,
+}
+
+impl Keeper {
+    /// A keeper that has looked at nothing yet.
+    pub(super) fn new(pipeline: Handle, changed: Arc<Changed>, claims: Claims, policy: AutoPolicy) -> Self {
+        Self {
+            pipeline,
+            changed,
+            claims,
+            policy,
+            known: Known::default(),
+            version: None,
+            lives: HashMap::new(),
+            told: HashMap::new(),
+            next_sweep: Instant::now(),
+        }
+    }
+
+    /// Runs until [`Changed::stop`].
+    pub(super) fn run(mut self) {
+        self.changed.add_all();
+        let mut failing = false;
+        while let Some((ports, all)) = self.changed.take(self.until_next()) {
+            let done = self.turn(ports, all);
+            if let Err(error) = &done
+                && !failing
+            {
+                tracing::warn!(%error, "claims could not be kept");
+            }
+            failing = done.is_err();
+            if failing {
+                // What was not looked at is looked at again.
+                self.changed.add_all();
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = Instant::now();
+        let lives = self.lives.values().filter(|life| !life.told);
+        let due = lives.filter_map(|life| Some(life.gone? + life.grace.min(GHOST)));
+        let due = due.chain([self.next_sweep]).min();
+        due.map_or(SWEEP, |due| due.saturating_duration_since(now).max(Duration::from_millis(10)))
+    }
+
+    fn turn(&mut self, mut ports: HashSet<Port>, all: bool) -> Result<(), ClaimError> {
+        self.reload()?;
+        if all {
+            ports.extend(lock(&self.pipeline.live).ports_here());
+            ports.extend(self.known.claims().iter().flat_map(|c| c.ports.iter().map(|p| p.port)));
+        }
+        let mut seen = Vec::new();
+        for port in ports {
+            self.look(port, all, &mut seen)?;
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        self.claims.touch(&seen, Timestamp::now())?;
+        self.end_what_is_gone()?;
+        if Instant::now() >= self.next_sweep {
+            self.next_sweep = Instant::now() + SWEEP;
+            self.sweep()?;
+        }
+        Ok(())
+    }
+
+    /// Reads the claims again where somebody has changed them.
+    fn reload(&mut self) -> Result<(), ClaimError> {
+        let version = self.claims.version()?;
+        if self.version != Some(version) {
+            self.version = Some(version);
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), ClaimError> {
+        self.known = Known::new(self.claims.all()?, self.claims.allowed()?);
+        let ids: HashSet<i64> = self.known.claims().iter().map(|c| c.id).collect();
+        self.lives.retain(|id, _| ids.contains(id));
+        Ok(())
+    }
+
+    /// Compares one port with the claims.
+    fn look(&mut self, port: Port, all: bool, seen: &mut Vec<i64>) -> Result<(), ClaimError> {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let sockets = lock(&self.pipeline.live).here(port, Some(protocol));
+            let serving: Vec<&KnownSocket> = sockets
+                .iter()
+                .filter(|s| protocol == Protocol::Udp || s.socket.seen.phase == Phase::Listening)
+                .filter(|s| !s.noise)
+                .collect();
+            if serving.is_empty() {
+                self.told.remove(&(protocol, port));
+            }
+            match self.known.on(protocol, port).cloned() {
+                Some(claim) => self.compare(&claim, (protocol, port), &serving, all, seen),
+                None if protocol == Protocol::Tcp => {
+                    if let Some(socket) = serving.first() {
+                        self.unclaimed(port, socket, seen)?;
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &mut self,
+        claim: &Claim,
+        place: (Protocol, Port),
+        serving: &[&KnownSocket],
+        all: bool,
+        seen: &mut Vec<i64>,
+    ) {
+        let own = serving.iter().find(|socket| tie_of(claim, socket) == Tie::Own);
+        let grace = self.lives.get(&claim.id).map_or(self.policy.grace, |life| life.grace);
+        if let Some(own) = own {
+            seen.push(claim.id);
+            self.lives.insert(claim.id, Life { process: own.first(), gone: None, told: false, grace });
+        } else if let Some(life) = self.lives.get_mut(&claim.id) {
+            life.gone.get_or_insert_with(Instant::now);
+        } else if claim.kind == Kind::Auto || (!all && claim.seen.is_some()) {
+            // Its listener went before it was looked at. Ghosts of before this daemon's time are no news.
+            let life = Life { process: None, gone: Some(Instant::now()), told: false, grace };
+            self.lives.insert(claim.id, life);
+        }
+        let stranger = serving.iter().find(|socket| tie_of(claim, socket) == Tie::Stranger);
+        if let Some(stranger) = stranger
+            && self.told.insert(place, stranger.socket.seen.key) != Some(stranger.socket.seen.key)
+        {
+            let mut event = about(EventKind::Conflict, stranger);
+            event.claim = Some(claim.name.to_string());
+            event.message = Some("a stranger has the port of a claim".to_owned());
+            self.tell(event);
+        }
+    }
+
+    /// A TCP listener on a port that no claim has.
+    fn unclaimed(&mut self, port: Port, socket: &KnownSocket, seen: &mut Vec<i64>) -> Result<(), ClaimError> {
+        match standing(&self.known, socket) {
+            Standing::Project(_) => self.claim_for(port, socket, seen),
+            Standing::Rogue => {
+                let key = socket.socket.seen.key;
+                if self.told.insert((Protocol::Tcp, port), key) != Some(key) {
+                    self.tell(about(EventKind::Rogue, socket));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes an automatic claim where the policy wants one.
+    fn claim_for(&mut self, port: Port, socket: &KnownSocket, seen: &mut Vec<i64>) -> Result<(), ClaimError> {
+        let Some(id) = socket.first() else { return Ok(()) };
+        let Some(process) = socket.process(id) else { return Ok(()) };
+        let Some(owner) = socket.socket.seen.uid.or(process.uid) else { return Ok(()) };
+        let Some(project) = &process.project else { return Ok(()) };
+        let config = self.config(id, project);
+        let command = process.command.as_ref().map(ToString::to_string).unwrap_or_default();
+        if !self.policy.wants(&config, socket.socket.seen.asked, &command) {
+            return Ok(());
+        }
+        let grace = config.grace.unwrap_or(self.policy.grace);
+        let Some(name) = auto_name(process, port, &config) else { return Ok(()) };
+        let Some(name) = self.unused(&name, owner, port) else { return Ok(()) };
+        let terms =
+            resolve::terms(&Asked { privileged: true, ..Asked::default() }, std::path::Path::new("/proc"));
+        let user = user_name(owner);
+        let worktree = project.worktree.as_ref().map(|w| w.name.clone()).filter(|name| name != "main");
+        let request = Request {
+            name: &name,
+            kind: Kind::Auto,
+            owner,
+            owner_name: user.as_deref(),
+            agent: None,
+            session: None,
+            root: Some(&project.root),
+            worktree: worktree.as_deref(),
+            expires: None,
+            ports: 1,
+            protocols: &[Protocol::Tcp],
+            fixed: Some(port),
+            terms: &terms,
+        };
+        let claimed = match self.claims.claim(&request, Timestamp::now(), &mut |_, _| None) {
+            Ok(claimed) => claimed,
+            // Somebody claimed it a moment ago: that claim stands.
+            Err(error @ ClaimError::Journal(_)) => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        seen.push(claimed.claim.id);
+        self.lives.insert(claimed.claim.id, Life { process: Some(id), gone: None, told: false, grace });
+        self.read()?;
+        let mut event = about(EventKind::Auto, socket);
+        event.claim = Some(name.to_string());
+        self.tell(event);
+        Ok(())
+    }
+
+    /// What the project's own file says; a file that is wrong says nothing.
+    fn config(&self, id: ProcessId, project: &model::Project) -> ProjectConfig {
+        let text = lock(&self.pipeline.live).project_file(id, project);
+        match text.as_deref().map(ProjectConfig::parse) {
+            Some(Ok(config)) => config,
+            Some(Err(error)) => {
+                tracing::debug!(%error, root = %project.root.display(), "a project file is wrong");
+                ProjectConfig::default()
+            }
+            None => ProjectConfig::default(),
+        }
+    }
+
+    /// The name, or the first numbered one that nothing else has: `shop:dev`, `shop:dev-2`. An automatic claim of the
+    /// same user that has lost its listener gives its name back at once.
+    fn unused(&mut self, name: &Name, owner: u32, port: Port) -> Option<Name> {
+        for number in 1..=MOST_NUMBERS {
+            let candidate = if number == 1 {
+                name.clone()
+            } else {
+                name.with_stack(&format!("{}-{number}", name.stack()))
+            };
+            let taken = self.known.claims().iter().find(|claim| claim.name == candidate);
+            let Some(claim) = taken else { return Some(candidate) };
+            if claim.port() == Some(port) {
+                return None;
+            }
+            let gone = self.lives.get(&claim.id).is_some_and(|life| life.gone.is_some());
+            if claim.kind == Kind::Auto && claim.owner == owner && gone {
+                let id = claim.id;
+                let now = Timestamp::now();
+                let done =
+                    self.claims.release(owner, "its program listens elsewhere", now, &mut |c| c.id == id);
+                if done.is_ok() {
+                    self.lives.remove(&id);
+                    return Some(candidate);
+                }
+            }
+        }
+        None
+    }
+
+    /// Ends automatic claims after their grace, and tells of explicit ones that became ghosts.
+    fn end_what_is_gone(&mut self) -> Result<(), ClaimError> {
+        let now = Instant::now();
+        let mut ended = Vec::new();
+        let mut ghosts = Vec::new();
+        for claim in self.known.claims() {
+            let Some(life) = self.lives.get_mut(&claim.id) else { continue };
+            let Some(gone) = life.gone.filter(|_| !life.told) else { continue };
+            if claim.kind == Kind::Auto && now >= gone + life.grace {
+                ended.push((claim.id, claim.owner));
+                life.told = true;
+            } else if claim.kind == Kind::Explicit && now >= gone + GHOST {
+                life.told = true;
+                ghosts.push((claim.clone(), life.process));
+            }
+        }
+        for (claim, process) in ghosts {
+            let mut event = Event::new(Timestamp::now(), EventKind::Ghost, Evidence::Inferred);
+            event.claim = Some(claim.name.to_string());
+            event.port = claim.port();
+            event.protocol = claim.ports.first().map(|p| p.protocol);
+            event.process = process;
+            event.message = Some("claimed, and nothing of its own listens any more".to_owned());
+            self.tell(event);
+        }
+        for (id, owner) in ended {
+            let (released, _) =
+                self.claims.release(owner, "its program has ended", Timestamp::now(), &mut |claim| {
+                    claim.id == id && claim.kind == Kind::Auto
+                })?;
+            self.announce(released.into_iter().map(|r| r.event));
+            self.lives.remove(&id);
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    /// Ends claims whose time has passed and on whose ports nothing of their own is.
+    fn sweep(&mut self) -> Result<(), ClaimError> {
+        let now = Timestamp::now();
+        let expired: Vec<Claim> =
+            self.known.claims().iter().filter(|claim| claim.has_expired(now)).cloned().collect();
+        for claim in expired {
+            let live = claim.ports.iter().any(|p| {
+                let sockets = lock(&self.pipeline.live).here(p.port, Some(p.protocol));
+                sockets.iter().any(|socket| tie_of(&claim, socket) == Tie::Own)
+            });
+            if !live {
+                let (released, _) =
+                    self.claims.release(claim.owner, "its time has passed", now, &mut |c| {
+                        c.id == claim.id && c.has_expired(now)
+                    })?;
+                self.announce(released.into_iter().map(|r| r.event));
+                self.read()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, event: Event) {
+        self.pipeline.send(Command::Tell(Box::new(event)));
+    }
+
+    fn announce(&self, events: impl IntoIterator<Item = (i64, Event)>) {
+        let record = |(id, event)| Record { id: Some(id), event, process: None, other: None };
+        let records: Vec<Record> = events.into_iter().map(record).collect();
+        if !records.is_empty() {
+            self.pipeline.send(Command::Announce(records));
+        }
+    }
+}
+
+/// An event about a socket.
+fn about(kind: EventKind, socket: &KnownSocket) -> Event {
+    let seen = &socket.socket.seen;
+    let mut event = Event::new(Timestamp::now(), kind, Evidence::Inferred);
+    event.protocol = Some(seen.endpoint.protocol);
+    event.address = Some(seen.endpoint.address);
+    event.port = Some(seen.endpoint.port);
+    event.netns = seen.endpoint.netns;
+    event.socket = Some(seen.key);
+    event.asked = seen.asked;
+    event.process = socket.first();
+    event
+}
