@@ -11,7 +11,6 @@ pub mod attribute;
 pub mod cli;
 #[cfg(target_os = "linux")]
 pub mod daemon;
-#[cfg(unix)]
 pub mod health;
 pub mod journal;
 pub mod model;
