@@ -11,6 +11,8 @@ pub mod attribute;
 pub mod cli;
 #[cfg(target_os = "linux")]
 pub mod daemon;
+#[cfg(unix)]
+pub mod engine;
 pub mod health;
 pub mod journal;
 pub mod model;

@@ -4,7 +4,7 @@ use std::{env, io, thread};
 
 use nix::libc;
 
-use crate::Netns;
+use crate::{Docker, Netns};
 
 /// Whether BPF programs load here. Where they do not, the test is skipped aloud; where the run declares that
 /// they do (`PORTWATCH_REQUIRE=ebpf`), it fails.
@@ -25,6 +25,18 @@ pub fn require_program(name: &str) -> bool {
     let found = env::split_paths(&folders).any(|folder| folder.join(name).is_file());
     let outcome = if found { Ok(()) } else { Err("it is not on the PATH") };
     require("tools", &format!("{name} is not installed"), outcome)
+}
+
+/// Whether Debian's dockerd runs here with a bridge and published ports, as [`require_bpf`]
+/// (`PORTWATCH_REQUIRE=docker`; a run that requires `ebpf` requires this too). Gives the engine, in `netns`.
+pub fn require_docker(netns: &Netns, arguments: &[&str]) -> Option<Docker> {
+    let started = Docker::start(netns, arguments);
+    let (docker, outcome) = match started {
+        Ok(docker) => (Some(docker), Ok(())),
+        Err(error) => (None, Err(format!("{error:#}"))),
+    };
+    require("docker", "dockerd does not run here (packages docker.io, busybox-static)", outcome)
+        .then_some(docker)?
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test is visible")]

@@ -5,6 +5,7 @@
 mod actor;
 mod burst;
 mod capability;
+mod docker;
 pub mod guest;
 pub mod kernel;
 mod netns;
@@ -13,7 +14,8 @@ mod wait;
 
 pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
-pub use capability::{require_bpf, require_netns, require_program};
+pub use capability::{require_bpf, require_docker, require_netns, require_program};
+pub use docker::{Docker, IMAGE};
 pub use netns::Netns;
 pub use portwatch::{Portwatch, Ran};
 pub use wait::{DEADLINE, wait_until};

@@ -38,6 +38,12 @@ impl Netns {
         Ok(std::fs::metadata("/proc/thread-self/ns/net")?.ino())
     }
 
+    /// That of a process.
+    pub fn of_process(pid: u32) -> anyhow::Result<Self> {
+        let path = format!("/proc/{pid}/ns/net");
+        Ok(Self { handle: File::open(&path).context(path)? })
+    }
+
     /// Its inode, as portwatch shows it.
     pub fn inode(&self) -> anyhow::Result<u64> {
         Ok(self.handle.metadata()?.ino())

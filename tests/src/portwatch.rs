@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
 use crate::{
-    DEADLINE,
+    DEADLINE, Netns,
     actor::{pid_of, wait_for},
     wait_until,
 };
@@ -170,6 +170,13 @@ impl Portwatch {
         let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let code = status.with_context(|| format!("{command:?}"))?.code();
         Ok(Ran { code, stdout: text(out.path())?, stderr: text(err.path())? })
+    }
+
+    /// Runs a command to its end in the network namespace of the daemon: what `who` and `ls` mean depends on where one
+    /// asks.
+    pub fn run_inside(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+        let daemon = self.pid().context("no daemon runs")?;
+        Netns::of_process(daemon)?.enter(|| self.run(arguments))
     }
 
     /// Starts `portwatch daemon` and waits until it serves.

@@ -42,7 +42,7 @@ fn held(portwatch: &Portwatch, words: &[&str], at: &str, expected: &[u64]) -> Va
     expected.sort_unstable();
     let mut last = Value::Null;
     let found = wait_until(&format!("holders {expected:?}"), DEADLINE, || {
-        last = portwatch.run(words).unwrap().json().unwrap();
+        last = portwatch.run_inside(words).unwrap().json().unwrap();
         let sockets = last.pointer(at)?.as_array()?;
         (sockets.len() == 1 && holders(&sockets[0]) == expected).then(|| sockets[0].clone())
     });
@@ -75,7 +75,7 @@ print(child.pid)",
     let socket = who(&portwatch, "3101", &[child]);
     assert_eq!(socket["creator"]["pid"], pid);
     assert_eq!(socket["holders"][0]["process"]["comm"], "sleep");
-    let text = portwatch.run(&["who", "3101"]).unwrap().stdout;
+    let text = portwatch.run_inside(&["who", "3101"]).unwrap().stdout;
     assert!(text.contains(&format!("held by sleep ({child})")), "{text}");
     assert!(text.contains(&format!("bound by  python3 ({pid})")), "{text}");
     drop(sleeper);
@@ -171,7 +171,7 @@ fn each_socket_of_a_reuseport_group_has_its_own_holder() {
     let program = "s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 s.bind(('127.0.0.1', 3100)); s.listen(); print()";
     let members = [python(&netns, program).0, python(&netns, program).0];
-    let answer = portwatch.run(&["who", "3100", "--json"]).unwrap().json().unwrap();
+    let answer = portwatch.run_inside(&["who", "3100", "--json"]).unwrap().json().unwrap();
     let sockets = answer["targets"][0]["sockets"].as_array().unwrap();
     let mut told: Vec<_> = sockets.iter().map(holders).collect();
     told.sort();
@@ -186,12 +186,12 @@ fn a_free_port_says_who_killed_its_last_holder() {
     let Some((netns, portwatch)) = begin() else { return };
     let (victim, _) = python(&netns, "s = socket.create_server(('127.0.0.1', 3100)); print()");
     let pid = victim.pid();
-    portwatch.run(&["who", "3100"]).unwrap();
+    portwatch.run_inside(&["who", "3100"]).unwrap();
     victim.signal(Signal::SIGKILL).unwrap();
     victim.finish().unwrap();
     let mut last = Value::Null;
     let exit = wait_until("the exit in the answer", DEADLINE, || {
-        last = portwatch.run(&["who", "3100", "--json"]).unwrap().json().unwrap();
+        last = portwatch.run_inside(&["who", "3100", "--json"]).unwrap().json().unwrap();
         let events = last["targets"][0]["last"].as_array()?;
         events.iter().find(|e| e["type"] == "exit").cloned()
     });
@@ -203,7 +203,7 @@ fn a_free_port_says_who_killed_its_last_holder() {
         (&"SIGKILL".into(), &"process".into())
     );
     assert_eq!((&exit["port"], &exit["protocol"]), (&3100.into(), &"tcp".into()));
-    let text = portwatch.run(&["who", "3100"]).unwrap().stdout.replace('\n', " ");
+    let text = portwatch.run_inside(&["who", "3100"]).unwrap().stdout.replace('\n', " ");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("killed by SIGKILL from ") && text.contains(&format!("({killer})")), "{text}");
 }

@@ -23,7 +23,11 @@ fn sockets(portwatch: &Portwatch, netns: &Netns, port: &str, count: usize) -> Ve
     let inode = netns.inode().unwrap();
     let mut last = Value::Null;
     let found = wait_until(&format!("{count} sockets on {port}"), DEADLINE, || {
-        last = portwatch.run(&["ls", "--all", "--port", port, "--json"]).unwrap().json().unwrap();
+        last = portwatch
+            .run(&["ls", "--all", "--all-namespaces", "--port", port, "--json"])
+            .unwrap()
+            .json()
+            .unwrap();
         let all = last["sockets"].as_array().unwrap();
         let here: Vec<_> = all.iter().filter(|s| s["netns"] == inode).cloned().collect();
         (here.len() == count).then_some(here)
@@ -88,7 +92,7 @@ fn udp_is_apart_from_tcp() {
         socket["holders"][0]["process"]["pid"].clone()
     };
     assert_eq!((holder("udp"), holder("tcp")), (json!(udp.pid()), json!(tcp.pid())));
-    let only = portwatch.who("5300/udp").unwrap();
+    let only = netns.enter(|| portwatch.who("5300/udp")).unwrap();
     let protocols: Vec<_> = only["sockets"].as_array().unwrap().iter().map(|s| &s["protocol"]).collect();
     assert_eq!(protocols, ["udp"]);
 }
@@ -123,7 +127,7 @@ fn two_programs_on_one_port_by_ipv4_and_ipv6_are_two() {
     let (four, _) = python(&netns, "s = socket.create_server(('127.0.0.1', 3100)); print()");
     let (six, _) = python(&netns, "s = socket.create_server(('::1', 3100), family=socket.AF_INET6); print()");
     sockets(&portwatch, &netns, "3100", 2);
-    let ran = portwatch.run(&["who", "3100"]).unwrap();
+    let ran = netns.enter(|| portwatch.run(&["who", "3100"])).unwrap();
     let heads: Vec<_> = ran.stdout.lines().filter(|line| line.starts_with("3100/tcp  LISTEN")).collect();
     assert_eq!(heads.len(), 2, "{ran:?}");
     for pid in [four.pid(), six.pid()] {

@@ -97,7 +97,7 @@ fn agreed(portwatch: &Portwatch, netns: &Netns, port: u16, least: usize) -> Valu
     let mut seen = (BTreeSet::new(), Value::Null);
     let found = wait_until(&format!("who {port} and /proc agree"), DEADLINE, || {
         let before = holders(&listening(netns, port));
-        let answer = portwatch.run(&["who", &port.to_string(), "--json"]).unwrap().json().unwrap();
+        let answer = portwatch.run_inside(&["who", &port.to_string(), "--json"]).unwrap().json().unwrap();
         let sockets = answer["targets"][0]["sockets"].clone();
         let told: BTreeSet<u64> = sockets.as_array()?.iter().flat_map(|s| pids(&s["holders"])).collect();
         // What changed while it was looked at says nothing.

@@ -9,11 +9,15 @@ use std::{
 use super::{Access, AccessError, AccessOptions};
 use crate::{
     attribute::{Attributor, Redaction, Roots as AttributeRoots},
+    engine::Engines,
     journal::{JournalError, Reader},
-    model::{ConnectionScope, Degradation, EventFilter, Evidence, Observation, Port, Seen, Timestamp},
+    model::{
+        ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Snapshot,
+        Timestamp,
+    },
     query::{
         self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
-        QueryError, SummaryAnswer, Viewer, WhoAnswer,
+        QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
         claims::{Known, add_claims, annotate, expand},
     },
     source::{
@@ -24,7 +28,7 @@ use crate::{
     },
     state::Policy,
     wire::{
-        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Target, Who, claims,
+        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Who, WhoQuery, claims,
         convert,
     },
 };
@@ -33,12 +37,16 @@ use crate::{
 const NOTE: &str = "no daemon runs: a snapshot of now, without refused binds, short-lived sockets and new history \
     (portwatch start)";
 
+/// How long an answer waits for a container engine.
+const ENGINE_WAIT: Duration = Duration::from_millis(500);
+
 /// No daemon.
 #[derive(Debug)]
 pub(super) struct Embedded {
     database: PathBuf,
     hooks: String,
     redaction: Redaction,
+    engines: Engines,
     source: String,
     note: String,
 }
@@ -49,6 +57,7 @@ impl Embedded {
             database: options.places.database(),
             hooks: options.hooks.clone(),
             redaction: options.redaction.clone(),
+            engines: options.engines.clone(),
             source: options.source.clone(),
             note: why.unwrap_or_else(|| NOTE.to_owned()),
         }
@@ -95,12 +104,12 @@ impl Embedded {
                 self.source
             )));
         }
-        let snapshot = scanner.snapshot(ports, search)?;
+        let snapshot = scanner.snapshot_everywhere(ports, search)?;
         let attributor = self.attributor();
-        let mut live = Live::new(Policy::default(), attributor, scanner.netns());
+        let mut live =
+            Live::new(Policy::default(), attributor, scanner.netns()).with_engines(self.engines.clone());
         live.set_completeness(scanner.unseen().map_or(Completeness::Complete, Completeness::Partial));
-        let seen = Seen::Snapshot(Box::new(snapshot));
-        live.take(Observation::new(Timestamp::now(), Evidence::Scan, seen), &mut Vec::new());
+        take(&mut live, snapshot);
         Ok((live, self.about(scanner)))
     }
 
@@ -155,8 +164,9 @@ impl Embedded {
 }
 
 impl Access for Embedded {
-    fn who(&self, targets: &[Target]) -> Result<Who, AccessError> {
-        let asked: Vec<_> = targets.iter().map(convert::asked).collect();
+    fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
+        let asked: Vec<_> = query.targets.iter().map(convert::asked).collect();
+        let space = convert::space(query.netns, query.all_namespaces);
         let (known, unreadable) = match self.known() {
             Ok(known) => (known, None),
             Err(error) => (Known::default(), Some(error.to_string())),
@@ -175,7 +185,16 @@ impl Access for Embedded {
             if pids { (&[][..], HolderSearch::All) } else { (ports.as_slice(), HolderSearch::First) };
         let (mut live, mut about) = self.look_with(&mut *scanner, within, search)?;
         let around = if ports.is_empty() { Around::default() } else { around(&mut *scanner, &live, &asked)? };
-        let mut targets = live.who(&asked, &around);
+        let own = scanner.netns();
+        entered(space, own, &about)?;
+        if live.wants_engines(&asked, space) {
+            about.unnamed(&self.engines.ask(Duration::ZERO, ENGINE_WAIT).problems);
+            let inner = live.inner_ports(&asked);
+            if !pids && !inner.is_empty() {
+                take(&mut live, scanner.snapshot_everywhere(&inner, HolderSearch::First)?);
+            }
+        }
+        let mut targets = live.who(&asked, space, &around);
         if let Some(why) = unreadable {
             about.note = Some(why);
         }
@@ -192,14 +211,14 @@ impl Access for Embedded {
             if let (Some(reader), Asked::Port { port, protocol, .. }) = (&journal, &target.asked) {
                 match query::of_port(reader, *port, *protocol) {
                     Ok(History { last, refused }) => {
-                        target.last = last;
-                        target.refused = refused;
+                        target.remember(last, refused, space, own);
                     }
                     Err(error) => about.note = Some(error.to_string()),
                 }
             }
         }
-        Ok(convert::who(&WhoAnswer { time: Timestamp::now(), about, targets }, Viewer::Unrestricted))
+        let answer = WhoAnswer { time: Timestamp::now(), about, netns: space.one(own), targets };
+        Ok(convert::who(&answer, Viewer::Unrestricted))
     }
 
     fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
@@ -209,6 +228,8 @@ impl Access for Embedded {
             about,
             sockets: Vec::new(),
             hidden: 0,
+            netns: None,
+            elsewhere: 0,
             time_wait: None,
         };
         let mut answer;
@@ -227,8 +248,13 @@ impl Access for Embedded {
             answer.time_wait = Some(live.time_wait(&connections, &filter));
         } else {
             let (mut live, about) = self.look(&[], HolderSearch::All)?;
+            entered(filter.space(), live.own(), &about)?;
             answer = empty(about);
-            (answer.sockets, answer.hidden) = live.list(&filter);
+            answer.netns = filter.space().one(live.own());
+            if live.has_unnamed() {
+                answer.about.unnamed(&self.engines.ask(Duration::ZERO, ENGINE_WAIT).problems);
+            }
+            (answer.sockets, answer.hidden, answer.elsewhere) = live.list(&filter);
             match self.known() {
                 Ok(known) => annotate(&known, &mut answer.sockets, live.own()),
                 // The list stands; what explains its rows is not known.
@@ -391,6 +417,21 @@ fn around(scanner: &mut dyn Look, live: &Live, asked: &[Asked]) -> Result<Around
         around.name(&unexplained, scanner.connections(&scope)?.unwrap_or_default());
     }
     Ok(around)
+}
+
+fn take(live: &mut Live, snapshot: Snapshot) {
+    let seen = Seen::Snapshot(Box::new(snapshot));
+    live.take(Observation::new(Timestamp::now(), Evidence::Scan, seen), &mut Vec::new());
+}
+
+/// Who asks for another namespace, and may not enter any, gets no answer rather than an empty one.
+fn entered(space: Space, own: Option<Netns>, about: &About) -> Result<(), AccessError> {
+    match about.degradations.iter().find(|d| d.name == "netns-not-entered") {
+        Some(refused) if space.is_beyond(own) => {
+            Err(AccessError::NotSeen { what: refused.what.clone(), remedy: refused.remedy.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check(name: &'static str, result: CheckResult, found: &str, remedy: Option<&str>) -> Check {

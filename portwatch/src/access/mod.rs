@@ -16,12 +16,12 @@ mod remote;
 pub use open::{AccessOptions, open};
 pub use registry::Registry;
 
-use crate::wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Target, Who};
+use crate::wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery};
 
 /// Answers to every question the CLI asks.
 pub trait Access: Registry {
     /// Who has these?
-    fn who(&self, targets: &[Target]) -> Result<Who, AccessError>;
+    fn who(&self, query: &WhoQuery) -> Result<Who, AccessError>;
     /// What is open?
     fn list(&self, query: &ListQuery) -> Result<List, AccessError>;
     /// What happened?

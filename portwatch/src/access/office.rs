@@ -169,7 +169,7 @@ impl Registry for Embedded {
         let filter: ListFilter = convert::rogue_filter(query);
         let known = self.known()?;
         let (mut live, about) = self.look(&[], HolderSearch::All)?;
-        let (mut sockets, _) = live.list(&filter);
+        let (mut sockets, _, _) = live.list(&filter);
         annotate(&known, &mut sockets, live.own());
         let (sockets, unknown) = rogue_of(sockets);
         let gone = match (query.since, self.journal()?) {

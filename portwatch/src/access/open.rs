@@ -4,6 +4,7 @@ use super::{Access, AccessError, embedded::Embedded, remote::Remote};
 use crate::{
     api::{Client, ClientError, Places},
     attribute::Redaction,
+    engine::Engines,
 };
 
 /// How to get answers.
@@ -21,6 +22,8 @@ pub struct AccessOptions {
     pub hooks: String,
     /// What is hidden of command lines that this process reads itself.
     pub redaction: Redaction,
+    /// Container engines that may be asked.
+    pub engines: Engines,
 }
 
 /// A daemon when one answers, else a snapshot in this process; a recording is always played here. A socket that must not be trusted is an error:

@@ -8,7 +8,7 @@ use super::{Access, AccessError, Registry};
 use crate::{
     api::{Client, ClientError},
     wire::{
-        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Target, Who,
+        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery,
         claims::{
             AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
             Rogue, RogueQuery,
@@ -69,9 +69,12 @@ impl Remote {
 }
 
 impl Access for Remote {
-    fn who(&self, targets: &[Target]) -> Result<Who, AccessError> {
-        let targets: Vec<_> = targets.iter().map(|t| format!("target={}", escape(&t.to_string()))).collect();
-        Ok(self.client.get(&format!("/v1/who?{}", targets.join("&")))?)
+    fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
+        let mut words: Vec<_> =
+            query.targets.iter().map(|t| format!("target={}", escape(&t.to_string()))).collect();
+        words.extend(query.netns.map(|inode| format!("netns={inode}")));
+        words.extend(query.all_namespaces.then(|| "all_namespaces=true".to_owned()));
+        Ok(self.client.get(&format!("/v1/who?{}", words.join("&")))?)
     }
 
     fn list(&self, query: &ListQuery) -> Result<List, AccessError> {

@@ -29,8 +29,12 @@ pub fn openapi() -> Value {
         } })
     };
     let paths = json!({
-        "/v1/who": answer("who has these?", json!([parameter("target", "string",
-            "3100, 127.0.0.1:3100, 53/udp, pid:812 or a claim name; may be given several times", true)]),
+        "/v1/who": answer("who has these?", json!([
+            parameter("target", "string",
+                "3100, 127.0.0.1:3100, 53/udp, pid:812 or a claim name; may be given several times", true),
+            parameter("netns", "integer", "inode of the network namespace that is meant", false),
+            parameter("all_namespaces", "boolean", "every network namespace", false),
+        ]),
             of::<wire::Who>(&mut generator)),
         "/v1/ls": answer("what is open?", list_parameters(), of::<wire::List>(&mut generator)),
         "/v1/log": answer("what happened?", log_parameters(), of::<wire::Log>(&mut generator)),
@@ -124,6 +128,9 @@ fn list_parameters() -> Value {
         parameter("sort", "string", "port, process, project or since", false),
         parameter("all", "boolean", "noise too", false),
         parameter("time_wait", "boolean", "connections in TIME_WAIT instead of sockets", false),
+        parameter("container", "string", "name or beginning of the id of a container", false),
+        parameter("netns", "integer", "inode of the network namespace that is meant", false),
+        parameter("all_namespaces", "boolean", "every network namespace", false),
     ])
 }
 

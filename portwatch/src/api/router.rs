@@ -71,9 +71,20 @@ async fn who(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut asked = Vec::new();
+    let (mut netns, mut all) = (None, false);
     for (name, value) in form(query.as_deref().unwrap_or_default()) {
-        if name != "target" {
-            return Err(ApiError::BadRequest(format!("unknown parameter '{name}'; say target=3100")));
+        let wrong = |what: &str| ApiError::BadRequest(format!("'{value}' is not {what}"));
+        match name.as_ref() {
+            "target" => {}
+            "netns" => {
+                netns = Some(value.parse().map_err(|_| wrong("the inode of a network namespace"))?);
+                continue;
+            }
+            "all_namespaces" => {
+                all = value.parse().map_err(|_| wrong("true or false"))?;
+                continue;
+            }
+            _ => return Err(ApiError::BadRequest(format!("unknown parameter '{name}'; say target=3100"))),
         }
         let target: Target = value.parse().map_err(|e| ApiError::BadRequest(format!("{e}")))?;
         asked.push(convert::asked(&target));
@@ -84,7 +95,8 @@ async fn who(
     if asked.len() > MAX_TARGETS {
         return Err(ApiError::BadRequest(format!("at most {MAX_TARGETS} targets in one request")));
     }
-    let answer = blocking(move || desk.who(&asked)).await?;
+    let space = convert::space(netns, all);
+    let answer = blocking(move || desk.who(&asked, space)).await?;
     json(&convert::who(&answer, peer.viewer))
 }
 

@@ -76,7 +76,7 @@ impl Office for Fake {
 }
 
 impl Answers for Fake {
-    fn who(&self, asked: &[Asked]) -> Result<WhoAnswer, QueryError> {
+    fn who(&self, asked: &[Asked], _: crate::query::Space) -> Result<WhoAnswer, QueryError> {
         self.asked.lock().unwrap().extend_from_slice(asked);
         let live = |asked: &Asked| {
             let Asked::Port { .. } = asked else { panic!("only ports here") };
@@ -85,6 +85,8 @@ impl Answers for Fake {
                 state: crate::query::Holding::Unknown,
                 reason: Some(format!("{:?}", Completeness::Complete)),
                 sockets: vec![],
+                elsewhere: vec![],
+                published: vec![],
                 last: vec![],
                 refused: vec![],
                 traffic: None,
@@ -95,6 +97,7 @@ impl Answers for Fake {
         Ok(WhoAnswer {
             time: Timestamp::UNIX_EPOCH,
             about: about(),
+            netns: None,
             targets: asked.iter().map(live).collect(),
         })
     }
@@ -104,6 +107,8 @@ impl Answers for Fake {
             about: about(),
             sockets: vec![],
             hidden: 7,
+            netns: None,
+            elsewhere: 0,
             time_wait: None,
         })
     }

@@ -5,6 +5,7 @@
 //!
 //! Never: guess.
 
+mod addresses;
 mod cgroup;
 mod command;
 mod lineage;
@@ -15,7 +16,7 @@ mod project;
 mod redact;
 mod user;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use lru::LruCache;
 
@@ -29,7 +30,7 @@ use self::{
     project::{Projects, Question, Tree},
     user::Users,
 };
-use crate::model::{Cgroup, Evidence, Placement, Process, ProcessId, ProcessSeen, Timestamp};
+use crate::model::{Cgroup, Container, Evidence, Placement, Process, ProcessId, ProcessSeen, Timestamp};
 
 /// How many processes are remembered. About 2 kB each with lineage.
 const REMEMBERED: usize = 2048;
@@ -139,6 +140,21 @@ impl Attributor {
     pub fn forget(&mut self, id: ProcessId) {
         self.known.pop(&id);
         self.ancestors.forget(id);
+    }
+
+    /// Completes what is known of a process's container by what its engine says. Of a process that is not remembered
+    /// nothing is kept.
+    pub fn name_container(&mut self, id: ProcessId, container: Container) -> Option<Arc<Process>> {
+        let known = self.known.peek_mut(&id)?;
+        if known.container.as_ref() != Some(&container) {
+            Arc::make_mut(known).container = Some(container);
+        }
+        Some(Arc::clone(known))
+    }
+
+    /// Local addresses in the network namespace of a process; empty where they cannot be read.
+    pub fn addresses(&self, id: ProcessId) -> Vec<IpAddr> {
+        self.open(id).map(|(directory, _)| addresses::of(&directory)).unwrap_or_default()
     }
 
     fn look(&mut self, id: ProcessId) -> Option<Arc<Process>> {

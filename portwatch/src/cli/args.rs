@@ -142,6 +142,18 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     pub(crate) redact: Option<String>,
+
+    /// Sockets of container engines to ask for names and ports: auto, off, or paths separated by commas
+    /// [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH,…",
+        env = "PORTWATCH_ENGINES",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) engines: Option<String>,
 }
 
 /// When to use colour.
@@ -240,11 +252,24 @@ pub(crate) enum Command {
     Man(Man),
 }
 
+/// Which network namespaces; `who` and `ls` share it.
+#[derive(Debug, Args)]
+pub(crate) struct Namespaces {
+    /// In this network namespace: a name of `ip netns`, an inode, or pid:N [default: your own]
+    #[arg(long, value_name = "NETNS", conflicts_with = "all_namespaces")]
+    pub(crate) netns: Option<String>,
+    /// In every network namespace, containers included
+    #[arg(long, short = 'A')]
+    pub(crate) all_namespaces: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Who {
     /// PORT, HOST:PORT, PORT/udp, pid:N or a claim name; several at once
     #[arg(required = true, value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) namespaces: Namespaces,
 }
 
 #[derive(Debug, Args)]
@@ -272,6 +297,11 @@ pub(crate) struct Ls {
     /// Sockets of this user, by name or uid
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
+    /// Sockets of this container and those that lead to it; name or beginning of its id
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    #[command(flatten)]
+    pub(crate) namespaces: Namespaces,
     /// One port or a range: 3000 or 3000-3999
     #[arg(long, short, value_name = "A-B")]
     pub(crate) port: Option<String>,

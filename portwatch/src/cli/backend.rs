@@ -25,6 +25,7 @@ mod linux {
             self, DaemonError, LockError, Options,
             control::{self, ControlError},
         },
+        engine::Engines,
         model::ProcessId,
     };
 
@@ -43,6 +44,27 @@ mod linux {
         })
     }
 
+    /// `auto`: the system's engines, and those of the user who asks, unless that is root.
+    fn engines(settings: &Settings) -> Result<Engines, AccessError> {
+        match settings.engines.value.as_str() {
+            "off" => Ok(Engines::default()),
+            "auto" => {
+                let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !session::is_root());
+                Ok(Engines::of_machine(runtime.as_deref().map(Path::new)))
+            }
+            paths => {
+                let paths: Vec<PathBuf> = paths.split(',').map(|path| PathBuf::from(path.trim())).collect();
+                match paths.iter().find(|path| !path.is_absolute()) {
+                    None => Ok(Engines::new(paths)),
+                    Some(path) => Err(AccessError::Usage(format!(
+                        "'{}' is not the path of a socket; --engines takes auto, off, or absolute paths separated by commas",
+                        path.display()
+                    ))),
+                }
+            }
+        }
+    }
+
     pub(in crate::cli) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
         access::open(&AccessOptions {
             places: places(settings)?,
@@ -51,6 +73,7 @@ mod linux {
             source: settings.source.value.clone(),
             hooks: settings.hooks.value.clone(),
             redaction: redaction(settings)?,
+            engines: engines(settings)?,
         })
     }
 
@@ -58,6 +81,7 @@ mod linux {
         log();
         let options = Options {
             redaction: redaction(settings)?,
+            engines: engines(settings)?,
             keep_noise: settings.all.value,
             retention_age: Duration::from_hours(24 * u64::from(settings.retention_days.value)),
             retention_bytes: u64::from(settings.retention_mb.value) << 20,
@@ -154,6 +178,7 @@ mod linux {
         words.extend(pair("--source", settings.source.value.clone().into()));
         words.extend(pair("--hooks", settings.hooks.value.clone().into()));
         words.extend(pair("--redact", settings.redact.value.clone().into()));
+        words.extend(pair("--engines", settings.engines.value.clone().into()));
         words.extend(pair("--retention-days", settings.retention_days.value.to_string().into()));
         words.extend(pair("--retention-mb", settings.retention_mb.value.to_string().into()));
         if settings.all.value {

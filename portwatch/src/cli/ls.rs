@@ -1,6 +1,6 @@
 //! `portwatch ls`
 
-use super::{args, exit::Exit, failure::Failure, session::Session};
+use super::{args, exit::Exit, failure::Failure, netns, session::Session};
 use crate::{model::Port, render, wire::ListQuery};
 
 pub(super) fn run(args: &args::Ls, session: &mut Session<'_>) -> Result<Exit, Failure> {
@@ -13,7 +13,11 @@ pub(super) fn run(args: &args::Ls, session: &mut Session<'_>) -> Result<Exit, Fa
         (false, true) => Some("udp".to_owned()),
         (false, false) => None,
     };
+    let (netns, all_namespaces) = netns::space(&args.namespaces)?;
     let query = ListQuery {
+        container: args.container.clone(),
+        netns,
+        all_namespaces,
         protocol,
         project: args.project.clone(),
         user: args.user.clone(),

@@ -20,6 +20,7 @@ mod health;
 mod log;
 mod ls;
 mod man;
+mod netns;
 #[cfg(target_os = "linux")]
 mod probe;
 mod project;

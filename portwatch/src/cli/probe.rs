@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{args, exit::Exit, failure::Failure, session::Session};
+use super::{args, exit::Exit, failure::Failure, netns, session::Session};
 use crate::{
     access::AccessError,
     model::{Port, Protocol},
     render,
     resolve::{self, Spot},
-    wire::{Probe, Target, convert},
+    wire::{Probe, Target, WhoQuery, convert},
 };
 
 pub(super) fn run(args: &args::Probe, session: &mut Session<'_>) -> Result<Exit, Failure> {
@@ -26,7 +26,8 @@ pub(super) fn run(args: &args::Probe, session: &mut Session<'_>) -> Result<Exit,
         })
         .collect();
     // Without causes there is still the kernel's answer.
-    let answer = match session.access()?.who(&targets) {
+    let query = WhoQuery { targets, netns: netns::own(), all_namespaces: false };
+    let answer = match session.access()?.who(&query) {
         Ok(who) => convert::explained(tried, who.source, who.targets.into_iter().map(|t| t.verdict)),
         Err(AccessError::NotSeen { .. } | AccessError::NoDaemon { .. }) => tried,
         Err(error) => return Err(error.into()),

@@ -15,7 +15,8 @@ use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
 
 const SOURCES: [&str; 6] = ["auto", "ebpf", "scan", "lsof", "netstat", "replay:FILE"];
 const HOOKS: [&str; 5] = ["auto", "fentry", "kprobe", "stable", "none"];
-const KEYS: [&str; 8] = ["socket", "state", "source", "hooks", "redact", "color", "no_daemon", "daemon"];
+const KEYS: [&str; 9] =
+    ["socket", "state", "source", "hooks", "redact", "engines", "color", "no_daemon", "daemon"];
 const DAEMON_KEYS: [&str; 3] = ["all", "retention_days", "retention_mb"];
 
 /// Why settings cannot be had.
@@ -81,6 +82,7 @@ pub(super) struct Settings {
     pub(super) source: Setting<String>,
     pub(super) hooks: Setting<String>,
     pub(super) redact: Setting<String>,
+    pub(super) engines: Setting<String>,
     pub(super) color: Setting<ColorWhen>,
     pub(super) json: Setting<bool>,
     pub(super) verbose: Setting<bool>,
@@ -98,6 +100,7 @@ struct File {
     source: Option<String>,
     hooks: Option<String>,
     redact: Option<String>,
+    engines: Option<String>,
     color: Option<String>,
     no_daemon: Option<bool>,
     daemon: DaemonFile,
@@ -145,6 +148,7 @@ impl Settings {
             source: pick(global.source.clone(), from("source"), file.source, "auto".to_owned()),
             hooks: pick(global.hooks.clone(), from("hooks"), file.hooks, "auto".to_owned()),
             redact: pick(global.redact.clone(), from("redact"), file.redact, "on".to_owned()),
+            engines: pick(global.engines.clone(), from("engines"), file.engines, "auto".to_owned()),
             color: pick(global.color, from("color"), color, ColorWhen::Auto),
             json: pick(Some(true).filter(|_| global.json), from("json"), None, false),
             verbose: pick(Some(true).filter(|_| global.verbose), from("verbose"), None, false),
@@ -184,7 +188,7 @@ impl Settings {
             ColorWhen::Always => "always",
             ColorWhen::Never => "never",
         };
-        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 12] = [
+        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 13] = [
             (
                 "socket",
                 path(self.socket.value.as_deref().unwrap_or(socket)),
@@ -195,6 +199,7 @@ impl Settings {
             ("source", self.source.value.clone().into(), self.source.origin, Some("SOURCE")),
             ("hooks", self.hooks.value.clone().into(), self.hooks.origin, Some("HOOKS")),
             ("redact", self.redact.value.clone().into(), self.redact.origin, Some("REDACT")),
+            ("engines", self.engines.value.clone().into(), self.engines.origin, Some("ENGINES")),
             ("color", color.into(), self.color.origin, Some("COLOR")),
             ("json", self.json.value.into(), self.json.origin, Some("JSON")),
             ("verbose", self.verbose.value.into(), self.verbose.origin, Some("VERBOSE")),

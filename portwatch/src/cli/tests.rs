@@ -18,7 +18,7 @@ use crate::{
     model::EventKind,
     render::Look,
     wire::{
-        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Target, Who,
+        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
         WhoTarget,
         claims::{
             AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
@@ -79,14 +79,16 @@ impl Registry for Double {
 }
 
 impl Access for Double {
-    fn who(&self, targets: &[Target]) -> Result<Who, AccessError> {
-        let targets = self.states.iter().zip(targets).map(|(state, asked)| WhoTarget {
+    fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
+        let targets = self.states.iter().zip(&query.targets).map(|(state, asked)| WhoTarget {
             asked: asked.to_string(),
             port: None,
             protocol: None,
             state: (*state).to_owned(),
             reason: None,
             sockets: Vec::new(),
+            elsewhere: Vec::new(),
+            published: Vec::new(),
             last: Vec::new(),
             refused: Vec::new(),
             traffic: None,
@@ -94,12 +96,23 @@ impl Access for Double {
             verdict: serde_json::from_value(serde_json::json!({ "sentence": "Nobody knows." })).unwrap(),
         });
         let time = "2026-03-02T01:26:30Z".parse().unwrap();
-        Ok(Who { schema: 1, time, source: source(), targets: targets.collect() })
+        Ok(Who { schema: 1, time, source: source(), netns: None, targets: targets.collect() })
     }
     fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
+        // Of the machine, where it has namespaces.
+        let query = ListQuery { netns: query.netns.map(|_| 1), ..query.clone() };
         self.asked.borrow_mut().push(format!("{query:?}"));
         let time = "2026-03-02T01:26:30Z".parse().unwrap();
-        Ok(List { schema: 1, time, source: source(), sockets: Vec::new(), hidden: 0, time_wait: None })
+        Ok(List {
+            schema: 1,
+            time,
+            source: source(),
+            sockets: Vec::new(),
+            hidden: 0,
+            netns: None,
+            elsewhere: 0,
+            time_wait: None,
+        })
     }
     fn log(&self, query: &LogQuery) -> Result<Log, AccessError> {
         self.asked.borrow_mut().push(format!("{query:?}"));

@@ -1,14 +1,16 @@
 //! `portwatch who`
 
-use super::{args, exit::Exit, failure::Failure, session::Session};
+use super::{args, exit::Exit, failure::Failure, netns, session::Session};
 use crate::{
     render,
-    wire::{Target, WhoTarget},
+    wire::{Target, WhoQuery, WhoTarget},
 };
 
 pub(super) fn run(args: &args::Who, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let targets = args.targets.iter().map(|text| text.parse()).collect::<Result<Vec<Target>, _>>()?;
-    let answer = session.access()?.who(&targets)?;
+    let (netns, all_namespaces) = netns::space(&args.namespaces)?;
+    let query = WhoQuery { targets, netns, all_namespaces };
+    let answer = session.access()?.who(&query)?;
     session.answer(&answer, render::who)?;
     Ok(answer.targets.iter().map(exit).max().unwrap_or(Exit::NotSeen))
 }

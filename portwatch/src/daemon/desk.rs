@@ -9,11 +9,13 @@ use std::{
 
 use super::pipeline::{Command, Handle, lock};
 use crate::{
+    engine::Problem,
     journal::{Claims, Reader},
     model::{ConnectionScope, EventFilter, Order, Port, Timestamp},
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, Completeness, DoctorAnswer, History,
-        ListAnswer, ListFilter, LogAnswer, QueryError, StatusAnswer, Subscription, SummaryAnswer, WhoAnswer,
+        ListAnswer, ListFilter, Live, LogAnswer, QueryError, Space, StatusAnswer, Subscription,
+        SummaryAnswer, WhoAnswer,
         claims::{Known, add_claims, annotate, expand, view},
     },
     source::Refresh,
@@ -21,6 +23,11 @@ use crate::{
 
 /// How long the pipeline may take to look at the kernel before an answer says that it is not known.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// What an engine said so long ago still answers.
+const ENGINE_AGE: Duration = Duration::from_millis(100);
+/// How long an answer waits for an engine.
+const ENGINE_WAIT: Duration = Duration::from_millis(300);
 
 /// Where questions are answered.
 #[derive(Debug)]
@@ -110,6 +117,20 @@ impl Desk {
         })
     }
 
+    /// Asks the container engines where the answer would be better for it, and waits for them a short while. What they
+    /// did not tell.
+    fn ask_engines(&self, wanted: impl FnOnce(&mut Live) -> bool) -> Vec<Problem> {
+        let engines = {
+            let mut live = lock(&self.pipeline.live);
+            if !wanted(&mut live) {
+                return Vec::new();
+            }
+            live.engines().clone()
+        };
+        // The live table is not held meanwhile.
+        engines.ask(ENGINE_AGE, ENGINE_WAIT).problems.clone()
+    }
+
     pub(super) fn about(&self) -> About {
         let mut about = self.about.clone();
         let report = self.pipeline.report();
@@ -145,7 +166,7 @@ impl Desk {
 }
 
 impl Answers for Desk {
-    fn who(&self, asked: &[Asked]) -> Result<WhoAnswer, QueryError> {
+    fn who(&self, asked: &[Asked], space: Space) -> Result<WhoAnswer, QueryError> {
         let mut about = self.about();
         let known = self.known_or(&mut about);
         let asked = &*expand(&known, asked);
@@ -161,16 +182,21 @@ impl Answers for Desk {
                 Asked::Claim(_) => {}
             }
         }
+        let own = lock(&self.pipeline.live).own();
         if everything {
             self.verify(Refresh::All)?;
+        } else if space.is_beyond(own) && !ports.is_empty() {
+            self.verify(Refresh::PortsEverywhere(ports.clone()))?;
         } else if !ports.is_empty() {
             self.verify(Refresh::Ports(ports.clone()))?;
         }
+        let problems = self.ask_engines(|live| live.wants_engines(asked, space));
         let around = if ports.is_empty() { Around::default() } else { self.around(ports, addresses)? };
         let time = Timestamp::now();
+        about.unnamed(&problems);
         let mut targets = {
             let mut live = lock(&self.pipeline.live);
-            let mut targets = live.who(asked, &around);
+            let mut targets = live.who(asked, space, &around);
             add_claims(&mut live, &known, &mut targets);
             targets
         };
@@ -180,8 +206,7 @@ impl Answers for Desk {
             {
                 match self.read(|reader| query::of_port(reader, port, protocol)) {
                     Ok(History { last, refused }) => {
-                        target.last = last;
-                        target.refused = refused;
+                        target.remember(last, refused, space, own);
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the history of a port could not be read");
@@ -190,15 +215,19 @@ impl Answers for Desk {
                 }
             }
         }
-        Ok(WhoAnswer { time, about, targets })
+        Ok(WhoAnswer { time, about, netns: space.one(own), targets })
     }
 
     fn list(&self, filter: &ListFilter) -> Result<ListAnswer, QueryError> {
+        let own = lock(&self.pipeline.live).own();
+        let space = filter.space();
         let mut answer = ListAnswer {
             time: Timestamp::now(),
             about: self.about(),
             sockets: Vec::new(),
             hidden: 0,
+            netns: space.one(own),
+            elsewhere: 0,
             time_wait: None,
         };
         if filter.time_wait {
@@ -211,9 +240,13 @@ impl Answers for Desk {
             };
             answer.time_wait = Some(lock(&self.pipeline.live).time_wait(&connections, filter));
         } else {
+            if space.is_beyond(own) {
+                self.verify(Refresh::All)?;
+            }
+            answer.about.unnamed(&self.ask_engines(Live::has_unnamed));
             let known = self.known_or(&mut answer.about);
             let mut live = lock(&self.pipeline.live);
-            (answer.sockets, answer.hidden) = live.list(filter);
+            (answer.sockets, answer.hidden, answer.elsewhere) = live.list(filter);
             annotate(&known, &mut answer.sockets, live.own());
         }
         Ok(answer)

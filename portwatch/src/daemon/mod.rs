@@ -43,6 +43,7 @@ pub use self::{
 use crate::{
     api::{self, Limits, Places},
     attribute::{Attributor, Redaction, Roots},
+    engine::Engines,
     journal::{self, Claims, Journal, JournalError, OpenReport},
     model::{Event, EventKind, Evidence, GapReason, Netns, Timestamp},
     query::{About, Live},
@@ -72,6 +73,8 @@ pub struct Options {
     pub redaction: Redaction,
     /// Which listeners become automatic claims.
     pub auto: AutoPolicy,
+    /// Container engines that may be asked.
+    pub engines: Engines,
     /// Journal each noisy bind instead of summaries.
     pub keep_noise: bool,
     /// How long events are kept.
@@ -91,6 +94,7 @@ impl Options {
             places,
             redaction: Redaction::default(),
             auto: AutoPolicy::default(),
+            engines: Engines::default(),
             keep_noise: false,
             retention_age: Duration::from_hours(30 * 24),
             retention_bytes: 256 << 20,
@@ -192,7 +196,8 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
 
     // 4. Snapshot
     let attributor = Attributor::with_redaction(Roots::default(), options.redaction.clone());
-    let live = Live::new(policy(options.keep_noise), attributor, own_netns());
+    let live =
+        Live::new(policy(options.keep_noise), attributor, own_netns()).with_engines(options.engines.clone());
     let (mut pipeline, handle) = Pipeline::new(source, wake, live, Some(opened.writer));
     for event in beginning(&opened.report, started, &about) {
         pipeline.tell(event);

@@ -152,7 +152,7 @@ impl Office for Desk {
         let time = Timestamp::now();
         let sockets = {
             let mut live = lock(&self.pipeline.live);
-            let (mut sockets, _) = live.list(filter);
+            let (mut sockets, _, _) = live.list(filter);
             annotate(&known, &mut sockets, live.own());
             sockets
         };

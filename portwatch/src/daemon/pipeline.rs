@@ -147,6 +147,8 @@ impl Pipeline {
     /// Joins a source, the live knowledge and a journal. `wake` must be the one that ends the source's wait.
     pub fn new(source: Box<dyn Source>, wake: Wake, live: Live, writer: Option<Writer>) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel();
+        let waker = wake.clone();
+        live.engines().on_news(move || waker.wake());
         let handle = Handle {
             live: Arc::new(Mutex::new(live)),
             report: Arc::default(),
@@ -187,6 +189,7 @@ impl Pipeline {
                 source_ended = self.poll(wait) == Progress::Ended;
             }
             self.tick();
+            self.tell_names();
             self.look_again();
             self.look_at_stirred();
             while let Ok(command) = self.commands.try_recv() {
@@ -381,6 +384,17 @@ impl Pipeline {
                 self.refresh(&Refresh::Ports(ports));
             }
             _ => {}
+        }
+    }
+
+    /// Containers got names after their processes were written.
+    fn tell_names(&mut self) {
+        let named = lock(&self.handle.live).news();
+        if let Some(writer) = &self.writer {
+            for process in named {
+                writer.write(Entry::Process(Arc::clone(&process)));
+                self.written.put(process.id, process);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
         Observation, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot, SocketKey, SocketOptions,
         SocketSeen, Timestamp,
     },
-    query::{About, Answers, Asked, Holding, Live},
+    query::{About, Answers, Asked, Holding, Live, Space},
     source::{
         SourceError, SourceKind, Wake,
         fake::{FakeFeed, FakeSource},
@@ -105,7 +105,7 @@ fn listen() -> [Seen; 3] {
 
 fn who(rig: &Rig) -> crate::query::TargetAnswer {
     let asked = Asked::Port { address: None, port: Port::new(3100).unwrap(), protocol: None };
-    rig.desk.who(&[asked]).unwrap().targets.remove(0)
+    rig.desk.who(&[asked], Space::Own).unwrap().targets.remove(0)
 }
 
 /// Waits until `log` has an event of `kind`.

@@ -2,12 +2,13 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use super::claims::ClaimView;
+use super::{Forward, PublishedPort, Space, claims::ClaimView};
 use crate::{
+    engine::Problem,
     journal,
     model::{
-        Connection, Coverage, Degradation, Event, LoggedEvent, Port, Process, ProcessId, Protocol, Socket,
-        TcpState, Timestamp,
+        Connection, Coverage, Degradation, Event, LoggedEvent, Netns, Port, Process, ProcessId, Protocol,
+        Socket, TcpState, Timestamp,
     },
     registry::{Standing, State},
     source::{Counters, SourceKind},
@@ -26,6 +27,31 @@ pub struct About {
     pub coverage: Vec<Coverage>,
     /// What does not work.
     pub degradations: Vec<Degradation>,
+}
+
+impl About {
+    /// Says which engines did not tell the names of their containers.
+    pub fn unnamed(&mut self, problems: &[Problem]) {
+        for problem in problems {
+            self.degradations.push(Degradation {
+                name: "engine-unreadable",
+                what: format!(
+                    "names of containers are not known: {}: {}",
+                    problem.socket.display(),
+                    problem.what
+                ),
+                remedy: "Ask as root or as a member of the socket's group; --engines names another socket"
+                    .to_owned(),
+            });
+        }
+        if let Some(problem) = problems.first()
+            && self.note.is_none()
+        {
+            let socket = problem.socket.display();
+            self.note =
+                Some(format!("names and ports of containers are not known: {socket}: {}", problem.what));
+        }
+    }
 }
 
 /// A thing `who` is asked about.
@@ -78,6 +104,10 @@ pub struct KnownSocket {
     pub noise: bool,
     /// What explains it, where that was asked.
     pub standing: Option<Standing>,
+    /// What `ip netns` calls its network namespace.
+    pub netns_name: Option<String>,
+    /// Where it leads, when a forwarder holds it.
+    pub forward: Option<Forward>,
 }
 
 impl KnownSocket {
@@ -208,8 +238,12 @@ pub struct TargetAnswer {
     pub state: Holding,
     /// Why unknown.
     pub reason: Option<String>,
-    /// The sockets.
+    /// The sockets, in the namespaces that are meant.
     pub sockets: Vec<KnownSocket>,
+    /// Sockets on the same port in other network namespaces: no conflict, but perhaps what is looked for.
+    pub elsewhere: Vec<KnownSocket>,
+    /// Container engines forward this port without a socket of its own.
+    pub published: Vec<PublishedPort>,
     /// The last holder's end.
     pub last: Vec<Record>,
     /// Refused binds.
@@ -222,6 +256,15 @@ pub struct TargetAnswer {
     pub verdict: Option<Outlook>,
 }
 
+impl TargetAnswer {
+    /// Adds what the journal says, as far as it is about the namespaces that are meant.
+    pub fn remember(&mut self, last: Vec<Record>, refused: Vec<Record>, space: Space, own: Option<Netns>) {
+        let meant = |record: &Record| space.holds(record.event.netns, own);
+        self.last = last.into_iter().filter(meant).collect();
+        self.refused = refused.into_iter().filter(meant).collect();
+    }
+}
+
 /// Answer of `who`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WhoAnswer {
@@ -229,6 +272,8 @@ pub struct WhoAnswer {
     pub time: Timestamp,
     /// Where it comes from.
     pub about: About,
+    /// The network namespace that was meant, the observer's own when all were.
+    pub netns: Option<Netns>,
     /// In the order asked.
     pub targets: Vec<TargetAnswer>,
 }
@@ -260,12 +305,23 @@ pub struct ListFilter {
     pub from: Option<u16>,
     /// To this port.
     pub to: Option<u16>,
+    /// Only sockets of this container, or that lead to it: its name, or the beginning of its id.
+    pub container: Option<String>,
+    /// Which network namespaces.
+    pub space: Space,
     /// Order.
     pub sort: Sort,
     /// Noise too.
     pub all: bool,
     /// Connections in TIME_WAIT instead of sockets.
     pub time_wait: bool,
+}
+
+impl ListFilter {
+    /// The namespaces meant: a container is mostly in one of its own.
+    pub fn space(&self) -> Space {
+        if self.container.is_some() { Space::All } else { self.space }
+    }
 }
 
 /// Answer of `ls`.
@@ -281,6 +337,10 @@ pub struct ListAnswer {
     pub hidden: u64,
     /// Connections in TIME_WAIT that match, where they were asked for.
     pub time_wait: Option<Traffic>,
+    /// The network namespace that was meant, the observer's own when all were.
+    pub netns: Option<Netns>,
+    /// Matching sockets in network namespaces that were not meant, noise not counted.
+    pub elsewhere: u64,
 }
 
 /// Answer of `log`.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use super::{
-    Asked, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, QueryError, Record, StatusAnswer, SummaryAnswer,
-    WhoAnswer, claims::Office,
+    Asked, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, QueryError, Record, Space, StatusAnswer,
+    SummaryAnswer, WhoAnswer, claims::Office,
 };
 use crate::model::EventFilter;
 
 /// What a daemon answers. The API speaks to this; the daemon's desk implements it, and tests a fake.
 pub trait Answers: Office {
-    /// Who has these?
-    fn who(&self, asked: &[Asked]) -> Result<WhoAnswer, QueryError>;
+    /// Who has these, in the network namespaces of `space`?
+    fn who(&self, asked: &[Asked], space: Space) -> Result<WhoAnswer, QueryError>;
     /// What is open?
     fn list(&self, filter: &ListFilter) -> Result<ListAnswer, QueryError>;
     /// What happened?

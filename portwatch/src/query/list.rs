@@ -31,6 +31,7 @@ fn matches(known: &KnownSocket, filter: &ListFilter) -> bool {
         && filter.from.is_none_or(|from| port >= from)
         && filter.to.is_none_or(|to| port <= to)
         && filter.user.as_ref().is_none_or(|user| of_user(known, user))
+        && filter.container.as_ref().is_none_or(|container| of_container(known, container))
         && filter.project.as_ref().is_none_or(|name| {
             known.processes.iter().any(|p| p.project.as_ref().is_some_and(|project| project.name == *name))
         })
@@ -71,6 +72,17 @@ pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) {
 
 fn left_by<'a>(row: &Connection, traffic: &'a Traffic) -> Option<&'a Process> {
     traffic.process(row.holders.first()?.process)
+}
+
+/// A container's own sockets and those that lead to it, by its name or the beginning of its id.
+fn of_container(known: &KnownSocket, wanted: &str) -> bool {
+    let behind = known.forward.as_ref().and_then(|forward| forward.container.as_ref());
+    known.processes.iter().filter_map(|p| p.container.as_ref()).chain(behind).any(|container| {
+        container.name.as_deref() == Some(wanted)
+            || container.id == wanted
+            // As engines take them: four digits tell containers apart mostly, and names are longer.
+            || (wanted.len() >= 4 && container.id.len() == 64 && container.id.starts_with(wanted))
+    })
 }
 
 /// By the socket's owner or by that of any process behind it, as name or as number.

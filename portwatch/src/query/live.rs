@@ -5,15 +5,18 @@ use std::{
     sync::Arc,
 };
 
-use super::{Asked, Completeness, KnownSocket, ListFilter, Record, TargetAnswer, Traffic, list, who};
+use super::{Asked, Completeness, KnownSocket, ListFilter, Record, Space, TargetAnswer, Traffic, list, who};
 use crate::{
     attribute::Attributor,
+    engine::Engines,
     model::{
         AskedPort, BindRules, Change, Connection, Connections, Event, EventKind, Netns, Observation, Owner,
         Phase, Port, Process, ProcessId, Project, Protocol, Seen, Socket, TcpState, Timestamp,
     },
     state::{LiveTable, Policy},
 };
+
+mod naming;
 
 /// What is around the sockets at the moment of a question.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +47,13 @@ pub struct Live {
     own: Option<Netns>,
     /// Whether everything was seen, as far as the last look goes.
     completeness: Completeness,
+    /// Namespaces read by the last look beyond our own.
+    looked: HashSet<Netns>,
+    engines: Engines,
+    /// Edition of the engines' report that processes were last named by.
+    edition: u64,
+    /// Containers without a name were met: when to ask again, and how often still.
+    naming: Option<(Timestamp, u8)>,
     changes: Vec<Change>,
     /// Ports of sockets whose holders forked or called exec.
     stirred: HashSet<Port>,
@@ -58,9 +68,25 @@ impl Live {
             policy,
             own,
             completeness: Completeness::Partial("nothing was looked at yet".to_owned()),
+            looked: HashSet::new(),
+            engines: Engines::default(),
+            edition: 0,
+            naming: None,
             changes: Vec::new(),
             stirred: HashSet::new(),
         }
+    }
+
+    /// Names containers by these engines.
+    #[must_use]
+    pub fn with_engines(mut self, engines: Engines) -> Self {
+        self.engines = engines;
+        self
+    }
+
+    /// The engines it names containers by.
+    pub const fn engines(&self) -> &Engines {
+        &self.engines
     }
 
     /// Whether an empty answer may be believed from now on.
@@ -112,6 +138,9 @@ impl Live {
                 for seen in &snapshot.processes {
                     self.attributor.learn(seen);
                 }
+                if snapshot.namespaces.iter().any(|&netns| self.own != Some(netns)) {
+                    self.looked = snapshot.namespaces.iter().copied().collect();
+                }
             }
             Seen::ConnectionsLeft(left) => {
                 if let Some(process) = &left.process {
@@ -156,6 +185,7 @@ impl Live {
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Record>) {
         let mut changes = std::mem::take(&mut self.changes);
         self.table.tick(now, &mut changes);
+        self.ask_again(now);
         self.join(&mut changes, out);
         self.changes = changes;
     }
@@ -170,7 +200,7 @@ impl Live {
 
     /// When [`Live::tick`] has something to do next.
     pub fn next_tick(&self) -> Option<Timestamp> {
-        self.table.next_tick()
+        self.table.next_tick().into_iter().chain(self.naming.map(|(due, _)| due)).min()
     }
 
     fn join(&mut self, changes: &mut Vec<Change>, out: &mut Vec<Record>) {
@@ -198,14 +228,17 @@ impl Live {
 
     /// An event with the facts of its processes.
     pub fn record(&mut self, event: Event) -> Record {
-        let process = event.process.and_then(|id| self.attributor.of(id));
-        let other = event.other.and_then(|id| self.attributor.of(id));
+        let process = event.process.and_then(|id| self.named(id));
+        let other = event.other.and_then(|id| self.named(id));
+        if process.iter().chain(&other).any(|p| naming::is_unnamed(p)) && self.naming.is_none() {
+            self.naming = Some((event.at, naming::TRIES));
+        }
         Record { id: None, event, process, other }
     }
 
     /// Facts of a process.
     pub fn process(&mut self, id: ProcessId) -> Option<Arc<Process>> {
-        self.attributor.of(id)
+        self.named(id)
     }
 
     /// Ports of the sockets whose listener left without a close, in `records`: to be looked at again.
@@ -223,7 +256,7 @@ impl Live {
         let ids = socket.creator.into_iter().chain(socket.holders.iter().map(|h| h.process));
         for id in ids {
             if processes.iter().all(|p| p.id != id)
-                && let Some(process) = self.attributor.of(id)
+                && let Some(process) = self.named(id)
             {
                 processes.push(process);
             }
@@ -233,7 +266,15 @@ impl Live {
             .uid
             .and_then(|uid| processes.iter().find(|p| p.uid == Some(uid)))
             .and_then(|p| p.user.clone());
-        KnownSocket { noise: self.is_noise(&socket), socket, processes, user, standing: None }
+        KnownSocket {
+            noise: self.is_noise(&socket),
+            socket,
+            processes,
+            user,
+            netns_name: None,
+            forward: None,
+            standing: None,
+        }
     }
 
     /// A socket that stands for no server.
@@ -256,7 +297,7 @@ impl Live {
         }
         let rows: Vec<_> = connections.rows.iter().filter(|row| keep(row)).cloned().collect();
         let ids: BTreeSet<ProcessId> = rows.iter().flat_map(|r| &r.holders).map(|h| h.process).collect();
-        Traffic { rows, processes: ids.into_iter().filter_map(|id| self.attributor.of(id)).collect() }
+        Traffic { rows, processes: ids.into_iter().filter_map(|id| self.named(id)).collect() }
     }
 
     /// Ports that living connections have and no known socket: whose these are is the answer, and is worth a walk
@@ -269,30 +310,53 @@ impl Live {
     }
 
     /// Answers of `who`, without history.
-    pub fn who(&mut self, asked: &[Asked], around: &Around) -> Vec<TargetAnswer> {
-        asked
-            .iter()
-            .map(|asked| match asked {
-                Asked::Port { address, port, protocol } => {
-                    let sockets: Vec<_> = self.table.on_port(*port, *protocol).cloned().collect();
-                    let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
-                    let traffic = around
-                        .connections
-                        .as_ref()
-                        .map(|connections| self.traffic(connections, |row| row.local.port == *port));
-                    let place = (*address, *port, *protocol);
-                    who::port(place, sockets, self.own, &self.completeness, (traffic, &around.rules))
-                }
-                Asked::Pid(pid) => {
-                    let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
-                    let completeness =
-                        if sockets.is_empty() { self.of_pid() } else { Completeness::Complete };
-                    let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
-                    who::pid(*pid, sockets, &completeness)
-                }
-                Asked::Claim(name) => who::claim(name),
-            })
-            .collect()
+    pub fn who(&mut self, asked: &[Asked], space: Space, around: &Around) -> Vec<TargetAnswer> {
+        let mut answers: Vec<_> = asked.iter().map(|asked| self.target(asked, space, around)).collect();
+        self.complete(answers.iter_mut().flat_map(|a| a.sockets.iter_mut().chain(&mut a.elsewhere)));
+        for answer in &mut answers {
+            self.publish(answer, space);
+        }
+        answers
+    }
+
+    fn target(&mut self, asked: &Asked, space: Space, around: &Around) -> TargetAnswer {
+        match asked {
+            Asked::Port { address, port, protocol } => {
+                let sockets = self.on_port(*port, *protocol);
+                let completeness = self.completeness_in(space);
+                // Connections and settings were looked at in our own namespace.
+                let nothing = Around::default();
+                let around = if space.one(self.own) == self.own { around } else { &nothing };
+                let connections = around.connections.as_ref();
+                let traffic = connections.map(|c| self.traffic(c, |row| row.local.port == *port));
+                let place = (*address, *port, *protocol);
+                who::port(place, sockets, (space, self.own), &completeness, (traffic, &around.rules))
+            }
+            Asked::Pid(pid) => {
+                let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
+                let completeness = if sockets.is_empty() { self.of_pid() } else { Completeness::Complete };
+                let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
+                who::pid(*pid, sockets, &completeness)
+            }
+            Asked::Claim(name) => who::claim(name),
+        }
+    }
+
+    fn on_port(&mut self, port: Port, protocol: Option<Protocol>) -> Vec<KnownSocket> {
+        let sockets: Vec<_> = self.table.on_port(port, protocol).cloned().collect();
+        sockets.into_iter().map(|s| self.know(s)).collect()
+    }
+
+    /// Whether an empty answer about these namespaces may be believed.
+    fn completeness_in(&self, space: Space) -> Completeness {
+        match space {
+            Space::One(netns) if self.own != Some(netns) && !self.looked.contains(&netns) => {
+                Completeness::Partial(format!(
+                    "network namespace {netns} could not be looked into; ask as root, or a daemon that runs as root"
+                ))
+            }
+            _ => self.completeness.clone(),
+        }
     }
 
     /// Whether "this process has no socket" may be believed: not while some socket's processes are hidden.
@@ -310,11 +374,18 @@ impl Live {
         }
     }
 
-    /// Answer of `ls`.
-    pub fn list(&mut self, filter: &ListFilter) -> (Vec<KnownSocket>, u64) {
+    /// Answer of `ls`: what matches, how much of it was left out as noise, and how much is elsewhere.
+    pub fn list(&mut self, filter: &ListFilter) -> (Vec<KnownSocket>, u64, u64) {
         let sockets: Vec<_> = self.table.sockets().cloned().collect();
-        let known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
-        list::list(known, filter)
+        let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
+        self.complete(known.iter_mut());
+        let own = self.own;
+        let space = filter.space();
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            known.into_iter().partition(|k| space.holds(k.socket.seen.endpoint.netns, own));
+        let (elsewhere, _) = list::list(elsewhere, &ListFilter { all: false, ..filter.clone() });
+        let (shown, hidden) = list::list(here, filter);
+        (shown, hidden, u64::try_from(elsewhere.len()).unwrap_or(u64::MAX))
     }
 
     /// Answer of `ls --time-wait`.

@@ -7,10 +7,12 @@ mod answers;
 pub mod claims;
 mod doctor;
 mod error;
+mod forward;
 mod history;
 mod list;
 mod live;
 mod outlook;
+mod space;
 mod viewer;
 mod who;
 
@@ -22,6 +24,8 @@ pub use answer::{
 pub use answers::{Answers, Subscription};
 pub use doctor::doctor;
 pub use error::QueryError;
+pub use forward::{Forward, PublishedPort};
 pub use history::{log, matches, of_port, summary};
 pub use live::{Around, Live};
+pub use space::Space;
 pub use viewer::{Sight, Viewer};

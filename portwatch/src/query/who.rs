@@ -3,23 +3,23 @@
 use std::net::IpAddr;
 
 use super::{
-    Asked, Completeness, Holding, KnownSocket, TargetAnswer, Traffic,
+    Asked, Completeness, Holding, KnownSocket, Space, TargetAnswer, Traffic,
     outlook::{Place, Scene, outlook},
 };
 use crate::model::{BindRules, Netns, Port, Protocol, addresses_overlap};
 
-/// Who has a port. `sockets` are those on the port, `own` the namespace the asker means.
+/// Who has a port. `sockets` are those on the port in every namespace, `space` says which are meant.
 ///
-/// A socket in another namespace is shown and does not make the port held here: a container's 3000 and the
+/// A socket in another namespace is told apart and does not make the port held here: a container's 3000 and the
 /// host's are two places.
 pub(super) fn port(
     (address, port, protocol): (Option<IpAddr>, Port, Option<Protocol>),
     sockets: Vec<KnownSocket>,
-    own: Option<Netns>,
+    (space, own): (Space, Option<Netns>),
     completeness: &Completeness,
     (traffic, rules): (Option<Traffic>, &BindRules),
 ) -> TargetAnswer {
-    let place = Place { address, port, protocol, netns: own };
+    let place = Place { address, port, protocol, netns: space.one(own) };
     let scene = Scene { sockets: &sockets, traffic: traffic.as_ref(), rules, completeness };
     let outlook = outlook(place, scene);
     // What was asked of one address means the connections that a bind of it would meet.
@@ -37,8 +37,10 @@ pub(super) fn port(
         .filter(|s| protocol.is_none_or(|p| p == s.socket.seen.endpoint.protocol))
         .filter(|s| address.is_none_or(|a| covers(s, a)))
         .collect();
+    let (sockets, elsewhere): (Vec<_>, Vec<_>) =
+        sockets.into_iter().partition(|s| space.holds(s.socket.seen.endpoint.netns, own));
     let (state, reason) = match completeness {
-        _ if sockets.iter().any(|s| is_here(s, own)) => (Holding::Held, None),
+        _ if !sockets.is_empty() => (Holding::Held, None),
         // An outgoing connection that borrowed the port, or one that outlived its listener.
         _ if traffic.as_ref().is_some_and(Traffic::lives) => (Holding::Held, None),
         Completeness::Complete if sockets.is_empty() => (Holding::Free, None),
@@ -53,6 +55,8 @@ pub(super) fn port(
         state,
         reason,
         sockets,
+        elsewhere,
+        published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
         traffic,
@@ -73,6 +77,8 @@ pub(super) fn pid(pid: u32, sockets: Vec<KnownSocket>, completeness: &Completene
         state,
         reason,
         sockets,
+        elsewhere: Vec::new(),
+        published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
         traffic: None,
@@ -88,19 +94,13 @@ pub(super) fn claim(name: &str) -> TargetAnswer {
         state: Holding::Free,
         reason: Some(format!("nothing is claimed as {name}; portwatch find shows every claim")),
         sockets: Vec::new(),
+        elsewhere: Vec::new(),
+        published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
         traffic: None,
         claim: None,
         verdict: None,
-    }
-}
-
-fn is_here(known: &KnownSocket, own: Option<Netns>) -> bool {
-    match (known.socket.seen.endpoint.netns, own) {
-        (Some(there), Some(own)) => there == own,
-        // What cannot be told apart counts as here: "free" must be certain.
-        _ => true,
     }
 }
 

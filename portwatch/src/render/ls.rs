@@ -9,9 +9,9 @@ use super::{
     table::{self, Column},
     traffic, when,
 };
-use crate::wire::{List, Socket};
+use crate::wire::{Forward, List, Socket};
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     Column { title: "PORT", priority: 0, least: 0, right: false },
     Column { title: "PROTO", priority: 1, least: 0, right: false },
     Column { title: "ADDRESS", priority: 2, least: 9, right: false },
@@ -20,6 +20,7 @@ const COLUMNS: [Column; 10] = [
     Column { title: "PROJECT", priority: 4, least: 10, right: false },
     Column { title: "CLAIM", priority: 5, least: 10, right: false },
     Column { title: "SINCE", priority: 6, least: 0, right: false },
+    Column { title: "NETNS", priority: 2, least: 0, right: false },
     Column { title: "NOTE", priority: 3, least: 6, right: false },
     Column { title: "COMMAND", priority: 8, least: 24, right: false },
 ];
@@ -35,10 +36,7 @@ pub fn ls(out: &mut dyn Write, answer: &List, look: &Look) -> io::Result<()> {
         line.plain("Nothing found.");
         line.wrapped(out, 2)?;
     } else {
-        // A row that names its namespace only where there are several of them.
-        let first = answer.sockets.first().and_then(|s| s.netns);
-        let several = answer.sockets.iter().any(|s| s.netns != first);
-        let rows: Vec<_> = groups.iter().filter_map(|group| row(group, answer, several, look)).collect();
+        let rows: Vec<_> = groups.iter().filter_map(|group| row(group, answer, look)).collect();
         table::write(out, &COLUMNS, &rows, look)?;
     }
     if answer.hidden > 0 {
@@ -47,10 +45,26 @@ pub fn ls(out: &mut dyn Write, answer: &List, look: &Look) -> io::Result<()> {
         line.push(Tone::Faint, &format!("{} not shown ({what}); --all shows them", answer.hidden));
         line.wrapped(out, 2)?;
     }
+    if answer.elsewhere > 0 {
+        let mut line = Text::new(look);
+        let words = format!("{} in other network namespaces; --all-namespaces shows them", answer.elsewhere);
+        line.push(Tone::Faint, &words);
+        line.wrapped(out, 2)?;
+    }
     note(out, &answer.source, look)
 }
 
-fn row(group: &Group<'_>, answer: &List, several: bool, look: &Look) -> Option<Vec<(Tone, String)>> {
+/// `to httpd 22240:80`.
+fn leads_to(to: &Forward) -> String {
+    let port = to.port.map_or_else(String::new, |port| format!(":{port}"));
+    match (&to.process, &to.container) {
+        (Some(process), _) => format!("to {} {}{port}", process.comm, process.pid),
+        (None, Some(_)) => format!("to the container{port}"),
+        (None, None) => "forwards, not known where to".to_owned(),
+    }
+}
+
+fn row(group: &Group<'_>, answer: &List, look: &Look) -> Option<Vec<(Tone, String)>> {
     let socket = group.first()?;
     let (tone, name) = match (group.main, socket.owner.as_str()) {
         (Some(main), _) => (Tone::Plain, format!("{} {}{}", main.comm, main.pid, more(group.others.len()))),
@@ -63,10 +77,15 @@ fn row(group: &Group<'_>, answer: &List, several: bool, look: &Look) -> Option<V
         || process::user(socket.user.as_deref(), socket.uid),
         |main| process::user(main.user.as_deref(), main.uid),
     );
+    let behind = socket.forwards_to.as_ref().and_then(|to| to.container.as_ref());
     let project = group.main.and_then(|m| match &m.container {
         Some(container) => Some(process::container(container)),
+        None if behind.is_some() => behind.map(process::container),
         None => m.project.as_ref().map(|p| p.name.clone()),
     });
+    // Blank is the namespace that was meant.
+    let netns = socket.netns.filter(|_| socket.netns != answer.netns);
+    let netns = netns.map(|inode| socket.netns_name.clone().unwrap_or_else(|| inode.to_string()));
     let command = group.main.map(process::command_or_name);
     Some(vec![
         (Tone::Strong, socket.port.to_string()),
@@ -77,7 +96,8 @@ fn row(group: &Group<'_>, answer: &List, several: bool, look: &Look) -> Option<V
         (Tone::Plain, project.unwrap_or_default()),
         claim(socket, group),
         (Tone::Plain, since(group, answer, look)),
-        (Tone::Plain, remarks(group, socket, several, look)),
+        (Tone::Plain, netns.unwrap_or_default()),
+        (Tone::Plain, remarks(group, socket, look)),
         (Tone::Faint, command.unwrap_or_default()),
     ])
 }
@@ -87,7 +107,10 @@ fn claim(socket: &Socket, group: &Group<'_>) -> (Tone, String) {
     if let Some("claim" | "conflict" | "rogue" | "allowed") = socket.standing.as_deref() {
         return claims::standing(socket).unwrap_or((Tone::Plain, String::new()));
     }
-    let kind = || group.main.and_then(process::kind).map(str::to_owned);
+    let kind = || match socket.forwards_to.as_ref().and_then(|to| to.container.as_ref()) {
+        Some(_) => Some("container".to_owned()),
+        None => group.main.and_then(process::kind).map(str::to_owned),
+    };
     (Tone::Plain, socket.claim.clone().or_else(kind).unwrap_or_default())
 }
 
@@ -107,8 +130,11 @@ fn since(group: &Group<'_>, answer: &List, look: &Look) -> String {
     }
 }
 
-fn remarks(group: &Group<'_>, socket: &Socket, several: bool, look: &Look) -> String {
+fn remarks(group: &Group<'_>, socket: &Socket, look: &Look) -> String {
     let mut words = Vec::new();
+    if let Some(to) = &socket.forwards_to {
+        words.push(leads_to(to));
+    }
     if socket.state == "bound" && socket.protocol == "tcp" {
         words.push("not listening".to_owned());
     }
@@ -118,7 +144,7 @@ fn remarks(group: &Group<'_>, socket: &Socket, several: bool, look: &Look) -> St
     if group.sockets.len() > 1 && group.sockets.iter().any(|s| s.reuse_port == Some(true)) {
         words.push(format!("{} share it", group.sockets.len()));
     }
-    if let Some(netns) = socket.netns.filter(|_| several || look.verbose) {
+    if let Some(netns) = socket.netns.filter(|_| look.verbose) {
         words.push(format!("netns {netns}"));
     }
     if look.verbose {

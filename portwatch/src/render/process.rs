@@ -1,7 +1,7 @@
 //! Processes in words: names, command lines, places, lineage, ends.
 
 use super::{Look, Text, Tone};
-use crate::wire::{Ancestor, Container, Event, Exit, Process};
+use crate::wire::{Ancestor, Container, Event, Exit, Forward, Process};
 
 /// `node (48291)`
 pub(super) fn name(process: &Process) -> String {
@@ -195,6 +195,28 @@ pub(super) fn container_in_full(container: &Container) -> String {
     words.push(by.trim().to_owned());
     words.retain(|word| !word.is_empty());
     words.join(", ")
+}
+
+/// Where a port leads: `httpd (22240), port 80 in container web (docker)`.
+pub(super) fn forward(forward: &Forward) -> String {
+    let port = forward.port.map(|port| format!("port {port}"));
+    let place = forward.container.as_ref().map(|c| format!("container {}", container(c)));
+    let place = place.or_else(|| forward.address.as_ref().map(|address| format!("address {address}")));
+    let inner = match (port, place) {
+        (Some(port), Some(place)) => format!("{port} in {place}"),
+        (Some(only), None) | (None, Some(only)) => only,
+        (None, None) => {
+            return match forward.evidence.as_str() {
+                "ambiguous" => "one of several containers that publish this port".to_owned(),
+                _ => "a container that is not known: its engine was not asked or did not answer".to_owned(),
+            };
+        }
+    };
+    match &forward.process {
+        Some(process) => format!("{}, {inner}", name(process)),
+        None if forward.evidence == "ambiguous" => format!("{inner}, which several containers have"),
+        None => format!("{inner}, where nothing was found listening"),
+    }
 }
 
 /// The first twelve digits, as engines show ids.

@@ -42,7 +42,13 @@ pub(super) fn everywhere(write: impl Fn(&mut dyn Write, &Look) -> io::Result<()>
 }
 
 fn answer(daemon: bool, targets: Vec<WhoTarget>) -> Who {
-    Who { schema: 1, time: at("2026-03-02T01:26:30Z"), source: source(daemon), targets }
+    Who {
+        schema: 1,
+        time: at("2026-03-02T01:26:30Z"),
+        source: source(daemon),
+        netns: Some(4_026_531_840),
+        targets,
+    }
 }
 
 fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
@@ -53,6 +59,8 @@ fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
         state: state.to_owned(),
         reason: None,
         sockets,
+        elsewhere: Vec::new(),
+        published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
         traffic: None,
@@ -210,6 +218,8 @@ fn list(sockets: Vec<Socket>) -> List {
         source: source(true),
         sockets,
         hidden: 0,
+        netns: Some(4_026_531_840),
+        elsewhere: 0,
         time_wait: None,
     }
 }

@@ -9,7 +9,7 @@ use super::{
     group::{self, Group},
     note, process, traffic, when,
 };
-use crate::wire::{Connection, Event, Process, Socket, Traffic, Who, WhoTarget};
+use crate::wire::{Connection, Event, Forward, Process, Socket, Traffic, Who, WhoTarget};
 
 /// Column where a fact begins, after its label.
 const FACT: usize = 12;
@@ -38,10 +38,13 @@ fn one(out: &mut dyn Write, answer: &Who, target: &WhoTarget, look: &Look) -> io
         card(out, answer, group, look)?;
     }
     let living = target.traffic.as_ref().map(traffic::living).unwrap_or_default();
-    if !target.sockets.is_empty() {
+    published(out, target, look)?;
+    if !target.sockets.is_empty() || !target.published.is_empty() {
         claim_line(out, target, look)?;
     }
-    if target.sockets.is_empty() {
+    if !target.published.is_empty() && target.sockets.is_empty() {
+        // The card above is the answer.
+    } else if target.sockets.is_empty() {
         match (target.state.as_str(), living.as_slice(), &target.traffic) {
             ("held", [first, ..], Some(traffic)) => connected(out, target, traffic, first, look)?,
             _ => headless(out, target, look)?,
@@ -50,6 +53,7 @@ fn one(out: &mut dyn Write, answer: &Who, target: &WhoTarget, look: &Look) -> io
         fact(out, &target.state, reason(target), Tone::Warn, look)?;
     }
     traffic_line(out, target, look)?;
+    elsewhere(out, target, look)?;
     last_holder(out, target, look)?;
     refused(out, target, look)?;
     if let Some(verdict) = &target.verdict {
@@ -185,13 +189,93 @@ fn reason(target: &WhoTarget) -> &str {
     target.reason.as_deref().unwrap_or("the reason is not recorded")
 }
 
+/// A port that an engine forwards without a socket.
+fn published(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
+    for (index, published) in target.published.iter().enumerate() {
+        if index > 0 || !target.sockets.is_empty() {
+            writeln!(out)?;
+        }
+        let mut head = Text::new(look);
+        head.push(Tone::Strong, &format!("{}/{}", published.port, published.protocol)).plain("  ");
+        head.push(Tone::Strong, &format!("published by {}", published.to.forwarder));
+        head.wrapped(out, FACT)?;
+        writeln!(out)?;
+        forwards(out, &published.to, look)?;
+        let place = published.address.as_deref().unwrap_or("*");
+        let words =
+            format!("{}, no socket: the kernel's NAT forwards it", address::with_port(place, published.port));
+        fact(out, "address", &words, Tone::Plain, look)?;
+    }
+    Ok(())
+}
+
+/// Where a port leads, and what that container is.
+fn forwards(out: &mut dyn Write, to: &Forward, look: &Look) -> io::Result<()> {
+    let mut line = Text::new(look);
+    line.push(
+        if to.container.is_some() { Tone::Plain } else { Tone::Warn },
+        &format!("to {}", process::forward(to)),
+    );
+    process::evidence(&mut line, &to.evidence, look);
+    labelled(out, "forwards", line, look)?;
+    if let Some(container) = &to.container {
+        fact(out, "container", &process::container_in_full(container), Tone::Plain, look)?;
+    }
+    Ok(())
+}
+
+/// The same port in other network namespaces.
+fn elsewhere(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
+    if target.elsewhere.is_empty() {
+        return Ok(());
+    }
+    if target.sockets.is_empty() && target.published.is_empty() {
+        writeln!(out)?;
+    }
+    let groups = group::by_program(&target.elsewhere);
+    let shown = if look.verbose { usize::MAX } else { 4 };
+    for (index, group) in groups.iter().take(shown).enumerate() {
+        let Some(socket) = group.first() else { continue };
+        let who = group.main.map_or_else(|| "a process that was not found".to_owned(), process::name);
+        let verb = if socket.state == "listening" { "listens on" } else { "has" };
+        let words =
+            format!("{who} {verb} {}/{} in {}", socket.port, socket.protocol, namespace(group, socket));
+        fact(out, if index == 0 { "elsewhere" } else { "" }, &words, Tone::Plain, look)?;
+    }
+    let more = groups.len().saturating_sub(shown);
+    let rest = if more > 0 { format!("and {more} more; ") } else { String::new() };
+    let hint = format!("{rest}no conflict: other network namespaces; --all-namespaces shows them in full");
+    fact(out, "", &hint, Tone::Faint, look)
+}
+
+/// `container web (docker)`, `netns blue`, `netns 4026532253`.
+fn namespace(group: &Group<'_>, socket: &Socket) -> String {
+    let container = group.main.and_then(|m| m.container.as_ref());
+    match (container, &socket.netns_name, socket.netns) {
+        (Some(container), ..) => format!("container {}", process::container(container)),
+        (None, Some(name), _) => format!("netns {name}"),
+        (None, None, Some(inode)) => format!("netns {inode}"),
+        (None, None, None) => "another network namespace".to_owned(),
+    }
+}
+
 fn card(out: &mut dyn Write, answer: &Who, group: &Group<'_>, look: &Look) -> io::Result<()> {
     let Some(socket) = group.first() else { return Ok(()) };
     header(out, answer, group, socket, look)?;
     writeln!(out)?;
+    if let Some(to) = &socket.forwards_to {
+        forwards(out, to, look)?;
+    }
     owner(out, group, socket, look)?;
     facts_of_main(out, group, look)?;
     addresses(out, group, look)?;
+    if let Some(inode) = socket.netns.filter(|&inode| answer.netns != Some(inode)) {
+        match &socket.netns_name {
+            Some(name) => fact(out, "netns", &format!("{name} ({inode})"), Tone::Plain, look)?,
+            // All namespaces were asked for, and this may be our own.
+            None => fact(out, "netns", &inode.to_string(), Tone::Plain, look)?,
+        }
+    }
     if !group.others.is_empty() {
         let shown = if look.verbose { usize::MAX } else { 12 };
         let mut words: Vec<String> = group

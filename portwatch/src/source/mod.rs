@@ -11,6 +11,8 @@ pub mod ebpf;
 pub mod fake;
 pub mod lsof;
 pub mod negotiate;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod netstat;
 pub mod process;
 #[cfg(target_os = "linux")]
@@ -76,7 +78,9 @@ pub enum Refresh {
     /// The sockets on these ports and their holders, quickly: known holders are confirmed first, a walk over
     /// all processes happens only for a socket whose known holders are gone.
     Ports(Vec<Port>),
-    /// Every socket; holders of those whose holders are not known.
+    /// The same in every network namespace that may be entered.
+    PortsEverywhere(Vec<Port>),
+    /// Every socket, in every network namespace that may be entered; holders of those whose holders are not known.
     All,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     claims::{ClaimBrief, ClaimCounts},
     connection::{Connection, Traffic},
-    parts::{Degradation, Event, Socket, SourceInfo},
+    parts::{Degradation, Event, Published, Socket, SourceInfo},
 };
 
 /// Answer of `who`.
@@ -19,6 +19,9 @@ pub struct Who {
     pub time: Timestamp,
     /// Where it comes from.
     pub source: SourceInfo,
+    /// Inode of the network namespace that was meant, the observer's own when all were; null where there are none.
+    #[serde(default)]
+    pub netns: Option<u32>,
     /// One for each thing asked about, in the order asked.
     pub targets: Vec<WhoTarget>,
 }
@@ -38,6 +41,12 @@ pub struct WhoTarget {
     pub reason: Option<String>,
     /// The sockets on it (or, for `pid:`, of that process).
     pub sockets: Vec<Socket>,
+    /// Sockets on the same port in other network namespaces: no conflict.
+    #[serde(default)]
+    pub elsewhere: Vec<Socket>,
+    /// The port as container engines publish it without a socket; makes the state `held`.
+    #[serde(default)]
+    pub published: Vec<Published>,
     /// The last holder's end, newest first: listen, close, exit events from the journal.
     pub last: Vec<Event>,
     /// Refused binds since the present holder came, or lately, newest first.
@@ -83,6 +92,12 @@ pub struct List {
     pub sockets: Vec<Socket>,
     /// Sockets left out as noise (kernel-chosen UDP ports, binds that do not listen); `--all` shows them.
     pub hidden: u64,
+    /// Inode of the network namespace that was meant, the observer's own when all were; null where there are none.
+    #[serde(default)]
+    pub netns: Option<u32>,
+    /// Matching sockets in other network namespaces, noise not counted; `--all-namespaces` shows them.
+    #[serde(default)]
+    pub elsewhere: u64,
     /// Connections in TIME_WAIT, with `--time-wait`; null without.
     pub time_wait: Option<Vec<Connection>>,
 }

@@ -10,12 +10,12 @@ pub mod resolve;
 use std::{net::IpAddr, path::Path, str::FromStr};
 
 use super::{
-    Ancestor, Cgroup, Container, Degradation, Event, Exit, FactCoverage, Gap, Holder, ListQuery, LogQuery,
-    LostCounts, Process, Project, SCHEMA, Socket, SourceInfo, Target, Unit, Worktree,
+    Ancestor, Cgroup, Container, Degradation, Event, Exit, FactCoverage, Forward, Gap, Holder, ListQuery,
+    LogQuery, LostCounts, Process, Project, Published, SCHEMA, Socket, SourceInfo, Target, Unit, Worktree,
 };
 use crate::{
     model::{self, AskedPort, Evidence, Port, ProcessId, Protocol, SocketKey},
-    query::{self, Asked, KnownSocket, ListFilter, Record, Sight, Sort, Viewer},
+    query::{self, Asked, KnownSocket, ListFilter, Record, Sight, Sort, Space, Viewer},
     registry::Standing,
 };
 
@@ -89,7 +89,18 @@ pub fn list_filter(query: &ListQuery) -> Result<ListFilter, BadQuery> {
         sort,
         all: query.all,
         time_wait: query.time_wait,
+        container: query.container.clone(),
+        space: space(query.netns, query.all_namespaces),
     })
+}
+
+/// Which network namespaces a question means.
+pub fn space(netns: Option<u32>, all: bool) -> Space {
+    match (all, netns) {
+        (true, _) => Space::All,
+        (false, Some(inode)) => Space::One(model::Netns(inode)),
+        (false, None) => Space::Own,
+    }
 }
 
 /// Events answered when the asker names no limit.
@@ -265,6 +276,8 @@ pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
             })
             .collect(),
         owner: inner.owner.as_str().to_owned(),
+        netns_name: known.netns_name.clone(),
+        forwards_to: known.forward.as_ref().map(|f| forward(f, viewer)),
         claim: known.standing.as_ref().and_then(claim_of),
         standing: known.standing.as_ref().map(|s| s.as_str().to_owned()),
         explained_by: known.standing.as_ref().and_then(explained_by),
@@ -286,6 +299,35 @@ fn explained_by(standing: &Standing) -> Option<String> {
         | Standing::Project(name)
         | Standing::Allowed(name) => Some(name.clone()),
         _ => None,
+    }
+}
+
+/// The process inside is shown as any other; without one, the name of its container is for those who see everything.
+fn forward(forward: &query::Forward, viewer: Viewer) -> Forward {
+    let inside = forward.inside.as_deref();
+    let first = inside.and_then(|known| known.process(known.first()?));
+    let full = match (viewer, first) {
+        (Viewer::Unrestricted | Viewer::User { uid: 0, .. }, _) => true,
+        (_, Some(process)) => viewer.sight(process) == Sight::Full,
+        (_, None) => false,
+    };
+    Forward {
+        forwarder: forward.forwarder.clone(),
+        address: forward.address.map(|a| a.to_string()),
+        port: forward.port.map(Port::get),
+        container: forward.container.as_ref().map(|c| container(c, full)),
+        netns: inside.and_then(|known| known.socket.seen.endpoint.netns).map(|n| n.0),
+        process: first.map(|p| process(p, viewer)),
+        evidence: forward.evidence.as_str().to_owned(),
+    }
+}
+
+fn published(published: &query::PublishedPort, viewer: Viewer) -> Published {
+    Published {
+        address: published.address.map(|a| a.to_string()),
+        port: published.port.get(),
+        protocol: published.protocol.as_str().to_owned(),
+        to: forward(&published.to, viewer),
     }
 }
 
@@ -420,6 +462,7 @@ pub fn who(answer: &query::WhoAnswer, viewer: Viewer) -> super::Who {
         schema: SCHEMA,
         time: answer.time,
         source: source(&answer.about),
+        netns: answer.netns.map(|n| n.0),
         targets: answer.targets.iter().map(|t| who_target(t, viewer)).collect(),
     }
 }
@@ -436,6 +479,8 @@ fn who_target(target: &query::TargetAnswer, viewer: Viewer) -> super::WhoTarget 
         state: target.state.as_str().to_owned(),
         reason: target.reason.clone(),
         sockets: target.sockets.iter().map(|s| socket(s, viewer)).collect(),
+        elsewhere: target.elsewhere.iter().map(|s| socket(s, viewer)).collect(),
+        published: target.published.iter().map(|p| published(p, viewer)).collect(),
         last: target.last.iter().map(|e| event(e, viewer)).collect(),
         refused: target.refused.iter().map(|e| event(e, viewer)).collect(),
         traffic: target.traffic.as_ref().map(|t| connection::traffic(t, viewer)),
@@ -464,6 +509,8 @@ pub fn list(answer: &query::ListAnswer, viewer: Viewer) -> super::List {
         source: source(&answer.about),
         sockets: answer.sockets.iter().map(|s| socket(s, viewer)).collect(),
         hidden: answer.hidden,
+        netns: answer.netns.map(|n| n.0),
+        elsewhere: answer.elsewhere,
         time_wait: answer.time_wait.as_ref().map(connection::connections),
     }
 }

@@ -23,11 +23,11 @@ pub use answer::{
 pub use connection::{Connection, ProcessName, TimeWaitOwner, Traffic};
 pub use error::{ErrorBody, ErrorDocument};
 pub use parts::{
-    Ancestor, Cgroup, Container, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,
-    SourceInfo, Unit, Worktree,
+    Ancestor, Cgroup, Container, Degradation, Event, Exit, Forward, Gap, Holder, LostCounts, Process,
+    Project, Published, Socket, SourceInfo, Unit, Worktree,
 };
 pub use probe::{Probe, ProbedAddress, ProbedBind};
-pub use request::{ListQuery, LogQuery, Target, TargetError};
+pub use request::{ListQuery, LogQuery, Target, TargetError, WhoQuery};
 pub use resolve::{Free, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, Wait, WaitTarget};
 pub use schema::schema;
 

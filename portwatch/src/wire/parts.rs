@@ -165,6 +165,10 @@ pub struct Socket {
     pub holders: Vec<Holder>,
     /// known, kernel, not-permitted, no-process, unknown.
     pub owner: String,
+    /// What `ip netns` calls its network namespace; null for the observer's own and for those without a name.
+    pub netns_name: Option<String>,
+    /// Where it leads, when a forwarder of a container engine holds it; null for every other socket.
+    pub forwards_to: Option<Forward>,
     /// The claim on its port; null when there is none.
     pub claim: Option<String>,
     /// What explains it: `claim` (its own), `conflict` (the claim on its port is another's), `kernel`, `container`, `unit`,
@@ -177,6 +181,38 @@ pub struct Socket {
     pub explained_by: Option<String>,
     /// How its existence is known.
     pub evidence: String,
+}
+
+/// Where a port leads. `holders` of the socket stay what the kernel says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Forward {
+    /// The program that forwards (`docker-proxy`), or the engine whose rule in the kernel's NAT does.
+    pub forwarder: String,
+    /// Address inside.
+    pub address: Option<String>,
+    /// Port inside.
+    pub port: Option<u16>,
+    /// The container.
+    pub container: Option<Container>,
+    /// Network namespace of the process inside.
+    pub netns: Option<u32>,
+    /// The process inside that has the port; null when none was found there.
+    pub process: Option<Process>,
+    /// inferred; ambiguous: several containers fit; unknown: nobody could be asked.
+    pub evidence: String,
+}
+
+/// A port that an engine forwards without a socket of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Published {
+    /// Address of the machine; null for all.
+    pub address: Option<String>,
+    /// Port of the machine.
+    pub port: u16,
+    /// tcp or udp.
+    pub protocol: String,
+    /// Where it leads.
+    pub to: Forward,
 }
 
 /// How a process ended.

@@ -7,6 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ParsePortError, Port, Protocol};
 
+/// Parameters of `who`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WhoQuery {
+    /// What is asked about.
+    pub targets: Vec<Target>,
+    /// Inode of the network namespace that is meant; the observer's own when absent.
+    pub netns: Option<u32>,
+    /// Every network namespace.
+    pub all_namespaces: bool,
+}
+
 /// Parameters of `ls`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +38,12 @@ pub struct ListQuery {
     pub all: bool,
     /// Connections in TIME_WAIT instead of sockets.
     pub time_wait: bool,
+    /// Name or beginning of the id of a container.
+    pub container: Option<String>,
+    /// Inode of the network namespace that is meant; the observer's own when absent.
+    pub netns: Option<u32>,
+    /// Every network namespace.
+    pub all_namespaces: bool,
 }
 
 /// Parameters of `log`. Lists are comma-separated.

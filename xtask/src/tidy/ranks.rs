@@ -1,10 +1,11 @@
 //! The one table of module ranks. `ARCHITECTURE.md` shows the same.
 
 /// Modules of `portwatch/src` and their ranks. A module uses lower ranks only.
-pub(super) const RANKS: [(&str, u8); 16] = [
+pub(super) const RANKS: [(&str, u8); 17] = [
     ("model", 0),
     ("source", 1),
     ("attribute", 2),
+    ("engine", 2),
     ("state", 3),
     ("verdict", 3),
     ("registry", 3),

@@ -99,5 +99,10 @@ pub fn annotate(known: &Known, sockets: &mut [KnownSocket], own: Option<crate::m
             let process = socket.first().and_then(|id| socket.process(id));
             of_process(known, process, None, (socket.socket.seen.uid, socket.socket.owner))
         });
+        // A forwarder is there for the container behind it.
+        let behind = socket.forward.as_ref().and_then(|forward| forward.container.as_ref());
+        if let (Some(Standing::Rogue | Standing::Unit(_)), Some(behind)) = (&socket.standing, behind) {
+            socket.standing = Some(Standing::Container(container(behind).to_owned()));
+        }
     }
 }

@@ -56,6 +56,8 @@ fn held(protocol: Protocol, address: &str, phase: Phase) -> KnownSocket {
         user: Some("erich".to_owned()),
         noise: false,
         standing: None,
+        netns_name: None,
+        forward: None,
     }
 }
 

@@ -62,13 +62,21 @@ fn answer(state: &str, sockets: Vec<Socket>, traffic: Traffic, sentence: &str) -
         state: state.to_owned(),
         reason: None,
         sockets,
+        elsewhere: Vec::new(),
+        published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
         claim: None,
         traffic: Some(traffic),
         verdict: Some(verdict),
     };
-    Who { schema: 1, time: at("2026-03-02T01:26:30Z"), source: source(true), targets: vec![target] }
+    Who {
+        schema: 1,
+        time: at("2026-03-02T01:26:30Z"),
+        source: source(true),
+        netns: Some(4_026_531_840),
+        targets: vec![target],
+    }
 }
 
 #[test]
@@ -120,6 +128,8 @@ fn the_list_of_time_wait_has_a_row_a_connection() {
         source: source(true),
         sockets: Vec::new(),
         hidden: 0,
+        netns: Some(4_026_531_840),
+        elsewhere: 0,
         time_wait: Some(rows),
     };
     let (some, none) = (list(rows), list(Vec::new()));

@@ -65,6 +65,13 @@ impl Diag {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER), netns, bound_supported: None })
     }
 
+    /// What [`Diag::bound_supported`] found out with another connection holds here too: it is the same kernel.
+    #[must_use]
+    pub fn with_bound_supported(mut self, known: bool) -> Self {
+        self.bound_supported = Some(known);
+        self
+    }
+
     /// The namespace it answers for.
     pub fn netns(&self) -> Option<Netns> {
         self.netns

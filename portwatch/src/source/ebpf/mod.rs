@@ -155,7 +155,7 @@ impl EbpfSource {
     fn look(&mut self, search: HolderSearch) -> Result<Snapshot, SourceError> {
         match table(&mut self.loaded, &mut self.pass) {
             Some(mut table) => self.scanner.snapshot_by(search, Some(&mut table)),
-            None => self.scanner.snapshot(search),
+            None => self.scanner.snapshot_everywhere(search),
         }
     }
 

@@ -57,6 +57,24 @@ impl ProcFs {
         u32::try_from(stat.st_ino).map_err(io::Error::other)
     }
 
+    /// The network namespaces of processes that may be looked into, each with one process in it.
+    pub fn namespaces(&self) -> io::Result<Vec<(u32, crate::model::Netns)>> {
+        let mut found: Vec<(u32, crate::model::Netns)> = Vec::new();
+        for pid in self.pids()? {
+            // Closed to us, or gone meanwhile.
+            let path = format!("{pid}/ns/net");
+            let Ok(stat) = rustix::fs::statat(&self.root, path, rustix::fs::AtFlags::empty()) else {
+                continue;
+            };
+            let Ok(inode) = u32::try_from(stat.st_ino) else { continue };
+            let netns = crate::model::Netns(inode);
+            if found.iter().all(|(_, known)| *known != netns) {
+                found.push((pid, netns));
+            }
+        }
+        Ok(found)
+    }
+
     /// Every pid, in the order of the directory.
     fn pids(&self) -> io::Result<Vec<u32>> {
         // The directory handle has a position: a fresh one starts at the beginning.

@@ -62,6 +62,14 @@ impl Look for Scanner {
         self.tables(ports)
     }
 
+    fn tables_everywhere(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
+        self.tables_everywhere(ports)
+    }
+
+    fn judge_gone(&mut self) {
+        self.judge_gone();
+    }
+
     fn with_holders(
         &mut self,
         tables: Tables,

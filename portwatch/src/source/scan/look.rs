@@ -37,6 +37,8 @@ pub struct Tables {
     pub ports: Vec<Port>,
     /// Bound TCP sockets are among `sockets`.
     pub bound_included: bool,
+    /// Namespaces read completely, or gone. Empty where the one that is read is known anyway.
+    pub namespaces: Vec<Netns>,
     /// The sockets.
     pub sockets: Vec<SocketSeen>,
 }
@@ -75,6 +77,14 @@ pub trait Look: std::fmt::Debug + Send {
     /// The sockets alone, on `ports` or (none named) all. As cheap as it can be had.
     fn tables(&mut self, ports: &[Port]) -> Result<Tables, SourceError>;
 
+    /// The same of every network namespace that may be entered, where that can be done.
+    fn tables_everywhere(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
+        self.tables(ports)
+    }
+
+    /// From now on a namespace that cannot be found any more has no sockets.
+    fn judge_gone(&mut self) {}
+
     /// Adds the holders of those sockets that are `asked` for, and what these processes are.
     fn with_holders(
         &mut self,
@@ -108,14 +118,21 @@ pub trait Look: std::fmt::Debug + Send {
         self.with_holders(tables, mode, &|_| true)
     }
 
+    /// The same in every network namespace that may be entered.
+    fn snapshot_everywhere(&mut self, ports: &[Port], mode: HolderSearch) -> Result<Snapshot, SourceError> {
+        let tables = self.tables_everywhere(ports)?;
+        self.with_holders(tables, mode, &|_| true)
+    }
+
     /// Looks a part of the truth up again.
     fn refresh(&mut self, scope: &Refresh) -> Result<Snapshot, SourceError> {
         match scope {
-            Refresh::Ports(ports) if ports.is_empty() => {
+            Refresh::Ports(ports) | Refresh::PortsEverywhere(ports) if ports.is_empty() => {
                 Ok(Snapshot { begun: Timestamp::now(), ended: Timestamp::now(), ..Snapshot::default() })
             }
             Refresh::Ports(ports) => self.snapshot(ports, HolderSearch::First),
-            Refresh::All => self.snapshot(&[], HolderSearch::First),
+            Refresh::PortsEverywhere(ports) => self.snapshot_everywhere(ports, HolderSearch::First),
+            Refresh::All => self.snapshot_everywhere(&[], HolderSearch::First),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{HolderSearch, Look, Tables};
 use crate::{
     model::{
         BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Exited, GapReason,
-        LossCounts, Observation, Phase, ProcessId, Seen, SocketKey, SocketSeen, Timestamp,
+        LossCounts, Netns, Observation, Phase, ProcessId, Seen, SocketKey, SocketSeen, Timestamp,
     },
     source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake},
 };
@@ -24,7 +24,8 @@ use crate::{
 pub const FASTEST: Duration = Duration::from_millis(250);
 /// How often to look at them when nothing has changed for a while.
 pub const SLOWEST: Duration = Duration::from_secs(2);
-/// Every so often the holders of all sockets are confirmed and newly forked ones looked for.
+/// Every so often the holders of all sockets are confirmed, newly forked ones looked for, and the other network
+/// namespaces looked into.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
 /// A look that comes so much later than it should have means that nobody was looking.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -59,7 +60,8 @@ impl ScanSource {
     }
 
     /// As [`ScanSource::new`].
-    pub fn over(scanner: Box<dyn Look>, wake: Wake, why: Vec<Degradation>) -> Self {
+    pub fn over(mut scanner: Box<dyn Look>, wake: Wake, why: Vec<Degradation>) -> Self {
+        scanner.judge_gone();
         Self {
             interval: scanner.pace().fastest,
             scanner,
@@ -97,11 +99,12 @@ impl ScanSource {
     /// Looks, and appends what differs from the last look.
     fn look(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         let begun = Instant::now();
-        let tables = self.scanner.tables(&[])?;
-        let sockets = phases(&tables);
+        let holders_due = self.holders_looked.elapsed() >= HOLDERS_EVERY;
+        let everywhere = holders_due || self.last.is_none();
+        let tables = if everywhere { self.scanner.tables_everywhere(&[]) } else { self.scanner.tables(&[]) }?;
+        let sockets = phases(&tables, self.scanner.netns());
         let gone = self.gone_processes();
         let paused = self.pause();
-        let holders_due = self.holders_looked.elapsed() >= HOLDERS_EVERY;
         let changed = self.last.as_ref().is_none_or(|last| last.sockets != sockets);
         let quiet = !changed && gone.is_empty() && paused.is_none();
         let pace = self.scanner.pace();
@@ -137,8 +140,13 @@ impl ScanSource {
             .map(|(key, _)| *key)
             .collect();
         let orphans = self.scanner.without_living_holder();
+        let own = self.scanner.netns();
         let asked = |socket: &SocketSeen| {
-            every || fresh.contains(&socket.key) || socket.inode.is_some_and(|inode| orphans.contains(&inode))
+            let elsewhere = socket.endpoint.netns != own;
+            every
+                || elsewhere
+                || fresh.contains(&socket.key)
+                || socket.inode.is_some_and(|inode| orphans.contains(&inode))
         };
         let snapshot = self.scanner.with_holders(tables, HolderSearch::First, &asked)?;
         if every {
@@ -166,8 +174,10 @@ impl ScanSource {
     }
 }
 
-fn phases(tables: &Tables) -> BTreeMap<SocketKey, Phase> {
-    tables.sockets.iter().map(|socket| (socket.key, socket.phase)).collect()
+/// Sockets of our own namespace: the others are not looked at each time.
+fn phases(tables: &Tables, own: Option<Netns>) -> BTreeMap<SocketKey, Phase> {
+    let ours = tables.sockets.iter().filter(|socket| socket.endpoint.netns == own);
+    ours.map(|socket| (socket.key, socket.phase)).collect()
 }
 
 impl Source for ScanSource {

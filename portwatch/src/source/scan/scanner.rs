@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::{HolderSearch, Tables};
@@ -14,6 +14,7 @@ use crate::model::{
 use crate::source::{
     Refresh, SourceError,
     diag::{Diag, DiagError},
+    netns,
     procfs::{Descriptors, Found, ProcFs, Search, Wanted},
     rules::Rules,
 };
@@ -43,6 +44,11 @@ pub struct Scanner {
     rules: Rules,
     procfs: ProcFs,
     known: HashMap<u64, Vec<Found>>,
+    /// Namespaces read by the last look everywhere.
+    entered: BTreeSet<Netns>,
+    /// Sockets of a namespace that cannot be found any more count as gone. Right where nothing else tells closes; a
+    /// socket may outlive what leads to its namespace.
+    judge_gone: bool,
     degradations: Vec<Degradation>,
     bound_included: bool,
 }
@@ -62,9 +68,16 @@ impl Scanner {
             rules: Rules::open(),
             procfs,
             known: HashMap::new(),
+            entered: BTreeSet::new(),
+            judge_gone: false,
             degradations: Vec::new(),
             bound_included: true,
         })
+    }
+
+    /// From now on a namespace that cannot be found any more has no sockets.
+    pub(super) fn judge_gone(&mut self) {
+        self.judge_gone = true;
     }
 
     /// The namespace it reads.
@@ -82,18 +95,35 @@ impl Scanner {
         &self.degradations
     }
 
-    /// Every socket.
+    /// Every socket of every network namespace that may be entered.
+    pub fn snapshot_everywhere(&mut self, search: HolderSearch) -> Result<Snapshot, SourceError> {
+        self.look_everywhere(&[], search, None)
+    }
+
+    /// The sockets on `ports` alone, in every network namespace that may be entered.
+    pub fn snapshot_ports_everywhere(
+        &mut self,
+        ports: &[Port],
+        search: HolderSearch,
+    ) -> Result<Snapshot, SourceError> {
+        if ports.is_empty() {
+            return self.snapshot_ports(ports, search);
+        }
+        self.look_everywhere(ports, search, None)
+    }
+
+    /// Every socket of our own network namespace.
     pub fn snapshot(&mut self, search: HolderSearch) -> Result<Snapshot, SourceError> {
         self.look(&[], search, None)
     }
 
-    /// Every socket and all holders, with a faster way to descriptors where there is one.
+    /// Every socket of every namespace and all holders, with a faster way to descriptors where there is one.
     pub fn snapshot_by(
         &mut self,
         search: HolderSearch,
         table: Option<&mut dyn Descriptors>,
     ) -> Result<Snapshot, SourceError> {
-        self.look(&[], search, table)
+        self.look_everywhere(&[], search, table)
     }
 
     /// The sockets on `ports` alone.
@@ -118,9 +148,12 @@ impl Scanner {
         table: Option<&mut dyn Descriptors>,
     ) -> Result<Snapshot, SourceError> {
         match scope {
-            Refresh::Ports(ports) if ports.is_empty() => self.snapshot_ports(ports, search),
+            Refresh::Ports(ports) | Refresh::PortsEverywhere(ports) if ports.is_empty() => {
+                self.snapshot_ports(ports, search)
+            }
             Refresh::Ports(ports) => self.look(ports, search, table),
-            Refresh::All => self.look(&[], search, table),
+            Refresh::PortsEverywhere(ports) => self.look_everywhere(ports, search, table),
+            Refresh::All => self.look_everywhere(&[], search, table),
         }
     }
 
@@ -168,6 +201,16 @@ impl Scanner {
         self.rules.read(self.procfs.path(), addresses)
     }
 
+    fn look_everywhere(
+        &mut self,
+        ports: &[Port],
+        mode: HolderSearch,
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Snapshot, SourceError> {
+        let tables = self.tables_everywhere(ports)?;
+        self.with_holders(tables, mode, table, |_| true)
+    }
+
     fn look(
         &mut self,
         ports: &[Port],
@@ -181,10 +224,15 @@ impl Scanner {
     /// The sockets alone, on `ports` or (none named) all. Cheap: no process is looked at.
     pub(super) fn tables(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
         self.degradations.clear();
-        let mut tables = Tables { begun: Timestamp::now(), ports: ports.to_vec(), ..Tables::default() };
+        let mut tables = Tables {
+            begun: Timestamp::now(),
+            ports: ports.to_vec(),
+            namespaces: self.netns().into_iter().collect(),
+            ..Tables::default()
+        };
         let mut failure = None;
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            match self.read_table(protocol, ports, &mut tables.sockets) {
+            match read_table(&mut self.diag, protocol, ports, &mut tables.sockets) {
                 Ok(bound_included) => {
                     tables.protocols.push(protocol);
                     if protocol == Protocol::Tcp {
@@ -202,6 +250,57 @@ impl Scanner {
             Some(error) if tables.protocols.is_empty() => Err(read_error(error)),
             _ => Ok(tables),
         }
+    }
+
+    /// The same of every network namespace that may be entered.
+    pub(super) fn tables_everywhere(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
+        let mut tables = self.tables(ports)?;
+        let kept: Vec<&Path> = netns::KEPT.iter().map(Path::new).collect();
+        let places = match netns::discover(&self.procfs, &kept, self.netns()) {
+            Ok(places) => places,
+            Err(error) => {
+                return Err(SourceError::Read { what: self.procfs.path().display().to_string(), error });
+            }
+        };
+        let (bound_known, protocols) = (self.diag.bound_supported(), tables.protocols.clone());
+        let (sockets, namespaces) = (&mut tables.sockets, &mut tables.namespaces);
+        let mut unread = None;
+        let visited = netns::visit(&places, &mut |netns| {
+            let before = sockets.len();
+            let looked = Diag::open(Some(netns)).and_then(|diag| {
+                let mut diag = diag.with_bound_supported(bound_known);
+                protocols
+                    .iter()
+                    .try_for_each(|&protocol| read_table(&mut diag, protocol, ports, sockets).map(|_| ()))
+            });
+            match looked {
+                Ok(()) => namespaces.push(netns),
+                Err(error) => {
+                    // Half a namespace would look like sockets that are gone.
+                    sockets.truncate(before);
+                    unread.get_or_insert(Degradation {
+                        name: "netns-unread",
+                        what: format!("sockets of network namespace {netns} are not known: {error}"),
+                        remedy: "Try again; report it with this message if it stays".to_owned(),
+                    });
+                }
+            }
+        });
+        self.degradations.extend(unread);
+        if let Err(error) = visited {
+            self.degradations.push(Degradation {
+                name: "netns-not-entered",
+                what: format!("sockets of other network namespaces (containers) are not known: {error}"),
+                remedy: "Run as root, or give the daemon CAP_SYS_ADMIN".to_owned(),
+            });
+        }
+        let entered: BTreeSet<Netns> = tables.namespaces.iter().copied().collect();
+        let before = std::mem::replace(&mut self.entered, entered);
+        if self.judge_gone {
+            let gone = before.difference(&self.entered).copied();
+            tables.namespaces.extend(gone.filter(|netns| !places.contains_key(netns)));
+        }
+        Ok(tables)
     }
 
     /// Adds the holders of those sockets that are `asked` for, and what these processes are.
@@ -232,7 +331,7 @@ impl Scanner {
             begun: tables.begun,
             sockets: sockets.collect(),
             processes,
-            namespaces: self.netns().into_iter().collect(),
+            namespaces: tables.namespaces,
             protocols: tables.protocols,
             ports: tables.ports,
             bound_included: tables.bound_included,
@@ -261,29 +360,6 @@ impl Scanner {
         self.procfs.identify(process.pid) == Some(process)
     }
 
-    /// Appends the sockets of a protocol; says whether those bound without listening are among them.
-    fn read_table(
-        &mut self,
-        protocol: Protocol,
-        ports: &[Port],
-        seen: &mut Vec<SocketSeen>,
-    ) -> Result<bool, DiagError> {
-        if ports.is_empty() || ports.len() > FILTERED_DUMPS {
-            let dump = self.diag.dump(protocol, None)?;
-            seen.extend(
-                dump.sockets.into_iter().filter(|s| ports.is_empty() || ports.contains(&s.endpoint.port)),
-            );
-            return Ok(dump.bound_included);
-        }
-        let mut bound_included = true;
-        for &port in ports {
-            let dump = self.diag.dump(protocol, Some(port))?;
-            bound_included &= dump.bound_included;
-            seen.extend(dump.sockets);
-        }
-        Ok(bound_included)
-    }
-
     fn facts(&mut self, search: &Search) -> Vec<crate::model::ProcessSeen> {
         let holders: BTreeSet<ProcessId> = search.found.values().flatten().map(|f| f.process).collect();
         holders.into_iter().filter_map(|id| self.procfs.process(id)).collect()
@@ -302,6 +378,29 @@ impl Scanner {
             };
         }
     }
+}
+
+/// Appends the sockets of a protocol; says whether those bound without listening are among them.
+fn read_table(
+    diag: &mut Diag,
+    protocol: Protocol,
+    ports: &[Port],
+    seen: &mut Vec<SocketSeen>,
+) -> Result<bool, DiagError> {
+    if ports.is_empty() || ports.len() > FILTERED_DUMPS {
+        let dump = diag.dump(protocol, None)?;
+        seen.extend(
+            dump.sockets.into_iter().filter(|s| ports.is_empty() || ports.contains(&s.endpoint.port)),
+        );
+        return Ok(dump.bound_included);
+    }
+    let mut bound_included = true;
+    for &port in ports {
+        let dump = diag.dump(protocol, Some(port))?;
+        bound_included &= dump.bound_included;
+        seen.extend(dump.sockets);
+    }
+    Ok(bound_included)
 }
 
 fn snapshot_socket(socket: SocketSeen, search: &Search, mode: HolderSearch) -> SnapshotSocket {

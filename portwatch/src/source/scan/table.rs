@@ -220,6 +220,7 @@ impl<T: Table> Look for TableScanner<T> {
             protocols: vec![Protocol::Tcp, Protocol::Udp],
             ports: ports.to_vec(),
             bound_included: reading.bound_included,
+            namespaces: Vec::new(),
             sockets: sockets
                 .into_values()
                 .filter(|s| ports.is_empty() || ports.contains(&s.endpoint.port))

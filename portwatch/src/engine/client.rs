@@ -1,0 +1,94 @@
+//! One question to each engine, at the same time, with a deadline.
+
+use std::{
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::{Problem, Report, Running, api};
+use crate::model::{Engine, Netns};
+
+/// Running containers; the same path in Docker's API and in Podman's compatible one. Without a version in it, each
+/// answers as its newest.
+const CONTAINERS: &str = "/containers/json";
+
+/// About 2 kB a container.
+const LARGEST: usize = 16 << 20;
+
+/// Asks the engine behind each of `sockets`.
+pub(super) fn ask(sockets: &[PathBuf], wait: Duration) -> Report {
+    let mut report = Report::default();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let what = format!("cannot start asking: {error}");
+            report.problems =
+                sockets.iter().map(|s| Problem { socket: s.clone(), what: what.clone() }).collect();
+            return report;
+        }
+    };
+    let answers = runtime.block_on(async {
+        let asked = sockets.iter().map(|socket| async move {
+            let late = |_| Err(format!("it did not answer within {} s", wait.as_secs()));
+            (socket, tokio::time::timeout(wait, one(socket)).await.unwrap_or_else(late))
+        });
+        futures_util::future::join_all(asked).await
+    });
+    for (socket, answer) in answers {
+        match answer {
+            Ok(running) => report.running.extend(running),
+            Err(what) => report.problems.push(Problem { socket: socket.clone(), what }),
+        }
+    }
+    // A podman socket may be linked to docker's place.
+    report.running.sort_by(|a, b| a.container.id.cmp(&b.container.id));
+    report.running.dedup_by(|a, b| a.container.id == b.container.id);
+    report
+}
+
+async fn one(socket: &Path) -> Result<Vec<Running>, String> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "connecting is not permitted (EACCES); ask as root or as a member of its group".to_owned()
+        }
+        io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
+        _ => format!("cannot connect: {error}"),
+    })?;
+    let netns = stream.peer_cred().ok().and_then(publishes_in);
+    let broken = |error: hyper::Error| format!("it broke off: {error}");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection to an engine ended");
+        }
+    });
+    let request = Request::get(CONTAINERS)
+        .header("host", "portwatch")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(broken)?;
+    let status = response.status();
+    let server = response.headers().get("server").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let engine = if server.starts_with("Libpod") { Engine::Podman } else { Engine::Docker };
+    let body = Limited::new(response.into_body(), LARGEST).collect();
+    let bytes = body.await.map_err(|error| format!("it broke off: {error}"))?.to_bytes();
+    if status != StatusCode::OK {
+        return Err(format!("it answered HTTP {status}"));
+    }
+    api::running(&bytes, engine, netns).map_err(|error| format!("its answer is not understood: {error}"))
+}
+
+/// The engine's own namespace is where it publishes ports. A rootless engine lives in a namespace that its helper made,
+/// and publishes outside of it.
+fn publishes_in(peer: tokio::net::unix::UCred) -> Option<Netns> {
+    let pid = peer.pid().filter(|_| peer.uid() == 0)?;
+    let inode = std::fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
+    u32::try_from(inode).ok().map(Netns)
+}

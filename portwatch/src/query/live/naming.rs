@@ -1,0 +1,163 @@
+//! What engines and `ip netns` add: names of containers and namespaces, and where forwarders lead.
+
+use std::{fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
+
+use super::Live;
+use crate::{
+    engine::Report,
+    model::{Engine, Netns, Port, Process, ProcessId, Protocol, Timestamp},
+    query::{
+        Asked, Holding, KnownSocket, Space, TargetAnswer,
+        forward::{self, Surroundings},
+    },
+};
+
+/// An engine lists a container a moment after its first process runs.
+pub(super) const TRIES: u8 = 4;
+/// Time between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// An engine that answers could tell the name of its container.
+pub(super) fn is_unnamed(process: &Process) -> bool {
+    process
+        .container
+        .as_ref()
+        .is_some_and(|c| c.name.is_none() && matches!(c.engine, None | Some(Engine::Docker | Engine::Podman)))
+}
+
+impl Live {
+    /// A process, its container completed by what its engine said last. Never waits.
+    pub(super) fn named(&mut self, id: ProcessId) -> Option<Arc<Process>> {
+        let process = self.attributor.of(id)?;
+        if !is_unnamed(&process) {
+            return Some(process);
+        }
+        let (report, _) = self.engines.known();
+        let named = process.container.as_ref().and_then(|c| Some(report.by_id(&c.id)?.complete(c)));
+        match named {
+            Some(container) => self.attributor.name_container(id, container),
+            None => Some(process),
+        }
+    }
+
+    /// Asks the engines without waiting, as long as containers that were met have no name.
+    pub(super) fn ask_again(&mut self, now: Timestamp) {
+        let Some((due, left)) = self.naming else { return };
+        if due <= now {
+            self.engines.ask(AGAIN, Duration::ZERO);
+            self.naming = (left > 1).then(|| (now.saturating_add(AGAIN).unwrap_or(now), left - 1));
+        }
+    }
+
+    /// Processes that hold sockets and whose containers were named since the last call.
+    pub fn news(&mut self) -> Vec<Arc<Process>> {
+        let (_, edition) = self.engines.known();
+        if std::mem::replace(&mut self.edition, edition) == edition {
+            return Vec::new();
+        }
+        let ids: Vec<_> = self.table.processes().collect();
+        let unnamed: Vec<_> =
+            ids.into_iter().filter(|&id| self.attributor.of(id).is_some_and(|p| is_unnamed(&p))).collect();
+        unnamed.into_iter().filter_map(|id| self.named(id)).filter(|p| !is_unnamed(p)).collect()
+    }
+
+    /// Whether an answer would be better for what engines know: a container without a name, a forwarder, or a port that
+    /// nothing holds and that may be published all the same.
+    pub fn wants_engines(&mut self, asked: &[Asked], space: Space) -> bool {
+        asked.iter().any(|asked| {
+            let sockets = match asked {
+                Asked::Port { port, protocol, .. } => self.on_port(*port, *protocol),
+                Asked::Pid(pid) => {
+                    let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
+                    sockets.into_iter().map(|s| self.know(s)).collect()
+                }
+                Asked::Claim(_) => return false,
+            };
+            let here = |k: &&KnownSocket| space.holds(k.socket.seen.endpoint.netns, self.own);
+            (matches!(asked, Asked::Port { .. }) && !sockets.iter().any(|k| here(&k)))
+                || sockets.iter().flat_map(|k| &k.processes).any(|p| is_unnamed(p) || forward::may_forward(p))
+        })
+    }
+
+    /// Whether some process is in a container without a name, or forwards.
+    pub fn has_unnamed(&mut self) -> bool {
+        let ids: Vec<_> = self.table.processes().collect();
+        ids.into_iter().any(|id| self.named(id).is_some_and(|p| is_unnamed(&p) || forward::may_forward(&p)))
+    }
+
+    /// Ports inside containers to which the sockets known now lead, and those published under the ports asked about.
+    pub fn inner_ports(&mut self, asked: &[Asked]) -> Vec<Port> {
+        let (report, _) = self.engines.known();
+        let mut ports: Vec<Port> = Vec::new();
+        for asked in asked {
+            if let Asked::Port { port, .. } = asked {
+                let sockets = self.on_port(*port, None);
+                ports
+                    .extend(sockets.iter().flat_map(|k| &k.processes).filter_map(|p| forward::inner_port(p)));
+                for protocol in [Protocol::Tcp, Protocol::Udp] {
+                    ports.extend(report.behind(None, *port, protocol).map(|(_, published)| published.inner));
+                }
+            }
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// Adds to sockets what engines and `ip netns` know.
+    pub(super) fn complete<'a>(&mut self, sockets: impl Iterator<Item = &'a mut KnownSocket>) {
+        let own = self.own;
+        let mut names = None;
+        let (report, _) = self.engines.known();
+        for known in sockets {
+            let netns = known.socket.seen.endpoint.netns;
+            if let Some(netns) = netns.filter(|_| netns != own) {
+                known.netns_name = names.get_or_insert_with(netns_names).get(&netns).cloned();
+            }
+            if known.processes.iter().any(|p| forward::may_forward(p)) {
+                known.forward = self.around(&report, |around| forward::of_socket(known, around));
+            }
+        }
+    }
+
+    /// Adds ports that engines forward without a socket.
+    pub(super) fn publish(&mut self, answer: &mut TargetAnswer, space: Space) {
+        let Asked::Port { address, port, protocol } = answer.asked else { return };
+        let (report, _) = self.engines.known();
+        let netns = space.one(self.own);
+        let held: Vec<KnownSocket> = answer.sockets.clone();
+        answer.published = self.around(&report, |around| {
+            forward::without_socket((address, port, protocol), netns, &held, around)
+        });
+        if let (Some(first), Some(verdict)) = (answer.published.first(), &mut answer.verdict)
+            && answer.sockets.is_empty()
+            && verdict.bindable == Some(true)
+        {
+            let container = first.to.container.as_ref();
+            let name = container.map_or("a container", |c| c.name.as_deref().unwrap_or(&c.id));
+            let _ = write!(verdict.sentence, " Connections to it would go to container {name} all the same.");
+        }
+        // A port that forwards is not free, though a bind of it may succeed.
+        if answer.state == Holding::Free && !answer.published.is_empty() {
+            answer.state = Holding::Held;
+        }
+    }
+
+    fn around<T>(&mut self, report: &Report, look: impl FnOnce(&mut Surroundings<'_>) -> T) -> T {
+        let live = std::cell::RefCell::new(self);
+        let addresses = |process: &Process| -> Vec<IpAddr> { live.borrow().attributor.addresses(process.id) };
+        let mut on_port = |port, protocol| live.borrow_mut().on_port(port, Some(protocol));
+        look(&mut Surroundings { report, on_port: &mut on_port, addresses: &addresses })
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn netns_names() -> std::collections::BTreeMap<Netns, String> {
+    use crate::source::netns;
+    netns::names(std::path::Path::new(netns::NAMED))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn netns_names() -> std::collections::BTreeMap<Netns, String> {
+    std::collections::BTreeMap::new()
+}
