@@ -181,8 +181,10 @@ fn a_terminal_is_the_programs_while_it_runs_and_the_shells_after() {
     };
     let enter = |line: &str| drop(tmux(&["send-keys", line, "Enter"]));
     shows("ready>");
-    let program = "sh -c \"read x; echo got-\\$x; sleep 1000\"";
+    let program = "sh -c \"echo ask-\\$((1+1)); read x; echo got-\\$x; sleep 1000\"";
     enter(&format!("{binary} --no-daemon run 3100 -- {program}"));
+    // What is typed before the program has the terminal may be the shell's.
+    shows("ask-2");
     enter("line");
     shows("got-line");
     tmux(&["send-keys", "C-z"]);

@@ -193,6 +193,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     };
     let opened = Journal::open(&places.database(), journal)?;
     let claims = Claims::open(&places.database(), &boot_id)?;
+    let kept = Claims::open(&places.database(), &boot_id)?;
 
     // 4. Snapshot
     let attributor = Attributor::with_redaction(Roots::default(), options.redaction.clone());
@@ -211,8 +212,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
             error,
             remedy: "raise the limit of processes (ulimit -u)",
         })?;
-    let keeper = Claims::open(&places.database(), &boot_id)?;
-    let keeper = Keeper::new(handle.clone(), Arc::clone(&handle.changed), keeper, options.auto.clone());
+    let keeper = Keeper::new(handle.clone(), Arc::clone(&handle.changed), kept, options.auto.clone());
     let keeping = std::thread::Builder::new().name("registry".to_owned()).spawn(move || keeper.run());
     if let Err(error) = &keeping {
         tracing::warn!(%error, "claims are not kept: no thread could be started");
@@ -222,6 +222,12 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
 
     // 6. Stop
     let deadline = Instant::now() + STOP_WITHIN;
+    // It asks the pipeline, so it ends first; and the last to leave the database folds its write-ahead log.
+    if let Ok(keeping) = keeping {
+        while !keeping.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
     handle.stop();
     let clean = join(thread, deadline);
     drop(lock);
