@@ -1,5 +1,5 @@
 //! A virtual machine's only program: it sets the machine up, runs the scenarios with each plan, and tells the
-//! console. What it says is read by `cargo xtask vm`; a line that counts begins with [`MARK`].
+//! console. What it says is read by `cargo xtask vm`; a line that counts begins with `MARK`.
 #![expect(clippy::print_stdout, reason = "the console is where a guest speaks")]
 
 use std::{

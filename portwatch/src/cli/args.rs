@@ -274,7 +274,7 @@ pub(crate) struct Who {
 
 #[derive(Debug, Args)]
 pub(crate) struct Probe {
-    /// PORT, HOST:PORT, [v6]:PORT, each with /udp; without a host every address of both families
+    /// PORT, HOST:PORT, `[v6]:PORT`, each with /udp; without a host every address of both families
     #[arg(value_name = "TARGET")]
     pub(crate) target: String,
     /// Let the exit code tell of the bind with SO_REUSEADDR, as most servers ask
@@ -397,7 +397,7 @@ pub(crate) struct Watch {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Claim {
-    /// project:stack[:context], or a stack of the project in this directory; without one, everything that
+    /// `project:stack[:context]`, or a stack of the project in this directory; without one, everything that
     /// `.portwatch.toml` names
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
