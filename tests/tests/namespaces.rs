@@ -78,7 +78,9 @@ fn one_port_in_three_namespaces_is_three_places_with_a_daemon_and_without_one() 
         let ask = |words: &[&str]| json(&portwatch, &own, &[words, way].concat());
         let target = ask(&["who", "3100"])["targets"][0].clone();
         assert_eq!((&target["state"], &target["verdict"]["bindable"]), (&"free".into(), &true.into()));
-        assert_eq!(pids(&target["elsewhere"]), both, "{target:#}");
+        // Other tests may have that port too.
+        let elsewhere = pids(&target["elsewhere"]);
+        assert!(both.iter().all(|pid| elsewhere.contains(pid)), "{both:?}: {target:#}");
         let names: Vec<_> =
             target["elsewhere"].as_array().unwrap().iter().map(|s| &s["netns_name"]).collect();
         assert!(
