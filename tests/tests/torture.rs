@@ -56,7 +56,7 @@ fn listening(netns: &Netns) -> BTreeMap<u16, String> {
 
 /// The table's listeners in the namespace: port and holders.
 fn told(portwatch: &Portwatch, netns: &Netns) -> BTreeMap<u16, (BTreeSet<u64>, Value)> {
-    let answer = portwatch.run(&["ls", "--all", "--json"]).unwrap().json().unwrap();
+    let answer = portwatch.run(&["ls", "--all", "--json", "--all-namespaces"]).unwrap().json().unwrap();
     let inode = netns.inode().unwrap();
     let here = answer["sockets"].as_array().unwrap().iter().filter(|s| s["netns"] == inode);
     let here = here.filter(|s| s["state"] == "listening");
@@ -147,7 +147,7 @@ print()",
     let expected = BTreeSet::from([u64::from(actor.pid()), first]);
     let mut last = BTreeSet::new();
     let found = wait_until("the two that hold the port", DEADLINE, || {
-        portwatch.run(&["who", "3100"]).unwrap();
+        portwatch.run(&["who", "3100", "--all-namespaces"]).unwrap();
         last = told(&portwatch, &netns).remove(&3100)?.0;
         (last == expected).then_some(())
     });
