@@ -192,7 +192,9 @@ print()";
         assert_eq!(holders, &BTreeSet::from([*pid]), "{socket:#}");
         assert_eq!(socket["creator"]["pid"], *pid, "{socket:#}");
     }
-    for words in [&["ls"][..], &["who", "3100", "3101", "3102", "3103", "3104"], &["log", "--since", "1h"]] {
+    for words in
+        [&["ls", "-A"][..], &["who", "-A", "3100", "3101", "3102", "3103", "3104"], &["log", "--since", "1h"]]
+    {
         // As on a terminal; into a pipe names go as they are.
         let line = format!("{} {}", portwatch.command(&[]).get_program().to_string_lossy(), words.join(" "));
         let mut command = portwatch.command(&[]);
