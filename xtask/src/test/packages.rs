@@ -79,8 +79,10 @@ pub(super) fn install(allowed: bool, all_required: bool) -> Result<()> {
     Ok(())
 }
 
+/// A new machine may be installing its own updates at that moment: its lock is waited for.
 fn apt() -> Command {
     let mut apt = Command::new("apt-get");
+    apt.args(["-o", "DPkg::Lock::Timeout=300"]);
     apt.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
     apt
 }

@@ -33,7 +33,11 @@ pub(super) fn install(place: &Path) -> Result<()> {
     let install = |what: &[String], dry: bool| {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
-        command.args(["install", "-y", "-qq", "--no-install-recommends"]).args(what);
+        // Another installation's lock is waited for.
+        command
+            .args(["-o", "DPkg::Lock::Timeout=300"])
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(what);
         if dry {
             command.arg("--simulate");
         }
