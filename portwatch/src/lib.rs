@@ -4,23 +4,18 @@
 //! its task and its one "never"; `cargo xtask tidy` rejects an import that goes sideways or upwards.
 
 pub mod access;
-#[cfg(unix)]
 pub mod api;
-#[cfg(unix)]
 pub mod attribute;
 pub mod cli;
-#[cfg(target_os = "linux")]
 pub mod daemon;
-#[cfg(unix)]
 pub mod engine;
 pub mod health;
 pub mod journal;
 pub mod model;
-#[cfg(unix)]
+pub mod platform;
 pub mod query;
 pub mod registry;
 pub mod render;
-#[cfg(target_os = "linux")]
 pub mod resolve;
 pub mod source;
 pub mod state;

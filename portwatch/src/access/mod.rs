@@ -2,17 +2,12 @@
 //!
 //! Never: differ in answers.
 
-#[cfg(target_os = "linux")]
 mod embedded;
-#[cfg(target_os = "linux")]
 mod office;
-#[cfg(target_os = "linux")]
 mod open;
 mod registry;
-#[cfg(unix)]
 mod remote;
 
-#[cfg(target_os = "linux")]
 pub use open::{AccessOptions, open};
 pub use registry::Registry;
 

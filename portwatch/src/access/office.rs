@@ -6,6 +6,7 @@ use super::{AccessError, Registry, embedded::Embedded};
 use crate::{
     journal::{Claims as Store, boot_id},
     model::{EventFilter, EventKind, Order, Port, Timestamp},
+    platform::user,
     query::{
         self, About, ListFilter, Live, Viewer,
         claims::{
@@ -92,7 +93,7 @@ impl Embedded {
 }
 
 fn caller() -> Caller {
-    Caller::of(nix::unistd::geteuid().as_raw())
+    Caller::of(user::own_uid())
 }
 
 impl Registry for Embedded {

@@ -1,7 +1,6 @@
 //! The claims office, whichever way it is reached.
 
 use super::AccessError;
-#[cfg(unix)]
 use crate::query::claims::OfficeError;
 use crate::wire::claims::{
     AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released, Rogue,
@@ -26,7 +25,6 @@ pub trait Registry {
     fn report_health(&self, report: &HealthReport) -> Result<(), AccessError>;
 }
 
-#[cfg(unix)]
 impl From<OfficeError> for AccessError {
     fn from(error: OfficeError) -> Self {
         match error {

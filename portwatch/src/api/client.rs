@@ -1,14 +1,20 @@
 //! The client: one request a connection, with deadlines, on a runtime of its own.
 
-use std::{io, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
+use tokio::{runtime::Runtime, time::timeout};
 
-use crate::wire::ErrorDocument;
+use crate::{
+    platform::{
+        local::{self, Stream},
+        user,
+    },
+    wire::ErrorDocument,
+};
 
 /// How long a daemon may take to accept.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -143,9 +149,9 @@ impl Client {
         })
     }
 
-    async fn connect(&self) -> Result<UnixStream, ClientError> {
+    async fn connect(&self) -> Result<Stream, ClientError> {
         let path = || self.socket.clone();
-        let stream = timeout(CONNECT, UnixStream::connect(&self.socket))
+        let stream = timeout(CONNECT, local::connect(&self.socket))
             .await
             .map_err(|_| self.late(CONNECT))?
             .map_err(|error| match error.kind() {
@@ -154,8 +160,8 @@ impl Client {
                 io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path: path() },
                 _ => self.broken(&error),
             })?;
-        let uid = stream.peer_cred().map_err(|error| self.broken(&error))?.uid();
-        if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+        let uid = local::served_by(&stream).map_err(|error| self.broken(&error))?;
+        if uid != 0 && uid != user::own_uid() {
             return Err(ClientError::Foreign { path: path(), uid });
         }
         Ok(stream)
@@ -219,11 +225,6 @@ impl Client {
 
     fn alien(&self, error: &impl ToString) -> ClientError {
         ClientError::Alien { path: self.socket.clone(), problem: error.to_string() }
-    }
-
-    /// Uid of the socket file's owner, for messages.
-    pub fn socket_owner(&self) -> Option<u32> {
-        std::fs::metadata(&self.socket).ok().map(|m| m.uid())
     }
 }
 

@@ -1,8 +1,7 @@
-//! HTTP/1.1 and JSON over a Unix socket: the server's router and connections, and the client.
+//! HTTP/1.1 and JSON over a Unix socket or a named pipe: the server's router and connections, and the client.
 //!
 //! Never: decide anything. Questions and orders go to [`crate::query::Answers`], answers leave through [`crate::wire`].
 
-#[cfg(unix)]
 mod client;
 mod error;
 mod openapi;
@@ -10,19 +9,16 @@ mod peer;
 mod places;
 mod registry;
 mod router;
-#[cfg(unix)]
 mod server;
 mod watch;
 
-#[cfg(unix)]
 pub use client::{Client, ClientError};
 pub use error::ApiError;
 pub use openapi::openapi;
 pub use peer::Peer;
 pub use places::{Places, SYSTEM_SOCKET, SYSTEM_STATE, environment};
 pub use router::router;
-#[cfg(unix)]
-pub use server::{Limits, bind, serve};
+pub use server::{Limits, serve};
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-/// The system daemon's socket.
-pub const SYSTEM_SOCKET: &str = "/run/portwatch/portwatch.sock";
-/// The system daemon's state.
-pub const SYSTEM_STATE: &str = "/var/lib/portwatch";
+/// The system daemon's socket; on Windows a pipe.
+pub const SYSTEM_SOCKET: &str = if cfg!(windows) {
+    r"\\.\pipe\portwatch"
+} else if cfg!(target_os = "macos") {
+    "/var/run/portwatch/portwatch.sock"
+} else {
+    "/run/portwatch/portwatch.sock"
+};
+/// The system daemon's state. On Windows it lies in the directory that `ProgramData` names.
+pub const SYSTEM_STATE: &str =
+    if cfg!(target_os = "macos") { "/Library/Application Support/portwatch" } else { "/var/lib/portwatch" };
 
 /// Places of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +32,9 @@ impl Places {
         root: bool,
         env: &dyn Fn(&str) -> Option<PathBuf>,
     ) -> Option<Self> {
+        if cfg!(windows) {
+            return Self::of_windows(socket, state, root, env);
+        }
         let state = match state {
             Some(state) => state.to_owned(),
             None if root => PathBuf::from(SYSTEM_STATE),
@@ -39,6 +49,30 @@ impl Places {
                 Some(run) => run.join("portwatch").join("portwatch.sock"),
                 None => state.join("portwatch.sock"),
             },
+        };
+        Some(Self { socket, state })
+    }
+
+    /// The same on Windows: the state of an elevated process or a service lies where programs keep theirs for everybody,
+    /// that of a user in the part of the profile that stays on the machine. A pipe's name carries the user's.
+    fn of_windows(
+        socket: Option<&Path>,
+        state: Option<&Path>,
+        root: bool,
+        env: &dyn Fn(&str) -> Option<PathBuf>,
+    ) -> Option<Self> {
+        let below = if root { "ProgramData" } else { "LOCALAPPDATA" };
+        let state = match state {
+            Some(state) => state.to_owned(),
+            None => env(below)?.join("portwatch"),
+        };
+        let socket = match socket {
+            Some(socket) => socket.to_owned(),
+            None if root => PathBuf::from(SYSTEM_SOCKET),
+            None => {
+                let user = env("USERNAME").unwrap_or_default();
+                PathBuf::from(format!("{SYSTEM_SOCKET}-{}", user.to_string_lossy()))
+            }
         };
         Some(Self { socket, state })
     }

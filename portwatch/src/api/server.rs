@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     future::Future,
-    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,10 +10,13 @@ use std::{
 use axum::{Router, body::Body, extract::Request, response::IntoResponse};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
 use tower::{Service, ServiceExt};
 
 use super::{ApiError, Peer};
+use crate::platform::{
+    local::{Listener, Stream},
+    user,
+};
 
 /// What one client, or all together, may take.
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +39,14 @@ impl Default for Limits {
 
 /// Serves until `stop` resolves, then closes every connection. Must run inside a `LocalSet` or any tokio runtime.
 pub async fn serve(
-    listener: UnixListener,
+    listener: &mut Listener,
     router: Router,
     limits: Limits,
     hidepid: bool,
     stop: impl Future<Output = ()>,
 ) {
-    let server_uid = nix::unistd::geteuid().as_raw();
     let counts = Arc::new(Counts::default());
+    let unknown = Arc::new(tokio::sync::Semaphore::new(limits.connections));
     let mut connections = tokio::task::JoinSet::new();
     tokio::pin!(stop);
     loop {
@@ -53,8 +55,8 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let incoming = match accepted {
+            Ok(incoming) => incoming,
             Err(error) => {
                 // Out of descriptors, or a peer that left at once. Waiting lets descriptors come back.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -62,31 +64,37 @@ pub async fn serve(
                 continue;
             }
         };
-        let credentials = match stream.peer_cred() {
-            Ok(credentials) => credentials,
-            Err(error) => {
-                tracing::warn!(%error, "a peer without credentials was refused");
-                continue;
+        // Whoever is not known yet counts for nobody, so these have a limit of their own.
+        let Ok(unknown) = Arc::clone(&unknown).try_acquire_owned() else { continue };
+        let (router, counts) = (router.clone(), Arc::clone(&counts));
+        connections.spawn(async move {
+            let met = tokio::time::timeout(limits.header, incoming.identify()).await;
+            drop(unknown);
+            match met {
+                Ok(Ok((stream, credentials))) => {
+                    let peer = Peer::new(credentials.uid, credentials.pid, user::own_uid(), hidepid);
+                    met_peer(stream, router, peer, limits, &counts).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "a peer without credentials was refused"),
+                Err(_) => tracing::debug!("a peer that said nothing was cut off"),
             }
-        };
-        let peer = Peer::new(credentials.uid(), credentials.pid(), server_uid, hidepid);
-        match Counts::enter(&counts, peer.uid, limits) {
-            Ok(place) => {
-                let router = router.clone();
-                connections.spawn(async move {
-                    connection(stream, router, peer, limits).await;
-                    drop(place);
-                });
-            }
-            Err(refusal) => {
-                connections.spawn(refuse(stream, refusal));
-            }
-        }
+        });
     }
     connections.shutdown().await;
 }
 
-async fn connection(stream: UnixStream, router: Router, peer: Peer, limits: Limits) {
+/// Serves a peer that has a place.
+async fn met_peer(stream: Stream, router: Router, peer: Peer, limits: Limits, counts: &Arc<Counts>) {
+    match Counts::enter(counts, peer.uid, limits) {
+        Ok(place) => {
+            connection(stream, router, peer, limits).await;
+            drop(place);
+        }
+        Err(refusal) => refuse(stream, refusal).await,
+    }
+}
+
+async fn connection(stream: Stream, router: Router, peer: Peer, limits: Limits) {
     let (streaming, mut is_streaming) = tokio::sync::watch::channel(false);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         if request.uri().path() == "/v1/watch" {
@@ -122,7 +130,7 @@ async fn connection(stream: UnixStream, router: Router, peer: Peer, limits: Limi
 }
 
 /// One answer, whatever was asked.
-async fn refuse(stream: UnixStream, refusal: String) {
+async fn refuse(stream: Stream, refusal: String) {
     let service = hyper::service::service_fn(move |_: hyper::Request<Incoming>| {
         let response = ApiError::TooMany(refusal.clone()).into_response();
         async move { Ok::<_, std::convert::Infallible>(response) }
@@ -169,29 +177,4 @@ impl Drop for Place {
             }
         }
     }
-}
-
-/// Binds a listening socket at `path` with `mode`. A file left there by a daemon that is gone is replaced; one
-/// that a live server listens on is left alone (`AddrInUse`).
-pub fn bind(path: &std::path::Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::{fs::FileTypeExt, fs::PermissionsExt, net};
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "something that is not a socket is there",
-            ));
-        }
-        Ok(_) => match net::UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
-            Err(error) => return Err(error),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let listener = net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }

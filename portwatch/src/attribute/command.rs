@@ -1,16 +1,20 @@
 //! Command lines. Every command line that leaves this stage passed [`settle`], and every one that enters it
 //! [`Redaction::line`].
 
+use super::MARK;
+#[cfg(target_os = "linux")]
 use super::{
-    MARK, Redaction,
+    Redaction,
     pid::{PidDir, Stat},
 };
 use crate::model::CommandLine;
 
 /// How much of `/proc/PID/cmdline` is kept. Longer ones (Java class paths) are cut and marked.
+#[cfg(target_os = "linux")]
 const LIMIT: usize = 4096;
 
 /// What /proc says now, redacted; `None` where it may not be read or the memory is gone.
+#[cfg(target_os = "linux")]
 pub(super) fn read(directory: &PidDir, stat: &Stat, redaction: &Redaction) -> Option<CommandLine> {
     if stat.zombie {
         return None;

@@ -1,44 +1,44 @@
 //! Who is behind a pid: command line, program, directory, user, lineage, control group, project.
 //!
-//! Facts from an event are merged with what /proc still says. A process is looked at once and remembered by
-//! [`ProcessId`]; the environment of a process is never read.
+//! Facts from an event are merged with what the machine still says: `/proc` on Linux, the table of processes elsewhere.
+//! A process is looked at once and remembered by `ProcessId`; the environment of a process is never read.
 //!
 //! Never: guess.
 
+#[cfg(target_os = "linux")]
 mod addresses;
+#[cfg(target_os = "linux")]
 mod cgroup;
 mod command;
+#[cfg(target_os = "linux")]
 mod lineage;
+#[cfg(target_os = "linux")]
 mod own;
+#[cfg(target_os = "linux")]
 mod pid;
+#[cfg(target_os = "linux")]
 mod placement;
+#[cfg(target_os = "linux")]
+mod procfs;
 mod project;
 mod redact;
+#[cfg(not(target_os = "linux"))]
+mod table;
 mod user;
 
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
-use lru::LruCache;
-
+#[cfg(target_os = "linux")]
+pub use self::procfs::Attributor;
 pub use self::redact::{MARK, Redaction, RedactionError};
-
-use self::{
-    cgroup::{Cgroups, Group, Membership},
-    lineage::{Ancestors, Reading},
-    own::Own,
-    pid::{PidDir, Stat},
-    project::{Projects, Question, Tree},
-    user::Users,
-};
-use crate::model::{Cgroup, Container, Evidence, Placement, Process, ProcessId, ProcessSeen, Timestamp};
+#[cfg(not(target_os = "linux"))]
+pub use self::table::Attributor;
+use crate::model::{Process, ProcessSeen};
 
 /// How many processes are remembered. About 2 kB each with lineage.
 const REMEMBERED: usize = 2048;
 
-/// Longest `/proc/PID/status` and `/proc/PID/cgroup` that are read.
-const FILE_LIMIT: usize = 16 * 1024;
-
-/// Where the kernel's trees are.
+/// Where the kernel's trees are, on systems that have them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     /// `/proc`
@@ -53,227 +53,6 @@ impl Default for Roots {
     }
 }
 
-/// Finds out who is behind a pid, and remembers it.
-#[derive(Debug)]
-pub struct Attributor {
-    roots: Roots,
-    redaction: Redaction,
-    known: LruCache<ProcessId, Arc<Process>>,
-    own: Own,
-    ancestors: Ancestors,
-    cgroups: Cgroups,
-    users: Users,
-    projects: Projects,
-}
-
-impl Attributor {
-    /// One with nothing remembered, which hides what is a secret by default.
-    pub fn new(roots: Roots) -> Self {
-        Self::with_redaction(roots, Redaction::default())
-    }
-
-    /// One with nothing remembered.
-    pub fn with_redaction(roots: Roots, redaction: Redaction) -> Self {
-        Self {
-            redaction,
-            known: LruCache::new(NonZeroUsize::new(REMEMBERED).unwrap_or(NonZeroUsize::MIN)),
-            own: Own::new(&roots.proc),
-            ancestors: Ancestors::new(),
-            cgroups: Cgroups::new(&roots.cgroup),
-            users: Users::default(),
-            projects: Projects::new(),
-            roots,
-        }
-    }
-
-    /// The process an event told of: what the event carried, and what /proc still says. Where the process is
-    /// gone, or its pid is another's by now, the facts of the event stand with the event's evidence.
-    pub fn learn(&mut self, seen: &ProcessSeen) -> Arc<Process> {
-        // Before anything else sees it. What is compared below is redacted on both sides.
-        let seen = &ProcessSeen {
-            command: seen.command.clone().map(|command| self.redaction.line(command)),
-            ..seen.clone()
-        };
-        if let Some(known) = self.known.get(&seen.id)
-            && adds_nothing(seen, known)
-        {
-            return Arc::clone(known);
-        }
-        let process = Arc::new(match self.open(seen.id) {
-            Some((directory, stat)) => self.living(seen.id, &directory, &stat, Some(seen)),
-            None => self.gone(seen),
-        });
-        self.known.put(seen.id, Arc::clone(&process));
-        process
-    }
-
-    /// A process by its identity: as remembered, else from /proc. `None` when it is not remembered and gone.
-    pub fn of(&mut self, id: ProcessId) -> Option<Arc<Process>> {
-        if let Some(known) = self.known.get(&id) {
-            return Some(Arc::clone(known));
-        }
-        self.look(id)
-    }
-
-    /// Looks at a process again: it may have called `exec`, changed its title, moved. What was remembered
-    /// stays when it is gone.
-    pub fn refresh(&mut self, id: ProcessId) -> Option<Arc<Process>> {
-        self.ancestors.forget(id);
-        self.look(id).or_else(|| self.known.get(&id).map(Arc::clone))
-    }
-
-    /// Whether it runs this very program: portwatch's own probes are not news.
-    pub fn is_own(&mut self, id: ProcessId) -> bool {
-        self.own.contains(id)
-    }
-
-    /// A regular file by its path as this process sees it, read with the care that others' files need: no links, a
-    /// bound. `None` when there is none, or the process is gone.
-    pub fn text_of(&self, id: ProcessId, path: &std::path::Path) -> Option<String> {
-        let (directory, _) = self.open(id)?;
-        let tree = directory.directory("root").ok().and_then(Tree::new)?;
-        String::from_utf8(tree.text(path, FILE_LIMIT)?.bytes?).ok()
-    }
-
-    /// Drops what is remembered of a process. One that ended may be kept: nobody else can have its identity,
-    /// and those that are not asked for fall out first.
-    pub fn forget(&mut self, id: ProcessId) {
-        self.known.pop(&id);
-        self.ancestors.forget(id);
-    }
-
-    /// Completes what is known of a process's container by what its engine says. Of a process that is not remembered
-    /// nothing is kept.
-    pub fn name_container(&mut self, id: ProcessId, container: Container) -> Option<Arc<Process>> {
-        let known = self.known.peek_mut(&id)?;
-        if known.container.as_ref() != Some(&container) {
-            Arc::make_mut(known).container = Some(container);
-        }
-        Some(Arc::clone(known))
-    }
-
-    /// Local addresses in the network namespace of a process; empty where they cannot be read.
-    pub fn addresses(&self, id: ProcessId) -> Vec<IpAddr> {
-        self.open(id).map(|(directory, _)| addresses::of(&directory)).unwrap_or_default()
-    }
-
-    fn look(&mut self, id: ProcessId) -> Option<Arc<Process>> {
-        let (directory, stat) = self.open(id)?;
-        let process = Arc::new(self.living(id, &directory, &stat, None));
-        self.known.put(id, Arc::clone(&process));
-        Some(process)
-    }
-
-    /// The directory of exactly this process, not of another that has its pid now.
-    fn open(&self, id: ProcessId) -> Option<(PidDir, Stat)> {
-        let directory = PidDir::open(&self.roots.proc, id.pid).ok()?;
-        let stat = directory.stat().ok()?;
-        (stat.start_ticks == id.start_ticks).then_some((directory, stat))
-    }
-
-    fn living(
-        &mut self,
-        id: ProcessId,
-        directory: &PidDir,
-        stat: &Stat,
-        seen: Option<&ProcessSeen>,
-    ) -> Process {
-        let told = seen.and_then(|seen| seen.command.as_ref());
-        let now = command::read(directory, stat, &self.redaction);
-        // Another name and another command line than at the event: it has called exec since, and the program
-        // it runs now is not the one that acted.
-        let changed = seen.is_some_and(|seen| seen.comm != stat.comm)
-            && matches!((told, &now), (Some(told), Some(now)) if !command::continues(told, now));
-        let command = command::settle(told, now);
-        let exe = if changed { None } else { directory.link("exe").ok() };
-        self.own.look(id, &self.roots.proc, exe.as_deref());
-        let cwd = directory.link("cwd").ok();
-        let uid = seen.and_then(|seen| seen.uid).or_else(|| {
-            let (status, _) = directory.read("status", FILE_LIMIT).ok()?;
-            pid::real_uid(&status)
-        });
-        let account = uid.and_then(|uid| self.users.account(uid));
-        let cgroup_id = seen.and_then(|seen| seen.cgroup_id);
-        let (cgroup, placement) = split(match directory.read("cgroup", FILE_LIMIT) {
-            Ok((bytes, _)) => self.cgroups.of(Membership::parse(&bytes), cgroup_id),
-            Err(_) => cgroup_id.map(|id| self.cgroups.by_id(id)),
-        });
-        let tree = directory.directory("root").ok().and_then(Tree::new);
-        let project = tree.and_then(|tree| {
-            self.projects.of(&Question {
-                tree: &tree,
-                cwd: cwd.as_deref(),
-                command: command.as_ref(),
-                exe: exe.as_deref(),
-                home: account.as_ref().map(|account| account.home.as_path()),
-            })
-        });
-        Process {
-            id,
-            started: started(id),
-            comm: seen.map_or_else(|| stat.comm.clone(), |seen| seen.comm.clone()),
-            command,
-            exe,
-            cwd,
-            uid,
-            user: account.map(|account| account.name.clone()),
-            cgroup,
-            unit: placement.unit,
-            container: placement.container,
-            lineage: self.ancestors.of(
-                &Reading { proc: &self.roots.proc, redaction: &self.redaction },
-                id,
-                Some(stat),
-                seen,
-            ),
-            project,
-            evidence: Evidence::Scan,
-        }
-    }
-
-    fn gone(&mut self, seen: &ProcessSeen) -> Process {
-        let lineage = self.ancestors.of(
-            &Reading { proc: &self.roots.proc, redaction: &self.redaction },
-            seen.id,
-            None,
-            Some(seen),
-        );
-        let (cgroup, placement) =
-            split(seen.cgroup_id.map(|id| self.cgroup_of_the_gone(id, seen.parent_pid)));
-        Process {
-            id: seen.id,
-            started: started(seen.id),
-            comm: seen.comm.clone(),
-            command: command::settle(seen.command.as_ref(), None),
-            exe: None,
-            cwd: None,
-            uid: seen.uid,
-            user: seen.uid.and_then(|uid| self.users.account(uid)).map(|account| account.name.clone()),
-            cgroup,
-            unit: placement.unit,
-            container: placement.container,
-            lineage,
-            project: None,
-            evidence: seen.evidence,
-        }
-    }
-
-    /// The path of a group that is known by id only. A parent is mostly in the same one; its id proves it.
-    fn cgroup_of_the_gone(&mut self, id: u64, parent: u32) -> Group {
-        if !self.cgroups.knows(id)
-            && let Ok((bytes, _)) =
-                PidDir::open(&self.roots.proc, parent).and_then(|d| d.read("cgroup", FILE_LIMIT))
-        {
-            let _ = self.cgroups.of(Membership::parse(&bytes), None);
-        }
-        self.cgroups.by_id(id)
-    }
-}
-
-fn split(group: Option<Group>) -> (Option<Cgroup>, Placement) {
-    group.map_or_else(Default::default, |(cgroup, placement)| (Some(cgroup), placement))
-}
-
 /// Whether an event tells nothing that is not remembered.
 fn adds_nothing(seen: &ProcessSeen, known: &Process) -> bool {
     let same_command = match (&seen.command, &known.command) {
@@ -283,23 +62,3 @@ fn adds_nothing(seen: &ProcessSeen, known: &Process) -> bool {
     };
     seen.comm == known.comm && same_command
 }
-
-/// Start as a moment. The kernel counts from boot, time asleep included.
-#[cfg(target_os = "linux")]
-fn started(id: ProcessId) -> Option<Timestamp> {
-    use nix::time::{ClockId, clock_gettime};
-    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
-    let since_boot = i128::from(boot.tv_sec()) * 1_000_000_000 + i128::from(boot.tv_nsec());
-    let start = Timestamp::now().as_nanosecond() - since_boot + i128::from(id.start_ticks) * 10_000_000;
-    // A tick is 10 ms; more digits would be noise.
-    Timestamp::from_nanosecond(start - start.rem_euclid(10_000_000)).ok()
-}
-
-/// Start as a moment: no clock here counts as the process table does.
-#[cfg(not(target_os = "linux"))]
-fn started(_: ProcessId) -> Option<Timestamp> {
-    None
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,11 +3,12 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::{self, Read},
+    io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
+use super::project::read_up_to;
 use nix::{
     fcntl::{OFlag, open, openat, readlinkat},
     sys::stat::Mode,
@@ -52,25 +53,6 @@ impl PidDir {
 
 /// 52 numbers of at most 20 digits, and a name of at most 64 bytes.
 const STAT_LIMIT: usize = 2048;
-
-/// Up to `limit` bytes, and whether there was more.
-pub(super) fn read_up_to(mut file: File, limit: usize) -> io::Result<(Vec<u8>, bool)> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let count = match file.read(&mut chunk) {
-            Ok(0) => return Ok((bytes, false)),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        if bytes.len() > limit {
-            bytes.truncate(limit);
-            return Ok((bytes, true));
-        }
-    }
-}
 
 /// What is used of `/proc/PID/stat`.
 #[derive(Debug, Clone, PartialEq, Eq)]

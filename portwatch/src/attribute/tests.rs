@@ -2,7 +2,7 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 

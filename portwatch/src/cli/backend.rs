@@ -1,245 +1,190 @@
 //! Where the commands meet the daemon and the in-process stages: settings become their options.
 
 use std::{
+    ffi::OsString,
     io::Write,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{exit::Exit, failure::Failure, settings::Settings};
 use crate::{
-    access::{Access, AccessError},
-    model::Project,
+    access::{self, Access, AccessError, AccessOptions},
+    api::{Places, environment},
+    attribute::{Attributor, Redaction, RedactionError, Roots},
+    daemon::{
+        self, DaemonError, LockError, Options,
+        control::{self, ControlError},
+    },
+    engine::Engines,
+    model::{ProcessId, Project},
 };
 
-#[cfg(target_os = "linux")]
-mod linux {
-    use std::{ffi::OsString, time::Duration};
+fn of(settings: &Settings) -> Result<Places, AccessError> {
+    let (socket, state) = (settings.socket.value.as_deref(), settings.state.value.as_deref());
+    Places::of(socket, state, crate::platform::user::is_privileged(), &environment).ok_or_else(|| {
+        AccessError::Usage(
+            "there is no home directory for the state; set HOME, or name one with --state".to_owned(),
+        )
+    })
+}
 
-    use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Project, Settings, Write};
-    use crate::{
-        access::{self, AccessOptions},
-        api::{Places, environment},
-        attribute::{Attributor, Redaction, RedactionError, Roots},
-        cli::session,
-        daemon::{
-            self, DaemonError, LockError, Options,
-            control::{self, ControlError},
-        },
-        engine::Engines,
-        model::ProcessId,
+pub(super) fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {
+    settings.redact.value.parse().map_err(|error: RedactionError| {
+        AccessError::Usage(format!("{error}; --redact takes on, off, or names separated by commas"))
+    })
+}
+
+/// `auto`: the system's engines, and those of the user who asks, unless that is root.
+fn engines(settings: &Settings) -> Result<Engines, AccessError> {
+    match settings.engines.value.as_str() {
+        "off" => Ok(Engines::default()),
+        "auto" => {
+            let runtime =
+                std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !crate::platform::user::is_privileged());
+            Ok(Engines::of_machine(runtime.as_deref().map(Path::new)))
+        }
+        paths => {
+            let paths: Vec<PathBuf> = paths.split(',').map(|path| PathBuf::from(path.trim())).collect();
+            match paths.iter().find(|path| !path.is_absolute()) {
+                None => Ok(Engines::new(paths)),
+                Some(path) => Err(AccessError::Usage(format!(
+                    "'{}' is not the path of a socket; --engines takes auto, off, or absolute paths separated by commas",
+                    path.display()
+                ))),
+            }
+        }
+    }
+}
+
+pub(super) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
+    access::open(&AccessOptions {
+        places: of(settings)?,
+        socket_set: settings.socket.value.is_some(),
+        no_daemon: settings.no_daemon.value,
+        source: settings.source.value.clone(),
+        hooks: settings.hooks.value.clone(),
+        redaction: redaction(settings)?,
+        engines: engines(settings)?,
+    })
+}
+
+pub(super) fn daemon(settings: &Settings, record: Option<&Path>) -> Result<Exit, Failure> {
+    log();
+    let options = Options {
+        redaction: redaction(settings)?,
+        engines: engines(settings)?,
+        keep_noise: settings.all.value,
+        retention_age: Duration::from_hours(24 * u64::from(settings.retention_days.value)),
+        retention_bytes: u64::from(settings.retention_mb.value) << 20,
+        ..Options::new(of(settings)?)
     };
-
-    pub(in crate::cli) fn places(settings: &Settings) -> Result<Places, AccessError> {
-        let (socket, state) = (settings.socket.value.as_deref(), settings.state.value.as_deref());
-        Places::of(socket, state, session::is_root(), &environment).ok_or_else(|| {
-            AccessError::Usage(
-                "there is no home directory for the state; set HOME, or name one with --state".to_owned(),
-            )
-        })
-    }
-
-    pub(in crate::cli) fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {
-        settings.redact.value.parse().map_err(|error: RedactionError| {
-            AccessError::Usage(format!("{error}; --redact takes on, off, or names separated by commas"))
-        })
-    }
-
-    /// `auto`: the system's engines, and those of the user who asks, unless that is root.
-    fn engines(settings: &Settings) -> Result<Engines, AccessError> {
-        match settings.engines.value.as_str() {
-            "off" => Ok(Engines::default()),
-            "auto" => {
-                let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !session::is_root());
-                Ok(Engines::of_machine(runtime.as_deref().map(Path::new)))
-            }
-            paths => {
-                let paths: Vec<PathBuf> = paths.split(',').map(|path| PathBuf::from(path.trim())).collect();
-                match paths.iter().find(|path| !path.is_absolute()) {
-                    None => Ok(Engines::new(paths)),
-                    Some(path) => Err(AccessError::Usage(format!(
-                        "'{}' is not the path of a socket; --engines takes auto, off, or absolute paths separated by commas",
-                        path.display()
-                    ))),
-                }
-            }
-        }
-    }
-
-    pub(in crate::cli) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
-        access::open(&AccessOptions {
-            places: places(settings)?,
-            socket_set: settings.socket.value.is_some(),
-            no_daemon: settings.no_daemon.value,
-            source: settings.source.value.clone(),
-            hooks: settings.hooks.value.clone(),
-            redaction: redaction(settings)?,
-            engines: engines(settings)?,
-        })
-    }
-
-    pub(in crate::cli) fn daemon(settings: &Settings, record: Option<&Path>) -> Result<Exit, Failure> {
-        log();
-        let options = Options {
-            redaction: redaction(settings)?,
-            engines: engines(settings)?,
-            keep_noise: settings.all.value,
-            retention_age: Duration::from_hours(24 * u64::from(settings.retention_days.value)),
-            retention_bytes: u64::from(settings.retention_mb.value) << 20,
-            ..Options::new(places(settings)?)
-        };
-        let opener =
-            daemon::opener(&settings.source.value, &settings.hooks.value, record.map(Path::to_owned))
-                .map_err(AccessError::Usage)?;
-        match daemon::run(&options, opener) {
-            Ok(()) => Ok(Exit::Yes),
-            Err(error) => Err(refused(&error).into()),
-        }
-    }
-
-    /// To stderr, `info` and above unless `PORTWATCH_LOG` says otherwise.
-    fn log() {
-        let filter = tracing_subscriber::EnvFilter::try_from_env("PORTWATCH_LOG")
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-        // A test may have set one already.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .with_target(false)
-            .try_init();
-    }
-
-    fn refused(error: &DaemonError) -> AccessError {
-        let what = error.to_string();
-        let remedy = match error {
-            DaemonError::Lock(LockError::Held { .. }) => {
-                "portwatch stop ends it, portwatch restart renews it"
-            }
-            DaemonError::Source(_) | DaemonError::NoSnapshot => "portwatch doctor says what works here",
-            _ => "nothing was changed",
-        };
-        match error {
-            DaemonError::Source(_) | DaemonError::NoSnapshot => {
-                AccessError::NoDaemon { what, remedy: remedy.to_owned() }
-            }
-            _ => AccessError::NotSeen { what, remedy: remedy.to_owned() },
-        }
-    }
-
-    pub(in crate::cli) fn start(settings: &Settings, out: &mut dyn Write) -> Result<Exit, Failure> {
-        let places = places(settings)?;
-        let program = std::env::current_exe()
-            .map_err(|error| AccessError::Internal(format!("this program's own file: {error}")))?;
-        match control::start(&places, &program, &arguments(settings, &places)) {
-            Ok(pid) => {
-                writeln!(out, "portwatch daemon started (pid {pid}), {}", places.socket.display())?;
-                Ok(Exit::Yes)
-            }
-            Err(ControlError::Lock(error @ LockError::Held { .. })) => {
-                writeln!(out, "{error}; portwatch stop ends it, portwatch restart renews it")?;
-                Ok(Exit::No)
-            }
-            Err(error) => Err(not_done(&error).into()),
-        }
-    }
-
-    pub(in crate::cli) fn stop(settings: &Settings, out: &mut dyn Write) -> Result<Exit, Failure> {
-        match control::stop(&places(settings)?) {
-            Ok(pid) => {
-                writeln!(out, "portwatch daemon stopped (pid {pid})")?;
-                Ok(Exit::Yes)
-            }
-            Err(error @ ControlError::NotRunning(_)) => {
-                writeln!(out, "{error}")?;
-                Ok(Exit::No)
-            }
-            Err(error) => Err(not_done(&error).into()),
-        }
-    }
-
-    fn not_done(error: &ControlError) -> AccessError {
-        let what = error.to_string();
-        let remedy = match error {
-            ControlError::Failed { .. } => "portwatch daemon shows it in the foreground",
-            _ => "do it as the user whose daemon it is, or as root",
-        };
-        match error {
-            ControlError::Failed { .. } => AccessError::NoDaemon { what, remedy: remedy.to_owned() },
-            _ => AccessError::NotSeen { what, remedy: remedy.to_owned() },
-        }
-    }
-
-    /// The command line of a daemon with these settings.
-    fn arguments(settings: &Settings, places: &Places) -> Vec<OsString> {
-        let pair = |flag: &str, value: OsString| [OsString::from(flag), value];
-        let mut words = vec![OsString::from("daemon")];
-        words.extend(pair("--socket", places.socket.clone().into()));
-        words.extend(pair("--state", places.state.clone().into()));
-        words.extend(pair("--source", settings.source.value.clone().into()));
-        words.extend(pair("--hooks", settings.hooks.value.clone().into()));
-        words.extend(pair("--redact", settings.redact.value.clone().into()));
-        words.extend(pair("--engines", settings.engines.value.clone().into()));
-        words.extend(pair("--retention-days", settings.retention_days.value.to_string().into()));
-        words.extend(pair("--retention-mb", settings.retention_mb.value.to_string().into()));
-        if settings.all.value {
-            words.push("--all".into());
-        }
-        words
-    }
-
-    /// The project that the working directory lies in.
-    pub(in crate::cli) fn project() -> Option<Project> {
-        let pid = std::process::id();
-        let start_ticks = daemon::start_ticks(pid).ok()?;
-        let process = Attributor::new(Roots::default()).of(ProcessId { pid, start_ticks })?;
-        process.project.clone()
-    }
-
-    /// Socket and state directory in effect, for `config`.
-    pub(in crate::cli) fn shown(settings: &Settings) -> (PathBuf, PathBuf) {
-        places(settings).map_or_else(|_| (PathBuf::new(), PathBuf::new()), |p| (p.socket, p.state))
+    let opener = daemon::opener(&settings.source.value, &settings.hooks.value, record.map(Path::to_owned))
+        .map_err(AccessError::Usage)?;
+    match daemon::run(&options, opener) {
+        Ok(()) => Ok(Exit::Yes),
+        Err(error) => Err(refused(&error).into()),
     }
 }
 
-#[cfg(target_os = "linux")]
-pub(super) use linux::{daemon, open, project, redaction, shown as places, start, stop};
+/// To stderr, `info` and above unless `PORTWATCH_LOG` says otherwise.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PORTWATCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // A test may have set one already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .try_init();
+}
 
-#[cfg(not(target_os = "linux"))]
-mod other {
-    use super::{Access, AccessError, Exit, Failure, Path, PathBuf, Project, Settings, Write};
-
-    pub(in crate::cli) fn absent() -> AccessError {
-        AccessError::NoDaemon {
-            what: "this platform has no source of facts in this build".to_owned(),
-            remedy: "use it on Linux".to_owned(),
+fn refused(error: &DaemonError) -> AccessError {
+    let what = error.to_string();
+    let remedy = match error {
+        DaemonError::Lock(LockError::Held { .. }) => "portwatch stop ends it, portwatch restart renews it",
+        DaemonError::Source(_) | DaemonError::NoSnapshot => "portwatch doctor says what works here",
+        _ => "nothing was changed",
+    };
+    match error {
+        DaemonError::Source(_) | DaemonError::NoSnapshot => {
+            AccessError::NoDaemon { what, remedy: remedy.to_owned() }
         }
-    }
-
-    pub(in crate::cli) fn open(_: &Settings) -> Result<Box<dyn Access>, AccessError> {
-        Err(absent())
-    }
-
-    pub(in crate::cli) fn daemon(_: &Settings, _: Option<&Path>) -> Result<Exit, Failure> {
-        Err(absent().into())
-    }
-
-    pub(in crate::cli) fn start(_: &Settings, _: &mut dyn Write) -> Result<Exit, Failure> {
-        Err(absent().into())
-    }
-
-    pub(in crate::cli) fn stop(_: &Settings, _: &mut dyn Write) -> Result<Exit, Failure> {
-        Err(absent().into())
-    }
-
-    pub(in crate::cli) fn project() -> Option<Project> {
-        None
-    }
-
-    pub(in crate::cli) fn places(settings: &Settings) -> (PathBuf, PathBuf) {
-        let given = |value: &Option<PathBuf>| value.clone().unwrap_or_default();
-        (given(&settings.socket.value), given(&settings.state.value))
+        _ => AccessError::NotSeen { what, remedy: remedy.to_owned() },
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(super) use other::{absent, daemon, open, places, project, start, stop};
+pub(super) fn start(settings: &Settings, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let places = of(settings)?;
+    let program = std::env::current_exe()
+        .map_err(|error| AccessError::Internal(format!("this program's own file: {error}")))?;
+    match control::start(&places, &program, &arguments(settings, &places)) {
+        Ok(pid) => {
+            writeln!(out, "portwatch daemon started (pid {pid}), {}", places.socket.display())?;
+            Ok(Exit::Yes)
+        }
+        Err(ControlError::Lock(error @ LockError::Held { .. })) => {
+            writeln!(out, "{error}; portwatch stop ends it, portwatch restart renews it")?;
+            Ok(Exit::No)
+        }
+        Err(error) => Err(not_done(&error).into()),
+    }
+}
+
+pub(super) fn stop(settings: &Settings, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match control::stop(&of(settings)?) {
+        Ok(pid) => {
+            writeln!(out, "portwatch daemon stopped (pid {pid})")?;
+            Ok(Exit::Yes)
+        }
+        Err(error @ ControlError::NotRunning(_)) => {
+            writeln!(out, "{error}")?;
+            Ok(Exit::No)
+        }
+        Err(error) => Err(not_done(&error).into()),
+    }
+}
+
+fn not_done(error: &ControlError) -> AccessError {
+    let what = error.to_string();
+    let remedy = match error {
+        ControlError::Failed { .. } => "portwatch daemon shows it in the foreground",
+        _ => "do it as the user whose daemon it is, or as root",
+    };
+    match error {
+        ControlError::Failed { .. } => AccessError::NoDaemon { what, remedy: remedy.to_owned() },
+        _ => AccessError::NotSeen { what, remedy: remedy.to_owned() },
+    }
+}
+
+/// The command line of a daemon with these settings.
+fn arguments(settings: &Settings, places: &Places) -> Vec<OsString> {
+    let pair = |flag: &str, value: OsString| [OsString::from(flag), value];
+    let mut words = vec![OsString::from("daemon")];
+    words.extend(pair("--socket", places.socket.clone().into()));
+    words.extend(pair("--state", places.state.clone().into()));
+    words.extend(pair("--source", settings.source.value.clone().into()));
+    words.extend(pair("--hooks", settings.hooks.value.clone().into()));
+    words.extend(pair("--redact", settings.redact.value.clone().into()));
+    words.extend(pair("--engines", settings.engines.value.clone().into()));
+    words.extend(pair("--retention-days", settings.retention_days.value.to_string().into()));
+    words.extend(pair("--retention-mb", settings.retention_mb.value.to_string().into()));
+    if settings.all.value {
+        words.push("--all".into());
+    }
+    words
+}
+
+/// The project that the working directory lies in.
+pub(super) fn project() -> Option<Project> {
+    let pid = std::process::id();
+    let start_ticks = daemon::start_ticks(pid).ok()?;
+    let process = Attributor::new(Roots::default()).of(ProcessId { pid, start_ticks })?;
+    process.project.clone()
+}
+
+/// Socket and state directory in effect, for `config`.
+pub(super) fn places(settings: &Settings) -> (PathBuf, PathBuf) {
+    of(settings).map_or_else(|_| (PathBuf::new(), PathBuf::new()), |p| (p.socket, p.state))
+}

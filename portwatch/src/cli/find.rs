@@ -22,7 +22,7 @@ pub(super) fn claims(args: &args::Claims, session: &mut Session<'_>) -> Result<E
         answer.claims.retain(|claim| claim.project == project);
     }
     if args.mine {
-        let uid = super::session::uid();
+        let uid = crate::platform::user::own_uid();
         answer.claims.retain(|claim| claim.owner == uid);
     }
     if args.worktree {

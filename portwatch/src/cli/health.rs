@@ -31,7 +31,7 @@ pub(super) fn run(args: &args::Health, session: &mut Session<'_>) -> Result<Exit
         plans.push((claim, plan(claim, &flags, session)));
     }
     let checks = ask(&plans)?;
-    let uid = super::session::uid();
+    let uid = crate::platform::user::own_uid();
     for (claim, check) in found.claims.iter().zip(&checks) {
         // Only what was really asked is history.
         if check.endpoint.is_some() && (claim.owner == uid || uid == 0) {

@@ -92,7 +92,7 @@ fn dispatch(words: Vec<OsString>, out: &mut dyn Write) -> Exit {
         _ => None,
     };
     let env = |name: &str| std::env::var_os(name);
-    let around = Surroundings { env: &env, root: session::is_root() };
+    let around = Surroundings { env: &env, root: crate::platform::user::is_privileged() };
     let result = Settings::resolve(&cli.global, start, &matches, &around)
         .map_err(Failure::from)
         .and_then(|settings| command(&cli.command, settings, out));
@@ -113,11 +113,11 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         #[cfg(target_os = "linux")]
         Command::Probe(args) => probe::run(args, &mut session),
         #[cfg(not(target_os = "linux"))]
-        Command::Probe(_) => Err(backend::absent().into()),
+        Command::Probe(_) => Err(absent()),
         #[cfg(target_os = "linux")]
         Command::Wait(args) => wait::run(args, &mut session),
         #[cfg(not(target_os = "linux"))]
-        Command::Wait(_) | Command::Free(_) | Command::Run(_) => Err(backend::absent().into()),
+        Command::Wait(_) | Command::Free(_) | Command::Run(_) => Err(absent()),
         #[cfg(target_os = "linux")]
         Command::Run(args) => run::run(args, &mut session),
         #[cfg(target_os = "linux")]
@@ -142,6 +142,16 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Completions(args) => completions::run(args, &mut session),
         Command::Man(args) => man::run(args, &mut session),
     }
+}
+
+/// What is not there yet on this platform.
+#[cfg(not(target_os = "linux"))]
+fn absent() -> Failure {
+    crate::access::AccessError::NoDaemon {
+        what: "this command is not there yet on this platform".to_owned(),
+        remedy: "who, ls and log are".to_owned(),
+    }
+    .into()
 }
 
 /// One sentence on stderr; a stderr that is closed changes nothing.

@@ -68,7 +68,7 @@ pub(super) fn cleanup(args: &args::Cleanup, session: &mut Session<'_>) -> Result
     // A cleanup of one's own project at the start of a runner takes whatever is not running.
     let age = if project.is_some() && args.max_age.is_none() { Duration::ZERO } else { age };
     let found = session.access()?.claims(&["*".to_owned()])?;
-    let uid = super::session::uid();
+    let uid = crate::platform::user::own_uid();
     let stale: Vec<Claim> = found
         .claims
         .into_iter()

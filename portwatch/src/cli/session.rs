@@ -30,7 +30,7 @@ impl<'a> Session<'a> {
             verbose: settings.verbose.value,
             now: Timestamp::now(),
             zone: TimeZone::system(),
-            home: std::env::var("HOME").ok(),
+            home: std::env::var(if cfg!(windows) { "USERPROFILE" } else { "HOME" }).ok(),
         };
         Self { settings, out, look, access: None }
     }
@@ -124,33 +124,9 @@ pub(super) fn stderr_look() -> Look {
     }
 }
 
-/// The effective user; 0 where the platform has none.
-pub(super) fn uid() -> u32 {
-    #[cfg(unix)]
-    {
-        nix::unistd::geteuid().as_raw()
-    }
-    #[cfg(not(unix))]
-    {
-        0
-    }
-}
-
 /// How an answer looks that is shown on stderr.
 #[cfg(target_os = "linux")]
 pub(super) fn stderr_look_now(session: &Session<'_>) -> Look {
     let look = stderr_look();
     Look { width: look.width, color: look.color, terminal: look.terminal, ..session.look() }
-}
-
-/// The effective user is root.
-pub(super) fn is_root() -> bool {
-    #[cfg(unix)]
-    {
-        nix::unistd::Uid::effective().is_root()
-    }
-    #[cfg(not(unix))]
-    {
-        false
-    }
 }

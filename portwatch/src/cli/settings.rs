@@ -260,10 +260,14 @@ fn wrong(what: &'static str, value: &str, known: &[&str]) -> SettingsError {
 }
 
 fn default_file(around: &Surroundings<'_>) -> Option<PathBuf> {
+    let set = |name: &str| (around.env)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if cfg!(windows) {
+        let directory = set(if around.root { "ProgramData" } else { "APPDATA" })?;
+        return Some(directory.join("portwatch").join("config.toml"));
+    }
     if around.root {
         return Some(PathBuf::from("/etc/portwatch/config.toml"));
     }
-    let set = |name: &str| (around.env)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let directory = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
     Some(directory.join("portwatch").join("config.toml"))
 }

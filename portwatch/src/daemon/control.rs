@@ -1,20 +1,10 @@
 //! `start`, `stop`: done by the caller with the caller's own rights. The daemon itself can be told nothing.
 
 use std::{
-    fs::{self, OpenOptions},
-    io,
-    os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
-};
-
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::Signal,
 };
 
 use super::{
@@ -24,6 +14,10 @@ use super::{
 use crate::{
     api::{Client, ClientError, Places},
     model::ProcessId,
+    platform::{
+        ending::{self, Running},
+        files,
+    },
 };
 
 /// How long a daemon may take until it answers.
@@ -79,17 +73,12 @@ pub fn start(places: &Places, program: &Path, arguments: &[std::ffi::OsString]) 
     if let Some(holder) = Lock::holder(&places.lock())? {
         return Err(LockError::Held { holder: Some(holder) }.into());
     }
-    fs::create_dir_all(&places.state).map_err(failed(format!("make {}", places.state.display())))?;
+    files::directory(&places.state, 0o700).map_err(failed(format!("make {}", places.state.display())))?;
     let path = places.log();
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(&path)
-        .map_err(failed(format!("open {}", path.display())))?;
+    let log = files::append(&path).map_err(failed(format!("open {}", path.display())))?;
     let before = log.metadata().map_or(0, |m| m.len());
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    let mut child = ending::detached(&mut command)
         .args(arguments)
         .env(DETACHED, "1")
         // Few threads share much: two arenas keep glibc from reserving one for each.
@@ -133,25 +122,24 @@ fn did_not(log: &Path, before: u64, why: &str) -> ControlError {
     ControlError::Failed { why: why.to_owned(), log: last.join("\n") }
 }
 
-/// Asks the daemon of this state directory to end (SIGTERM, through a pidfd, to exactly the process that holds
-/// the lock) and waits until it has. Gives its pid.
+/// Asks the daemon of this state directory to end (SIGTERM through a pidfd, on Windows an event: exactly the process
+/// that holds the lock) and waits until it has. Gives its pid.
 pub fn stop(places: &Places) -> Result<u32, ControlError> {
     let Some(holder) = Lock::holder(&places.lock())? else {
         return Err(ControlError::NotRunning(places.state.clone()));
     };
-    let pidfd = pidfd_open(holder.pid).map_err(failed(format!("open a handle of pid {}", holder.pid)))?;
+    let running =
+        Running::open(holder.pid).map_err(failed(format!("open a handle of pid {}", holder.pid)))?;
     // The handle is of whoever has the pid now; only if that began when the daemon did, it is the daemon.
     let found = start_ticks(holder.pid).map_err(failed(format!("look at pid {}", holder.pid)))?;
     if (ProcessId { pid: holder.pid, start_ticks: found }) != holder {
         return Err(ControlError::NotRunning(places.state.clone()));
     }
-    pidfd_signal(&pidfd, Signal::SIGTERM).map_err(failed(format!("signal pid {}", holder.pid)))?;
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(STOP).unwrap_or(PollTimeout::MAX);
-    match poll(&mut fds, timeout) {
-        Ok(0) => Err(ControlError::Stuck { pid: holder.pid, seconds: STOP.as_secs() }),
-        Ok(_) => Ok(holder.pid),
-        Err(error) => Err(failed(format!("wait for pid {}", holder.pid))(error.into())),
+    running.ask().map_err(failed(format!("signal pid {}", holder.pid)))?;
+    match running.wait(STOP) {
+        Ok(false) => Err(ControlError::Stuck { pid: holder.pid, seconds: STOP.as_secs() }),
+        Ok(true) => Ok(holder.pid),
+        Err(error) => Err(failed(format!("wait for pid {}", holder.pid))(error)),
     }
 }
 
@@ -165,26 +153,4 @@ pub fn restart(
         Ok(_) | Err(ControlError::NotRunning(_)) => start(places, program, arguments),
         Err(error) => Err(error),
     }
-}
-
-/// `pidfd_open(2)`, Linux 5.3.
-fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the call takes two integers and touches no memory of ours.
-    let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `pidfd_send_signal(2)`, Linux 5.1.
-fn pidfd_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
-    let null = std::ptr::null::<nix::libc::siginfo_t>();
-    // SAFETY: the descriptor is open; a null siginfo means the one that kill(2) would make.
-    let result = unsafe {
-        nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, null, 0)
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

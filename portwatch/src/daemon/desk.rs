@@ -12,6 +12,7 @@ use crate::{
     engine::Problem,
     journal::{Claims, Reader},
     model::{ConnectionScope, EventFilter, Order, Port, Timestamp},
+    platform::vitals::resident_bytes,
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, Completeness, DoctorAnswer, History,
         ListAnswer, ListFilter, Live, LogAnswer, QueryError, Space, StatusAnswer, Subscription,
@@ -324,12 +325,4 @@ impl Answers for Desk {
 
 fn check(name: &'static str, result: CheckResult, found: &str, remedy: Option<&str>) -> Check {
     Check { name, result, found: found.to_owned(), remedy: remedy.map(str::to_owned) }
-}
-
-/// Field 2 of `/proc/self/statm`, in bytes.
-fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
-    Some(pages * u64::try_from(size).ok()?)
 }

@@ -3,11 +3,14 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use crate::model::ProcessId;
+use crate::{
+    model::ProcessId,
+    platform::files,
+    source::process::{Absent, Processes},
+};
 
 /// The lock, held while this lives. The kernel drops it when its process ends, however it ends.
 #[derive(Debug)]
@@ -45,16 +48,8 @@ impl Lock {
             let path = path.to_owned();
             move |error| LockError::Io { operation, path, error }
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
-            .open(path)
-            .map_err(failed("open"))?;
-        match file.try_lock() {
+        let mut file = files::lockable(path).map_err(failed("open"))?;
+        match files::try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(LockError::Held { holder: parse(&mut file) }),
             Err(TryLockError::Error(error)) => return Err(failed("lock")(error)),
@@ -72,7 +67,7 @@ impl Lock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(LockError::Io { operation: "open", path: path.to_owned(), error }),
         };
-        match file.try_lock_shared() {
+        match files::try_lock_shared(&file) {
             Ok(()) => Ok(None),
             Err(TryLockError::WouldBlock) => Ok(parse(&mut file)),
             Err(TryLockError::Error(error)) => {
@@ -95,13 +90,13 @@ fn own_identity() -> io::Result<ProcessId> {
     Ok(ProcessId { pid, start_ticks: start_ticks(pid)? })
 }
 
-/// Field 22 of `/proc/PID/stat`. The name in field 2 may hold blanks and parentheses; what follows its last `)`
-/// begins with field 3.
+/// When the process that has `pid` now began.
 pub fn start_ticks(pid: u32) -> io::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    stat.rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19)?.parse().ok())
-        .ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat has no start time"))
-        })
+    let mut processes = Processes::open().map_err(io::Error::other)?;
+    processes.identify(pid).map(|id| id.start_ticks).map_err(|absent| match absent {
+        Absent::Gone => io::Error::new(io::ErrorKind::NotFound, format!("there is no process {pid}")),
+        Absent::NotPermitted | Absent::Kernel => {
+            io::Error::new(io::ErrorKind::PermissionDenied, format!("process {pid} may not be looked at"))
+        }
+    })
 }

@@ -19,19 +19,16 @@ mod desk;
 mod heap;
 mod keeper;
 mod lock;
+mod manager;
 mod office;
 mod pipeline;
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
-
-use nix::sys::signal::{SigSet, Signal};
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::keeper::Keeper;
 pub use self::{
@@ -46,11 +43,17 @@ use crate::{
     engine::Engines,
     journal::{self, Claims, Journal, JournalError, OpenReport},
     model::{Event, EventKind, Evidence, GapReason, Netns, Timestamp},
+    platform::{
+        ending::{self, Asked},
+        files,
+        local::{self, Listener},
+    },
     query::{About, Live},
     source::{
         Source, Wake,
         ebpf::{HookChoice, LoadOptions},
         negotiate::{self, SourceChoice},
+        process,
     },
     state::Policy,
 };
@@ -159,13 +162,12 @@ pub fn opener(source: &str, hooks: &str, record: Option<PathBuf>) -> Result<Box<
     }))
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until it is asked to end: SIGTERM or SIGINT; on Windows an event, Ctrl-C, Ctrl-Break, the console's or the
+/// machine's end.
 pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> {
     if std::env::var_os(DETACHED).is_some() {
-        // Fails only for a process that leads its group already: then it has a session or a shell that means it.
-        let _ = nix::unistd::setsid();
+        ending::detach();
     }
-    hear_signals();
     let started = Timestamp::now();
     let places = &options.places;
 
@@ -260,38 +262,29 @@ fn serve(
         .build()
         .map_err(socket_error("make a runtime for", &places.socket))?;
     let result = runtime.block_on(async {
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(socket_error("catch signals for", &places.socket))?;
-        let mut interrupt =
-            signal(SignalKind::interrupt()).map_err(socket_error("catch signals for", &places.socket))?;
-        if let Some(parent) = places.socket.parent() {
+        let mut asked = Asked::hear().map_err(socket_error("catch signals for", &places.socket))?;
+        if let Some(parent) = local::directory_of(&places.socket) {
             directory(parent, 0o755)?;
         }
-        let listener =
-            api::bind(&places.socket, options.socket_mode).map_err(|error| match error.kind() {
+        let mut listener =
+            Listener::bind(&places.socket, options.socket_mode).map_err(|error| match error.kind() {
                 io::ErrorKind::AddrInUse => DaemonError::SocketTaken(places.socket.clone()),
                 _ => socket_error("listen at", &places.socket)(error),
             })?;
-        let identity = fs::symlink_metadata(&places.socket).ok().map(|m| (m.dev(), m.ino()));
-        let listener = tokio::net::UnixListener::from_std(listener)
-            .map_err(socket_error("listen at", &places.socket))?;
         let desk = Arc::new(
             Desk::new(handle.clone(), about, Some(places.database()), Some(places.socket.clone()), started)
                 .with_claims(claims),
         );
-        let watchdog = tokio::spawn(watchdog(handle.clone()));
-        notify(&[sd_notify::NotifyState::Ready]);
+        let watchdog = tokio::spawn(manager::watchdog(handle.clone()));
+        manager::ready();
         tracing::info!(socket = %places.socket.display(), "ready");
         let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            notify(&[sd_notify::NotifyState::Stopping]);
+            asked.wait().await;
+            manager::stopping();
             tracing::info!("stopping");
         };
         api::serve(
-            listener,
+            &mut listener,
             api::router(desk),
             options.limits,
             hidepid(Path::new("/proc/self/mountinfo")),
@@ -299,10 +292,7 @@ fn serve(
         )
         .await;
         watchdog.abort();
-        // Only our own: a file that somebody put there meanwhile is theirs.
-        if fs::symlink_metadata(&places.socket).ok().map(|m| (m.dev(), m.ino())) == identity {
-            let _ = fs::remove_file(&places.socket);
-        }
+        listener.close();
         Ok(())
     });
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -360,7 +350,7 @@ fn beginning(report: &OpenReport, started: Timestamp, about: &About) -> Vec<Even
 }
 
 fn directory(path: &Path, mode: u32) -> Result<(), DaemonError> {
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| DaemonError::Io {
+    files::directory(path, mode).map_err(|error| DaemonError::Io {
         operation: "make directory",
         path: path.to_owned(),
         error,
@@ -381,8 +371,7 @@ pub fn policy(keep_noise: bool) -> Policy {
 
 /// The network namespace of this process.
 pub fn own_netns() -> Option<Netns> {
-    let inode = fs::metadata("/proc/self/ns/net").ok()?.ino();
-    u32::try_from(inode).ok().map(Netns)
+    process::own_netns().ok().flatten()
 }
 
 /// Whether `/proc` hides processes from other users (proc(5), `hidepid`). Unreadable counts as hiding.
@@ -393,37 +382,6 @@ fn hidepid(mountinfo: &Path) -> bool {
             .filter_map(|option| option.strip_prefix("hidepid="))
             .any(|value| !matches!(value, "0" | "off"))
     })
-}
-
-/// Whoever started us may have blocked signals, and a blocked one stays so over exec (signal(7)): a daemon that
-/// cannot be asked to end would be killed in the end, and its journal would tell of a gap.
-fn hear_signals() {
-    let heard = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
-    if let Err(error) = heard.thread_unblock() {
-        tracing::warn!(%error, "SIGTERM and SIGINT may be blocked");
-    }
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    // Not under systemd, there is nobody to tell.
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager was not told");
-    }
-}
-
-/// Feeds systemd's watchdog, where one is set, while the pipeline's lock can be had: a pipeline that hangs with it
-/// lets the watchdog bite.
-async fn watchdog(handle: Handle) {
-    let Some(within) = sd_notify::watchdog_enabled() else { return };
-    let mut every = tokio::time::interval(within / 2);
-    loop {
-        every.tick().await;
-        let handle = handle.clone();
-        let alive = tokio::task::spawn_blocking(move || drop(pipeline::lock(&handle.live))).await;
-        if alive.is_ok() {
-            notify(&[sd_notify::NotifyState::Watchdog]);
-        }
-    }
 }
 
 #[cfg(test)]

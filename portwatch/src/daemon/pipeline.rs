@@ -25,6 +25,7 @@ use crate::{
         ConnectionScope, Event, EventKind, Evidence, Fact, GapReason, Observation, Phase, Port, Process,
         ProcessId, Protocol, Seen, Timestamp,
     },
+    platform::vitals::asleep,
     query::{Around, Completeness, Live, Record},
     source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
 };
@@ -484,12 +485,4 @@ fn completeness(bound_included: bool, kernel_binds: bool) -> Completeness {
                 .to_owned(),
         )
     }
-}
-
-/// Time the machine has spent asleep since boot: what the boot clock counts and the monotonic clock does not.
-fn asleep() -> Duration {
-    use nix::time::{ClockId, clock_gettime};
-    let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
-    let boot = read(ClockId::CLOCK_BOOTTIME);
-    boot.saturating_sub(read(ClockId::CLOCK_MONOTONIC))
 }

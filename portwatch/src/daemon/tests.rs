@@ -202,18 +202,3 @@ fn a_second_daemon_is_refused_with_the_first_ones_pid() {
     drop(lock);
     assert_eq!(Lock::holder(&path).unwrap(), None);
 }
-
-#[test]
-fn a_stale_socket_file_is_replaced_and_a_live_one_is_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("p.sock");
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let live = crate::api::bind(&path, 0o600).unwrap();
-    let error = crate::api::bind(&path, 0o600).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    drop(live);
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, "mine").unwrap();
-    assert!(crate::api::bind(&path, 0o600).is_err());
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
-}

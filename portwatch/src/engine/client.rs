@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,10 +9,12 @@ use std::{
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 
 use super::{Problem, Report, Running, api};
-use crate::model::{Engine, Netns};
+use crate::{
+    model::{Engine, Netns},
+    platform::local::{self, Stream},
+};
 
 /// Running containers; the same path in Docker's API and in Podman's compatible one. Without a version in it, each
 /// answers as its newest.
@@ -54,14 +55,14 @@ pub(super) fn ask(sockets: &[PathBuf], wait: Duration) -> Report {
 }
 
 async fn one(socket: &Path) -> Result<Vec<Running>, String> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+    let stream = local::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "connecting is not permitted (EACCES); ask as root or as a member of its group".to_owned()
         }
         io::ErrorKind::ConnectionRefused => "nobody listens there any more".to_owned(),
         _ => format!("cannot connect: {error}"),
     })?;
-    let netns = stream.peer_cred().ok().and_then(publishes_in);
+    let netns = publishes_in(&stream);
     let broken = |error: hyper::Error| format!("it broke off: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(async move {
@@ -87,8 +88,16 @@ async fn one(socket: &Path) -> Result<Vec<Running>, String> {
 
 /// The engine's own namespace is where it publishes ports. A rootless engine lives in a namespace that its helper made,
 /// and publishes outside of it.
-fn publishes_in(peer: tokio::net::unix::UCred) -> Option<Netns> {
+#[cfg(target_os = "linux")]
+fn publishes_in(engine: &Stream) -> Option<Netns> {
+    let peer = engine.peer_cred().ok()?;
     let pid = peer.pid().filter(|_| peer.uid() == 0)?;
-    let inode = std::fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(format!("/proc/{pid}/ns/net")).ok()?);
     u32::try_from(inode).ok().map(Netns)
+}
+
+/// Elsewhere engines run in a machine of their own, and publish on this one.
+#[cfg(not(target_os = "linux"))]
+fn publishes_in(_: &Stream) -> Option<Netns> {
+    None
 }

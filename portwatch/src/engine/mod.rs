@@ -8,6 +8,7 @@
 mod api;
 mod client;
 #[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::{
@@ -17,10 +18,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::model::{Compose, Container, Engine, Netns, Port, Protocol};
+use crate::{
+    model::{Compose, Container, Engine, Netns, Port, Protocol},
+    platform::local,
+};
 
 /// Where the engines of the system listen. Other sockets are named in the configuration.
-pub const SYSTEM: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
+pub const SYSTEM: [&str; 2] = if cfg!(windows) {
+    [r"\\.\pipe\docker_engine", r"\\.\pipe\podman-machine-default"]
+} else if cfg!(target_os = "macos") {
+    ["/var/run/docker.sock", "/var/run/podman.sock"]
+} else {
+    ["/run/docker.sock", "/run/podman/podman.sock"]
+};
 
 /// Where the engines of one user listen, below `$XDG_RUNTIME_DIR`.
 pub const USER: [&str; 2] = ["docker.sock", "podman/podman.sock"];
@@ -207,7 +217,8 @@ impl Engines {
         if state.asking {
             return true;
         }
-        let there: Vec<PathBuf> = self.sockets.iter().filter(|socket| exists(socket)).cloned().collect();
+        let there: Vec<PathBuf> =
+            self.sockets.iter().filter(|socket| local::exists(socket)).cloned().collect();
         if there.is_empty() {
             // Engines that ended took their containers along.
             if *state.report != Report::default() {
@@ -235,9 +246,4 @@ impl Engines {
         state.asking = thread.is_ok();
         state.asking
     }
-}
-
-/// `/var/run/docker.sock` and `/run/docker.sock` are mostly one; a socket that may not be seen may be there.
-fn exists(socket: &Path) -> bool {
-    !matches!(socket.metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }

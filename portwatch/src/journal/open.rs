@@ -19,7 +19,7 @@ use super::{
     worker::{Unwritten, Worker},
     writer::{Shared, Writer, WriterStatus},
 };
-use crate::model::Timestamp;
+use crate::{model::Timestamp, platform::files};
 
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_millis(500);
@@ -146,11 +146,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 
 fn make_directory(path: &Path) -> Result<(), JournalError> {
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(directory).map_err(|error| refused("create the directory", directory, error))?;
+        files::directory(directory, 0o700)
+            .map_err(|error| refused("create the directory", directory, error))?;
     }
     Ok(())
 }

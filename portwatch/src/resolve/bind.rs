@@ -1,18 +1,8 @@
 //! Would it work? A real bind, given back at once.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::AsRawFd as _,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use nix::{
-    errno::Errno,
-    sys::socket::{
-        AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt, socket,
-        sockopt::Ipv6V6Only,
-    },
-};
-
+use super::trial::{Refused, trial};
 use crate::{
     model::{Port, Protocol},
     registry::Obstacle,
@@ -25,42 +15,24 @@ use crate::{
 /// wins; for that reason the port is given back at once and not held.
 pub fn obstacle(port: Port, protocols: &[Protocol], host: Option<IpAddr>) -> Option<Obstacle> {
     protocols.iter().find_map(|&protocol| {
-        let errno = match host {
-            Some(host) => try_bind(host, port, protocol),
-            None => match try_bind(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port, protocol) {
+        let tried = |host| trial(host, port, protocol, false);
+        let result = match host {
+            Some(host) => tried(host),
+            None => match tried(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
                 // A machine without IPv6.
-                Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => {
-                    try_bind(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port, protocol)
-                }
+                Err(Refused::NoFamily | Refused::NoAddress) => tried(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
                 other => other,
             },
         };
-        match errno {
+        match result {
             Ok(()) => None,
-            Err(Errno::EADDRINUSE) => Some(Obstacle::InUse),
-            Err(Errno::EACCES) => Some(Obstacle::Privileged),
+            Err(Refused::InUse) => Some(Obstacle::InUse),
+            // There no port needs a privilege: it lies in an excluded range, or is held exclusively.
+            Err(Refused::NotPermitted) if cfg!(windows) => Some(Obstacle::Refused),
+            Err(Refused::NotPermitted) => Some(Obstacle::Privileged),
             Err(_) => Some(Obstacle::Refused),
         }
     })
-}
-
-fn try_bind(host: IpAddr, port: Port, protocol: Protocol) -> Result<(), Errno> {
-    let kind = match protocol {
-        Protocol::Tcp => SockType::Stream,
-        Protocol::Udp => SockType::Datagram,
-    };
-    let open = |family| socket(family, kind, SockFlag::SOCK_CLOEXEC, None);
-    match host {
-        IpAddr::V4(host) => {
-            let fd = open(AddressFamily::Inet)?;
-            bind(fd.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(host, port.get())))
-        }
-        IpAddr::V6(host) => {
-            let fd = open(AddressFamily::Inet6)?;
-            setsockopt(&fd, Ipv6V6Only, &false)?;
-            bind(fd.as_raw_fd(), &SockaddrIn6::from(std::net::SocketAddrV6::new(host, port.get(), 0, 0)))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ pub fn terms(asked: &Asked, proc_root: &Path) -> Terms {
             exclude.insert(range);
         }
     }
-    let unprivileged = setting("ip_unprivileged_port_start").trim().parse().unwrap_or(1024);
+    let unprivileged =
+        setting("ip_unprivileged_port_start").trim().parse().unwrap_or(if cfg!(windows) { 0 } else { 1024 });
     Terms {
         range: asked.range.unwrap_or(DEFAULT_RANGE),
         exclude,
@@ -29,6 +30,8 @@ fn ephemeral(text: &str) -> RangeInclusive<u16> {
     let mut numbers = text.split_ascii_whitespace().map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(from)), Some(Ok(to))) => from..=to,
+        // RFC 6335, section 6: what the other systems take.
+        _ if cfg!(not(target_os = "linux")) => 49_152..=65_535,
         _ => 32_768..=60_999,
     }
 }

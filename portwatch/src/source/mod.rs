@@ -8,7 +8,11 @@ pub mod convert;
 pub mod diag;
 #[cfg(target_os = "linux")]
 pub mod ebpf;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_ebpf.rs"]
+pub mod ebpf;
 pub mod fake;
+pub mod iphelper;
 pub mod lsof;
 pub mod negotiate;
 #[cfg(target_os = "linux")]

@@ -3,20 +3,17 @@
 //! `auto` tries kernel programs and falls to the scan, whose degradations then tell why. A source that was asked for
 //! by name and cannot start is an error with its reasons, never a silent fallback.
 
-#[cfg(target_os = "linux")]
-use std::path::Path;
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-#[cfg(target_os = "linux")]
 use super::{
-    Source, Wake,
+    Source, SourceError, Wake,
     ebpf::{EbpfSource, LoadOptions},
     replay::ReplaySource,
-    scan::{Roots, ScanSource, Scanner},
-};
-use super::{
-    SourceError,
-    scan::{self, Look},
+    scan::{self, Look, Roots, ScanSource},
 };
 use crate::model::Degradation;
 
@@ -124,7 +121,6 @@ fn also(why: &[Degradation]) -> String {
 
 /// Starts what `choice` asks for. `wake` ends a waiting `poll` of the source. What kernel programs say is written to
 /// `record` too.
-#[cfg(target_os = "linux")]
 pub fn start(
     choice: &SourceChoice,
     options: &LoadOptions,
@@ -159,7 +155,6 @@ pub fn start(
     }
 }
 
-#[cfg(target_os = "linux")]
 fn recorded(mut source: EbpfSource, record: Option<&Path>) -> Result<Box<dyn Source>, NegotiateError> {
     match record.map_or(Ok(()), |path| source.record_to(path)) {
         Ok(()) => Ok(Box::new(source)),
@@ -167,7 +162,6 @@ fn recorded(mut source: EbpfSource, record: Option<&Path>) -> Result<Box<dyn Sou
     }
 }
 
-#[cfg(target_os = "linux")]
 fn polled(
     choice: &SourceChoice,
     options: &LoadOptions,
@@ -180,26 +174,52 @@ fn polled(
     }
 }
 
-/// What takes a snapshot when `choice` is asked for and nothing runs all the time: the tool it names, else the
-/// kernel's tables. With the name of what failed.
-#[cfg(target_os = "linux")]
+/// What takes a snapshot when `choice` is asked for and nothing runs all the time: the tool it names, else the best that
+/// this system has. With the name of what failed.
 pub fn look(choice: &SourceChoice, roots: &Roots) -> Result<Box<dyn Look>, (&'static str, SourceError)> {
     let look = match choice {
         SourceChoice::Lsof => scan::lsof(None).map(boxed),
         SourceChoice::Netstat => scan::netstat(None).map(boxed),
-        _ => Scanner::new(roots).map(boxed),
+        SourceChoice::Scan => tables(roots),
+        SourceChoice::Auto | SourceChoice::Ebpf | SourceChoice::Replay(_) => best(roots),
     };
     look.map_err(|error| (choice.polled_name(), error))
 }
 
-/// The same elsewhere, where nothing but tools takes snapshots yet.
-#[cfg(not(target_os = "linux"))]
-pub fn look(choice: &SourceChoice) -> Result<Box<dyn Look>, (&'static str, SourceError)> {
-    let look = match choice {
-        SourceChoice::Lsof => scan::lsof(None).map(boxed),
-        _ => scan::netstat(None).map(boxed),
-    };
-    look.map_err(|error| (choice.polled_name(), error))
+/// The kernel's own tables.
+#[cfg(target_os = "linux")]
+fn tables(roots: &Roots) -> Result<Box<dyn Look>, SourceError> {
+    scan::Scanner::new(roots).map(boxed)
+}
+
+#[cfg(target_os = "linux")]
+fn best(roots: &Roots) -> Result<Box<dyn Look>, SourceError> {
+    tables(roots)
+}
+
+/// The kernel's own tables.
+#[cfg(windows)]
+fn tables(_: &Roots) -> Result<Box<dyn Look>, SourceError> {
+    scan::iphelper().map(boxed)
+}
+
+#[cfg(windows)]
+fn best(roots: &Roots) -> Result<Box<dyn Look>, SourceError> {
+    // Its first reading tells whether it works.
+    let works = |mut look: Box<dyn Look>| look.tables(&[]).map(|_| look);
+    tables(roots).and_then(works).or_else(|error| scan::netstat(None).map(boxed).map_err(|_| error))
+}
+
+/// The kernel's own tables are read by netstat alone, whose layouts are private to it.
+#[cfg(not(any(target_os = "linux", windows)))]
+fn tables(_: &Roots) -> Result<Box<dyn Look>, SourceError> {
+    Err(SourceError::Unsupported("scan"))
+}
+
+/// netstat shows the sockets of all users to everybody, and costs less; lsof shows a plain user their own.
+#[cfg(not(any(target_os = "linux", windows)))]
+fn best(_: &Roots) -> Result<Box<dyn Look>, SourceError> {
+    scan::netstat(None).map(boxed).or_else(|error| scan::lsof(None).map(boxed).map_err(|_| error))
 }
 
 fn boxed(look: impl Look + 'static) -> Box<dyn Look> {

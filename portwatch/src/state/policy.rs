@@ -37,6 +37,8 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { keep_noise: false, ephemeral: 32_768..=60_999, grace: GRACE }
+        // Linux's own default, and what RFC 6335 (section 6) names and other systems take.
+        let ephemeral = if cfg!(target_os = "linux") { 32_768..=60_999 } else { 49_152..=65_535 };
+        Self { keep_noise: false, ephemeral, grace: GRACE }
     }
 }

@@ -7,7 +7,6 @@
 mod answer;
 pub mod claims;
 mod connection;
-#[cfg(unix)]
 pub mod convert;
 mod error;
 mod parts;

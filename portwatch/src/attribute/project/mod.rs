@@ -15,6 +15,8 @@ use lru::LruCache;
 
 use crate::model::{CommandLine, Evidence, Project, ProjectKind, Worktree};
 pub(super) use tree::Tree;
+#[cfg(target_os = "linux")]
+pub(super) use tree::read_up_to;
 
 /// Project files, the nearest directory first and in this order within one.
 const MARKS: [(&str, ProjectKind); 5] = [
@@ -66,6 +68,10 @@ const SHARED: [&str; 30] = [
     "/var/lib",
     "/var/tmp",
 ];
+
+/// The same right below the root of a drive of Windows.
+const SHARED_ON_A_DRIVE: [&str; 5] =
+    ["Windows", "Program Files", "Program Files (x86)", "ProgramData", "Users"];
 
 /// What is asked of a process.
 pub(super) struct Question<'a> {
@@ -155,15 +161,28 @@ fn own_name(path: &Path) -> Option<String> {
     name::presentable(&path.file_name()?.to_string_lossy())
 }
 
+/// On Windows, of every drive the root and what the system or all users share there.
 fn is_shared(path: &Path) -> bool {
+    if cfg!(windows) {
+        let Some(parent) = path.parent() else { return true };
+        let name = path.file_name().unwrap_or_default();
+        return parent.parent().is_none()
+            && SHARED_ON_A_DRIVE.iter().any(|shared| name.eq_ignore_ascii_case(shared));
+    }
     SHARED.iter().any(|shared| path == Path::new(shared))
 }
 
 /// The user's home, or anybody's: root often works in the directories of others.
 fn is_home(path: &Path, home: Option<&Path>) -> bool {
-    let of_people = |parent: &Path| parent == Path::new("/home") || parent == Path::new("/Users");
+    let of_people = |parent: &Path| {
+        let on_a_drive = |name: &std::ffi::OsStr| cfg!(windows) && name.eq_ignore_ascii_case("users");
+        parent == Path::new("/home")
+            || parent == Path::new("/Users")
+            || parent.file_name().is_some_and(on_a_drive)
+    };
     home == Some(path) || path == Path::new("/root") || path.parent().is_some_and(of_people)
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -6,6 +6,7 @@ use super::{ClaimView, OfficeError};
 use crate::{
     journal::Allowed,
     model::{Port, Protocol, Timestamp},
+    platform::user,
     query::{About, KnownSocket, ListFilter, QueryError, Record},
     registry::{Asked, Name, Pattern},
 };
@@ -28,7 +29,7 @@ impl Caller {
 
 /// The name of a user, as far as the machine knows it.
 pub fn user_name(uid: u32) -> Option<String> {
-    nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
+    user::account(uid).ok().flatten().map(|account| account.name)
 }
 
 /// What somebody wants to claim.

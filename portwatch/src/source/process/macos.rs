@@ -1,10 +1,10 @@
 //! By libproc, which lies in libSystem.
 
-use std::{mem, ptr};
+use std::{ffi::OsStr, mem, os::unix::ffi::OsStrExt, path::PathBuf, ptr};
 
 use nix::{errno::Errno, libc};
 
-use super::Absent;
+use super::{Absent, Extras};
 use crate::{
     model::{CommandLine, Evidence, Netns, ProcessId, ProcessSeen},
     source::SourceError,
@@ -57,6 +57,45 @@ impl Processes {
             evidence: Evidence::Scan,
         })
     }
+
+    /// Where exactly this process lies and works; `None` when it is gone.
+    pub fn extras(&mut self, id: ProcessId) -> Option<Extras> {
+        let pid = libc::c_int::try_from(id.pid).ok()?;
+        let extras = Extras { exe: program(pid), cwd: directory(pid), user: None };
+        // The pid may have been given to somebody else while this was read.
+        (self.identify(id.pid) == Ok(id)).then_some(extras)
+    }
+}
+
+/// The text up to its NUL.
+fn path(bytes: &[u8]) -> Option<PathBuf> {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    let path = PathBuf::from(OsStr::from_bytes(bytes.get(..end)?));
+    path.is_absolute().then_some(path)
+}
+
+/// The program's file.
+fn program(pid: libc::c_int) -> Option<PathBuf> {
+    let mut buffer = [0_u8; 4096];
+    let length = u32::try_from(buffer.len()).ok()?;
+    // SAFETY: the buffer is as long as is said.
+    let written = unsafe { libc::proc_pidpath(pid, buffer.as_mut_ptr().cast(), length) };
+    path(buffer.get(..usize::try_from(written).ok()?).filter(|bytes| !bytes.is_empty())?)
+}
+
+/// The working directory. Only the process's own user and root may ask.
+fn directory(pid: libc::c_int) -> Option<PathBuf> {
+    let length = libc::c_int::try_from(size_of::<libc::proc_vnodepathinfo>()).ok()?;
+    // SAFETY: all zero is a valid value of it.
+    let mut info: libc::proc_vnodepathinfo = unsafe { mem::zeroed() };
+    let buffer = (&raw mut info).cast();
+    // SAFETY: the buffer is as long as is said, and lives until the call returns.
+    let written = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDVNODEPATHINFO, 0, buffer, length) };
+    if written != length {
+        return None;
+    }
+    let bytes: Vec<u8> = info.pvi_cdir.vip_path.as_flattened().iter().map(|c| c.cast_unsigned()).collect();
+    path(&bytes)
 }
 
 fn bsd_info(pid: u32) -> Result<libc::proc_bsdinfo, Absent> {

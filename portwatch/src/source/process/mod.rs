@@ -22,6 +22,19 @@ use words::words;
 pub use self::platform::{Processes, own_netns};
 use crate::model::Owner;
 
+/// What a table of processes says of a living one besides [`ProcessSeen`](crate::model::ProcessSeen), as far as this
+/// user may see it.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Extras {
+    /// The program's file.
+    pub exe: Option<std::path::PathBuf>,
+    /// Its working directory.
+    pub cwd: Option<std::path::PathBuf>,
+    /// Its user's name, where that is not to be had by its uid.
+    pub user: Option<String>,
+}
+
 /// Why a pid has no identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {

@@ -3,24 +3,29 @@
 use std::{collections::HashMap, ffi::OsString, mem, os::windows::ffi::OsStringExt, path::PathBuf, ptr};
 
 use windows_sys::{
-    Wdk::System::Threading::{NtQueryInformationProcess, ProcessCommandLineInformation},
+    Wdk::System::Threading::{
+        NtQueryInformationProcess, ProcessBasicInformation, ProcessCommandLineInformation,
+    },
     Win32::{
         Foundation::{CloseHandle, ERROR_ACCESS_DENIED, FILETIME, GetLastError, HANDLE, UNICODE_STRING},
         System::{
+            Diagnostics::Debug::ReadProcessMemory,
             Diagnostics::ToolHelp::{
                 CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW,
                 TH32CS_SNAPPROCESS,
             },
             Threading::{
-                GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, QueryFullProcessImageNameW,
+                GetProcessTimes, IsWow64Process, OpenProcess, PROCESS_BASIC_INFORMATION,
+                PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_VM_READ, QueryFullProcessImageNameW,
             },
         },
     },
 };
 
-use super::Absent;
+use super::{Absent, Extras};
 use crate::{
     model::{CommandLine, Evidence, Netns, ProcessId, ProcessSeen},
+    platform::windows::Token,
     source::SourceError,
 };
 
@@ -30,6 +35,10 @@ const SYSTEM: u32 = 4;
 const EPOCH: u64 = 116_444_736_000_000_000;
 /// Units of 100 ns in a tick of [`ProcessId::start_ticks`].
 const PER_TICK: u64 = 100_000;
+/// Where in a process's environment block its parameters are, and in these its working directory: of every version of
+/// 64-bit Windows (`PEB` and `RTL_USER_PROCESS_PARAMETERS` of winternl.h and of the debugger's symbols).
+const PARAMETERS: usize = 0x20;
+const DIRECTORY: usize = 0x38;
 /// A path or a command line has 32,767 characters at most.
 const LONGEST: usize = 32_768;
 
@@ -75,6 +84,10 @@ impl Processes {
             return None;
         }
         let listed = self.listed.get_or_insert_with(list);
+        if !listed.contains_key(&id.pid) {
+            // It began after the list was made.
+            *listed = list();
+        }
         let own = listed.get(&id.pid);
         let parent_pid = own.map_or(0, |own| own.parent);
         let path = process.path();
@@ -84,7 +97,7 @@ impl Processes {
             parent_pid,
             // A parent that is gone may have left its pid to a stranger: only an older process is the parent.
             parent_comm: listed.get(&parent_pid).filter(|_| is_older(parent_pid, id)).map(|p| p.name.clone()),
-            uid: None,
+            uid: process.token().and_then(|token| token.uid()),
             gid: None,
             comm: name.or_else(|| own.map(|own| own.name.clone())).unwrap_or_default(),
             command: process
@@ -93,6 +106,20 @@ impl Processes {
             cgroup_id: None,
             evidence: Evidence::Scan,
         })
+    }
+
+    /// Where exactly this process lies and works, and whose it is; `None` when it is gone.
+    pub fn extras(&mut self, id: ProcessId) -> Option<Extras> {
+        let process = Process::open(id.pid).ok()?;
+        if process.id(id.pid) != Ok(id) {
+            return None;
+        }
+        let user = process.token().and_then(|token| token.user()).and_then(|user| user.account());
+        let cwd = Process::open_for(id.pid, PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_VM_READ)
+            .ok()
+            .filter(|process| process.id(id.pid) == Ok(id))
+            .and_then(|process| process.directory());
+        Some(Extras { exe: process.path(), cwd, user })
     }
 }
 
@@ -105,11 +132,15 @@ struct Process(HANDLE);
 
 impl Process {
     fn open(pid: u32) -> Result<Self, Absent> {
+        Self::open_for(pid, PROCESS_QUERY_LIMITED_INFORMATION)
+    }
+
+    fn open_for(pid: u32, access: u32) -> Result<Self, Absent> {
         if pid == SYSTEM {
             return Err(Absent::Kernel);
         }
         // SAFETY: the call takes no memory of ours.
-        let handle = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) };
+        let handle = unsafe { OpenProcess(access, 0, pid) };
         if !handle.is_null() {
             return Ok(Self(handle));
         }
@@ -133,6 +164,73 @@ impl Process {
             return Err(Absent::Gone);
         }
         Ok(ProcessId { pid, start_ticks: moment(created).saturating_sub(EPOCH) / PER_TICK })
+    }
+
+    /// As whom it runs; only of processes that this one may look into.
+    fn token(&self) -> Option<Token> {
+        Token::of_process(self.0).ok()
+    }
+
+    /// The working directory, which only the process's own memory tells. `None` for a 32-bit program, whose memory has
+    /// another layout.
+    fn directory(&self) -> Option<PathBuf> {
+        let mut narrow = 0;
+        // SAFETY: the handle is open, and the answer is written to.
+        if cfg!(not(target_pointer_width = "64"))
+            || unsafe { IsWow64Process(self.0, &raw mut narrow) } == 0
+            || narrow != 0
+        {
+            return None;
+        }
+        // SAFETY: all zero is a valid value of it.
+        let mut basic: PROCESS_BASIC_INFORMATION = unsafe { mem::zeroed() };
+        let size = u32::try_from(size_of::<PROCESS_BASIC_INFORMATION>()).ok()?;
+        let mut written = 0;
+        // SAFETY: the buffer is as long as is said.
+        let status = unsafe {
+            NtQueryInformationProcess(
+                self.0,
+                ProcessBasicInformation,
+                (&raw mut basic).cast(),
+                size,
+                &raw mut written,
+            )
+        };
+        if status < 0 {
+            return None;
+        }
+        let mut parameters = [0_u8; 8];
+        self.memory((basic.PebBaseAddress as usize).checked_add(PARAMETERS)?, &mut parameters)?;
+        let parameters = usize::try_from(u64::from_ne_bytes(parameters)).ok()?;
+        // A UNICODE_STRING: length in bytes, capacity, padding, address.
+        let mut text = [0_u8; 16];
+        self.memory(parameters.checked_add(DIRECTORY)?, &mut text)?;
+        let (length, address) = text.split_at_checked(8)?;
+        let length = usize::from(u16::from_ne_bytes([*length.first()?, *length.get(1)?]));
+        let mut characters = vec![0_u8; length];
+        let address = usize::try_from(u64::from_ne_bytes(address.try_into().ok()?)).ok()?;
+        self.memory(address, &mut characters)?;
+        let wide: Vec<u16> = characters.as_chunks().0.iter().map(|&pair| u16::from_ne_bytes(pair)).collect();
+        let path = PathBuf::from(OsString::from_wide(&wide));
+        // It ends with a separator, which a drive's root keeps.
+        let path: PathBuf = path.components().collect();
+        path.is_absolute().then_some(path)
+    }
+
+    /// Fills `to` with the memory at an address in the process.
+    fn memory(&self, from: usize, to: &mut [u8]) -> Option<()> {
+        let mut read = 0;
+        // SAFETY: the buffer is as long as is said; an address that is not there is an error.
+        let done = unsafe {
+            ReadProcessMemory(
+                self.0,
+                ptr::with_exposed_provenance(from),
+                to.as_mut_ptr().cast(),
+                to.len(),
+                &raw mut read,
+            )
+        };
+        (done != 0 && read == to.len()).then_some(())
     }
 
     /// The program.

@@ -1,6 +1,5 @@
 //! Claims, as documents: what can be asked of the claims office and what it answers.
 
-#[cfg(unix)]
 pub mod convert;
 mod health;
 

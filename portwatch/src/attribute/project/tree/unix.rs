@@ -1,8 +1,4 @@
-//! Reading files that others control, as a privileged process.
-//!
-//! Everything below a working directory may be a trap: a FIFO that blocks, a link to a secret, a gigabyte. Paths
-//! are resolved inside the process's own root and never through a symbolic link, only regular files are read,
-//! never more than a bound, and nothing is ever executed.
+//! By descriptors, each opened below another.
 
 use std::{
     fs::File,
@@ -18,7 +14,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-use crate::attribute::pid::read_up_to;
+use super::{Text, read_up_to};
 
 /// What a process sees as `/`.
 #[derive(Debug)]
@@ -30,18 +26,15 @@ pub(in crate::attribute) struct Tree {
 
 /// A directory of a [`Tree`].
 #[derive(Debug)]
-pub(super) struct Directory(OwnedFd);
-
-/// A regular file.
-#[derive(Debug)]
-pub(in crate::attribute) struct Text {
-    /// `None` when it is larger than the bound or cannot be read.
-    pub(in crate::attribute) bytes: Option<Vec<u8>>,
-    /// Its owner.
-    pub(super) uid: u32,
-}
+pub(in crate::attribute) struct Directory(OwnedFd);
 
 impl Tree {
+    /// The tree of this process itself.
+    #[cfg(not(target_os = "linux"))]
+    pub(in crate::attribute) fn own() -> Option<Self> {
+        Self::new(File::open("/").ok()?.into())
+    }
+
     /// The tree whose root is an open directory.
     pub(in crate::attribute) fn new(root: OwnedFd) -> Option<Self> {
         let root = File::from(root);
@@ -51,7 +44,7 @@ impl Tree {
 
     /// A directory by its absolute path; `None` when there is none or a link is on the way.
     #[cfg(target_os = "linux")]
-    pub(super) fn directory(&self, path: &Path) -> Option<Directory> {
+    pub(in crate::attribute) fn directory(&self, path: &Path) -> Option<Directory> {
         use nix::fcntl::{OpenHow, ResolveFlag, openat2};
         let how = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
@@ -59,10 +52,12 @@ impl Tree {
         openat2(&self.root, path, how).ok().map(Directory)
     }
 
-    /// A directory by its absolute path; `None` when there is none or the last part is a link.
+    /// A directory by its absolute path; `None` when there is none or a link is on the way.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn directory(&self, path: &Path) -> Option<Directory> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    pub(in crate::attribute) fn directory(&self, path: &Path) -> Option<Directory> {
+        // In place of O_NOFOLLOW, which is about the last part only (open(2), macOS 11).
+        let no_links = OFlag::from_bits_retain(nix::libc::O_NOFOLLOW_ANY);
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | no_links;
         openat(&self.root, path, flags, Mode::empty()).ok().map(Directory)
     }
 
@@ -74,7 +69,7 @@ impl Tree {
 
 impl Directory {
     /// A regular file in this directory; `None` when there is none, or what is there is not a regular file.
-    pub(super) fn text(&self, name: &Path, limit: usize) -> Option<Text> {
+    pub(in crate::attribute) fn text(&self, name: &Path, limit: usize) -> Option<Text> {
         // O_NONBLOCK: opening a FIFO returns at once, with a reader or without.
         let flags =
             OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -85,7 +80,7 @@ impl Directory {
     }
 
     /// A directory in this directory.
-    pub(super) fn directory(&self, name: &str) -> Option<Self> {
+    pub(in crate::attribute) fn directory(&self, name: &str) -> Option<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(self.0.as_fd(), name, flags, Mode::empty()).ok().map(Self)
     }

@@ -1,0 +1,63 @@
+//! What systemd is told, where it manages this process. Elsewhere nobody asks.
+
+use super::{Handle, pipeline};
+
+/// Questions are answered.
+pub(super) fn ready() {
+    notify(Told::Ready);
+}
+
+/// The end has begun.
+pub(super) fn stopping() {
+    notify(Told::Stopping);
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Ready,
+    Stopping,
+    Alive,
+}
+
+#[cfg(target_os = "linux")]
+fn notify(told: Told) {
+    let state = match told {
+        Told::Ready => sd_notify::NotifyState::Ready,
+        Told::Stopping => sd_notify::NotifyState::Stopping,
+        Told::Alive => sd_notify::NotifyState::Watchdog,
+    };
+    // Not under systemd, there is nobody to tell.
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notify(told: Told) {
+    tracing::debug!(?told, "there is no service manager to tell");
+}
+
+#[cfg(target_os = "linux")]
+fn watchdog_within() -> Option<std::time::Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn watchdog_within() -> Option<std::time::Duration> {
+    None
+}
+
+/// Feeds systemd's watchdog, where one is set, while the pipeline's lock can be had: a pipeline that hangs with it
+/// lets the watchdog bite.
+pub(super) async fn watchdog(handle: Handle) {
+    let Some(within) = watchdog_within() else { return };
+    let mut every = tokio::time::interval(within / 2);
+    loop {
+        every.tick().await;
+        let handle = handle.clone();
+        let alive = tokio::task::spawn_blocking(move || drop(pipeline::lock(&handle.live))).await;
+        if alive.is_ok() {
+            notify(Told::Alive);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Files and directories of one's own.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as system;
+
+pub use self::system::{append, directory, lockable, try_lock, try_lock_shared};
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::TryLockError,
+        io::{Read as _, Write as _},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_locked_file_is_locked_for_others_and_can_still_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep").join("er");
+        directory(&path, 0o700).unwrap();
+        directory(&path, 0o700).unwrap();
+        let mut file = lockable(&path.join("lock")).unwrap();
+        try_lock(&file).unwrap();
+        file.write_all(b"me").unwrap();
+        let mut other = std::fs::File::open(path.join("lock")).unwrap();
+        assert!(matches!(try_lock_shared(&other), Err(TryLockError::WouldBlock)));
+        assert!(matches!(try_lock(&lockable(&path.join("lock")).unwrap()), Err(TryLockError::WouldBlock)));
+        let mut text = String::new();
+        other.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "me");
+        drop(file);
+        try_lock_shared(&other).unwrap();
+    }
+
+    #[test]
+    fn a_log_grows_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        for line in [b"a", b"b"] {
+            append(&path).unwrap().write_all(line).unwrap();
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"ab");
+    }
+}

@@ -1,0 +1,118 @@
+//! By access control lists.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    os::windows::{
+        fs::{MetadataExt, OpenOptionsExt},
+        io::AsRawHandle,
+    },
+    path::Path,
+};
+
+use windows_sys::Win32::{
+    Foundation::{ERROR_LOCK_VIOLATION, HANDLE},
+    Security::Authorization::SE_FILE_OBJECT,
+    Storage::FileSystem::{
+        CreateDirectoryW, FILE_ATTRIBUTE_REPARSE_POINT, FILE_FLAG_BACKUP_SEMANTICS,
+        FILE_FLAG_OPEN_REPARSE_POINT, LOCKFILE_EXCLUSIVE_LOCK, LOCKFILE_FAIL_IMMEDIATELY, LockFileEx,
+        READ_CONTROL,
+    },
+    System::IO::OVERLAPPED,
+};
+
+use crate::platform::{
+    user,
+    windows::{Guard, done, owner_of, wide},
+};
+
+/// Where in a file the lock lies. A locked byte cannot be read by others on this system, so it is one that no file
+/// reaches.
+const BYTE: u64 = 1 << 62;
+
+/// Makes a directory and what is missing above it. One that only its owner is to enter (no bits for others in `mode`)
+/// is made so; where it exists already, it must be this user's, the system's or the administrators': in a place where
+/// all may make directories somebody else's could be waiting.
+pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    if mode & 0o077 != 0 {
+        return fs::create_dir_all(path);
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)?;
+    }
+    let guard = Guard::private_directory()?;
+    let attributes = guard.attributes();
+    let name = wide(path.as_os_str());
+    // SAFETY: the name ends with a NUL, and the attributes live until the call returns.
+    match done(unsafe { CreateDirectoryW(name.as_ptr(), &raw const attributes) }) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => is_ours(path),
+        other => other,
+    }
+}
+
+fn is_ours(path: &Path) -> io::Result<()> {
+    let directory = OpenOptions::new()
+        .access_mode(READ_CONTROL)
+        .custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
+        .open(path)?;
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() || metadata.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT != 0 {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "something that is no directory is there"));
+    }
+    let owner = owner_of(directory.as_raw_handle() as HANDLE, SE_FILE_OBJECT)?;
+    if owner == 0 || owner == user::own_uid() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"))
+}
+
+/// Opens a file to be written at its end. Who may read it is settled by its directory.
+pub fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)
+}
+
+/// Opens a file whose lock means something.
+pub fn lockable(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
+        .open(path)
+}
+
+/// Takes the lock, which the kernel drops when the process ends, however it ends.
+pub fn try_lock(file: &File) -> Result<(), TryLockError> {
+    lock(file, LOCKFILE_EXCLUSIVE_LOCK)
+}
+
+/// Takes a part in the lock: nobody has it alone.
+pub fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
+    lock(file, 0)
+}
+
+fn lock(file: &File, flags: u32) -> Result<(), TryLockError> {
+    // SAFETY: all zero is a valid value of it.
+    let mut place: OVERLAPPED = unsafe { std::mem::zeroed() };
+    place.Anonymous.Anonymous.OffsetHigh = u32::try_from(BYTE >> 32).unwrap_or(0);
+    let flags = flags | LOCKFILE_FAIL_IMMEDIATELY;
+    // SAFETY: the handle is open, and the place lives until the call returns, which waits for nothing.
+    match done(unsafe { LockFileEx(file.as_raw_handle() as HANDLE, flags, 0, 1, 0, &raw mut place) }) {
+        Ok(()) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(ERROR_LOCK_VIOLATION.cast_signed()) => {
+            Err(TryLockError::WouldBlock)
+        }
+        Err(error) => Err(TryLockError::Error(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_file_in_place_of_a_directory_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("x"), "").unwrap();
+        assert!(super::directory(&folder.path().join("x"), 0o700).is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! By Unix sockets.
+
+use std::{
+    fs, io,
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        net,
+    },
+    path::{Path, PathBuf},
+};
+
+use tokio::net::UnixListener;
+
+use super::Credentials;
+
+/// A connection.
+pub type Stream = tokio::net::UnixStream;
+
+/// Connects. `NotFound`: there is no socket; `ConnectionRefused`: nobody listens any more.
+pub async fn connect(path: &Path) -> io::Result<Stream> {
+    Stream::connect(path).await
+}
+
+/// The user who serves the other end.
+pub fn served_by(stream: &Stream) -> io::Result<u32> {
+    Ok(stream.peer_cred()?.uid())
+}
+
+/// The directory that must be there before a listener can be.
+pub fn directory_of(path: &Path) -> Option<&Path> {
+    path.parent()
+}
+
+/// Whether something is there. What may not be seen may be there.
+pub fn exists(path: &Path) -> bool {
+    !matches!(path.metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Accepts connections at a path.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the socket's file.
+    identity: Option<(u64, u64)>,
+}
+
+impl Listener {
+    /// Listens at `path`, which users other than this one may use as `mode` says. A file left there by a server that
+    /// is gone is replaced; one that a live server listens on is left alone (`AddrInUse`). To be called in a runtime.
+    pub fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "something that is not a socket is there",
+                ));
+            }
+            Ok(_) => match net::UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+                Ok(_) => {
+                    return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there"));
+                }
+                Err(error) => return Err(error),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let listener = net::UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Self { socket: listener, path: path.to_owned(), identity: identity(path) })
+    }
+
+    /// The next connection. May be dropped while it waits, and nothing is lost.
+    pub async fn accept(&mut self) -> io::Result<Incoming> {
+        self.socket.accept().await.map(|(stream, _)| Incoming(stream))
+    }
+
+    /// Ends, and takes the socket's file away: only our own, since one that somebody put there meanwhile is theirs.
+    pub fn close(self) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+/// A connection of somebody who is not known yet.
+#[derive(Debug)]
+pub struct Incoming(Stream);
+
+impl Incoming {
+    /// Finds out who it is (`SO_PEERCRED`, `LOCAL_PEERCRED`).
+    #[expect(clippy::unused_async, reason = "other systems have to wait for it")]
+    pub async fn identify(self) -> io::Result<(Stream, Credentials)> {
+        let peer = self.0.peer_cred()?;
+        Ok((self.0, Credentials { uid: peer.uid(), pid: peer.pid() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_file_is_replaced_and_what_is_no_socket_is_left_alone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.sock");
+        drop(net::UnixListener::bind(&path).unwrap());
+        let live = Listener::bind(&path, 0o600).unwrap();
+        assert_eq!(Listener::bind(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        // Dropped without its end, as by a crash: the file stays.
+        drop(live);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "mine").unwrap();
+        assert!(Listener::bind(&path, 0o600).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn only_the_file_of_our_own_is_taken_away() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.sock");
+        let ours = Listener::bind(&path, 0o600).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "theirs").unwrap();
+        ours.close();
+        assert!(path.exists());
+    }
+}
