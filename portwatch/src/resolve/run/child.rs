@@ -1,6 +1,7 @@
 //! One life of the program: its own process group, the terminal, signals passed on.
 
 use std::{
+    ffi::OsString,
     io,
     os::{fd::AsFd, unix::process::CommandExt as _},
     process::Command,
@@ -15,8 +16,16 @@ use nix::{
     unistd::{Pid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp},
 };
 
-use super::{RunRequest, Signals};
+use super::Signals;
 use crate::resolve::{ResolveError, Stir, Stirs};
+
+/// What is started.
+pub(super) struct Program<'a> {
+    /// The program and its arguments.
+    pub(super) words: &'a [OsString],
+    /// Variables to set.
+    pub(super) variables: &'a [(String, String)],
+}
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +48,18 @@ impl End {
 
 /// Starts it and stays with it to its end. Gives its pid and how it ended.
 pub(super) fn supervise(
-    request: &RunRequest,
+    program: &Program<'_>,
     signals: &Signals,
     stirs: Option<&Stirs>,
     on_stir: &mut dyn FnMut(&Stir, u32),
+    started: &mut dyn FnMut(u32),
 ) -> Result<(u32, End), ResolveError> {
     let stdin = io::stdin();
     let foreground = || tcgetpgrp(stdin.as_fd()).is_ok_and(|group| group == getpgrp());
     let has_terminal = foreground();
-    let pid = spawn(request, signals, has_terminal)?;
+    let pid = spawn(program, signals, has_terminal)?;
     let raw = u32::try_from(pid.as_raw()).unwrap_or(0);
+    started(raw);
     // The program does the same: whoever comes first, it is done before anything else happens.
     let _ = setpgid(pid, pid);
     if has_terminal {
@@ -103,12 +114,12 @@ pub(super) fn supervise(
     }
 }
 
-fn spawn(request: &RunRequest, signals: &Signals, terminal: bool) -> Result<Pid, ResolveError> {
-    let Some((program, arguments)) = request.words.split_first() else {
+fn spawn(what: &Program<'_>, signals: &Signals, terminal: bool) -> Result<Pid, ResolveError> {
+    let Some((program, arguments)) = what.words.split_first() else {
         return Err(failed("run nothing", io::ErrorKind::InvalidInput.into()));
     };
     let mut command = Command::new(program);
-    command.args(arguments).envs(request.variables.iter().map(|(name, value)| (name, value)));
+    command.args(arguments).envs(what.variables.iter().map(|(name, value)| (name, value)));
     let mask = signals.before();
     // SAFETY: between fork and exec only calls that are safe there (async-signal-safe, no allocation): setpgid, tcsetpgrp,
     // sigprocmask.

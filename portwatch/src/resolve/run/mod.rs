@@ -6,6 +6,7 @@ mod signals;
 use std::{ffi::OsString, path::PathBuf, thread, time::Duration};
 
 pub use child::End;
+use child::Program;
 pub use signals::Signals;
 
 use super::{
@@ -87,14 +88,16 @@ pub fn run(
     loop {
         let since = Timestamp::now();
         let mut elsewhere = false;
-        let (child, end) = child::supervise(request, signals, stirs, &mut |stir, child| {
+        let program = Program { words: &request.words, variables: &request.variables };
+        let mut other = |stir: &Stir, child| {
             if let Some(port) = other_port(stir, child, request)
                 && !elsewhere
             {
                 elsewhere = true;
                 told(Note::Elsewhere(port));
             }
-        })?;
+        };
+        let (child, end) = child::supervise(&program, signals, stirs, &mut other, &mut |_| {})?;
         if end == End::Code(0) || signals.was_asked_to_end() {
             return Ok(end);
         }
@@ -143,6 +146,17 @@ pub fn run(
             return Ok(end);
         }
     }
+}
+
+/// Runs a program once, with the terminal, and passes signals on to it; `started` is given its pid.
+pub fn supervised(
+    words: &[OsString],
+    variables: &[(String, String)],
+    signals: &Signals,
+    started: &mut dyn FnMut(u32),
+) -> Result<End, ResolveError> {
+    let program = Program { words, variables };
+    child::supervise(&program, signals, None, &mut |_, _| {}, started).map(|(_, end)| end)
 }
 
 fn other_port(stir: &Stir, child: u32, request: &RunRequest) -> Option<u16> {

@@ -51,6 +51,35 @@ impl ProcFs {
     }
 }
 
+/// Where a process stands among others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kin {
+    /// It.
+    pub id: ProcessId,
+    /// Its comm: hostile text.
+    pub comm: String,
+    /// Its parent's pid.
+    pub parent: u32,
+    /// Pid of the leader of its session.
+    pub session: u32,
+    /// Its real uid.
+    pub uid: Option<u32>,
+}
+
+impl ProcFs {
+    /// A living process among others; `None` when it is gone, or was while it was looked at.
+    pub fn kin(&mut self, pid: u32) -> Option<Kin> {
+        let id = self.identify(pid)?;
+        let bytes = self.read(&format!("{pid}/stat"), 4096).ok()?;
+        let (comm, parent, session) = {
+            let stat = Stat::parse(bytes)?;
+            (text(stat.comm), stat.parent_pid, stat.session)
+        };
+        let uid = self.read(&format!("{pid}/status"), 4096).ok().and_then(|bytes| real_id(bytes, b"Uid:"));
+        (self.identify(pid) == Some(id)).then_some(Kin { id, comm, parent, session, uid })
+    }
+}
+
 /// First of the four numbers of a `Uid:` or `Gid:` line.
 fn real_id(status: &[u8], key: &[u8]) -> Option<u32> {
     let line = status.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(key))?;

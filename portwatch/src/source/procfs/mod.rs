@@ -21,6 +21,7 @@ use std::{
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 
 pub use self::{
+    facts::Kin,
     holders::{Descriptor, Descriptors, Found, Search, Wanted},
     stat::Stat,
 };

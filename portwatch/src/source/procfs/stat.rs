@@ -9,6 +9,8 @@ pub struct Stat<'a> {
     pub state: u8,
     /// Parent's pid.
     pub parent_pid: u32,
+    /// The session it is in: the pid of its leader.
+    pub session: u32,
     /// Field 22, in ticks of 1/100 s since boot.
     pub start_ticks: u64,
 }
@@ -23,9 +25,11 @@ impl<'a> Stat<'a> {
         let mut fields = bytes.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
         let state = *fields.next()?.first()?;
         let parent_pid = number(fields.next()?)?;
-        // Fields are counted from 1 in proc(5): state is 3, ppid 4, starttime 22.
-        let start_ticks = number(fields.nth(17)?)?;
-        Some(Self { comm, state, parent_pid, start_ticks })
+        // Fields are counted from 1 in proc(5): state is 3, ppid 4, pgrp 5, session 6, starttime 22. The session of a process
+        // that is being reaped may be -1.
+        let session = number(fields.nth(1)?).unwrap_or(0);
+        let start_ticks = number(fields.nth(15)?)?;
+        Some(Self { comm, state, parent_pid, session, start_ticks })
     }
 }
 
@@ -43,7 +47,10 @@ mod tests {
 
     fn parse(comm: &str) -> Option<(Vec<u8>, u32, u64)> {
         let line = format!("51202 ({comm}){TAIL}");
-        Stat::parse(line.as_bytes()).map(|s| (s.comm.to_vec(), s.parent_pid, s.start_ticks))
+        Stat::parse(line.as_bytes()).map(|s| {
+            assert_eq!(s.session, 4);
+            (s.comm.to_vec(), s.parent_pid, s.start_ticks)
+        })
     }
 
     #[test]
