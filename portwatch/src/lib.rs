@@ -7,6 +7,7 @@ pub mod access;
 pub mod api;
 pub mod attribute;
 pub mod cli;
+pub mod coordinate;
 pub mod daemon;
 pub mod engine;
 pub mod health;

@@ -2,15 +2,16 @@
 //! that ran before.
 
 use std::{
+    cell::OnceCell,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::{Access, AccessError, AccessOptions};
+use super::{Access, AccessError, AccessOptions, Coordination};
 use crate::{
     attribute::{Attributor, Redaction, Roots as AttributeRoots},
     engine::Engines,
-    journal::{JournalError, Reader},
+    journal::{JournalError, Reader, boot_id},
     model::{
         ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Snapshot,
         Timestamp,
@@ -18,7 +19,8 @@ use crate::{
     query::{
         self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
         QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
-        claims::{Known, add_claims, annotate, expand},
+        claims::{Known, OfficeError, add_claims, annotate, expand},
+        coordinate::{Asker, Bureau},
     },
     source::{
         Progress, Source, SourceError, SourceKind, Wake,
@@ -30,6 +32,7 @@ use crate::{
     wire::{
         Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Who, WhoQuery, claims,
         convert,
+        coordinate::{self, Place},
     },
 };
 
@@ -49,6 +52,7 @@ pub(super) struct Embedded {
     engines: Engines,
     source: String,
     note: String,
+    bureau: OnceCell<Bureau>,
 }
 
 impl Embedded {
@@ -60,6 +64,7 @@ impl Embedded {
             engines: options.engines.clone(),
             source: options.source.clone(),
             note: why.unwrap_or_else(|| NOTE.to_owned()),
+            bureau: OnceCell::new(),
         }
     }
 
@@ -159,6 +164,24 @@ impl Embedded {
             ),
             coverage: Vec::new(),
             degradations: Vec::new(),
+        }
+    }
+}
+
+impl Coordination for Embedded {
+    fn coordinate(&self, place: &Place, order: &serde_json::Value) -> Result<serde_json::Value, AccessError> {
+        let bureau = if let Some(bureau) = self.bureau.get() {
+            bureau
+        } else {
+            let boot = boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned());
+            let bureau = Bureau::open(&self.database, &boot, |_| {}, || {})
+                .map_err(|error| AccessError::from(OfficeError::from(error)))?;
+            self.bureau.get_or_init(|| bureau)
+        };
+        let asker = Asker::of(crate::platform::user::own_uid(), Some(std::process::id()));
+        match coordinate::dispatch(bureau, &asker, place, order.clone()) {
+            Some(answer) => Ok(answer?),
+            None => Err(AccessError::Internal(format!("nothing serves {}", place.path))),
         }
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! Never: differ in answers.
 
+mod coordinate;
 mod embedded;
 mod office;
 mod open;
 mod registry;
 mod remote;
 
+pub use coordinate::{Coordination, order};
 pub use open::{AccessOptions, open};
 pub use registry::Registry;
 
 use crate::wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery};
 
 /// Answers to every question the CLI asks.
-pub trait Access: Registry {
+pub trait Access: Registry + Coordination {
     /// Who has these?
     fn who(&self, query: &WhoQuery) -> Result<Who, AccessError>;
     /// What is open?
@@ -59,6 +61,14 @@ pub enum AccessError {
     #[error("{what}; {remedy}")]
     Refused {
         /// What is in the way.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Several answers where one is needed. Exit 4.
+    #[error("{what}; {remedy}")]
+    Ambiguous {
+        /// Which.
         what: String,
         /// What to do.
         remedy: String,

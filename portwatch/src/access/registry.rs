@@ -30,9 +30,10 @@ impl From<OfficeError> for AccessError {
         match error {
             OfficeError::Bad(sentence) => Self::Usage(sentence),
             OfficeError::NotPermitted { what, remedy } => Self::NotSeen { what, remedy },
-            OfficeError::Refused { what, remedy } | OfficeError::Nothing { what, remedy } => {
-                Self::Refused { what, remedy }
-            }
+            OfficeError::Refused { what, remedy }
+            | OfficeError::Nothing { what, remedy }
+            | OfficeError::Absent { what, remedy } => Self::Refused { what, remedy },
+            OfficeError::Ambiguous { what, remedy } => Self::Ambiguous { what, remedy },
             OfficeError::Query(error) => error.into(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::{Access, AccessError, Registry};
+use super::{Access, AccessError, Coordination, Registry};
 use crate::{
     api::{Client, ClientError},
     wire::{
@@ -13,6 +13,7 @@ use crate::{
             AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
             Rogue, RogueQuery,
         },
+        coordinate::{Method, Place},
     },
 };
 
@@ -136,6 +137,15 @@ impl Access for Remote {
     }
 }
 
+impl Coordination for Remote {
+    fn coordinate(&self, place: &Place, order: &serde_json::Value) -> Result<serde_json::Value, AccessError> {
+        Ok(match place.method {
+            Method::Get => self.client.get(&path(place.path, order)?)?,
+            Method::Post => self.client.post(place.path, order)?,
+        })
+    }
+}
+
 impl Registry for Remote {
     fn claims(&self, patterns: &[String]) -> Result<Claims, AccessError> {
         let patterns: Vec<_> = patterns.iter().map(|p| format!("pattern={}", escape(p))).collect();
@@ -204,11 +214,15 @@ impl From<ClientError> for AccessError {
         match error {
             ClientError::Refused { status: 400, document } => Self::Usage(document.error.message),
             ClientError::Refused { document, .. }
-                if matches!(document.error.code.as_str(), "refused" | "no-such-claim") =>
+                if matches!(document.error.code.as_str(), "refused" | "no-such-claim" | "no-such-thing") =>
             {
                 let remedy = document.error.remedy.unwrap_or_default();
                 Self::Refused { what: document.error.message, remedy }
             }
+            ClientError::Refused { document, .. } if document.error.code == "ambiguous" => Self::Ambiguous {
+                what: document.error.message,
+                remedy: document.error.remedy.unwrap_or_default(),
+            },
             ClientError::Refused { document, .. } => Self::NotSeen {
                 what: document.error.message,
                 remedy: document

@@ -44,6 +44,22 @@ pub enum ApiError {
         /// What to do.
         remedy: String,
     },
+    /// A lock, agent or session that is not there.
+    #[error("{what}")]
+    Absent {
+        /// What is not there.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Several are meant where one is needed.
+    #[error("{what}")]
+    Ambiguous {
+        /// Which.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
     /// This path takes another method.
     #[error("{0} does not take this method")]
     Method(String),
@@ -83,6 +99,12 @@ impl ApiError {
             }
             Self::Nothing { what, remedy } => {
                 (StatusCode::NOT_FOUND, "no-such-claim", what.clone(), Some(remedy.clone()))
+            }
+            Self::Absent { what, remedy } => {
+                (StatusCode::NOT_FOUND, "no-such-thing", what.clone(), Some(remedy.clone()))
+            }
+            Self::Ambiguous { what, remedy } => {
+                (StatusCode::CONFLICT, "ambiguous", what.clone(), Some(remedy.clone()))
             }
             Self::Query(QueryError::NotSeen { what, remedy }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-seen", what.clone(), Some(remedy.clone()))
@@ -125,7 +147,9 @@ impl IntoResponse for ApiError {
             | Self::TooMany(_)
             | Self::Forbidden { .. }
             | Self::Conflict { .. }
-            | Self::Nothing { .. } => {
+            | Self::Nothing { .. }
+            | Self::Absent { .. }
+            | Self::Ambiguous { .. } => {
                 tracing::debug!(error = %self, "request refused");
             }
             Self::Query(_) | Self::Internal(_) => tracing::warn!(error = %self, "request failed"),

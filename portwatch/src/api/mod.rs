@@ -3,6 +3,7 @@
 //! Never: decide anything. Questions and orders go to [`crate::query::Answers`], answers leave through [`crate::wire`].
 
 mod client;
+mod coordinate;
 mod error;
 mod openapi;
 mod peer;

@@ -3,32 +3,17 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::wire::{self, claims};
+use crate::wire::{
+    self, claims,
+    coordinate::{Method, Serve, Visit, every},
+};
 
 /// The OpenAPI 3.1 document. `docs/openapi.json` is this, compared by a test.
 pub fn openapi() -> Value {
     let mut generator = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
-    let answer = |summary: &str, parameters: Value, schema: Value| -> Value {
-        json!({ "get": {
-            "summary": summary,
-            "parameters": parameters,
-            "responses": {
-                "200": {
-                    "description": "the answer",
-                    "content": { "application/json": { "schema": schema } },
-                },
-                "default": {
-                    "description": "no answer, and why",
-                    "content": { "application/json": {
-                        "schema": { "$ref": "#/components/schemas/ErrorDocument" },
-                    } },
-                },
-            },
-        } })
-    };
-    let paths = json!({
+    let mut paths = json!({
         "/v1/who": answer("who has these?", json!([
             parameter("target", "string",
                 "3100, 127.0.0.1:3100, 53/udp, pid:812 or a claim name; may be given several times", true),
@@ -58,6 +43,8 @@ pub fn openapi() -> Value {
         "/v1/doctor": answer("what works here?", json!([]), of::<wire::Doctor>(&mut generator)),
         "/v1/watch": watch(&of::<wire::Event>(&mut generator)),
     });
+    let mut bureau = Bureau { generator: &mut generator, paths: &mut paths };
+    every(&mut bureau);
     let _ = of::<wire::ErrorDocument>(&mut generator);
     json!({
         "openapi": "3.1.0",
@@ -70,6 +57,62 @@ pub fn openapi() -> Value {
         "paths": paths,
         "components": { "schemas": generator.take_definitions(true) },
     })
+}
+
+/// A question: parameters in, a document out.
+#[expect(clippy::needless_pass_by_value, reason = "they are made for it")]
+fn answer(summary: &str, parameters: Value, schema: Value) -> Value {
+    json!({ "get": {
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {
+                "description": "the answer",
+                "content": { "application/json": { "schema": schema } },
+            },
+            "default": {
+                "description": "no answer, and why",
+                "content": { "application/json": {
+                    "schema": { "$ref": "#/components/schemas/ErrorDocument" },
+                } },
+            },
+        },
+    } })
+}
+
+/// Adds everything of coordination.
+struct Bureau<'a> {
+    generator: &'a mut schemars::SchemaGenerator,
+    paths: &'a mut Value,
+}
+
+impl Visit for Bureau<'_> {
+    fn visit<A: Serve>(&mut self) {
+        let place = A::PLACE;
+        let outcome = of::<A::Answer>(self.generator);
+        let operation = match place.method {
+            Method::Get => answer(place.summary, fields::<A>(), outcome),
+            Method::Post => order(place.summary, &of::<A>(self.generator), &outcome),
+        };
+        let Some(paths) = self.paths.as_object_mut() else { return };
+        let known = paths.entry(place.path).or_insert_with(|| json!({}));
+        *known = both(known, &operation);
+    }
+}
+
+/// The fields of a question as parameters.
+fn fields<A: JsonSchema>() -> Value {
+    let schema = SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator()
+        .into_root_schema_for::<A>()
+        .to_value();
+    let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    let one = |(name, schema): (String, Value)| {
+        let description = schema.get("description").cloned().unwrap_or_default();
+        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
+    };
+    properties.into_iter().map(one).collect()
 }
 
 /// An order: a document in, a document out.

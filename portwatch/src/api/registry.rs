@@ -43,20 +43,22 @@ impl From<OfficeError> for ApiError {
             OfficeError::NotPermitted { what, remedy } => Self::Forbidden { what, remedy },
             OfficeError::Refused { what, remedy } => Self::Conflict { what, remedy },
             OfficeError::Nothing { what, remedy } => Self::Nothing { what, remedy },
+            OfficeError::Absent { what, remedy } => Self::Absent { what, remedy },
+            OfficeError::Ambiguous { what, remedy } => Self::Ambiguous { what, remedy },
             OfficeError::Query(error) => Self::Query(error),
         }
     }
 }
 
 /// Off the connections' thread, as every answer.
-async fn office<T: Send + 'static>(
+pub(super) async fn office<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, OfficeError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let done = router::blocking(move || Ok::<_, QueryError>(work())).await?;
     Ok(done?)
 }
 
-fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
+pub(super) fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
     body.map(|Json(order)| order).map_err(|error| ApiError::BadRequest(error.body_text()))
 }
 

@@ -11,7 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{ApiError, Peer, openapi, registry, watch};
+use super::{ApiError, Peer, coordinate, openapi, registry, watch};
 use crate::{
     query::{Answers, QueryError},
     wire::{ListQuery, LogQuery, Target, convert},
@@ -39,6 +39,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/v1/watch", get(watch::watch))
         .route("/v1/openapi.json", get(|| async { Json(openapi()) }))
         .merge(registry::routes())
+        .merge(coordinate::routes())
         .fallback(|uri: Uri| async move { ApiError::NotFound(uri.path().to_owned()) })
         .method_not_allowed_fallback(|uri: Uri| async move { ApiError::Method(uri.path().to_owned()) })
         .with_state(desk)

@@ -124,6 +124,9 @@ impl Answers for Fake {
     fn doctor(&self) -> Result<DoctorAnswer, QueryError> {
         Err(QueryError::Stopping)
     }
+    fn bureau(&self) -> Result<&crate::query::coordinate::Bureau, OfficeError> {
+        Err(refused())
+    }
     fn subscribe(&self, _: Option<&EventFilter>) -> Result<Subscription, QueryError> {
         Ok(Subscription { backlog: vec![], live: self.watchers.subscribe() })
     }

@@ -1,6 +1,7 @@
 //! The command line: flags, help, and through them man pages and shell completions.
 //! Imports nothing of ours, so that nothing but this file decides what can be typed.
 
+mod coordinate;
 mod examples;
 mod resolve;
 
@@ -11,6 +12,7 @@ use clap::{
     builder::{FalseyValueParser, PossibleValuesParser},
 };
 
+pub(crate) use coordinate::{Lock, Unlock, WithLock};
 pub(crate) use resolve::{Free, Run, Wait};
 
 /// Words of `--type`; a test holds them equal to the vocabulary's.
@@ -220,6 +222,18 @@ pub(crate) enum Command {
     /// Print claimed ports as variables
     #[command(after_help = examples::ENV)]
     Env(Env),
+    /// Take a lock, or wait for it in line
+    #[command(after_help = examples::LOCK)]
+    Lock(Lock),
+    /// Give a lock back
+    #[command(after_help = examples::UNLOCK)]
+    Unlock(Unlock),
+    /// Which locks are held, by whom, and for how long
+    #[command(after_help = examples::LOCKS)]
+    Locks,
+    /// Run a program while holding a lock
+    #[command(after_help = examples::WITH_LOCK)]
+    WithLock(WithLock),
     /// Is the daemon running, what does it see, what is missing
     #[command(after_help = examples::STATUS)]
     Status,

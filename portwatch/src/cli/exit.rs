@@ -52,6 +52,7 @@ impl From<&AccessError> for Exit {
             AccessError::Usage(_) => Self::Usage,
             AccessError::Refused { .. } => Self::No,
             AccessError::NotSeen { .. } => Self::NotSeen,
+            AccessError::Ambiguous { .. } => Self::Ambiguous,
             AccessError::NoDaemon { .. } => Self::NoDaemon,
             AccessError::Internal(_) => Self::Internal,
         }

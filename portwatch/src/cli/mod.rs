@@ -17,6 +17,7 @@ mod find;
 #[cfg(target_os = "linux")]
 mod free;
 mod health;
+mod lock;
 mod log;
 mod ls;
 mod man;
@@ -131,6 +132,13 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Health(args) => health::run(args, &mut session),
         Command::Rogue(args) => rogue::run(args, &mut session),
         Command::Drift(args) => drift::run(args, &mut session),
+        Command::Lock(args) => lock::run(args, &mut session),
+        Command::Unlock(args) => lock::unlock(args, &mut session),
+        Command::Locks => lock::list(&mut session),
+        #[cfg(target_os = "linux")]
+        Command::WithLock(args) => lock::with(args, &mut session),
+        #[cfg(not(target_os = "linux"))]
+        Command::WithLock(_) => Err(backend::absent().into()),
         Command::Status => status::run(&mut session),
         Command::Doctor => doctor::run(&mut session),
         Command::Daemon(args) => daemon::run(args, &mut session),

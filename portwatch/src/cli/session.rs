@@ -55,6 +55,11 @@ impl<'a> Session<'a> {
         Ok(&**self.access.insert(access))
     }
 
+    /// Asks or orders something of coordination.
+    pub(super) fn order<A: crate::wire::coordinate::Ask>(&mut self, ask: &A) -> Result<A::Answer, Failure> {
+        Ok(crate::access::order(self.access()?, ask)?)
+    }
+
     /// The way to answers and the writer, both at once.
     pub(super) fn parts(&mut self) -> Result<(&dyn Access, &mut dyn Write), Failure> {
         self.access()?;
@@ -62,6 +67,12 @@ impl<'a> Session<'a> {
             Some(access) => Ok((access.as_ref(), &mut *self.out)),
             None => Err(AccessError::Internal("no access after it was opened".to_owned()).into()),
         }
+    }
+
+    /// Looks for the way to answers anew: a daemon may have come or gone.
+    #[cfg(target_os = "linux")]
+    pub(super) fn reopen(&mut self) {
+        self.access = None;
     }
 
     /// A sentence on stderr beside the answer; a stderr that is closed changes nothing.

@@ -14,7 +14,7 @@ use super::{
     status, watch, who,
 };
 use crate::{
-    access::{Access, AccessError, Registry},
+    access::{Access, AccessError, Coordination, Registry},
     model::EventKind,
     render::Look,
     wire::{
@@ -48,6 +48,17 @@ fn event(message: &str) -> Event {
 
 fn nothing<T>() -> Result<T, AccessError> {
     Err(AccessError::Refused { what: "nothing is claimed".to_owned(), remedy: "claim it".to_owned() })
+}
+
+impl Coordination for Double {
+    fn coordinate(
+        &self,
+        place: &crate::wire::coordinate::Place,
+        order: &serde_json::Value,
+    ) -> Result<serde_json::Value, AccessError> {
+        self.asked.borrow_mut().push(format!("{} {order}", place.path));
+        nothing()
+    }
 }
 
 impl Registry for Double {

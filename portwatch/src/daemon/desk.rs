@@ -3,7 +3,7 @@
 use std::{
     net::IpAddr,
     path::PathBuf,
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -17,7 +17,8 @@ use crate::{
         self, About, Answers, Around, Asked, Check, CheckResult, Completeness, DoctorAnswer, History,
         ListAnswer, ListFilter, Live, LogAnswer, QueryError, Space, StatusAnswer, Subscription,
         SummaryAnswer, WhoAnswer,
-        claims::{Known, add_claims, annotate, expand, view},
+        claims::{Known, OfficeError, add_claims, annotate, expand, view},
+        coordinate::Bureau,
     },
     source::Refresh,
 };
@@ -38,6 +39,8 @@ pub struct Desk {
     database: Option<PathBuf>,
     /// The registry's tables; `None` where there is no database.
     pub(super) claims: Option<Mutex<Claims>>,
+    /// Coordination; `None` where there is no database.
+    bureau: Option<Arc<Bureau>>,
     socket: Option<PathBuf>,
     started: Timestamp,
     readers: Mutex<Vec<Reader>>,
@@ -55,13 +58,28 @@ impl Desk {
         socket: Option<PathBuf>,
         started: Timestamp,
     ) -> Self {
-        Self { pipeline, about, database, claims: None, socket, started, readers: Mutex::default() }
+        Self {
+            pipeline,
+            about,
+            database,
+            claims: None,
+            bureau: None,
+            socket,
+            started,
+            readers: Mutex::default(),
+        }
     }
 
     /// The same with a registry.
     #[must_use]
     pub fn with_claims(self, claims: Claims) -> Self {
         Self { claims: Some(Mutex::new(claims)), ..self }
+    }
+
+    /// The same with coordination.
+    #[must_use]
+    pub fn with_bureau(self, bureau: Arc<Bureau>) -> Self {
+        Self { bureau: Some(bureau), ..self }
     }
 
     /// Runs a command that replies.
@@ -303,6 +321,15 @@ impl Answers for Desk {
         };
         drop(report);
         Ok(query::doctor(vec![source, journal], self.about.coverage.clone(), self.about.degradations.clone()))
+    }
+
+    fn bureau(&self) -> Result<&Bureau, OfficeError> {
+        self.bureau.as_deref().ok_or_else(|| {
+            OfficeError::Query(QueryError::NotSeen {
+                what: "this daemon keeps no locks, agents or sessions".to_owned(),
+                remedy: "start it with a state directory (--state)".to_owned(),
+            })
+        })
     }
 
     fn subscribe(&self, backlog: Option<&EventFilter>) -> Result<Subscription, QueryError> {

@@ -22,6 +22,7 @@ mod lock;
 mod manager;
 mod office;
 mod pipeline;
+mod warden;
 
 use std::{
     fs, io,
@@ -30,13 +31,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::keeper::Keeper;
 pub use self::{
     desk::Desk,
     keeper::AutoPolicy,
     lock::{Lock, LockError, start_ticks},
     pipeline::{Handle, Pipeline},
 };
+use self::{keeper::Keeper, warden::Warden};
 use crate::{
     api::{self, Limits, Places},
     attribute::{Attributor, Redaction, Roots},
@@ -48,7 +49,7 @@ use crate::{
         files,
         local::{self, Listener},
     },
-    query::{About, Live},
+    query::{About, Live, coordinate::Bureau},
     source::{
         Source, Wake,
         ebpf::{HookChoice, LoadOptions},
@@ -196,6 +197,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     let opened = Journal::open(&places.database(), journal)?;
     let claims = Claims::open(&places.database(), &boot_id)?;
     let kept = Claims::open(&places.database(), &boot_id)?;
+    let changed = Wake::new().map_err(socket_error("make an eventfd for", &places.socket))?;
 
     // 4. Snapshot
     let attributor = Attributor::with_redaction(Roots::default(), options.redaction.clone());
@@ -219,8 +221,10 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     if let Err(error) = &keeping {
         tracing::warn!(%error, "claims are not kept: no thread could be started");
     }
-    let ended = serve(options, &handle, about, started, claims);
+    let warden = Warden::start(&handle, &places.database(), &boot_id, changed)?;
+    let ended = serve(options, &handle, about, started, (claims, warden.bureau()));
     handle.changed.stop();
+    warden.stop();
 
     // 6. Stop
     let deadline = Instant::now() + STOP_WITHIN;
@@ -243,7 +247,7 @@ fn serve(
     handle: &Handle,
     about: About,
     started: Timestamp,
-    claims: Claims,
+    (claims, bureau): (Claims, Arc<Bureau>),
 ) -> Result<(), DaemonError> {
     let places = &options.places;
     let deadline = Instant::now() + FIRST_SNAPSHOT;
@@ -273,7 +277,8 @@ fn serve(
             })?;
         let desk = Arc::new(
             Desk::new(handle.clone(), about, Some(places.database()), Some(places.socket.clone()), started)
-                .with_claims(claims),
+                .with_claims(claims)
+                .with_bureau(bureau),
         );
         let watchdog = tokio::spawn(manager::watchdog(handle.clone()));
         manager::ready();

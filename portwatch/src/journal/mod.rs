@@ -8,6 +8,7 @@
 
 mod claims;
 mod code;
+mod coordinate;
 mod error;
 mod open;
 mod read;
@@ -27,6 +28,7 @@ mod tests;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use claims::{Allowed, ClaimError, Claimed, Claims, HealthRecord, Released, Request};
+pub use coordinate::{Alive, CoordinateError, Coordination, Freed, TakeLock, Taken, Told};
 pub use error::JournalError;
 pub use open::{Journal, boot_id};
 pub use read::{Page, Reader};

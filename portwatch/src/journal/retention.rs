@@ -9,6 +9,8 @@ use crate::model::Timestamp;
 
 /// Events looked at in one step. Larger than a batch: a journal at its limit keeps up with its writer.
 const EVENTS: i64 = 10_000;
+/// Fewer than these are not worth a step.
+const AT_LEAST: i64 = 500;
 /// Processes looked at in one step.
 const PROCESSES: i64 = 500;
 /// Pages given back to the file system in one step.
@@ -49,7 +51,8 @@ impl Retention {
         let age = i64::try_from(options.retention_age.as_nanos()).unwrap_or(i64::MAX);
         let cutoff = time::to_ns(Timestamp::now()).saturating_sub(age);
         let by_size = size > options.retention_bytes;
-        let deleted = delete_events(&store.connection, if by_size { i64::MAX } else { cutoff })?;
+        let rows = if by_size { too_many(&store.connection, size, options.retention_bytes)? } else { EVENTS };
+        let deleted = delete_events(&store.connection, if by_size { i64::MAX } else { cutoff }, rows)?;
         self.more = deleted > 0;
         if deleted > 0 && self.swept.is_none() {
             self.swept = Some(0);
@@ -76,14 +79,21 @@ fn give_back(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// About so many rows make the database larger than it may be: no more go than must.
+fn too_many(connection: &Connection, size: u64, limit: u64) -> rusqlite::Result<i64> {
+    let count = open::count(open::first_id(connection)?, open::last_id(connection)?);
+    let rows = u128::from(count) * u128::from(size.saturating_sub(limit)) / u128::from(size.max(1));
+    Ok(i64::try_from(rows).unwrap_or(EVENTS).saturating_add(AT_LEAST).min(EVENTS))
+}
+
 /// Deletes the oldest events that are older than `cutoff`, a bounded number; never the newest row, so that ids
 /// go on from it. Ids stay contiguous: what goes is a prefix.
-fn delete_events(connection: &Connection, cutoff: i64) -> rusqlite::Result<usize> {
+fn delete_events(connection: &Connection, cutoff: i64, rows: i64) -> rusqlite::Result<usize> {
     let mut find = connection.prepare_cached(
         "SELECT max(id) FROM (SELECT id, at FROM event ORDER BY id LIMIT ?1)
          WHERE at < ?2 AND id < (SELECT max(id) FROM event)",
     )?;
-    let Some(upto) = find.query_row(params![EVENTS, cutoff], |row| row.get::<_, Option<i64>>(0))? else {
+    let Some(upto) = find.query_row(params![rows, cutoff], |row| row.get::<_, Option<i64>>(0))? else {
         return Ok(0);
     };
     connection.prepare_cached("DELETE FROM event WHERE id <= ?1")?.execute([upto])

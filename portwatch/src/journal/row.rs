@@ -17,7 +17,7 @@ pub(super) const EVENT_COLUMNS: &str = "event.id, event.at, event.type, event.ev
     event.address, event.port, event.netns, event.cookie, event.inode, event.state, event.asked_port,
     event.reuse_addr, event.reuse_port, event.v6_only, event.process, event.other, event.errno, event.exit_code,
     event.exit_signal, event.core_dumped, event.gap, event.lost_counts, event.since, event.count, event.message,
-    event.other_evidence, event.claim, event.sent_signal, event.sent_by";
+    event.other_evidence, event.claim, event.sent_signal, event.sent_by, event.subject";
 
 /// Columns of a process, in the order in which [`process`] reads them.
 pub(super) const PROCESS_COLUMNS: &str = "p.pid, p.start_ticks, p.started, p.comm, p.command,
@@ -96,7 +96,7 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
     let (count, message): (i64, _) = (row.get(24)?, row.get(25)?);
     let (process, other) = (row.get(15)?, row.get(16)?);
     let other_evidence: Option<i64> = row.get(26)?;
-    let claim = row.get(27)?;
+    let (claim, subject) = (row.get(27)?, row.get(30)?);
     let (sent_signal, sent_by): (Option<u8>, Option<i64>) = (row.get(28)?, row.get(29)?);
     let decode = || {
         let kind = required(code::to_kind(kind), "type", &kind)?;
@@ -153,6 +153,7 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
         event.since = since.map(time::from_ns);
         event.count = u64::try_from(count).unwrap_or(0);
         event.claim = claim;
+        event.subject = subject;
         event.message = message;
         Ok(EventRow { id, event, process, other })
     };

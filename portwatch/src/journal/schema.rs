@@ -12,6 +12,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sql/0003.sql"),
     include_str!("sql/0004.sql"),
     include_str!("sql/0005.sql"),
+    include_str!("sql/0006.sql"),
 ];
 
 /// Views hold no data, so they are made anew after a migration instead of being migrated.

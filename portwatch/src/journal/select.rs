@@ -60,9 +60,10 @@ impl Select {
                            OR (SELECT group_concat(value, ' ') FROM json_each(command)) LIKE ? ESCAPE '\\'";
             let condition = format!(
                 "(event.message LIKE ? ESCAPE '\\' OR event.claim LIKE ? ESCAPE '\\' \
+                 OR event.subject LIKE ? ESCAPE '\\' \
                  OR event.process IN ({matched}) OR event.other IN ({matched}))"
             );
-            select.and(&condition, std::iter::repeat_n(Value::Text(like), 8));
+            select.and(&condition, std::iter::repeat_n(Value::Text(like), 9));
         }
         select
     }

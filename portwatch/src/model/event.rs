@@ -161,6 +161,8 @@ pub struct Event {
     pub count: u64,
     /// The claim it is about, by name.
     pub claim: Option<String>,
+    /// The lock, agent, session or channel it is about, by name.
+    pub subject: Option<String>,
     /// A sentence for people: message of start, stop and error, note of a summary.
     pub message: Option<String>,
 }
@@ -190,6 +192,7 @@ impl Event {
             since: None,
             count: 1,
             claim: None,
+            subject: None,
             message: None,
         }
     }

@@ -6,7 +6,9 @@ use tokio::sync::broadcast;
 
 use super::{
     Asked, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, QueryError, Record, Space, StatusAnswer,
-    SummaryAnswer, WhoAnswer, claims::Office,
+    SummaryAnswer, WhoAnswer,
+    claims::{Office, OfficeError},
+    coordinate::Bureau,
 };
 use crate::model::EventFilter;
 
@@ -24,6 +26,8 @@ pub trait Answers: Office {
     fn status(&self) -> Result<StatusAnswer, QueryError>;
     /// What works here?
     fn doctor(&self) -> Result<DoctorAnswer, QueryError>;
+    /// Where people and agents keep out of each other's way.
+    fn bureau(&self) -> Result<&Bureau, OfficeError>;
     /// Events from now on; those of `backlog` that the journal already has, without overlap or hole between.
     fn subscribe(&self, backlog: Option<&EventFilter>) -> Result<Subscription, QueryError>;
 }

@@ -73,7 +73,9 @@ fn texts(record: &Record) -> impl Iterator<Item = String> {
             p.project.as_ref().map(|p| p.name.clone()),
         ]
     });
-    of_process.chain([record.event.message.clone(), record.event.claim.clone()]).flatten()
+    of_process
+        .chain([record.event.message.clone(), record.event.claim.clone(), record.event.subject.clone()])
+        .flatten()
 }
 
 /// Whether `pattern`, in which `*` stands for any text, is found in `text`.

@@ -5,6 +5,7 @@
 mod answer;
 mod answers;
 pub mod claims;
+pub mod coordinate;
 mod doctor;
 mod error;
 mod forward;

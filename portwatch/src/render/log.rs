@@ -243,7 +243,7 @@ fn details(event: &Event, command: bool, look: &Look) -> Vec<Text> {
         let outgoing = if event.port.is_none() { "outgoing " } else { "" };
         part(Tone::Plain, &format!("{} {outgoing}{what} left{within}", thousands(event.count)));
     }
-    if let Some(claim) = &event.claim {
+    if let Some(claim) = event.claim.as_ref().or(event.subject.as_ref()) {
         part(Tone::Plain, claim);
     } else if let Some(project) = event.process.as_ref().and_then(|p| p.project.as_ref()) {
         part(Tone::Plain, &project.name);

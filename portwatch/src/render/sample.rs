@@ -151,6 +151,7 @@ pub(super) fn event(kind: &str, time: &str, port: Option<u16>, process: Option<P
         process,
         other: None,
         claim: None,
+        subject: None,
         errno: None,
         errno_name: None,
         exit: None,

@@ -24,6 +24,26 @@ pub(super) fn write(
     rows: &[Vec<(Tone, String)>],
     look: &Look,
 ) -> io::Result<()> {
+    table(out, columns, rows, look, true)
+}
+
+/// Writes the rows alone, for cells that say themselves what they are.
+pub(super) fn untitled(
+    out: &mut dyn Write,
+    columns: &[Column],
+    rows: &[Vec<(Tone, String)>],
+    look: &Look,
+) -> io::Result<()> {
+    table(out, columns, rows, look, false)
+}
+
+fn table(
+    out: &mut dyn Write,
+    columns: &[Column],
+    rows: &[Vec<(Tone, String)>],
+    look: &Look,
+    titled: bool,
+) -> io::Result<()> {
     let cell = |row: &[(Tone, String)], at: usize| row.get(at).map_or(0, |(_, text)| measured(text, look));
     let mut shown: Vec<(usize, &Column, usize)> = columns
         .iter()
@@ -31,17 +51,19 @@ pub(super) fn write(
         .filter(|(at, column)| column.priority == 0 || rows.iter().any(|row| cell(row, *at) > 0))
         .map(|(at, column)| {
             let widest = rows.iter().map(|row| cell(row, at)).max().unwrap_or(0);
-            (at, column, widest.max(text::width(column.title)))
+            (at, column, if titled { widest.max(text::width(column.title)) } else { widest })
         })
         .collect();
     if let Some(width) = look.width {
         fit(&mut shown, width);
     }
-    let mut head = Text::new(look);
-    for_each_cell(&shown, |column, width, last| {
-        push_cell(&mut head, Tone::Faint, column.title, (column, width, last), look);
-    });
-    head.line(out)?;
+    if titled {
+        let mut head = Text::new(look);
+        for_each_cell(&shown, |column, width, last| {
+            push_cell(&mut head, Tone::Faint, column.title, (column, width, last), look);
+        });
+        head.line(out)?;
+    }
     for row in rows {
         let mut line = Text::new(look);
         for (index, (at, column, width)) in shown.iter().enumerate() {

@@ -370,6 +370,7 @@ pub fn event(record: &Record, viewer: Viewer) -> Event {
         process: inner.process.map(|id| facts(id, record.process.as_deref(), viewer)),
         other: inner.other.map(|id| facts(id, record.other.as_deref(), viewer)),
         claim: inner.claim.clone(),
+        subject: inner.subject.clone(),
         errno: inner.errno,
         errno_name: inner.errno.and_then(errno_name),
         exit: inner.exit.map(exit),

@@ -8,6 +8,7 @@ mod answer;
 pub mod claims;
 mod connection;
 pub mod convert;
+pub mod coordinate;
 mod error;
 mod parts;
 mod probe;

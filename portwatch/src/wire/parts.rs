@@ -295,6 +295,9 @@ pub struct Event {
     pub other: Option<Process>,
     /// Claim name.
     pub claim: Option<String>,
+    /// The lock, agent, session or channel it is about, by name.
+    #[serde(default)]
+    pub subject: Option<String>,
     /// errno, positive.
     pub errno: Option<i32>,
     /// errno's name (`EADDRINUSE`).

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     ConfigReport, Doctor, Event, Free, List, Log, LogSummary, Probe, SCHEMA, Status, VersionReport, Wait,
-    Who, claims,
+    Who, claims, coordinate,
 };
 
 /// JSON Schema (draft 2020-12) of what each command prints with `--json`, under `properties` by command.
@@ -27,6 +27,9 @@ pub fn schema() -> Value {
         ("rogue allowed, allow, disallow", of::<claims::AllowList>(&mut generator)),
         ("drift", of::<claims::Drift>(&mut generator)),
         ("release, cleanup", of::<claims::Released>(&mut generator)),
+        ("lock", of::<coordinate::LockState>(&mut generator)),
+        ("unlock", of::<coordinate::Freed>(&mut generator)),
+        ("locks", of::<coordinate::Locks>(&mut generator)),
         ("status", of::<Status>(&mut generator)),
         ("doctor", of::<Doctor>(&mut generator)),
         ("version", of::<VersionReport>(&mut generator)),
@@ -92,6 +95,7 @@ mod tests {
         process: Option<StrictProcess>,
         other: Option<StrictProcess>,
         claim: Option<String>,
+        subject: Option<String>,
         errno: Option<i32>,
         errno_name: Option<String>,
         exit: Option<serde_json::Value>,

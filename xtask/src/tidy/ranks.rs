@@ -1,7 +1,7 @@
 //! The one table of module ranks. `ARCHITECTURE.md` shows the same.
 
 /// Modules of `portwatch/src` and their ranks. A module uses lower ranks only.
-pub(super) const RANKS: [(&str, u8); 18] = [
+pub(super) const RANKS: [(&str, u8); 19] = [
     ("model", 0),
     ("platform", 0),
     ("source", 1),
@@ -10,6 +10,7 @@ pub(super) const RANKS: [(&str, u8); 18] = [
     ("state", 3),
     ("verdict", 3),
     ("registry", 3),
+    ("coordinate", 3),
     ("journal", 4),
     ("health", 4),
     ("query", 5),

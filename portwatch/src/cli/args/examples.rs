@@ -218,6 +218,49 @@ Examples:
 
 Exit codes: 0 something claimed, 1 nothing claimed.";
 
+pub(super) const LOCK: &str = "\
+Examples:
+  portwatch lock db-migrations --owner agent-db --ttl 10m
+  portwatch lock deploy --wait 2m     in line, at most two minutes
+  portwatch lock deploy --extend --ttl 10m
+
+The owner is an agent (--owner, PORTWATCH_AGENT), a session (PORTWATCH_SESSION),
+or else the process that ran this command, and then the lock ends with it: with
+the script, or with the terminal's shell. Taking a lock that is one's own
+extends it. Who waits is served in order; nobody goes before somebody who waits.
+Exit codes: 0 yours, 1 held by somebody else, 2 usage, 3 not permitted.";
+
+pub(super) const UNLOCK: &str = "\
+Examples:
+  portwatch unlock db-migrations --owner agent-db
+  portwatch unlock db-migrations --force
+
+Only the owner gives a lock back. --force takes it away from another agent,
+session or process of the same user (root: of anybody); the log says who did.
+Exit codes: 0 free, 1 not held, or by somebody else, 3 another user's.";
+
+pub(super) const LOCKS: &str = "\
+Examples:
+  portwatch locks
+  portwatch locks --json | jq '.locks[] | {name, owner, heldSince, ttl}'
+  portwatch log --type lock,unlock,extend --filter db-migrations
+
+An EXPIRED lock is shown until somebody takes it or gives it back; it keeps
+nobody out.
+Exit codes: 0 some are held, 1 none is.";
+
+pub(super) const WITH_LOCK: &str = "\
+Examples:
+  portwatch with-lock db-migrations -- npm run migrate
+  portwatch with-lock deploy --wait 5m -- ./deploy.sh
+  portwatch with-lock nightly --wait 0s -- ./backup.sh   or not at all
+
+The lock is the program's: it is free when the program ends, however it ends,
+and when this command is killed it stays with the program. Signals are passed
+on, and Ctrl-C and Ctrl-Z go to the program.
+Exit codes: the program's own; 128 and the number of the signal that ended it;
+1 when the lock could not be had, 2 when the program could not be started.";
+
 pub(super) const STATUS: &str = "\
 Examples:
   portwatch status

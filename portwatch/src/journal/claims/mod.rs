@@ -21,6 +21,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 pub use allow::Allowed;
 pub use error::ClaimError;
 pub use health::HealthRecord;
+pub(super) use write::insert_event;
 pub use write::{Claimed, Released, Request};
 
 use super::{
@@ -71,12 +72,17 @@ impl Claims {
             .map_err(|error| self.failed("read", error))
     }
 
-    fn failed(&self, operation: &'static str, error: rusqlite::Error) -> JournalError {
+    pub(in crate::journal) fn failed(&self, operation: &'static str, error: rusqlite::Error) -> JournalError {
         JournalError::sqlite(operation, &self.path, error)
     }
 
+    /// The connection and the row of this boot.
+    pub(in crate::journal) const fn parts(&self) -> (&Connection, i64) {
+        (&self.connection, self.boot)
+    }
+
     /// Runs `work` as the only writer; all of it holds, or nothing does.
-    fn transaction<T, E: From<JournalError>>(
+    pub(in crate::journal) fn transaction<T, E: From<JournalError>>(
         &mut self,
         work: impl FnOnce(&Connection, i64) -> Result<T, Fault<E>>,
     ) -> Result<T, E> {
@@ -96,7 +102,7 @@ impl Claims {
 }
 
 /// Why a transaction ends without effect.
-enum Fault<E> {
+pub(in crate::journal) enum Fault<E> {
     Sqlite(rusqlite::Error),
     Other(E),
 }
@@ -115,11 +121,11 @@ fn wait(tries: i32) -> bool {
 }
 
 /// ISO-8601 UTC, always the same length, so that texts sort as moments do.
-fn text(at: Timestamp) -> String {
+pub(in crate::journal) fn text(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
-fn moment(text: &str) -> Option<Timestamp> {
+pub(in crate::journal) fn moment(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 

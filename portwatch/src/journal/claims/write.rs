@@ -365,11 +365,15 @@ fn about(kind: EventKind, claim: &Claim, now: Timestamp) -> Event {
 }
 
 /// A row of the log that belongs to the transaction. It names no process: those rows are the journal's writer's.
-pub(super) fn insert_event(connection: &Connection, boot: i64, event: &Event) -> rusqlite::Result<i64> {
+pub(in crate::journal) fn insert_event(
+    connection: &Connection,
+    boot: i64,
+    event: &Event,
+) -> rusqlite::Result<i64> {
     connection
         .prepare_cached(
-            "INSERT INTO event (at, type, evidence, boot, protocol, port, claim, message)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO event (at, type, evidence, boot, protocol, port, claim, message, subject)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .insert(params![
             time::to_ns(event.at),
@@ -380,5 +384,6 @@ pub(super) fn insert_event(connection: &Connection, boot: i64, event: &Event) ->
             event.port.map(Port::get),
             event.claim,
             event.message,
+            event.subject,
         ])
 }

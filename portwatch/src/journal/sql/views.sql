@@ -1,6 +1,7 @@
 DROP VIEW IF EXISTS events;
 DROP VIEW IF EXISTS processes;
 DROP VIEW IF EXISTS claims;
+DROP VIEW IF EXISTS locks;
 
 CREATE VIEW processes AS
 SELECT
@@ -77,6 +78,7 @@ SELECT
         || printf('.%06dZ', e.since % 1000000000 / 1000) AS since,
     e.count,
     e.claim,
+    e.subject,
     e.message,
     e.cookie,
     e.inode,
@@ -108,3 +110,17 @@ SELECT
     h.healthy AS last_healthy
 FROM claim c
 LEFT JOIN health h ON h.claim = c.id;
+
+CREATE VIEW locks AS
+SELECT
+    name,
+    owner,
+    kind,
+    ifnull(user, uid) AS user,
+    pid,
+    since AS held_since,
+    ttl_ms / 1000 AS ttl,
+    expires,
+    ifnull(expires <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 0) AS expired,
+    (SELECT count(*) FROM lock_waiter w WHERE w.lock = lock.name) AS waiting
+FROM lock;

@@ -36,6 +36,22 @@ pub enum OfficeError {
         /// What to do.
         remedy: String,
     },
+    /// There is no such thing.
+    #[error("{what}; {remedy}")]
+    Absent {
+        /// What is not there.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Several are meant where one is needed.
+    #[error("{what}; {remedy}")]
+    Ambiguous {
+        /// Which.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
     /// It could not be seen.
     #[error(transparent)]
     Query(#[from] QueryError),

@@ -1,0 +1,22 @@
+//! Coordination, whichever way it is reached.
+
+use serde_json::Value;
+
+use super::AccessError;
+use crate::wire::coordinate::{Ask, Place};
+
+/// The one way in for everything of [`crate::wire::coordinate`]; [`order`] is its typed form.
+pub trait Coordination {
+    /// The answer to the order at `place`.
+    fn coordinate(&self, place: &Place, order: &Value) -> Result<Value, AccessError>;
+}
+
+/// Asks or orders.
+pub fn order<A: Ask>(access: &(impl Coordination + ?Sized), ask: &A) -> Result<A::Answer, AccessError> {
+    let internal = |error: serde_json::Error| AccessError::Internal(error.to_string());
+    let value = access.coordinate(&A::PLACE, &serde_json::to_value(ask).map_err(internal)?)?;
+    serde_json::from_value(value).map_err(|error| AccessError::NotSeen {
+        what: format!("the daemon answered something this portwatch does not understand ({error})"),
+        remedy: "use the same version of both: portwatch restart".to_owned(),
+    })
+}

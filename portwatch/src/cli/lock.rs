@@ -1,0 +1,171 @@
+//! `portwatch lock`, `unlock`, `locks`, `with-lock`
+
+use std::time::{Duration, Instant};
+
+use super::{args, exit::Exit, failure::Failure, session::Session};
+use crate::{
+    access::AccessError,
+    coordinate::DEFAULT_TTL,
+    registry::duration,
+    render,
+    wire::coordinate::{ExtendRequest, LeaveRequest, LockRequest, LockState, LocksQuery, UnlockRequest},
+};
+
+/// A wait without a limit.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
+
+pub(super) fn run(args: &args::Lock, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let ttl = args.ttl.as_deref().map(duration).transpose()?;
+    let ttl_ms = millis(ttl.unwrap_or(DEFAULT_TTL));
+    let answer = if args.extend {
+        session.order(&ExtendRequest {
+            name: args.name.clone(),
+            agent: args.whose.agent.clone(),
+            session: args.whose.session.clone(),
+            pid: args.pid,
+            ttl_ms,
+        })?
+    } else {
+        let request = LockRequest {
+            name: args.name.clone(),
+            agent: args.whose.agent.clone(),
+            session: args.whose.session.clone(),
+            own_process: false,
+            pid: args.pid,
+            ttl_ms: Some(ttl_ms),
+            wait_ms: 0,
+            ticket: None,
+        };
+        take(request, wait(args.wait.as_deref())?, session)?
+    };
+    session.answer(&answer, render::lock)?;
+    Ok(Exit::Yes)
+}
+
+pub(super) fn unlock(args: &args::Unlock, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let freed = session.order(&UnlockRequest {
+        name: args.name.clone(),
+        agent: args.whose.agent.clone(),
+        session: args.whose.session.clone(),
+        own_process: false,
+        pid: args.pid,
+        force: args.force,
+    })?;
+    session.answer(&freed, render::unlocked)?;
+    Ok(Exit::Yes)
+}
+
+pub(super) fn list(session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let answer = session.order(&LocksQuery {})?;
+    session.answer(&answer, render::locks)?;
+    Ok(if answer.locks.is_empty() { Exit::No } else { Exit::Yes })
+}
+
+/// `0s` is no wait.
+fn wait(text: Option<&str>) -> Result<Duration, Failure> {
+    match text {
+        None | Some("0" | "0s" | "0ms") => Ok(Duration::ZERO),
+        Some(text) => Ok(duration(text)?),
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Takes it, or waits for it at most so long, in as many requests as it takes.
+fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Result<LockState, Failure> {
+    let until = Instant::now() + wait;
+    let mut request = LockRequest { wait_ms: millis(wait), ..request };
+    loop {
+        let answer = session.order(&request)?;
+        if answer.state != "waiting" {
+            return Ok(answer);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            // Whoever is behind need not wait for this place to grow old.
+            if let Some(ticket) = answer.ticket {
+                let _ = session.order(&LeaveRequest { ticket });
+            }
+            return Err(late(&request.name, wait, &answer).into());
+        }
+        request = LockRequest { wait_ms: millis(left).max(1), ticket: answer.ticket, ..request };
+    }
+}
+
+fn late(name: &str, waited: Duration, answer: &LockState) -> AccessError {
+    let holder = match &answer.lock {
+        Some(lock) => format!("{} has it", lock.owner),
+        None => format!("{} go first", answer.ahead),
+    };
+    AccessError::Refused {
+        what: format!("{name} was not to be had within {}: {holder}", crate::coordinate::spell(waited)),
+        remedy: "portwatch locks shows all".to_owned(),
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    use crate::{
+        resolve::run::{Signals, supervised},
+        wire::coordinate::HandOverRequest,
+    };
+    // Before any thread is started, which would take the signals otherwise.
+    let ttl = args.ttl.as_deref().map(duration).transpose()?;
+    let limit = match args.wait.as_deref() {
+        None => FOREVER,
+        given => wait(given)?,
+    };
+    let request = LockRequest {
+        name: args.name.clone(),
+        agent: args.whose.agent.clone(),
+        session: args.whose.session.clone(),
+        own_process: true,
+        pid: None,
+        ttl_ms: ttl.map(millis),
+        wait_ms: 0,
+        ticket: None,
+    };
+    // A signal while it waits ends it, and with it its place in the line.
+    take(request, limit, session)?;
+    let signals = Signals::block()?;
+    let mut handed = false;
+    let variables = [("PORTWATCH_LOCK".to_owned(), args.name.clone())];
+    let ended = supervised(&args.command, &variables, &signals, &mut |pid| {
+        let request = HandOverRequest {
+            name: args.name.clone(),
+            agent: args.whose.agent.clone(),
+            session: args.whose.session.clone(),
+            pid,
+        };
+        // A program that has ended by now has no need of it.
+        handed = session.order(&request).is_ok();
+    });
+    // The lock ended with the program, and whoever looks finds that out: so a look is enough.
+    if release(args, handed, session).is_err() {
+        // The daemon it was taken from is gone, or another one is there by now.
+        session.reopen();
+        let _ = release(args, handed, session);
+    }
+    let ended = ended?;
+    session.out.flush()?;
+    // The code is the program's, not one of ours.
+    std::process::exit(ended.code())
+}
+
+#[cfg(target_os = "linux")]
+fn release(args: &args::WithLock, handed: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+    if handed {
+        return session.order(&LocksQuery {}).map(drop);
+    }
+    let request = UnlockRequest {
+        name: args.name.clone(),
+        agent: args.whose.agent.clone(),
+        session: args.whose.session.clone(),
+        own_process: true,
+        pid: None,
+        force: false,
+    };
+    session.order(&request).map(drop)
+}

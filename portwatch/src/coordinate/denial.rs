@@ -1,0 +1,179 @@
+//! Why something is not done, and what to do about it.
+
+use super::User;
+
+/// Which kind of no: each has its exit code and HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenialKind {
+    /// The order itself is wrong.
+    Bad,
+    /// It is another user's.
+    NotPermitted,
+    /// It cannot be had now.
+    Refused,
+    /// There is no such thing.
+    Nothing,
+    /// Several are meant where one is needed.
+    Ambiguous,
+}
+
+/// Why not. The text says what is in the way; [`Denial::remedy`] what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No name.
+    #[error("'{name}' is not the name of {what}")]
+    Name {
+        /// As it was given.
+        name: String,
+        /// Of what.
+        what: &'static str,
+    },
+    /// No text.
+    #[error("{what} needs words")]
+    Empty {
+        /// Of what.
+        what: &'static str,
+    },
+    /// Too long.
+    #[error("{what} has at most {longest} bytes")]
+    Long {
+        /// What.
+        what: &'static str,
+        /// The limit.
+        longest: usize,
+    },
+    /// Escape sequences and the like.
+    #[error("{what} has a control character")]
+    Control {
+        /// What.
+        what: &'static str,
+    },
+    /// Somebody has the lock.
+    #[error("{name} is held by {owner}{}, {left}", of(user))]
+    Held {
+        /// The lock.
+        name: String,
+        /// Its holder.
+        owner: String,
+        /// The holder's user.
+        user: User,
+        /// `expires in 4m`
+        left: String,
+    },
+    /// The lock is free and others are before the asker.
+    #[error("{name} is free, and {count} wait for it")]
+    Queue {
+        /// The lock.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+    /// Somebody else of the same user has the lock.
+    #[error("{name} is held by {owner}, not by {asker}")]
+    NotHolder {
+        /// The lock.
+        name: String,
+        /// Its holder.
+        owner: String,
+        /// Who asks.
+        asker: String,
+    },
+    /// It is another user's.
+    #[error("{what} belongs to {user}")]
+    Foreign {
+        /// What.
+        what: String,
+        /// Whose.
+        user: User,
+    },
+    /// There is no such thing.
+    #[error("there is no {what} {name}")]
+    Nothing {
+        /// What.
+        what: &'static str,
+        /// Name.
+        name: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// So many are enough.
+    #[error("{user} has {most} {what} already, as many as one user may")]
+    TooMany {
+        /// Who.
+        user: User,
+        /// What.
+        what: &'static str,
+        /// The limit.
+        most: u32,
+    },
+    /// The process that is named is gone, or another user's.
+    #[error("pid {pid} is {why}")]
+    Process {
+        /// Its pid.
+        pid: u32,
+        /// `gone`, `another user's`.
+        why: &'static str,
+    },
+    /// Something that stands in the way, in a sentence of its own.
+    #[error("{what}")]
+    Refused {
+        /// What is in the way.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Several are meant.
+    #[error("{what}")]
+    Ambiguous {
+        /// Which.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+fn of(user: &User) -> String {
+    format!(" ({user})")
+}
+
+impl Denial {
+    /// Which kind of no it is.
+    pub const fn kind(&self) -> DenialKind {
+        match self {
+            Self::Name { .. } | Self::Empty { .. } | Self::Long { .. } | Self::Control { .. } => {
+                DenialKind::Bad
+            }
+            Self::Foreign { .. } => DenialKind::NotPermitted,
+            Self::Nothing { .. } => DenialKind::Nothing,
+            Self::Ambiguous { .. } => DenialKind::Ambiguous,
+            Self::Held { .. }
+            | Self::Queue { .. }
+            | Self::NotHolder { .. }
+            | Self::TooMany { .. }
+            | Self::Process { .. }
+            | Self::Refused { .. } => DenialKind::Refused,
+        }
+    }
+
+    /// What to do.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Name { .. } => {
+                "write letters, digits and ._:/@+-, beginning with a letter or digit, at most 128".to_owned()
+            }
+            Self::Empty { .. } | Self::Long { .. } | Self::Control { .. } => "nothing was changed".to_owned(),
+            Self::Held { name, .. } => {
+                format!("wait for it: portwatch lock {name} --wait 1m; portwatch locks shows all")
+            }
+            Self::Queue { name, .. } => format!("get in line: portwatch lock {name} --wait 1m"),
+            Self::NotHolder { name, .. } => format!(
+                "name the holder (--owner, PORTWATCH_AGENT), or take it away: portwatch unlock {name} --force"
+            ),
+            Self::Foreign { .. } => "only its owner and root may change it; nothing was changed".to_owned(),
+            Self::Nothing { remedy, .. } => (*remedy).to_owned(),
+            Self::TooMany { .. } => "end some first".to_owned(),
+            Self::Process { .. } => "name a living process of your own".to_owned(),
+            Self::Refused { remedy, .. } | Self::Ambiguous { remedy, .. } => remedy.clone(),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Keeping out of each other's way: locks, agents, sessions, notes, salvage, channels. The rules, apart from where it is
+//! all stored.
+//!
+//! An owner is an agent, a session or a process, always of one user. Whether a process lives is told by the caller.
+//!
+//! Never: look at processes itself, store anything, read a clock.
+
+mod denial;
+mod label;
+mod lock;
+mod owner;
+mod span;
+
+pub use denial::{Denial, DenialKind};
+pub use label::{LONGEST_LABEL, label, text};
+pub use lock::{DEFAULT_TTL, Lock, PATIENCE, Standing, Waiter};
+pub use owner::{EARLIER_BOOT, Owner, OwnerKind, User, may_act};
+pub use span::spell;

@@ -1,0 +1,108 @@
+//! How a process ended that is not a child: the kernel keeps its status in the pidfd once it is reaped (6.15), and in
+//! `/proc/PID/stat` until then.
+
+use std::{
+    os::fd::{AsRawFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+
+use crate::model::ProcessId;
+
+/// How long its parent may take to reap it, before nobody knows.
+const REAPED: Duration = Duration::from_millis(30);
+
+/// `its process make (4711) was killed by SIGKILL`, as far as it can be known.
+pub(super) fn words(process: ProcessId, pidfd: Option<BorrowedFd<'_>>) -> String {
+    let pid = process.pid;
+    let deadline = Instant::now() + REAPED;
+    loop {
+        if let Some(status) = zombie(process).or_else(|| pidfd.and_then(reaped)) {
+            return sentence(pid, status);
+        }
+        if Instant::now() >= deadline {
+            return format!("its process {pid} has ended");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// As wait(2) has it: the signal in the low seven bits, else the exit code in the next byte.
+fn sentence(pid: u32, status: i32) -> String {
+    let signal = status & 0x7f;
+    if signal == 0 {
+        return format!("its process {pid} ended with exit code {}", (status >> 8) & 0xff);
+    }
+    let name =
+        Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned());
+    format!("its process {pid} was killed by {name}")
+}
+
+/// Field 52 of its `/proc/PID/stat` while it waits to be reaped (proc(5): `exit_code`, for those who may trace it).
+fn zombie(process: ProcessId) -> Option<i32> {
+    let line = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).ok()?;
+    let mut fields = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let state = fields.next()?;
+    // Counted from 1: state is 3, starttime 22, exit_code 52.
+    let start: u64 = fields.nth(18)?.parse().ok()?;
+    let status: i32 = fields.nth(29)?.parse().ok()?;
+    (matches!(state, "Z" | "X") && start == process.start_ticks).then_some(status)
+}
+
+/// `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (include/uapi/linux/pidfd.h, first version of the structure: 64 bytes).
+fn reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    const INFO_EXIT: u64 = 1 << 3;
+    /// `_IOWR(0xFF, 11, 64 bytes)`
+    const GET_INFO: u64 = (3 << 30) | (64 << 16) | (0xFF << 8) | 0x0B;
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        /// pid, tgid, ppid and eight user and group ids
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const { assert!(size_of::<Info>() == 64) };
+    let mut info = Info { mask: INFO_EXIT, ..Info::default() };
+    // SAFETY: the descriptor is open, and the kernel writes at most the 64 bytes that the number names.
+    let result = unsafe { nix::libc::ioctl(pidfd.as_raw_fd(), GET_INFO as _, std::ptr::from_mut(&mut info)) };
+    (result == 0 && info.mask & INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::fd::AsFd, process::Command};
+
+    use super::*;
+    use crate::source::procfs::ProcFs;
+
+    fn ended(script: &str) -> (String, String) {
+        let mut child =
+            Command::new("sh").args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut procfs = ProcFs::open("/proc".as_ref()).unwrap();
+        let id = procfs.identify(child.id()).unwrap();
+        let fd = super::super::pidfds::open(id).unwrap();
+        drop(child.stdin.take());
+        let mut fds = [nix::poll::PollFd::new(fd.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, nix::poll::PollTimeout::MAX).unwrap();
+        let before = words(id, Some(fd.as_fd()));
+        child.wait().unwrap();
+        let after = words(id, Some(fd.as_fd()));
+        let pid = id.pid.to_string();
+        (before.replace(&pid, "PID"), after.replace(&pid, "PID"))
+    }
+
+    #[test]
+    fn how_a_foreign_process_ended_is_known_before_it_is_reaped_and_on_new_kernels_after() {
+        for (script, sentence) in [
+            ("read x; exit 7", "its process PID ended with exit code 7"),
+            ("read x; kill -KILL $$", "its process PID was killed by SIGKILL"),
+        ] {
+            let (before, after) = ended(script);
+            assert_eq!(before, sentence);
+            assert!(after == sentence || after == "its process PID has ended", "{after}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Who lives: the processes behind locks, agents and sessions, each by a pidfd, which tells of its end at once.
+//!
+//! One thread. What belonged to a process that has ended is ended, with how that ended in the log. What another process wrote
+//! into the database without this daemon is noticed within a second.
+
+#[cfg(target_os = "linux")]
+mod ending;
+#[cfg(target_os = "linux")]
+mod pidfds;
+#[cfg(not(target_os = "linux"))]
+mod sweeps;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+#[cfg(target_os = "linux")]
+use self::pidfds::Handles;
+#[cfg(not(target_os = "linux"))]
+use self::sweeps::Handles;
+use super::{DaemonError, Handle, pipeline::Command};
+use crate::{
+    journal::Told,
+    query::{Record, claims::OfficeError, coordinate::Bureau},
+    source::Wake,
+};
+
+/// What other processes wrote is looked for so often, and what has no pidfd is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the daemon waits for its end.
+const END: Duration = Duration::from_secs(1);
+
+/// The thread and the bureau that it keeps.
+pub(super) struct Warden {
+    bureau: Arc<Bureau>,
+    wake: Wake,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Warden {
+    /// Opens the bureau and starts the thread; `wake` is told of every change.
+    pub(super) fn start(
+        handle: &Handle,
+        database: &Path,
+        boot_id: &str,
+        wake: Wake,
+    ) -> Result<Self, DaemonError> {
+        let pipeline = handle.clone();
+        let announce = move |told: Told| {
+            let record = |(id, event)| Record { id: Some(id), event, process: None, other: None };
+            pipeline.send(Command::Announce(told.into_iter().map(record).collect()));
+        };
+        let stirred = wake.clone();
+        let bureau = Arc::new(Bureau::open(database, boot_id, announce, move || stirred.wake())?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let watch = Watch {
+            bureau: Arc::clone(&bureau),
+            wake: wake.clone(),
+            stop: Arc::clone(&stop),
+            handles: Handles::default(),
+            version: None,
+        };
+        let thread = std::thread::Builder::new().name("warden".to_owned()).spawn(move || watch.run());
+        let thread = thread
+            .map_err(|error| tracing::warn!(%error, "nobody watches the processes behind locks and agents"))
+            .ok();
+        Ok(Self { bureau, wake, stop, thread })
+    }
+
+    pub(super) fn bureau(&self) -> Arc<Bureau> {
+        Arc::clone(&self.bureau)
+    }
+
+    /// Ends the thread, so that the database is left before the journal closes it.
+    pub(super) fn stop(mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.wake();
+        let deadline = Instant::now() + END;
+        if let Some(thread) = self.thread.take() {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+/// The thread's state.
+struct Watch {
+    bureau: Arc<Bureau>,
+    wake: Wake,
+    stop: Arc<AtomicBool>,
+    handles: Handles,
+    version: Option<i64>,
+}
+
+impl Watch {
+    fn run(mut self) {
+        let mut failing = false;
+        let mut due = Instant::now();
+        while !self.stop.load(Ordering::Acquire) {
+            let done = self.turn(&mut due);
+            if let Err(error) = &done
+                && !failing
+            {
+                tracing::warn!(%error, "the processes behind locks and agents could not be looked after");
+            }
+            failing = done.is_err();
+            if let Err(error) = self.handles.wait(&self.wake, due) {
+                tracing::warn!(%error, "waiting for processes failed");
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+
+    fn turn(&mut self, due: &mut Instant) -> Result<(), OfficeError> {
+        let stirred = self.wake.wait(Duration::ZERO).unwrap_or(true);
+        self.wake.clear();
+        for (process, why) in self.handles.ended() {
+            self.bureau.ended(process, &why)?;
+        }
+        let look = Instant::now() >= *due;
+        if look {
+            *due = Instant::now() + LOOK;
+            let version = self.bureau.version()?;
+            if self.version.replace(version) != Some(version) {
+                self.bureau.stir();
+            }
+            self.bureau.sweep()?;
+        }
+        if stirred || look {
+            self.follow()?;
+        }
+        Ok(())
+    }
+
+    /// Watches the processes that matter now, and no others.
+    fn follow(&mut self) -> Result<(), OfficeError> {
+        for process in self.handles.follow(&self.bureau.processes()?) {
+            self.bureau.ended(process, &format!("its process {} is gone", process.pid))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Processes by pidfd (Linux 5.3): each tells of its end at once.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    time::Instant,
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::ending;
+use crate::{model::ProcessId, query::coordinate::alive, source::Wake};
+
+/// So many processes are watched; a daemon has 1024 descriptors at the least. Others are looked at every second.
+const MOST: usize = 512;
+
+/// The processes that are watched.
+#[derive(Debug, Default)]
+pub(super) struct Handles(HashMap<ProcessId, OwnedFd>);
+
+impl Handles {
+    /// Watches the wanted ones and no others. Those that are gone already.
+    pub(super) fn follow(&mut self, wanted: &[ProcessId]) -> Vec<ProcessId> {
+        self.0.retain(|process, _| wanted.contains(process));
+        let mut gone = Vec::new();
+        for &process in wanted {
+            if self.0.contains_key(&process) || self.0.len() >= MOST {
+                continue;
+            }
+            match open(process) {
+                Ok(fd) => {
+                    self.0.insert(process, fd);
+                }
+                Err(rustix::io::Errno::SRCH) => gone.push(process),
+                // Out of descriptors, or a kernel without pidfds: it is looked at every second.
+                Err(error) => tracing::debug!(%error, pid = process.pid, "no pidfd"),
+            }
+        }
+        gone
+    }
+
+    /// Those that have ended, and how; they are watched no more.
+    pub(super) fn ended(&mut self) -> Vec<(ProcessId, String)> {
+        let (processes, mut fds): (Vec<ProcessId>, Vec<PollFd<'_>>) =
+            self.0.iter().map(|(process, fd)| (*process, PollFd::new(fd.as_fd(), PollFlags::POLLIN))).unzip();
+        if poll(&mut fds, PollTimeout::ZERO).unwrap_or(0) <= 0 {
+            return Vec::new();
+        }
+        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        let ended: Vec<ProcessId> =
+            processes.into_iter().zip(fds).filter(|(_, fd)| ready(fd)).map(|(process, _)| process).collect();
+        let tell = |process| {
+            let fd = self.0.remove(&process);
+            (process, ending::words(process, fd.as_ref().map(AsFd::as_fd)))
+        };
+        ended.into_iter().map(tell).collect()
+    }
+
+    /// Waits until one has ended, until `wake`, or until `due`.
+    pub(super) fn wait(&self, wake: &Wake, due: Instant) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.0.values().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        let left = due.saturating_duration_since(Instant::now()).as_millis() + 1;
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A handle of exactly this process: the handle comes first, and who has the pid is asked after.
+pub(super) fn open(process: ProcessId) -> Result<OwnedFd, rustix::io::Errno> {
+    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH)?;
+    let fd = pidfd_open(pid, PidfdFlags::empty())?;
+    if alive(process) { Ok(fd) } else { Err(rustix::io::Errno::SRCH) }
+}

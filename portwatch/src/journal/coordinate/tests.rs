@@ -1,0 +1,255 @@
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Barrier,
+    time::Duration,
+};
+
+use super::{CoordinateError, Coordination, TakeLock, Taken};
+use crate::{
+    coordinate::{Denial, Owner, OwnerKind, User},
+    journal::Reader,
+    model::{EventFilter, EventKind, ProcessId, Timestamp},
+};
+
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("portwatch.db");
+    (folder, path)
+}
+
+fn open(path: &Path) -> Coordination {
+    Coordination::open(path, "boot").unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_772_000_000 + second).unwrap()
+}
+
+fn process(pid: u32) -> ProcessId {
+    ProcessId { pid, start_ticks: u64::from(pid) * 10 }
+}
+
+fn agent(name: &str, uid: u32) -> Owner {
+    let user = User { uid, name: None };
+    Owner { kind: OwnerKind::Agent, name: name.to_owned(), user, process: None }
+}
+
+fn of_process(pid: u32) -> Owner {
+    Owner {
+        kind: OwnerKind::Process,
+        name: format!("make ({pid})"),
+        user: User { uid: 1000, name: None },
+        process: Some(process(pid)),
+    }
+}
+
+fn want(owner: &Owner, waiter: Option<u32>, ticket: Option<i64>) -> TakeLock<'_> {
+    let ttl = Some(Duration::from_mins(10));
+    TakeLock { name: "db", owner, ttl, waiter: waiter.map(process), ticket }
+}
+
+fn living(_: ProcessId) -> bool {
+    true
+}
+
+fn take(store: &mut Coordination, wanted: &TakeLock<'_>, second: i64) -> Result<Taken, Denial> {
+    match store.take(wanted, &living, at(second)) {
+        Ok((taken, _)) => Ok(taken),
+        Err(CoordinateError::Denied(denial)) => Err(denial),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn ticket(taken: &Taken) -> (i64, usize) {
+    match taken {
+        Taken::Waiting { ticket, ahead, .. } => (*ticket, *ahead),
+        Taken::Yours { .. } => panic!("it was to be had: {taken:?}"),
+    }
+}
+
+fn log(path: &Path) -> Vec<(EventKind, String, String)> {
+    let page = Reader::open(path).unwrap().events(&EventFilter::default()).unwrap();
+    let row = |e: crate::model::LoggedEvent| {
+        (e.event.kind, e.event.subject.unwrap_or_default(), e.event.message.unwrap_or_default())
+    };
+    page.events.into_iter().map(row).collect()
+}
+
+#[test]
+fn a_lock_has_one_holder_who_extends_it_and_gives_it_back() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let (db, web) = (agent("agent-db", 1000), agent("agent-web", 1000));
+    assert!(matches!(take(&mut store, &want(&db, None, None), 0).unwrap(), Taken::Yours { fresh: true, .. }));
+    let refused = take(&mut store, &want(&web, None, None), 60).unwrap_err();
+    assert_eq!(refused.to_string(), "db is held by agent-db (uid 1000), expires in 9m");
+    assert!(matches!(
+        take(&mut store, &want(&db, None, None), 60).unwrap(),
+        Taken::Yours { fresh: false, .. }
+    ));
+    assert_eq!(store.locks().unwrap()[0].expires, Some(at(660)));
+    assert_eq!(store.locks().unwrap()[0].since, at(0), "extending does not begin anew");
+    let refused = store.unlock("db", &web, false, at(61)).unwrap_err();
+    assert_eq!(refused.to_string(), "db is held by agent-db, not by agent-web");
+    store.unlock("db", &db, false, at(62)).unwrap();
+    assert!(store.locks().unwrap().is_empty());
+    assert_eq!(store.unlock("db", &db, false, at(63)).unwrap_err().to_string(), "there is no lock db");
+    let told = log(&path);
+    let words: Vec<_> =
+        told.iter().map(|(kind, name, words)| (*kind, name.as_str(), words.as_str())).collect();
+    assert_eq!(
+        words,
+        [
+            (EventKind::Lock, "db", "owner=agent-db  for 10m"),
+            (EventKind::Extend, "db", "owner=agent-db  +10m"),
+            (EventKind::Unlock, "db", "owner=agent-db"),
+        ]
+    );
+}
+
+#[test]
+fn force_is_for_the_same_user_and_for_root_and_is_written_down() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let db = agent("agent-db", 1000);
+    take(&mut store, &want(&db, None, None), 0).unwrap();
+    let before = log(&path).len();
+    let stranger = agent("agent-db", 1001);
+    for force in [false, true] {
+        let refused = store.unlock("db", &stranger, force, at(1)).unwrap_err();
+        assert_eq!(refused.to_string(), "db, held by agent-db, belongs to uid 1000");
+    }
+    assert!(store.extend("db", &stranger, Duration::from_secs(1), at(1)).is_err());
+    assert_eq!((store.locks().unwrap().len(), log(&path).len()), (1, before), "nothing was changed");
+    store.unlock("db", &agent("admin", 0), true, at(2)).unwrap();
+    let last = log(&path).pop().unwrap();
+    assert_eq!((last.0, last.2.as_str()), (EventKind::Unlock, "owner=agent-db  forced by uid 0"));
+}
+
+#[test]
+fn an_expired_lock_stays_until_somebody_takes_it() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let (db, web) = (agent("agent-db", 1000), agent("agent-web", 2000));
+    take(&mut store, &want(&db, None, None), 0).unwrap();
+    assert!(store.locks().unwrap()[0].has_expired(at(600)));
+    let taken = take(&mut store, &want(&web, None, None), 600).unwrap();
+    let Taken::Yours { fresh: true, from: Some(from), .. } = taken else { panic!("{taken:?}") };
+    assert_eq!((from.lock.owner.name.as_str(), from.why.as_str()), ("agent-db", "its time had passed"));
+    assert_eq!(log(&path)[1].2, "owner=agent-db  its time had passed");
+}
+
+#[test]
+fn who_waits_is_served_in_order_and_nobody_goes_before() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let (holder, one, two, late) = (of_process(1), of_process(11), of_process(12), of_process(13));
+    take(&mut store, &want(&holder, None, None), 0).unwrap();
+    let first = ticket(&take(&mut store, &want(&one, Some(11), None), 1).unwrap());
+    let second = ticket(&take(&mut store, &want(&two, Some(12), None), 1).unwrap());
+    assert_eq!((first.1, second.1), (0, 1));
+    assert_eq!(store.locks().unwrap()[0].waiting, 2);
+    store.unlock("db", &holder, false, at(2)).unwrap();
+    // Who comes now finds it free and is told of the line.
+    let refused = take(&mut store, &want(&late, None, None), 2).unwrap_err();
+    assert_eq!(refused.to_string(), "db is free, and 2 wait for it");
+    let again = take(&mut store, &want(&two, Some(12), Some(second.0)), 2).unwrap();
+    assert_eq!(ticket(&again), second);
+    assert!(matches!(
+        take(&mut store, &want(&one, Some(11), Some(first.0)), 2).unwrap(),
+        Taken::Yours { fresh: true, .. }
+    ));
+    assert_eq!(ticket(&take(&mut store, &want(&two, Some(12), Some(second.0)), 3).unwrap()).1, 0);
+}
+
+#[test]
+fn a_waiter_that_is_gone_or_silent_is_passed_over() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let (holder, one, two) = (of_process(1), of_process(11), of_process(12));
+    take(&mut store, &want(&holder, None, None), 0).unwrap();
+    take(&mut store, &want(&one, Some(11), None), 0).unwrap();
+    let second = ticket(&take(&mut store, &want(&two, Some(12), None), 0).unwrap()).0;
+    store.unlock("db", &holder, false, at(1)).unwrap();
+    let waiting = want(&two, Some(12), Some(second));
+    // While the first may still come, the second waits; when its process is gone, no longer.
+    assert_eq!(ticket(&take(&mut store, &waiting, 1).unwrap()).1, 1);
+    let (taken, _) = store.take(&waiting, &|process| process.pid != 11, at(1)).unwrap();
+    assert!(matches!(taken, Taken::Yours { fresh: true, .. }));
+    store.unlock("db", &two, false, at(1)).unwrap();
+
+    take(&mut store, &want(&one, Some(11), None), 2).unwrap();
+    take(&mut store, &want(&one, Some(11), None), 2).unwrap();
+    let refused = take(&mut store, &want(&two, None, None), 3).unwrap_err();
+    assert!(matches!(refused, Denial::Held { .. }));
+}
+
+#[test]
+fn a_lock_ends_with_its_process_and_the_log_says_how() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    take(&mut store, &want(&of_process(7), None, None), 0).unwrap();
+    assert_eq!(store.processes().unwrap(), [process(7)]);
+    store.process_ended(ProcessId { start_ticks: 1, ..process(7) }, "", at(1)).unwrap();
+    assert_eq!(store.locks().unwrap().len(), 1, "another process that had its pid is another");
+    store.process_ended(process(7), "its process 7 was killed by SIGKILL", at(1)).unwrap();
+    assert!(store.locks().unwrap().is_empty());
+    assert_eq!(log(&path)[1].2, "owner=make (7)  its process 7 was killed by SIGKILL");
+
+    // Without a daemon: at the next look.
+    take(&mut store, &want(&of_process(8), None, None), 2).unwrap();
+    assert!(store.free_orphans(&living, at(3)).unwrap().is_empty());
+    assert_eq!(store.free_orphans(&|_| false, at(3)).unwrap().len(), 1);
+    assert_eq!(log(&path)[3].2, "owner=make (8)  its process 8 is gone");
+}
+
+#[test]
+fn a_lock_of_an_earlier_boot_is_nobodys_whoever_has_the_pid_now() {
+    let (_folder, path) = place();
+    take(&mut open(&path), &want(&of_process(7), None, None), 0).unwrap();
+    let mut store = Coordination::open(&path, "another boot").unwrap();
+    assert!(store.processes().unwrap().is_empty());
+    let same = |id: ProcessId| id == process(7);
+    assert_eq!(store.free_orphans(&same, at(1)).unwrap().len(), 1);
+    assert!(log(&path)[1].2.contains("the machine was started again"));
+}
+
+#[test]
+fn a_lock_passes_to_the_process_that_does_the_work() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let wrapper = of_process(5);
+    take(&mut store, &want(&wrapper, None, None), 0).unwrap();
+    assert!(
+        store.hand_over("db", &of_process(6), (process(9), "x (9)")).is_err(),
+        "not the holder's to give"
+    );
+    store.hand_over("db", &wrapper, (process(9), "npm (9)")).unwrap();
+    let lock = store.locks().unwrap().remove(0);
+    assert_eq!((lock.owner.name.as_str(), lock.owner.process), ("npm (9)", Some(process(9))));
+    store.process_ended(process(5), "", at(1)).unwrap();
+    assert_eq!(store.locks().unwrap().len(), 1);
+}
+
+#[test]
+fn of_many_that_come_at_once_exactly_one_gets_it() {
+    let (_folder, path) = place();
+    drop(open(&path));
+    let barrier = Barrier::new(16);
+    let won: BTreeSet<u32> = std::thread::scope(|scope| {
+        let all: Vec<_> = (1..=16_u32)
+            .map(|pid| {
+                let (path, barrier) = (&path, &barrier);
+                scope.spawn(move || {
+                    let mut store = open(path);
+                    barrier.wait();
+                    take(&mut store, &want(&of_process(pid), None, None), 0).is_ok().then_some(pid)
+                })
+            })
+            .collect();
+        all.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(won.len(), 1, "{won:?}");
+    assert_eq!(log(&path).len(), 1);
+}

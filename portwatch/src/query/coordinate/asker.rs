@@ -1,0 +1,130 @@
+//! Who asks: a user, and the processes behind the request.
+
+use crate::{
+    coordinate::{Denial, User},
+    model::ProcessId,
+    query::claims::user_name,
+};
+
+/// A process and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// It.
+    pub id: ProcessId,
+    /// Its comm: hostile text.
+    pub comm: String,
+}
+
+impl Named {
+    /// `make (4711)`
+    pub fn words(&self) -> String {
+        format!("{} ({})", self.comm, self.id.pid)
+    }
+}
+
+/// Who asks. Uid and pid come from the peer credentials of the connection, or are this process's own; everything else is
+/// read of that pid here, so a request cannot choose it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// The user.
+    pub user: User,
+    /// The process that asks.
+    pub process: Option<Named>,
+    /// Its parent: the shell or program that ran the command.
+    pub parent: Option<Named>,
+    /// The leader of its session: of a terminal its shell.
+    pub leader: Option<Named>,
+}
+
+impl Asker {
+    /// The process with this pid, as the user of this uid.
+    pub fn of(uid: u32, pid: Option<u32>) -> Self {
+        let user = User { uid, name: user_name(uid) };
+        let Some(own) = pid.and_then(kin::of) else {
+            return Self { user, process: None, parent: None, leader: None };
+        };
+        let named = |pid: u32| kin::of(pid).map(|kin| kin.named);
+        let (parent, leader) = (named(own.parent), named(own.session));
+        Self { user, process: Some(own.named), parent, leader }
+    }
+
+    /// A living process of the asker's own user, or a child of the asker; root may name anybody's.
+    pub fn own_process(&self, pid: u32) -> Result<Named, Denial> {
+        let found = kin::of(pid).ok_or(Denial::Process { pid, why: "gone" })?;
+        let child = self.process.as_ref().is_some_and(|own| own.id.pid == found.parent);
+        if self.user.uid != 0 && found.uid != Some(self.user.uid) && !child {
+            return Err(Denial::Process { pid, why: "another user's" });
+        }
+        Ok(found.named)
+    }
+}
+
+/// Whether a process lives, by pid and start time.
+pub fn alive(id: ProcessId) -> bool {
+    kin::identify(id.pid) == Some(id)
+}
+
+#[cfg(target_os = "linux")]
+mod kin {
+    use std::path::Path;
+
+    use super::Named;
+    use crate::{model::ProcessId, source::procfs::ProcFs};
+
+    pub(super) struct Found {
+        pub(super) named: Named,
+        pub(super) parent: u32,
+        pub(super) session: u32,
+        pub(super) uid: Option<u32>,
+    }
+
+    pub(super) fn of(pid: u32) -> Option<Found> {
+        let kin = ProcFs::open(Path::new("/proc")).ok()?.kin(pid)?;
+        let named = Named { id: kin.id, comm: kin.comm };
+        Some(Found { named, parent: kin.parent, session: kin.session, uid: kin.uid })
+    }
+
+    pub(super) fn identify(pid: u32) -> Option<ProcessId> {
+        ProcFs::open(Path::new("/proc")).ok()?.identify(pid)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod kin {
+    use super::Named;
+    use crate::model::ProcessId;
+
+    pub(super) struct Found {
+        pub(super) named: Named,
+        pub(super) parent: u32,
+        pub(super) session: u32,
+        pub(super) uid: Option<u32>,
+    }
+
+    pub(super) fn of(_: u32) -> Option<Found> {
+        None
+    }
+
+    pub(super) fn identify(_: u32) -> Option<ProcessId> {
+        None
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_asker_has_a_parent_and_a_session_leader_and_names_own_processes_only() {
+        let uid = nix::unistd::getuid().as_raw();
+        let asker = Asker::of(uid, Some(std::process::id()));
+        let own = asker.process.clone().unwrap();
+        assert!(alive(own.id));
+        assert!(!alive(ProcessId { start_ticks: own.id.start_ticks + 1, ..own.id }), "another with its pid");
+        assert_eq!(asker.parent.unwrap().id.pid, nix::unistd::getppid().as_raw().cast_unsigned());
+        let nobody = Asker::of(65_534, None);
+        assert!(matches!(nobody.own_process(own.id.pid), Err(Denial::Process { why: "another user's", .. })));
+        assert_eq!(Asker::of(uid, None).own_process(own.id.pid).unwrap().id, own.id);
+        assert!(nobody.own_process(u32::MAX).is_err());
+    }
+}

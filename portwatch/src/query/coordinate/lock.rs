@@ -1,0 +1,169 @@
+//! Locks, as they are asked for.
+
+use std::time::Duration;
+
+use super::{Asker, Bureau, Named, OfficeError, alive};
+use crate::{
+    coordinate::{Denial, Lock, Owner, OwnerKind, label},
+    journal::{Freed, TakeLock, Taken},
+    model::Timestamp,
+};
+
+/// The process that a lock ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bind {
+    /// The parent of the command that asks, where no agent or session owns the lock; else none.
+    #[default]
+    Usual,
+    /// The command itself.
+    Own,
+    /// This one.
+    Pid(u32),
+}
+
+/// For whom something is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Whose {
+    /// An agent, by name.
+    pub agent: Option<String>,
+    /// A session, by id.
+    pub session: Option<String>,
+    /// And the process.
+    pub bind: Bind,
+}
+
+/// What somebody wants of a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockOrder {
+    /// The lock.
+    pub name: String,
+    /// For whom.
+    pub whose: Whose,
+    /// For so long; `None`: until its process ends.
+    pub ttl: Option<Duration>,
+    /// Get in line where it cannot be had at once.
+    pub wait: bool,
+    /// The place in the line, when there is one already.
+    pub ticket: Option<i64>,
+}
+
+impl Bureau {
+    /// The owner that is meant. Processes are read of the asker's pid, never taken from the request, unless it names one by
+    /// pid: that must be the asker's own.
+    pub fn owner(&self, whose: &Whose, asker: &Asker) -> Result<Owner, OfficeError> {
+        let unseen = || Denial::Refused {
+            what: "the process that asks could not be seen".to_owned(),
+            remedy: "name an owner: --owner AGENT".to_owned(),
+        };
+        let process: Option<Named> = match whose.bind {
+            Bind::Usual => None,
+            Bind::Own => Some(asker.process.clone().ok_or_else(unseen)?),
+            Bind::Pid(pid) => Some(asker.own_process(pid)?),
+        };
+        let user = asker.user.clone();
+        let id = process.as_ref().map(|named| named.id);
+        if let Some(agent) = &whose.agent {
+            let name = label(agent, "an agent")?;
+            self.present(&name, asker)?;
+            return Ok(Owner { kind: OwnerKind::Agent, name, user, process: id });
+        }
+        if let Some(session) = &whose.session {
+            let name = label(session, "a session")?;
+            self.own_session(&name, asker)?;
+            return Ok(Owner { kind: OwnerKind::Session, name, user, process: id });
+        }
+        let named = process.or_else(|| asker.parent.clone()).ok_or_else(unseen)?;
+        Ok(Owner { kind: OwnerKind::Process, name: named.words(), user, process: Some(named.id) })
+    }
+
+    /// Every lock; those of processes that are gone were freed just before.
+    pub fn locks(&self) -> Result<Vec<Lock>, OfficeError> {
+        self.sweep()?;
+        Ok(self.store().locks()?)
+    }
+
+    /// Takes a lock, or gets in line.
+    pub fn lock(&self, order: &LockOrder, asker: &Asker) -> Result<(Taken, Owner), OfficeError> {
+        let name = label(&order.name, "a lock")?;
+        let owner = self.owner(&order.whose, asker)?;
+        if order.ttl.is_none() && owner.process.is_none() {
+            return Err(OfficeError::Bad(
+                "a lock without an end must belong to a process; give it a time with --ttl".to_owned(),
+            ));
+        }
+        let waiter = match (order.wait, &asker.process) {
+            (false, _) => None,
+            (true, Some(process)) => Some(process.id),
+            (true, None) => {
+                return Err(OfficeError::Bad("a process that cannot be seen cannot wait".to_owned()));
+            }
+        };
+        let wanted = TakeLock { name: &name, owner: &owner, ttl: order.ttl, waiter, ticket: order.ticket };
+        let (taken, told) = self.store().take(&wanted, &alive, Timestamp::now())?;
+        self.tell(told);
+        Ok((taken, owner))
+    }
+
+    /// Gives a place in a line back.
+    pub fn leave_queue(&self, ticket: i64, asker: &Asker) -> Result<(), OfficeError> {
+        if let Some(process) = &asker.process {
+            self.store().leave_queue(ticket, process.id)?;
+            self.stir();
+        }
+        Ok(())
+    }
+
+    /// Gives a lock back.
+    pub fn unlock(
+        &self,
+        name: &str,
+        whose: &Whose,
+        force: bool,
+        asker: &Asker,
+    ) -> Result<Freed, OfficeError> {
+        let name = label(name, "a lock")?;
+        self.sweep()?;
+        let owner = self.owner(whose, asker)?;
+        let (freed, told) = self.store().unlock(&name, &owner, force, Timestamp::now())?;
+        self.tell(told);
+        Ok(freed)
+    }
+
+    /// Holds a lock for so long from now.
+    pub fn extend(
+        &self,
+        name: &str,
+        whose: &Whose,
+        ttl: Duration,
+        asker: &Asker,
+    ) -> Result<Lock, OfficeError> {
+        let name = label(name, "a lock")?;
+        self.sweep()?;
+        let owner = self.owner(whose, asker)?;
+        let (lock, told) = self.store().extend(&name, &owner, ttl, Timestamp::now())?;
+        self.tell(told);
+        Ok(lock)
+    }
+
+    /// Lets a child of the asker, which does the work, stand for a lock of the asker's.
+    pub fn hand_over(&self, name: &str, whose: &Whose, pid: u32, asker: &Asker) -> Result<(), OfficeError> {
+        let name = label(name, "a lock")?;
+        let owner = self.owner(whose, asker)?;
+        let to = asker.own_process(pid)?;
+        self.store().hand_over(&name, &owner, (to.id, &to.words()))?;
+        self.stir();
+        Ok(())
+    }
+
+    /// For now an agent is a name.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "agents are looked up here soon")]
+    fn present(&self, _: &str, _: &Asker) -> Result<(), OfficeError> {
+        Ok(())
+    }
+
+    /// For now a session is a name.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "sessions are looked up here soon")]
+    fn own_session(&self, _: &str, _: &Asker) -> Result<(), OfficeError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! The bureau of coordination: the one that answers, with a daemon and without one.
+
+mod asker;
+mod lock;
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+pub use asker::{Asker, Named, alive};
+pub use lock::{Bind, LockOrder, Whose};
+use tokio::sync::watch;
+
+use super::{QueryError, claims::OfficeError};
+use crate::{
+    coordinate::{Denial, DenialKind},
+    journal::{CoordinateError, Coordination, JournalError, Told},
+    model::{ProcessId, Timestamp},
+};
+
+type Announce = dyn Fn(Told) + Send + Sync;
+type Stirred = dyn Fn() + Send + Sync;
+
+/// Where orders are carried out.
+pub struct Bureau {
+    store: Mutex<Coordination>,
+    announce: Box<Announce>,
+    stirred: Box<Stirred>,
+    news: watch::Sender<u64>,
+}
+
+impl fmt::Debug for Bureau {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bureau").finish_non_exhaustive()
+    }
+}
+
+impl Bureau {
+    /// A bureau over the database at `path`; `announce` is given the rows of the log that were written,
+    /// `stirred` is called after every change.
+    pub fn open(
+        path: &Path,
+        boot_id: &str,
+        announce: impl Fn(Told) + Send + Sync + 'static,
+        stirred: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, JournalError> {
+        let store = Mutex::new(Coordination::open(path, boot_id)?);
+        let (announce, stirred) = (Box::new(announce), Box::new(stirred));
+        Ok(Self { store, announce, stirred, news: watch::Sender::new(0) })
+    }
+
+    /// Changes whenever something may have become free, or said.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Tells those who wait that something changed.
+    pub fn stir(&self) {
+        self.news.send_modify(|count| *count += 1);
+        (self.stirred)();
+    }
+
+    /// A statement that failed left the tables as they were, so a panic elsewhere does not spoil them.
+    fn store(&self) -> MutexGuard<'_, Coordination> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Announces what was written, and wakes those who wait.
+    fn tell(&self, told: Told) {
+        if !told.is_empty() {
+            (self.announce)(told);
+            self.stir();
+        }
+    }
+
+    /// Another number whenever another process has changed the database.
+    pub fn version(&self) -> Result<i64, OfficeError> {
+        Ok(self.store().version().map_err(CoordinateError::from)?)
+    }
+
+    /// Processes on which something depends.
+    pub fn processes(&self) -> Result<Vec<ProcessId>, OfficeError> {
+        Ok(self.store().processes()?)
+    }
+
+    /// A process has ended; `why` says how: `its process make (4711) was killed by SIGKILL`.
+    pub fn ended(&self, process: ProcessId, why: &str) -> Result<(), OfficeError> {
+        let told = self.store().process_ended(process, why, Timestamp::now())?;
+        self.tell(told);
+        Ok(())
+    }
+
+    /// Ends what belonged to processes that nobody saw end.
+    pub fn sweep(&self) -> Result<(), OfficeError> {
+        let told = self.store().free_orphans(&alive, Timestamp::now())?;
+        self.tell(told);
+        Ok(())
+    }
+}
+
+impl From<Denial> for OfficeError {
+    fn from(denial: Denial) -> Self {
+        let (what, remedy) = (denial.to_string(), denial.remedy());
+        match denial.kind() {
+            DenialKind::Bad => Self::Bad(format!("{what}; {remedy}")),
+            DenialKind::NotPermitted => Self::NotPermitted { what, remedy },
+            DenialKind::Refused => Self::Refused { what, remedy },
+            DenialKind::Nothing => Self::Absent { what, remedy },
+            DenialKind::Ambiguous => Self::Ambiguous { what, remedy },
+        }
+    }
+}
+
+impl From<CoordinateError> for OfficeError {
+    fn from(error: CoordinateError) -> Self {
+        match error {
+            CoordinateError::Denied(denial) => denial.into(),
+            CoordinateError::Journal(error) => Self::Query(QueryError::NotSeen {
+                what: error.to_string(),
+                remedy: "nothing was changed".to_owned(),
+            }),
+        }
+    }
+}

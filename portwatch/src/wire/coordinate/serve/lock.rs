@@ -1,0 +1,178 @@
+//! Locks.
+
+use std::time::Duration;
+
+use super::Serve;
+use crate::{
+    coordinate as inner,
+    journal::Taken,
+    model::Timestamp,
+    query::{
+        claims::OfficeError,
+        coordinate::{Asker, Bind, Bureau, LockOrder, Whose},
+    },
+    wire::{
+        SCHEMA,
+        coordinate::{
+            Done, ExtendRequest, Freed, HandOverRequest, LeaveRequest, Lock, LockRequest, LockState, Locks,
+            LocksQuery, UnlockRequest,
+        },
+    },
+};
+
+/// Longest time of a lock.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+pub(super) fn lock(lock: &inner::Lock, now: Timestamp) -> Lock {
+    Lock {
+        name: lock.name.clone(),
+        owner: lock.owner.name.clone(),
+        owner_kind: lock.owner.kind.as_str().to_owned(),
+        uid: lock.owner.user.uid,
+        user: lock.owner.user.name.clone(),
+        pid: lock.owner.process.map(|process| process.pid),
+        held_since: lock.since,
+        renewed: lock.renewed,
+        ttl: lock.ttl.map(|ttl| ttl.as_secs()),
+        expires: lock.expires,
+        expired: lock.has_expired(now),
+        waiting: lock.waiting,
+    }
+}
+
+fn freed(ended: &crate::journal::Freed, now: Timestamp) -> Freed {
+    let why = Some(ended.why.clone()).filter(|why| !why.is_empty());
+    Freed { schema: SCHEMA, lock: lock(&ended.lock, now), why }
+}
+
+fn bind(own: bool, pid: Option<u32>) -> Bind {
+    match (own, pid) {
+        (_, Some(pid)) => Bind::Pid(pid),
+        (true, None) => Bind::Own,
+        (false, None) => Bind::Usual,
+    }
+}
+
+fn ttl(ms: u64) -> Result<Duration, OfficeError> {
+    let ttl = Duration::from_millis(ms);
+    if ttl.is_zero() || ttl > LONGEST {
+        return Err(OfficeError::Bad(
+            "a lock is held for a millisecond at least and a year at most".to_owned(),
+        ));
+    }
+    Ok(ttl)
+}
+
+/// An empty name is none.
+pub(super) fn given(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
+}
+
+impl Serve for LocksQuery {
+    fn serve(&self, bureau: &Bureau, _: &Asker) -> Result<Locks, OfficeError> {
+        let locks = bureau.locks()?;
+        let time = Timestamp::now();
+        Ok(Locks { schema: SCHEMA, time, locks: locks.iter().map(|l| lock(l, time)).collect() })
+    }
+}
+
+impl Serve for LockRequest {
+    fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<LockState, OfficeError> {
+        let order = LockOrder {
+            name: self.name.clone(),
+            whose: Whose {
+                agent: given(self.agent.as_ref()),
+                session: given(self.session.as_ref()),
+                bind: bind(self.own_process, self.pid),
+            },
+            ttl: self.ttl_ms.map(ttl).transpose()?,
+            wait: self.wait_ms > 0,
+            ticket: self.ticket,
+        };
+        let (taken, _) = bureau.lock(&order, asker)?;
+        let time = Timestamp::now();
+        Ok(match taken {
+            Taken::Yours { lock: inner, fresh, from } => LockState {
+                schema: SCHEMA,
+                time,
+                state: if fresh { "taken" } else { "extended" }.to_owned(),
+                lock: Some(lock(&inner, time)),
+                from: from.map(|from| freed(&from, time)),
+                ticket: None,
+                ahead: 0,
+            },
+            Taken::Waiting { ticket, ahead, lock: inner } => LockState {
+                schema: SCHEMA,
+                time,
+                state: "waiting".to_owned(),
+                lock: inner.map(|inner| lock(&inner, time)),
+                from: None,
+                ticket: Some(ticket),
+                ahead: u64::try_from(ahead).unwrap_or(u64::MAX),
+            },
+        })
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait_ms)
+    }
+
+    fn is_pending(answer: &LockState) -> bool {
+        answer.state == "waiting"
+    }
+
+    fn again(self, answer: &LockState) -> Self {
+        Self { ticket: answer.ticket, ..self }
+    }
+}
+
+impl Serve for UnlockRequest {
+    fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Freed, OfficeError> {
+        let whose = Whose {
+            agent: given(self.agent.as_ref()),
+            session: given(self.session.as_ref()),
+            bind: bind(self.own_process, self.pid),
+        };
+        Ok(freed(&bureau.unlock(&self.name, &whose, self.force, asker)?, Timestamp::now()))
+    }
+}
+
+impl Serve for ExtendRequest {
+    fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<LockState, OfficeError> {
+        let whose = Whose {
+            agent: given(self.agent.as_ref()),
+            session: given(self.session.as_ref()),
+            bind: bind(false, self.pid),
+        };
+        let inner = bureau.extend(&self.name, &whose, ttl(self.ttl_ms)?, asker)?;
+        let time = Timestamp::now();
+        Ok(LockState {
+            schema: SCHEMA,
+            time,
+            state: "extended".to_owned(),
+            lock: Some(lock(&inner, time)),
+            from: None,
+            ticket: None,
+            ahead: 0,
+        })
+    }
+}
+
+impl Serve for HandOverRequest {
+    fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Done, OfficeError> {
+        let whose = Whose {
+            agent: given(self.agent.as_ref()),
+            session: given(self.session.as_ref()),
+            bind: Bind::Own,
+        };
+        bureau.hand_over(&self.name, &whose, self.pid, asker)?;
+        Ok(Done::default())
+    }
+}
+
+impl Serve for LeaveRequest {
+    fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Done, OfficeError> {
+        bureau.leave_queue(self.ticket, asker)?;
+        Ok(Done::default())
+    }
+}

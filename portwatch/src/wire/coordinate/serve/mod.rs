@@ -1,0 +1,91 @@
+//! From documents to the bureau and back.
+
+mod lock;
+
+use std::{thread, time::Duration};
+
+use serde_json::Value;
+
+use super::{Ask, Place, Visit, every};
+use crate::{
+    model::Timestamp,
+    query::{
+        claims::OfficeError,
+        coordinate::{Asker, Bureau},
+    },
+};
+
+/// An [`Ask`] with the way to its answer.
+pub trait Serve: Ask {
+    /// The answer as things are.
+    fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Self::Answer, OfficeError>;
+
+    /// How long an answer that says "not yet" may be waited over.
+    fn wait(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// The answer says "not yet".
+    fn is_pending(_: &Self::Answer) -> bool {
+        false
+    }
+
+    /// What to ask after such an answer.
+    #[must_use]
+    fn again(self, _: &Self::Answer) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
+}
+
+/// Longest wait of one request.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// Serves `order` as the type at `place`, in this process. Waits by looking again: no daemon tells of changes.
+pub fn dispatch(
+    bureau: &Bureau,
+    asker: &Asker,
+    place: &Place,
+    order: Value,
+) -> Option<Result<Value, OfficeError>> {
+    let mut one = One { bureau, asker, place, order: Some(order), answer: None };
+    every(&mut one);
+    one.answer
+}
+
+struct One<'a> {
+    bureau: &'a Bureau,
+    asker: &'a Asker,
+    place: &'a Place,
+    order: Option<Value>,
+    answer: Option<Result<Value, OfficeError>>,
+}
+
+impl Visit for One<'_> {
+    fn visit<A: Serve>(&mut self) {
+        if A::PLACE != *self.place {
+            return;
+        }
+        let Some(order) = self.order.take() else { return };
+        self.answer = Some(served::<A>(self.bureau, self.asker, order));
+    }
+}
+
+fn served<A: Serve>(bureau: &Bureau, asker: &Asker, order: Value) -> Result<Value, OfficeError> {
+    let bad = |error: serde_json::Error| OfficeError::Bad(error.to_string());
+    let mut order: A = serde_json::from_value(order).map_err(bad)?;
+    let until = Timestamp::now().checked_add(order.wait().min(LONGEST_WAIT)).unwrap_or(Timestamp::MAX);
+    // Short at first: most locks are held for milliseconds.
+    let mut pause = Duration::from_millis(2);
+    loop {
+        let answer = order.serve(bureau, asker)?;
+        if !A::is_pending(&answer) || Timestamp::now() >= until {
+            return serde_json::to_value(answer).map_err(bad);
+        }
+        order = order.again(&answer);
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(25));
+    }
+}
