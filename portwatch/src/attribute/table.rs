@@ -114,7 +114,6 @@ impl Attributor {
     }
 
     /// Local addresses in the network namespace of a process: there are no namespaces here.
-    #[expect(clippy::unused_self, reason = "other systems look into the process")]
     pub fn addresses(&self, _: ProcessId) -> Vec<IpAddr> {
         Vec::new()
     }

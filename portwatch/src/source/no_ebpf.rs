@@ -55,7 +55,6 @@ impl EbpfSource {
     }
 
     /// There is nothing to record.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "as where there is a source")]
     pub fn record_to(&mut self, _: &std::path::Path) -> Result<(), SourceError> {
         match *self {}
     }

@@ -17,7 +17,6 @@ pub fn own_uid() -> u32 {
 }
 
 /// The account behind a number: known only of identifiers that this process has met.
-#[expect(clippy::unnecessary_wraps, reason = "other systems have databases that fail")]
 pub fn account(uid: u32) -> io::Result<Option<Account>> {
     if uid == 0 {
         return Ok(Some(Account { name: "Administrators".to_owned(), home: PathBuf::new() }));

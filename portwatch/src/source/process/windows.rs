@@ -176,10 +176,8 @@ impl Process {
     fn directory(&self) -> Option<PathBuf> {
         let mut narrow = 0;
         // SAFETY: the handle is open, and the answer is written to.
-        if cfg!(not(target_pointer_width = "64"))
-            || unsafe { IsWow64Process(self.0, &raw mut narrow) } == 0
-            || narrow != 0
-        {
+        let told = unsafe { IsWow64Process(self.0, &raw mut narrow) } != 0;
+        if cfg!(not(target_pointer_width = "64")) || !told || narrow != 0 {
             return None;
         }
         // SAFETY: all zero is a valid value of it.
