@@ -161,7 +161,7 @@ impl Client {
                 _ => self.broken(&error),
             })?;
         let uid = local::served_by(&stream).map_err(|error| self.broken(&error))?;
-        if uid != 0 && uid != user::own_uid() {
+        if !user::is_trusted(uid) {
             return Err(ClientError::Foreign { path: path(), uid });
         }
         Ok(stream)

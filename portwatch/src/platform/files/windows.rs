@@ -60,7 +60,7 @@ fn is_ours(path: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "something that is no directory is there"));
     }
     let owner = owner_of(directory.as_raw_handle() as HANDLE, SE_FILE_OBJECT)?;
-    if owner == 0 || owner == user::own_uid() {
+    if user::is_trusted(owner) {
         return Ok(());
     }
     Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"))

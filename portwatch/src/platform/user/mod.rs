@@ -11,7 +11,7 @@ use windows as system;
 
 use std::path::PathBuf;
 
-pub use self::system::{account, own_uid};
+pub use self::system::{account, is_trusted, own_uid};
 
 /// Somebody whom the machine knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,7 @@ mod tests {
     fn the_user_of_this_process_is_always_the_same_one() {
         assert_eq!(own_uid(), own_uid());
         assert_eq!(is_privileged(), own_uid() == 0);
+        assert!(is_trusted(own_uid()) && is_trusted(0) && !is_trusted(3_999_999_999));
     }
 
     #[test]

@@ -11,6 +11,11 @@ pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// Whether what this user has made may be believed by this process: its own, and root's.
+pub fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == own_uid()
+}
+
 /// The account of a uid; `None` when the database has none. It may be a directory service that does not answer.
 pub fn account(uid: u32) -> io::Result<Option<Account>> {
     let user = User::from_uid(Uid::from_raw(uid))?;

@@ -16,6 +16,14 @@ pub fn own_uid() -> u32 {
     *OWN.get_or_init(|| Token::own().ok().and_then(|token| token.uid()).unwrap_or(u32::MAX - 1))
 }
 
+/// Whether what this user has made may be believed by this process: the system's, administrators', its own, and that
+/// which its user has made without being elevated.
+pub fn is_trusted(uid: u32) -> bool {
+    static PERSON: OnceLock<Option<u32>> = OnceLock::new();
+    let person = || Token::own().ok().and_then(|token| token.user()).map(|user| user.uid());
+    uid == 0 || uid == own_uid() || Some(uid) == *PERSON.get_or_init(person)
+}
+
 /// The account behind a number: known only of identifiers that this process has met.
 pub fn account(uid: u32) -> io::Result<Option<Account>> {
     if uid == 0 {

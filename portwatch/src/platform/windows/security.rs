@@ -22,11 +22,12 @@ pub(crate) struct Guard(PSECURITY_DESCRIPTOR);
 impl Guard {
     /// `others` are entries in the security descriptor definition language; `flags` are those of our own entries.
     fn new(flags: &str, others: &str) -> io::Result<Self> {
-        let own = Token::own()?
-            .user()
-            .ok_or_else(|| io::Error::other("this process's user is not known"))?
-            .text()?;
-        let text = format!("D:P(A;{flags};GA;;;SY)(A;{flags};GA;;;BA)(A;{flags};GA;;;{own}){others}");
+        let token = Token::own()?;
+        let own = token.user().ok_or_else(|| io::Error::other("this process's user is not known"))?.text()?;
+        // As it would be by itself; said, since not every system (Wine) gives an object an owner unasked.
+        let owner = if token.uid() == Some(0) { "BA" } else { own.as_str() };
+        let text =
+            format!("O:{owner}D:P(A;{flags};GA;;;SY)(A;{flags};GA;;;BA)(A;{flags};GA;;;{own}){others}");
         let text = wide(OsStr::new(&text));
         let mut descriptor = ptr::null_mut();
         // SAFETY: the text ends with a NUL, and the pointer is written to.
