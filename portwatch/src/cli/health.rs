@@ -38,7 +38,7 @@ pub(super) fn run(args: &args::Health, session: &mut Session<'_>) -> Result<Exit
             let report = HealthReport {
                 name: check.name.clone(),
                 result: check.result.clone(),
-                sentence: told(check).chars().filter(|c| !c.is_control()).take(200).collect(),
+                sentence: health::told(check.healthy == Some(true), &check.sentence),
             };
             // The answer stands, whether it could be written down or not.
             let _ = session.access()?.report_health(&report);
@@ -54,12 +54,6 @@ pub(super) fn run(args: &args::Health, session: &mut Session<'_>) -> Result<Exit
         (false, true) => Exit::No,
         (false, false) => Exit::Yes,
     })
-}
-
-/// For the log: the word first.
-fn told(check: &HealthCheck) -> String {
-    let word = if check.healthy == Some(true) { "healthy" } else { "UNHEALTHY" };
-    format!("{word}: {}", check.sentence)
 }
 
 /// What the command line says; what it does not say is the project's.
@@ -102,15 +96,15 @@ fn plan(claim: &Claim, flags: &Flags, session: &Session<'_>) -> Check {
         }
         None => registry::Health::default(),
     };
-    let mut headers = project.headers;
-    headers.extend(flags.headers.iter().cloned());
-    Check {
-        path: flags.path.clone().or(project.path),
-        status: if flags.status.is_empty() { project.status } else { flags.status.clone() },
-        headers,
-        timeout: flags.timeout.or(project.timeout).unwrap_or(health::PATIENCE),
-        tcp: flags.tcp || project.tcp,
+    let mut check = Check::of(&project);
+    check.path = flags.path.clone().or(check.path);
+    if !flags.status.is_empty() {
+        check.status.clone_from(&flags.status);
     }
+    check.headers.extend(flags.headers.iter().cloned());
+    check.timeout = flags.timeout.unwrap_or(check.timeout);
+    check.tcp |= flags.tcp;
+    check
 }
 
 /// All at once: the slowest decides how long it takes.
@@ -175,27 +169,14 @@ fn without(claim: &Claim) -> HealthCheck {
 }
 
 fn with(claim: &Claim, check: &Check, report: Report) -> HealthCheck {
-    let ms = report.latency.as_millis();
-    let reason = |status: u16| {
-        let known = hyper::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
-        known.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
-    };
-    let sentence = match (&report.health, report.status) {
-        (_, Some(status)) => format!("{}, {ms} ms", reason(status)),
-        (health::Health::Healthy, None) => format!("accepts connections, {ms} ms"),
-        (health::Health::Refused, None) => "connection refused".to_owned(),
-        (health::Health::Timeout, None) => format!("timeout after {} ms", check.timeout.as_millis()),
-        (health::Health::NoHttp(why), None) => format!("no HTTP: {why}"),
-        (health::Health::Unreachable(why), None) => format!("unreachable: {why}"),
-        (health::Health::WrongStatus, None) => "wrong status".to_owned(),
-    };
+    let sentence = report.sentence(check);
     let result = report.health.as_str();
     let well = report.health == health::Health::Healthy;
     let port = claim.port.unwrap_or_default();
     HealthCheck {
         endpoint: Some(report.endpoint),
         status: report.status,
-        latency_ms: u64::try_from(ms).ok(),
+        latency_ms: u64::try_from(report.latency.as_millis()).ok(),
         body: report.body.map(|body| body.chars().take(BODY).collect()),
         suggestion: (!well).then(|| format!("portwatch who {port}")),
         ..blank(claim, Some(well), result, sentence)

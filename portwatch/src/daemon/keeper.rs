@@ -3,6 +3,7 @@
 //! One thread. The pipeline tells it on which ports something changed; it looks at the live table as it is then, so
 //! a listener of a few milliseconds is in the log and leaves no claim.
 
+mod checks;
 mod policy;
 
 use std::{
@@ -12,10 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) use checks::Checked;
 pub use policy::AutoPolicy;
+
+use checks::{Checks, Plan};
 
 use super::pipeline::{Command, Handle, lock};
 use crate::{
+    health::{self, Check},
     journal::{ClaimError, Claims, Request},
     model::{self, Event, EventKind, Evidence, Phase, Port, ProcessId, Protocol, SocketKey, Timestamp},
     query::{
@@ -30,8 +35,10 @@ use crate::{
 const LINGER: Duration = Duration::from_millis(25);
 /// A claim whose program is gone for so long is told of as a ghost: a restart is none.
 const GHOST: Duration = Duration::from_secs(1);
-/// Claims whose time has passed are looked for so often.
+/// A claim whose time has passed and whose program still runs is looked at so often.
 const SWEEP: Duration = Duration::from_secs(5);
+/// Without anything to do, the claims are read again so often: somebody may have claimed without the daemon.
+const CALM: Duration = Duration::from_mins(1);
 /// A program with several ports gets so many numbered names.
 const MOST_NUMBERS: u16 = 64;
 
@@ -47,7 +54,17 @@ struct Ports {
     numbers: HashSet<Port>,
     /// Everything is to be looked at.
     all: bool,
+    /// Programs that were asked.
+    checked: Vec<Checked>,
     stop: bool,
+}
+
+/// What is to be looked at.
+#[derive(Debug, Default)]
+struct Taken {
+    ports: HashSet<Port>,
+    all: bool,
+    checked: Vec<Checked>,
 }
 
 impl Changed {
@@ -73,6 +90,12 @@ impl Changed {
         self.filled.notify_one();
     }
 
+    /// Hands over what programs answered.
+    fn add_checked(&self, checked: impl Iterator<Item = Checked>) {
+        self.with(|ports| ports.checked.extend(checked));
+        self.filled.notify_one();
+    }
+
     /// Ends the keeper.
     pub(super) fn stop(&self) {
         self.with(|ports| ports.stop = true);
@@ -80,9 +103,11 @@ impl Changed {
     }
 
     /// Waits for changes or for the time to pass; `None` when it is to end.
-    fn take(&self, wait: Duration) -> Option<(HashSet<Port>, bool)> {
+    fn take(&self, wait: Duration) -> Option<Taken> {
         let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |ports: &mut Ports| ports.numbers.is_empty() && !ports.all && !ports.stop;
+        let idle = |ports: &mut Ports| {
+            ports.numbers.is_empty() && !ports.all && ports.checked.is_empty() && !ports.stop
+        };
         let (ports, _) =
             self.filled.wait_timeout_while(ports, wait, idle).unwrap_or_else(PoisonError::into_inner);
         let something = !ports.numbers.is_empty() || ports.all;
@@ -90,7 +115,13 @@ impl Changed {
         if something {
             std::thread::sleep(LINGER);
         }
-        self.with(|ports| (!ports.stop).then(|| (mem::take(&mut ports.numbers), mem::take(&mut ports.all))))
+        self.with(|ports| {
+            (!ports.stop).then(|| Taken {
+                ports: mem::take(&mut ports.numbers),
+                all: mem::take(&mut ports.all),
+                checked: mem::take(&mut ports.checked),
+            })
+        })
     }
 }
 
@@ -103,6 +134,8 @@ struct Life {
     gone: Option<Instant>,
     /// That was told.
     told: bool,
+    /// The daemon asks it whether it is well.
+    checked: bool,
     /// How long its automatic claim outlives it.
     grace: Duration,
 }
@@ -114,6 +147,7 @@ pub(super) struct Keeper {
     changed: Arc<Changed>,
     claims: Claims,
     policy: AutoPolicy,
+    checks: Checks,
     known: Known,
     version: Option<i64>,
     lives: HashMap<i64, Life>,
@@ -127,6 +161,7 @@ impl Keeper {
     pub(super) fn new(pipeline: Handle, changed: Arc<Changed>, claims: Claims, policy: AutoPolicy) -> Self {
         Self {
             pipeline,
+            checks: Checks::new(Arc::clone(&changed)),
             changed,
             claims,
             policy,
@@ -142,8 +177,8 @@ impl Keeper {
     pub(super) fn run(mut self) {
         self.changed.add_all();
         let mut failing = false;
-        while let Some((ports, all)) = self.changed.take(self.until_next()) {
-            let done = self.turn(ports, all);
+        while let Some(taken) = self.changed.take(self.until_next()) {
+            let done = self.turn(taken);
             if let Err(error) = &done
                 && !failing
             {
@@ -163,10 +198,10 @@ impl Keeper {
         let lives = self.lives.values().filter(|life| !life.told);
         let due = lives.filter_map(|life| Some(life.gone? + life.grace.min(GHOST)));
         let due = due.chain([self.next_sweep]).min();
-        due.map_or(SWEEP, |due| due.saturating_duration_since(now).max(Duration::from_millis(10)))
+        due.map_or(CALM, |due| due.saturating_duration_since(now).max(Duration::from_millis(10)))
     }
 
-    fn turn(&mut self, mut ports: HashSet<Port>, all: bool) -> Result<(), ClaimError> {
+    fn turn(&mut self, Taken { mut ports, all, checked }: Taken) -> Result<(), ClaimError> {
         self.reload()?;
         if all {
             ports.extend(lock(&self.pipeline.live).ports_here());
@@ -180,11 +215,22 @@ impl Keeper {
         seen.dedup();
         self.claims.touch(&seen, Timestamp::now())?;
         self.end_what_is_gone()?;
+        for checked in checked {
+            self.hear(&checked)?;
+        }
         if Instant::now() >= self.next_sweep {
-            self.next_sweep = Instant::now() + SWEEP;
             self.sweep()?;
+            self.next_sweep = self.until_sweep();
         }
         Ok(())
+    }
+
+    /// When a claim's time passes next.
+    fn until_sweep(&self) -> Instant {
+        let now = Timestamp::now();
+        let left = |expires: Timestamp| Duration::try_from(expires.duration_since(now)).unwrap_or(SWEEP);
+        let expiries = self.known.claims().iter().filter_map(|claim| claim.expires);
+        Instant::now() + expiries.map(left).min().map_or(CALM, |left| left.min(CALM))
     }
 
     /// Reads the claims again where somebody has changed them.
@@ -201,6 +247,8 @@ impl Keeper {
         self.known = Known::new(self.claims.all()?, self.claims.allowed()?);
         let ids: HashSet<i64> = self.known.claims().iter().map(|c| c.id).collect();
         self.lives.retain(|id, _| ids.contains(id));
+        self.checks.retain(|id| ids.contains(&id));
+        self.next_sweep = self.until_sweep();
         Ok(())
     }
 
@@ -241,12 +289,16 @@ impl Keeper {
         let grace = self.lives.get(&claim.id).map_or(self.policy.grace, |life| life.grace);
         if let Some(own) = own {
             seen.push(claim.id);
-            self.lives.insert(claim.id, Life { process: own.first(), gone: None, told: false, grace });
+            let checked = self.plan(claim, own);
+            let life = Life { process: own.first(), gone: None, told: false, checked, grace };
+            self.lives.insert(claim.id, life);
         } else if let Some(life) = self.lives.get_mut(&claim.id) {
             life.gone.get_or_insert_with(Instant::now);
+            self.checks.set(claim.id, None);
         } else if claim.kind == Kind::Auto || (!all && claim.seen.is_some()) {
             // Its listener went before it was looked at. Ghosts of before this daemon's time are no news.
-            let life = Life { process: None, gone: Some(Instant::now()), told: false, grace };
+            let life =
+                Life { process: None, gone: Some(Instant::now()), told: false, checked: false, grace };
             self.lives.insert(claim.id, life);
         }
         let stranger = serving.iter().find(|socket| tie_of(claim, socket) == Tie::Stranger);
@@ -315,11 +367,65 @@ impl Keeper {
             Err(_) => return Ok(()),
         };
         seen.push(claimed.claim.id);
-        self.lives.insert(claimed.claim.id, Life { process: Some(id), gone: None, told: false, grace });
         self.read()?;
+        let checked = self.plan(&claimed.claim, socket);
+        let life = Life { process: Some(id), gone: None, told: false, checked, grace };
+        self.lives.insert(claimed.claim.id, life);
         let mut event = about(EventKind::Auto, socket);
         event.claim = Some(name.to_string());
         self.tell(event);
+        Ok(())
+    }
+
+    /// Has a claim's program asked whether it is well, where its project wants that; no more, where it does not.
+    fn plan(&mut self, claim: &Claim, own: &KnownSocket) -> bool {
+        let plan = self.wanted(claim, own);
+        let checked = plan.is_some();
+        self.checks.set(claim.id, plan);
+        checked
+    }
+
+    fn wanted(&self, claim: &Claim, own: &KnownSocket) -> Option<Plan> {
+        let seen = &own.socket.seen;
+        if seen.endpoint.protocol != Protocol::Tcp || claim.port() != Some(seen.endpoint.port) {
+            return None;
+        }
+        let id = own.first()?;
+        let project = own.process(id)?.project.as_ref()?;
+        let config = self.config(id, project);
+        let health = &config.stacks.get(claim.name.stack())?.health;
+        let v6_only = seen.options.v6_only == Some(true);
+        Some(Plan {
+            at: health::target(seen.endpoint.address, seen.endpoint.port.get(), v6_only),
+            check: Check::of(health),
+            every: health.interval?,
+            owner: claim.owner,
+        })
+    }
+
+    /// Writes down what a program answered, and reads again what its project wants: that may have changed.
+    fn hear(&mut self, checked: &Checked) -> Result<(), ClaimError> {
+        let claim = self.known.claims().iter().find(|claim| claim.id == checked.claim);
+        let Some(claim) = claim.filter(|_| self.checks.has(checked.claim)).cloned() else { return Ok(()) };
+        let result = checked.report.health.as_str();
+        self.note_health(&claim, result, &checked.report.told(&checked.plan.check))?;
+        let Some(port) = claim.port() else { return Ok(()) };
+        let sockets = lock(&self.pipeline.live).here(port, Some(Protocol::Tcp));
+        if let Some(own) = sockets.iter().find(|socket| {
+            socket.socket.seen.phase == Phase::Listening && tie_of(&claim, socket) == Tie::Own
+        }) {
+            self.plan(&claim, own);
+        }
+        Ok(())
+    }
+
+    fn note_health(&mut self, claim: &Claim, result: &str, told: &str) -> Result<(), ClaimError> {
+        match self.claims.set_health(&claim.name, claim.owner, (result, told), Timestamp::now()) {
+            Ok(event) => self.announce(event),
+            Err(error @ ClaimError::Journal(_)) => return Err(error),
+            // It was released meanwhile.
+            Err(_) => {}
+        }
         Ok(())
     }
 
@@ -378,10 +484,14 @@ impl Keeper {
                 life.told = true;
             } else if claim.kind == Kind::Explicit && now >= gone + GHOST {
                 life.told = true;
-                ghosts.push((claim.clone(), life.process));
+                ghosts.push((claim.clone(), life.process, life.checked));
             }
         }
-        for (claim, process) in ghosts {
+        for (claim, process, checked) in ghosts {
+            if checked {
+                let told = health::told(false, "its program is gone");
+                self.note_health(&claim, "ghost", &told)?;
+            }
             let mut event = Event::new(Timestamp::now(), EventKind::Ghost, Evidence::Inferred);
             event.claim = Some(claim.name.to_string());
             event.port = claim.port();

@@ -13,6 +13,8 @@ use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
+use crate::registry;
+
 /// How long a program may take when nothing else is said.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of an answer is read.
@@ -37,6 +39,19 @@ pub struct Check {
 impl Default for Check {
     fn default() -> Self {
         Self { path: None, status: Vec::new(), headers: Vec::new(), timeout: PATIENCE, tcp: false }
+    }
+}
+
+impl Check {
+    /// What a project says of its program.
+    pub fn of(project: &registry::Health) -> Self {
+        Self {
+            path: project.path.clone(),
+            status: project.status.clone(),
+            headers: project.headers.clone(),
+            timeout: project.timeout.unwrap_or(PATIENCE),
+            tcp: project.tcp,
+        }
     }
 }
 
@@ -84,6 +99,37 @@ pub struct Report {
     pub body: Option<String>,
     /// How long it took.
     pub latency: Duration,
+}
+
+impl Report {
+    /// The answer in a few words: `200 OK, 12 ms`.
+    pub fn sentence(&self, check: &Check) -> String {
+        let ms = self.latency.as_millis();
+        let reason = |status: u16| {
+            let known = hyper::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
+            known.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
+        };
+        match (&self.health, self.status) {
+            (_, Some(status)) => format!("{}, {ms} ms", reason(status)),
+            (Health::Healthy, None) => format!("accepts connections, {ms} ms"),
+            (Health::Refused, None) => "connection refused".to_owned(),
+            (Health::Timeout, None) => format!("timeout after {} ms", check.timeout.as_millis()),
+            (Health::NoHttp(why), None) => format!("no HTTP: {why}"),
+            (Health::Unreachable(why), None) => format!("unreachable: {why}"),
+            (Health::WrongStatus, None) => "wrong status".to_owned(),
+        }
+    }
+
+    /// The sentence of the log: whether it is well comes first.
+    pub fn told(&self, check: &Check) -> String {
+        told(self.health == Health::Healthy, &self.sentence(check))
+    }
+}
+
+/// `healthy: 200 OK, 12 ms`, without what could not be kept.
+pub fn told(well: bool, sentence: &str) -> String {
+    let word = if well { "healthy" } else { "UNHEALTHY" };
+    format!("{word}: {sentence}").chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// The address to ask at, for a socket bound to `address`: one on every address is asked at the loopback of a family it

@@ -11,7 +11,9 @@ const KEYS: [&str; 6] = ["project", "context", "exclude", "ranges", "stacks", "a
 const PROJECT_KEYS: [&str; 1] = ["name"];
 const STACK_KEYS: [&str; 6] = ["port", "ports", "range", "pair", "command", "health"];
 const AUTO_KEYS: [&str; 4] = ["enabled", "ignore", "grace", "random"];
-const HEALTH_KEYS: [&str; 5] = ["path", "status", "timeout", "headers", "tcp"];
+const HEALTH_KEYS: [&str; 6] = ["path", "status", "timeout", "headers", "tcp", "interval"];
+/// The daemon asks no program more often.
+const MOST_OFTEN: Duration = Duration::from_secs(1);
 
 /// A project's own rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Health {
     pub headers: Vec<(String, String)>,
     /// Only connect.
     pub tcp: bool,
+    /// How often the daemon asks by itself; `None` is never.
+    pub interval: Option<Duration>,
 }
 
 /// What is wrong with a project file.
@@ -229,6 +233,10 @@ fn health(table: &Table, at: &str) -> Result<Health> {
         }
     }
     health.tcp = table.get("tcp").map_or(Ok(false), |v| flag(v, &key("tcp")))?;
+    health.interval = table.get("interval").map(|v| span(v, &key("interval"))).transpose()?;
+    if health.interval.is_some_and(|interval| interval < MOST_OFTEN) {
+        return Err(wrong(&key("interval"), "a second or more is meant"));
+    }
     Ok(health)
 }
 
@@ -335,6 +343,7 @@ ports = 2
 path = "/up"
 status = [200, 204]
 timeout = "2s"
+interval = "30s"
 headers = { Authorization = "Bearer x" }
 [auto]
 enabled = true
@@ -377,6 +386,7 @@ grace = "5s"
             "[stacks.api.health]\npath = '/a b'",
             "[stacks.api.health]\nstatus = 42",
             "[stacks.api.health]\ntimeout = 'soon'",
+            "[stacks.api.health]\ninterval = '10ms'",
             "[stacks.api.health]\nheaders = { 'a b' = 'c' }",
             "[stacks.api.health]\nheaders = { a = \"b\\r\\nc\" }",
             "stacks = 3",
