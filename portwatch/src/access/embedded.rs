@@ -51,6 +51,7 @@ pub(super) struct Embedded {
     redaction: Redaction,
     engines: Engines,
     source: String,
+    rules: Vec<String>,
     note: String,
     bureau: OnceCell<Bureau>,
 }
@@ -63,6 +64,7 @@ impl Embedded {
             redaction: options.redaction.clone(),
             engines: options.engines.clone(),
             source: options.source.clone(),
+            rules: options.rules.clone(),
             note: why.unwrap_or_else(|| NOTE.to_owned()),
             bureau: OnceCell::new(),
         }
@@ -70,6 +72,11 @@ impl Embedded {
 
     pub(super) fn database(&self) -> &Path {
         &self.database
+    }
+
+    /// What is not rogue, by the caller's configuration file.
+    pub(super) fn rules(&self) -> &[String] {
+        &self.rules
     }
 
     fn attributor(&self) -> Attributor {

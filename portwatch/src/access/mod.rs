@@ -13,7 +13,10 @@ pub use coordinate::{Coordination, order};
 pub use open::{AccessOptions, open};
 pub use registry::Registry;
 
-use crate::wire::{Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery};
+use crate::wire::{
+    Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery,
+    claims::{self, Drift},
+};
 
 /// Answers to every question the CLI asks.
 pub trait Access: Registry + Coordination {
@@ -33,6 +36,12 @@ pub trait Access: Registry + Coordination {
         backlog: bool,
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError>;
+    /// What do registry and reality disagree in, of a project or of all?
+    fn drift(&self, project: Option<&str>) -> Result<Drift, AccessError> {
+        let claims = self.claims(&["*".to_owned()])?;
+        let list = self.list(&ListQuery { protocol: Some("tcp".to_owned()), ..ListQuery::default() })?;
+        Ok(claims::drift(claims, list, project))
+    }
     /// A daemon answers: what happens is seen as it happens.
     fn is_daemon(&self) -> bool {
         false

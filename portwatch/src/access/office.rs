@@ -4,27 +4,24 @@ use std::path::Path;
 
 use super::{AccessError, Registry, embedded::Embedded};
 use crate::{
-    journal::{Claims as Store, boot_id},
-    model::{EventFilter, EventKind, Order, Port, Timestamp},
+    journal::{ClaimError, Claims as Store, boot_id},
+    model::{Port, Timestamp},
     platform::user,
     query::{
         self, About, ListFilter, Live, Viewer,
         claims::{
             AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Known, OfficeError, ReleaseAnswer, RogueAnswer,
-            Wanted, add_history, annotate, needs_touch, rogue_gone, rogue_of, unclaimed, view, views,
+            Wanted, add_history, annotate, needs_touch, rogue_of, rogue_since, unclaimed, view, views,
         },
     },
     registry::{Name, Pattern, State},
     resolve,
     source::scan::HolderSearch,
     wire::claims::{
-        AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
-        Rogue, RogueQuery, convert,
+        AllowList, AllowRequest, ClaimRequest, Claimed, Claims, CleanupRequest, HealthReport, ReleaseRequest,
+        Released, Rogue, RogueQuery, Sweep, convert,
     },
 };
-
-/// How many ghosts a refusal names.
-const GHOSTS: usize = 3;
 
 impl Embedded {
     fn store(&self) -> Result<Store, AccessError> {
@@ -41,6 +38,16 @@ impl Embedded {
                 Ok(Known::new(reader.claims().map_err(failed)?, reader.allowed().map_err(failed)?))
             }
         }
+        .map(|known| {
+            let uid = caller().uid;
+            known.with_rules(self.rules().iter().map(|text| (uid, text)))
+        })
+    }
+
+    /// What the caller's configuration file allows.
+    fn files(&self) -> std::collections::BTreeMap<u32, Vec<String>> {
+        let rules = Some(self.rules().to_vec()).filter(|rules| !rules.is_empty());
+        rules.map(|rules| (caller().uid, rules)).into_iter().collect()
     }
 
     /// What each claim is worth.
@@ -67,18 +74,50 @@ impl Embedded {
         self.look(&ports, HolderSearch::All)
     }
 
-    /// A refusal for want of ports, with the ghosts that have them.
-    fn explained(&self, error: OfficeError, wanted: &Wanted) -> OfficeError {
-        let OfficeError::Refused { what, remedy } = &error else { return error };
-        let Ok(known) = self.known() else { return error };
+    /// Why a claim was refused; for want of ports, with the claims that use none.
+    fn explained(&self, error: ClaimError, wanted: &Wanted) -> OfficeError {
+        let exhausted = matches!(error, ClaimError::Exhausted(_));
+        let error = OfficeError::of(error, Some(&wanted.name));
+        let Some(known) = exhausted.then(|| self.known().ok()).flatten() else { return error };
         let Ok((mut live, _)) = self.look_at(known.claims(), &[]) else { return error };
         let views = views(&mut live, known.claims().to_vec(), &[Pattern::all()]);
-        match query::claims::ghosts(&views, wanted.asked.range, GHOSTS).filter(|_| wanted.port.is_none()) {
-            None => error,
-            Some(ghosts) => {
-                OfficeError::Refused { what: format!("{what}; {ghosts}"), remedy: remedy.clone() }
+        query::claims::exhausted(error, &views, wanted.asked.range, caller().uid)
+    }
+
+    fn give_back(
+        &self,
+        patterns: &[Pattern],
+        only_dead: bool,
+        reason: Option<&str>,
+    ) -> Result<Released, AccessError> {
+        let known = self.known()?;
+        let (mut live, about) = self.look_at(known.claims(), &[])?;
+        let views = views(&mut live, known.claims().to_vec(), patterns);
+        if views.is_empty() {
+            return Err(query::claims::nothing(patterns).into());
+        }
+        let (mut kept, mut ids) = (Vec::new(), Vec::new());
+        for view in &views {
+            if only_dead && !matches!(view.state, State::Ghost | State::Idle) {
+                kept.push(view.claim.name.clone());
+            } else {
+                ids.push(view.claim.id);
             }
         }
+        let now = Timestamp::now();
+        let mut store = self.store()?;
+        let (released, foreign) =
+            resolve::give_back(&mut store, &caller(), reason, now, &mut |c| ids.contains(&c.id))
+                .map_err(|error| OfficeError::of(error, None))?;
+        let gone: Vec<i64> = released.iter().map(|r| r.claim.id).collect();
+        let answer = ReleaseAnswer {
+            time: now,
+            about,
+            released: views.into_iter().filter(|v| gone.contains(&v.claim.id)).collect(),
+            foreign: foreign.into_iter().map(|claim| claim.name).collect(),
+            kept,
+        };
+        Ok(convert::released(&answer, Viewer::Unrestricted))
     }
 
     /// What is live is written down, where that is possible: a claim that was live becomes a ghost and not idle.
@@ -126,7 +165,7 @@ impl Registry for Embedded {
             Some(port) => self.look(&[port], HolderSearch::All)?.0.here(port, None),
         };
         let done = resolve::claim(&mut store, &wanted, &caller(), &there, Timestamp::now())
-            .map_err(|error| self.explained(OfficeError::of(error, Some(&wanted.name)), &wanted))?;
+            .map_err(|error| self.explained(error, &wanted))?;
         let (mut live, about) = self.look_at(std::slice::from_ref(&done.claim), &[])?;
         let claim = view(&mut live, done.claim);
         let time = Timestamp::now();
@@ -136,34 +175,17 @@ impl Registry for Embedded {
 
     fn release(&self, request: &ReleaseRequest) -> Result<Released, AccessError> {
         let (patterns, reason) = convert::release(request)?;
-        let known = self.known()?;
-        let (mut live, about) = self.look_at(known.claims(), &[])?;
-        let views = views(&mut live, known.claims().to_vec(), &patterns);
-        if views.is_empty() {
-            return Err(query::claims::nothing(&patterns).into());
+        self.give_back(&patterns, request.only_dead, reason.as_deref())
+    }
+
+    fn cleanup(&self, request: &CleanupRequest) -> Result<Released, AccessError> {
+        let sweep = convert::sweep(request)?;
+        let found = self.claims(&["*".to_owned()])?;
+        let stale = sweep.stale(found.claims, found.time, caller().uid);
+        if request.dry_run || stale.is_empty() {
+            return Ok(sweep.preview(stale, found.time, found.source, request.dry_run));
         }
-        let (mut kept, mut ids) = (Vec::new(), Vec::new());
-        for view in &views {
-            if request.only_dead && !matches!(view.state, State::Ghost | State::Idle) {
-                kept.push(view.claim.name.clone());
-            } else {
-                ids.push(view.claim.id);
-            }
-        }
-        let now = Timestamp::now();
-        let mut store = self.store()?;
-        let (released, foreign) =
-            resolve::give_back(&mut store, &caller(), reason.as_deref(), now, &mut |c| ids.contains(&c.id))
-                .map_err(|error| OfficeError::of(error, None))?;
-        let gone: Vec<i64> = released.iter().map(|r| r.claim.id).collect();
-        let answer = ReleaseAnswer {
-            time: now,
-            about,
-            released: views.into_iter().filter(|v| gone.contains(&v.claim.id)).collect(),
-            foreign: foreign.into_iter().map(|claim| claim.name).collect(),
-            kept,
-        };
-        Ok(convert::released(&answer, Viewer::Unrestricted))
+        self.give_back(&Sweep::patterns(&stale), true, Some(Sweep::REASON))
     }
 
     fn rogue(&self, query: &RogueQuery) -> Result<Rogue, AccessError> {
@@ -174,16 +196,7 @@ impl Registry for Embedded {
         annotate(&known, &mut sockets, live.own());
         let (sockets, unknown) = rogue_of(sockets);
         let gone = match (query.since, self.journal()?) {
-            (Some(since), Some(reader)) => {
-                let filter = EventFilter {
-                    since: Some(since),
-                    kinds: vec![EventKind::Listen],
-                    order: Order::NewestFirst,
-                    ..EventFilter::default()
-                };
-                let (events, _) = query::log(&reader, &filter)?;
-                rogue_gone(&known, events, &sockets, &convert::rogue_filter(query))
-            }
+            (Some(since), Some(reader)) => rogue_since(&reader, &known, &sockets, &filter, since)?,
             _ => Vec::new(),
         };
         let answer = RogueAnswer { time: Timestamp::now(), about, sockets, gone, unknown };
@@ -195,7 +208,7 @@ impl Registry for Embedded {
             None => Vec::new(),
             Some(reader) => reader.allowed().map_err(|error| AccessError::from(OfficeError::from(error)))?,
         };
-        Ok(convert::allowed(&AllowedAnswer { about: Self::log_about(), rules }, false))
+        Ok(convert::allowed(&AllowedAnswer { about: Self::log_about(), rules, files: self.files() }, false))
     }
 
     fn allow(&self, request: &AllowRequest) -> Result<AllowList, AccessError> {
@@ -209,7 +222,7 @@ impl Registry for Embedded {
             store.disallow(&rule, caller.uid).map_err(failed)?
         };
         let rules = store.allowed().map_err(|error| AccessError::from(OfficeError::from(error)))?;
-        Ok(convert::allowed(&AllowedAnswer { about: Self::log_about(), rules }, changed))
+        Ok(convert::allowed(&AllowedAnswer { about: Self::log_about(), rules, files: self.files() }, changed))
     }
 
     fn report_health(&self, report: &HealthReport) -> Result<(), AccessError> {

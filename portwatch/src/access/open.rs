@@ -24,6 +24,8 @@ pub struct AccessOptions {
     pub redaction: Redaction,
     /// Container engines that may be asked.
     pub engines: Engines,
+    /// Rules of the caller's configuration file for what is not rogue.
+    pub rules: Vec<String>,
 }
 
 /// A daemon when one answers, else a snapshot in this process; a recording is always played here. A socket that must not be trusted is an error:

@@ -3,8 +3,8 @@
 use super::AccessError;
 use crate::query::claims::OfficeError;
 use crate::wire::claims::{
-    AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released, Rogue,
-    RogueQuery,
+    AllowList, AllowRequest, ClaimRequest, Claimed, Claims, CleanupRequest, HealthReport, ReleaseRequest,
+    Released, Rogue, RogueQuery,
 };
 
 /// What the claims office is asked and told.
@@ -15,6 +15,8 @@ pub trait Registry {
     fn claim(&self, request: &ClaimRequest) -> Result<Claimed, AccessError>;
     /// Gives claims back.
     fn release(&self, request: &ReleaseRequest) -> Result<Released, AccessError>;
+    /// Gives back claims on which nothing runs.
+    fn cleanup(&self, request: &CleanupRequest) -> Result<Released, AccessError>;
     /// Listeners that nothing explains.
     fn rogue(&self, query: &RogueQuery) -> Result<Rogue, AccessError>;
     /// The allow-list.

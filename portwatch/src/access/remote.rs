@@ -10,8 +10,8 @@ use crate::{
     wire::{
         Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery,
         claims::{
-            AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
-            Rogue, RogueQuery,
+            AllowList, AllowRequest, ClaimRequest, Claimed, Claims, CleanupRequest, Drift, HealthReport,
+            ReleaseRequest, Released, Rogue, RogueQuery,
         },
         coordinate::{Method, Place},
     },
@@ -124,6 +124,11 @@ impl Access for Remote {
         }
     }
 
+    fn drift(&self, project: Option<&str>) -> Result<Drift, AccessError> {
+        let query = project.map_or_else(String::new, |project| format!("?project={}", escape(project)));
+        Ok(self.client.get(&format!("/v1/drift{query}"))?)
+    }
+
     fn is_daemon(&self) -> bool {
         true
     }
@@ -158,6 +163,10 @@ impl Registry for Remote {
 
     fn release(&self, request: &ReleaseRequest) -> Result<Released, AccessError> {
         Ok(self.client.post("/v1/claims/release", request)?)
+    }
+
+    fn cleanup(&self, request: &CleanupRequest) -> Result<Released, AccessError> {
+        Ok(self.client.post("/v1/claims/cleanup", request)?)
     }
 
     fn rogue(&self, query: &RogueQuery) -> Result<Rogue, AccessError> {

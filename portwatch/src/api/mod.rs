@@ -17,7 +17,7 @@ pub use client::{Client, ClientError};
 pub use error::ApiError;
 pub use openapi::openapi;
 pub use peer::Peer;
-pub use places::{Places, SYSTEM_SOCKET, SYSTEM_STATE, environment};
+pub use places::{DATABASE, Places, SYSTEM_SOCKET, SYSTEM_STATE, environment};
 pub use router::router;
 pub use server::{Limits, serve};
 

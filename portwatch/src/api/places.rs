@@ -14,6 +14,9 @@ pub const SYSTEM_SOCKET: &str = if cfg!(windows) {
 pub const SYSTEM_STATE: &str =
     if cfg!(target_os = "macos") { "/Library/Application Support/portwatch" } else { "/var/lib/portwatch" };
 
+/// The database, in the state directory.
+pub const DATABASE: &str = "portwatch.db";
+
 /// Places of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
@@ -90,7 +93,7 @@ impl Places {
 
     /// The database.
     pub fn database(&self) -> PathBuf {
-        self.state.join("portwatch.db")
+        self.state.join(DATABASE)
     }
 
     /// The file whose lock says that a daemon keeps this state.

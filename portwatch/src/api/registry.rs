@@ -15,11 +15,19 @@ use super::{
     router::{self, Desk, form, json},
 };
 use crate::{
+    model::Protocol,
     query::{
-        QueryError,
+        ListFilter, QueryError,
         claims::{Caller, OfficeError},
     },
-    wire::claims::{AllowRequest, ClaimRequest, HealthReport, ReleaseRequest, RogueQuery, convert},
+    registry::Pattern,
+    wire::{
+        self,
+        claims::{
+            self, AllowRequest, ClaimRequest, CleanupRequest, DriftQuery, HealthReport, ReleaseRequest,
+            RogueQuery, Sweep, convert,
+        },
+    },
 };
 
 /// An order is a small document.
@@ -30,7 +38,9 @@ pub(super) fn routes() -> Router<Desk> {
     Router::new()
         .route("/v1/claims", get(claims).post(claim))
         .route("/v1/claims/release", post(release))
+        .route("/v1/claims/cleanup", post(cleanup))
         .route("/v1/claims/health", post(health))
+        .route("/v1/drift", get(drift))
         .route("/v1/rogue", get(rogue))
         .route("/v1/rogue/allowed", get(allowed).post(allow))
         .layer(DefaultBodyLimit::max(LARGEST))
@@ -109,6 +119,45 @@ async fn release(
     json(&convert::released(&answer, peer.viewer))
 }
 
+async fn cleanup(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    order: Result<Json<CleanupRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let order = body(order)?;
+    let sweep = convert::sweep(&order)?;
+    let caller = caller(peer);
+    let viewer = peer.viewer;
+    let answer = office(move || {
+        let found = convert::claims(&desk.claims(&[Pattern::all()])?, viewer);
+        let stale = sweep.stale(found.claims, found.time, caller.uid);
+        if order.dry_run || stale.is_empty() {
+            return Ok(sweep.preview(stale, found.time, found.source, order.dry_run));
+        }
+        // What came to life since it was looked at is kept.
+        let done = desk.release(&Sweep::patterns(&stale), true, Some(Sweep::REASON), &caller)?;
+        Ok(convert::released(&done, viewer))
+    })
+    .await?;
+    json(&answer)
+}
+
+async fn drift(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<DriftQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let query = router::parameters(query)?;
+    let answer = office(move || {
+        let claims = convert::claims(&desk.claims(&[Pattern::all()])?, peer.viewer);
+        let filter = ListFilter { protocol: Some(Protocol::Tcp), ..ListFilter::default() };
+        let list = wire::convert::list(&desk.list(&filter)?, peer.viewer);
+        Ok(claims::drift(claims, list, query.project.as_deref()))
+    })
+    .await?;
+    json(&answer)
+}
+
 async fn rogue(
     State(desk): State<Desk>,
     Extension(peer): Extension<Peer>,
@@ -147,5 +196,5 @@ async fn health(
 ) -> Result<Response, ApiError> {
     let (name, result, sentence) = convert::health(&body(order)?)?;
     office(move || desk.set_health(&name, &result, &sentence, &caller(peer))).await?;
-    json(&serde_json::json!({ "schema": crate::wire::SCHEMA }))
+    json(&serde_json::json!({ "schema": wire::SCHEMA }))
 }

@@ -65,7 +65,7 @@ impl Office for Fake {
         Err(OfficeError::Query(QueryError::Stopping))
     }
     fn allowed(&self) -> Result<AllowedAnswer, OfficeError> {
-        Ok(AllowedAnswer { about: about(), rules: vec![] })
+        Ok(AllowedAnswer { about: about(), rules: vec![], files: std::collections::BTreeMap::new() })
     }
     fn allow(&self, _: &str, _: bool, _: &Caller) -> Result<bool, OfficeError> {
         Ok(true)

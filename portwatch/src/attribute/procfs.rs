@@ -101,6 +101,16 @@ impl Attributor {
         String::from_utf8(tree.text(path, FILE_LIMIT)?.bytes?).ok()
     }
 
+    /// A file of a user's own, by its path below the home directory, as a process of that user sees it and with the same
+    /// care. A file that lies there and is another's is not that user's word.
+    pub fn text_at_home(&mut self, id: ProcessId, uid: u32, path: &std::path::Path) -> Option<String> {
+        let home = self.users.account(uid)?.home.clone();
+        let (directory, _) = self.open(id)?;
+        let tree = directory.directory("root").ok().and_then(Tree::new)?;
+        let text = tree.text(&home.join(path), FILE_LIMIT).filter(|text| text.uid == uid)?;
+        String::from_utf8(text.bytes?).ok()
+    }
+
     /// Drops what is remembered of a process. One that ended may be kept: nobody else can have its identity,
     /// and those that are not asked for fall out first.
     pub fn forget(&mut self, id: ProcessId) {

@@ -98,6 +98,15 @@ impl Attributor {
         String::from_utf8(Tree::own()?.text(path, FILE_LIMIT)?.bytes?).ok()
     }
 
+    /// A file of a user's own, by its path below the home directory. A file that lies there and is another's is not
+    /// that user's word.
+    pub fn text_at_home(&mut self, id: ProcessId, uid: u32, path: &Path) -> Option<String> {
+        self.known.peek(&id)?;
+        let home = crate::platform::user::account(uid).ok()??.home;
+        let text = Tree::own()?.text(&home.join(path), FILE_LIMIT).filter(|text| text.uid == uid)?;
+        String::from_utf8(text.bytes?).ok()
+    }
+
     /// Drops what is remembered of a process.
     pub fn forget(&mut self, id: ProcessId) {
         self.known.pop(&id);

@@ -222,6 +222,9 @@ pub(crate) enum Command {
     /// Print claimed ports as variables
     #[command(after_help = examples::ENV)]
     Env(Env),
+    /// Claim what a .portdaddyrc or a ports.json says
+    #[command(after_help = examples::IMPORT)]
+    Import(Import),
     /// Take a lock, or wait for it in line
     #[command(after_help = examples::LOCK)]
     Lock(Lock),
@@ -509,7 +512,8 @@ pub(crate) struct Cleanup {
     /// Say what would be released, and release nothing
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
-    /// Whatever was neither claimed nor live for so long [default: 24h]
+    /// Whatever was neither claimed nor live for so long [default: 5m after its program ended, 24h if
+    /// it never ran]
     #[arg(long, value_name = "TIME")]
     pub(crate) max_age: Option<String>,
     /// Only this directory's project, whatever the age
@@ -598,6 +602,25 @@ pub(crate) struct Env {
     pub(crate) format: EnvFormat,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The files [default: .portdaddyrc here or above, design/worktrees/ports.json of the git worktree]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Say what would be claimed, and claim nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// First part of the names [default: the file's own, else that of the project around it]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Where the port of the file cannot be had, take another
+    #[arg(long)]
+    pub(crate) reassign: bool,
+    /// Print the same as a .portwatch.toml, and claim nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "reassign"])]
+    pub(crate) toml: bool,
+}
+
 /// Form of `env`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EnvFormat {
@@ -623,6 +646,10 @@ pub(crate) struct Start {
     /// Forget the oldest events when the database grows beyond this [default: 256]
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) retention_mb: Option<u32>,
+    /// Have the kernel lend no claimed port to an outgoing connection (root;
+    /// net.ipv4.ip_local_reserved_ports)
+    #[arg(long)]
+    pub(crate) reserve_ports: bool,
 }
 
 #[derive(Debug, Args)]

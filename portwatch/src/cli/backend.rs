@@ -66,6 +66,7 @@ pub(super) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> 
         hooks: settings.hooks.value.clone(),
         redaction: redaction(settings)?,
         engines: engines(settings)?,
+        rules: settings.policy.allow.clone(),
     })
 }
 
@@ -75,6 +76,8 @@ pub(super) fn daemon(settings: &Settings, record: Option<&Path>) -> Result<Exit,
         redaction: redaction(settings)?,
         engines: engines(settings)?,
         keep_noise: settings.all.value,
+        claims: settings.policy.clone(),
+        reserve_ports: settings.reserve_ports.value,
         retention_age: Duration::from_hours(24 * u64::from(settings.retention_days.value)),
         retention_bytes: u64::from(settings.retention_mb.value) << 20,
         ..Options::new(of(settings)?)
@@ -172,6 +175,14 @@ fn arguments(settings: &Settings, places: &Places) -> Vec<OsString> {
     words.extend(pair("--retention-mb", settings.retention_mb.value.to_string().into()));
     if settings.all.value {
         words.push("--all".into());
+    }
+    if settings.reserve_ports.value {
+        words.push("--reserve-ports".into());
+    }
+    // What it says of claims has no flags.
+    if let (Some(file), true) = (&settings.file, settings.file_read) {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        words.extend(pair("--config", file.into()));
     }
     words
 }

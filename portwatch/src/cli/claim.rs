@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
 use crate::{
-    registry::{Name, duration},
+    registry::{Name, UserPolicy, duration},
     render,
     wire::{
         SCHEMA,
@@ -23,7 +23,9 @@ pub(super) fn run(args: &args::Claim, session: &mut Session<'_>) -> Result<Exit,
         return Err(Failure::Several("--port"));
     }
     // Everything is understood before anything is claimed.
-    let requests = names.iter().map(|name| request(args, &here, name)).collect::<Result<Vec<_>, _>>()?;
+    let policy = session.settings.policy.clone();
+    let requests =
+        names.iter().map(|name| request(args, &here, name, &policy)).collect::<Result<Vec<_>, _>>()?;
     let mut answer = None::<ClaimedAll>;
     for request in &requests {
         let done = session.access()?.claim(request)?;
@@ -64,37 +66,38 @@ fn ports(out: &mut dyn Write, claim: &crate::wire::claims::Claim) -> io::Result<
     Ok(())
 }
 
-/// Flags first, then what the project file says of the name.
-fn request(args: &args::Claim, here: &Here, name: &Name) -> Result<ClaimRequest, Failure> {
-    let stack = here.stack(name).cloned().unwrap_or_default();
-    let ttl = args.ttl.as_deref().map(duration).transpose()?;
-    let mut protocols = vec![if args.udp { "udp" } else { "tcp" }];
-    let pair = args.pair.map(args::Pair::as_str).or_else(|| stack.pair.then_some("udp"));
-    protocols.extend(pair.filter(|p| !protocols.contains(p)));
-    let range = args.range.clone().or_else(|| stack.range.map(|r| r.to_string()));
-    let own = here.is_own(name);
-    let mut exclude = args.exclude.clone();
-    if own {
-        exclude.extend(here.config.exclude.ranges().iter().map(ToString::to_string));
+/// Flags first, then what the project and the user say of the name.
+fn request(
+    args: &args::Claim,
+    here: &Here,
+    name: &Name,
+    policy: &UserPolicy,
+) -> Result<ClaimRequest, Failure> {
+    let mut wish = here.wish(name, policy);
+    if let Some(text) = &args.port {
+        wish.port = Some(text.parse::<crate::model::Port>()?.get());
+    } else if args.range.is_some() {
+        // A range on the command line beats the port of the file.
+        wish.port = None;
     }
-    Ok(ClaimRequest {
-        name: name.to_string(),
-        port: match &args.port {
-            Some(text) => Some(text.parse::<crate::model::Port>()?.get()),
-            // A range on the command line beats the port of the file.
-            None => stack.port.filter(|_| args.range.is_none()).map(crate::model::Port::get),
-        },
-        range,
-        exclude,
-        ephemeral: args.ephemeral,
-        ttl_ms: ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
-        protocols: protocols.into_iter().map(str::to_owned).collect(),
-        ports: args.ports.or(stack.ports).unwrap_or(1),
-        host: args.host.clone(),
-        // A name of another project says nothing of this directory.
-        root: here.root.as_ref().filter(|_| own).map(|root| root.to_string_lossy().into_owned()),
-        worktree: here.worktree.clone().filter(|_| own),
-        agent: args.agent.clone(),
-        session: args.session.clone(),
-    })
+    if args.range.is_some() {
+        wish.range.clone_from(&args.range);
+    }
+    wish.exclude.extend(args.exclude.iter().cloned());
+    if args.udp {
+        wish.protocols = vec!["udp".to_owned()];
+    }
+    if let Some(pair) = args.pair.map(args::Pair::as_str)
+        && !wish.protocols.iter().any(|protocol| protocol == pair)
+    {
+        wish.protocols.push(pair.to_owned());
+    }
+    wish.ports = args.ports.unwrap_or(wish.ports);
+    wish.ephemeral = args.ephemeral;
+    let ttl = args.ttl.as_deref().map(duration).transpose()?;
+    wish.ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    wish.host.clone_from(&args.host);
+    wish.agent.clone_from(&args.agent);
+    wish.session.clone_from(&args.session);
+    Ok(wish)
 }

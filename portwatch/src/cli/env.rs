@@ -1,6 +1,6 @@
 //! `portwatch env`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
 use crate::wire::claims::Claim;
@@ -36,9 +36,16 @@ pub(super) fn run(args: &args::Env, session: &mut Session<'_>) -> Result<Exit, F
             crate::render::json(out, &map)?;
         }
         args::EnvFormat::Compose => {
+            if claims.is_empty() {
+                // An empty mapping: a file without it would be wrong.
+                writeln!(out, "services: {{}}")?;
+                return Ok(Exit::No);
+            }
             writeln!(out, "services:")?;
-            for claim in &claims {
-                writeln!(out, "  {}:", claim.stack)?;
+            // One service a stack: contexts and projects that share it share its entry.
+            let services: BTreeSet<&str> = claims.iter().map(|claim| claim.stack.as_str()).collect();
+            for service in services {
+                writeln!(out, "  {}:", yaml_key(service))?;
                 writeln!(out, "    environment:")?;
                 for (name, port) in &variables {
                     writeln!(out, "      {name}: \"{port}\"")?;
@@ -76,6 +83,13 @@ pub(super) fn variables(claims: &[Claim], single: bool) -> Vec<(String, u16)> {
         "PORT".clone_into(name);
     }
     variables
+}
+
+/// A name that YAML reads as that text and as nothing else: `no` and `1.5` would be other things.
+fn yaml_key(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !matches!(name, "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null");
+    if plain { name.to_owned() } else { format!("\"{name}\"") }
 }
 
 /// Letters, digits and `_` are what a variable's name may have.

@@ -34,6 +34,12 @@ pub(super) enum Failure {
         "there is no project in this directory; name a claim (myapp:api), or make a .portwatch.toml: project = \"myapp\""
     )]
     NoProject,
+    #[error(
+        "there is nothing to import here: no .portdaddyrc in this directory or above, no design/worktrees/ports.json; name a file"
+    )]
+    NothingToImport,
+    #[error("{}: there is no project to give names to; say --project NAME", path.display())]
+    NoProjectFor { path: PathBuf },
     #[error("{0}; write --header 'Name: value'")]
     Header(String),
     #[error("'{0}' is not a path; it begins with / and has no blanks")]
@@ -71,6 +77,7 @@ impl Failure {
             | Self::Duration(_)
             | Self::ProjectFile { .. }
             | Self::NoProject
+            | Self::NoProjectFor { .. }
             | Self::Several(_)
             | Self::Header(_)
             | Self::HttpPath(_)
@@ -83,6 +90,7 @@ impl Failure {
             Self::Resolve(_) => Exit::NotSeen,
             Self::Access(error) => error.into(),
             Self::Page { .. } => Exit::NotSeen,
+            Self::NothingToImport => Exit::No,
             Self::Output(_) => Exit::Internal,
         }
     }

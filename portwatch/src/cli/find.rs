@@ -1,6 +1,6 @@
 //! `portwatch find` and `portwatch claims`
 
-use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
+use super::{args, exit::Exit, failure::Failure, project::Here, session::Session, worktrees};
 use crate::{render, wire::claims::Claims};
 
 pub(super) fn run(args: &args::Find, session: &mut Session<'_>) -> Result<Exit, Failure> {
@@ -26,8 +26,15 @@ pub(super) fn claims(args: &args::Claims, session: &mut Session<'_>) -> Result<E
         answer.claims.retain(|claim| claim.owner == uid);
     }
     if args.worktree {
+        let here = Here::find()?;
+        let project = args.project.clone().or_else(|| here.name.clone()).ok_or(Failure::NoProject)?;
+        let own = here.name.as_ref() == Some(&project);
+        let there =
+            if own { here.root.as_deref().map(worktrees::of).unwrap_or_default() } else { Vec::new() };
+        let answer = worktrees::join(answer, project, there);
         session.answer(&answer, render::worktrees)?;
-        return Ok(if answer.claims.is_empty() { Exit::No } else { Exit::Yes });
+        let some = answer.worktrees.iter().any(|worktree| !worktree.claims.is_empty());
+        return Ok(if some { Exit::Yes } else { Exit::No });
     }
     show(&answer, session)
 }

@@ -17,6 +17,7 @@ mod find;
 #[cfg(target_os = "linux")]
 mod free;
 mod health;
+mod import;
 mod lock;
 mod log;
 mod ls;
@@ -40,6 +41,7 @@ mod version;
 mod wait;
 mod watch;
 mod who;
+mod worktrees;
 
 #[cfg(test)]
 mod tests;
@@ -129,6 +131,7 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Release(args) => release::run(args, &mut session),
         Command::Cleanup(args) => release::cleanup(args, &mut session),
         Command::Env(args) => env::run(args, &mut session),
+        Command::Import(args) => import::run(args, &mut session),
         Command::Health(args) => health::run(args, &mut session),
         Command::Rogue(args) => rogue::run(args, &mut session),
         Command::Drift(args) => drift::run(args, &mut session),

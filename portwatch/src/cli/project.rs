@@ -7,11 +7,13 @@ use std::{
 
 use super::{backend, failure::Failure};
 use crate::{
-    model::Evidence,
-    registry::{Name, ProjectConfig, Stack, WHOLE, slug},
+    model::{Evidence, Port},
+    registry::{FOREIGN, Name, ProjectConfig, Stack, UserPolicy, WHOLE, slug},
+    wire::claims::ClaimRequest,
 };
 
-const FILE: &str = ".portwatch.toml";
+/// The first that is there holds.
+const FILES: [&str; 4] = [".portwatch.toml", FOREIGN[0], FOREIGN[1], FOREIGN[2]];
 
 /// Where the caller stands.
 #[derive(Debug, Default)]
@@ -40,19 +42,15 @@ impl Here {
         }
         let from = std::env::current_dir().unwrap_or_default();
         for directory in from.ancestors() {
-            let path = directory.join(FILE);
-            match read(&path)? {
-                None => {}
-                Some(config) => {
-                    here.name = config
-                        .project
-                        .clone()
-                        .or_else(|| directory.file_name().and_then(|name| slug(&name.to_string_lossy())));
-                    here.root = Some(directory.to_owned());
-                    here.config = config;
-                    here.file = Some(path);
-                    break;
-                }
+            if let Some((file, config)) = in_directory(directory)? {
+                here.name = config
+                    .project
+                    .clone()
+                    .or_else(|| directory.file_name().and_then(|name| slug(&name.to_string_lossy())));
+                here.root = Some(directory.to_owned());
+                here.config = config;
+                here.file = Some(directory.join(file));
+                break;
             }
         }
         Ok(here)
@@ -60,7 +58,28 @@ impl Here {
 
     /// The rules in a directory; the defaults where there is no file.
     pub(super) fn config_in(root: &Path) -> Result<ProjectConfig, Failure> {
-        Ok(read(&root.join(FILE))?.unwrap_or_default())
+        Ok(in_directory(root)?.map(|(_, config)| config).unwrap_or_default())
+    }
+
+    /// The wish for a name: what the project says of it, then what the user says of all.
+    pub(super) fn wish(&self, name: &Name, user: &UserPolicy) -> ClaimRequest {
+        let stack = self.stack(name).cloned().unwrap_or_default();
+        let own = self.is_own(name);
+        let project = self.config.exclude.ranges().iter().filter(|_| own);
+        let range = stack.range.or_else(|| user.range_of(name.stack()));
+        let pair = stack.pair.then_some("udp");
+        ClaimRequest {
+            name: name.to_string(),
+            port: stack.port.map(Port::get),
+            range: range.map(|range| range.to_string()),
+            exclude: project.chain(user.exclude.ranges()).map(ToString::to_string).collect(),
+            protocols: std::iter::once("tcp").chain(pair).map(str::to_owned).collect(),
+            ports: stack.ports.unwrap_or(1),
+            // A name of another project says nothing of this directory.
+            root: self.root.as_ref().filter(|_| own).map(|root| root.to_string_lossy().into_owned()),
+            worktree: self.worktree.clone().filter(|_| own),
+            ..ClaimRequest::default()
+        }
     }
 
     /// Third part of the names of its claims.
@@ -104,9 +123,19 @@ impl Here {
     }
 }
 
-fn read(path: &Path) -> Result<Option<ProjectConfig>, Failure> {
+/// The project file in a directory: its name, and what it says.
+fn in_directory(directory: &Path) -> Result<Option<(&'static str, ProjectConfig)>, Failure> {
+    for file in FILES {
+        if let Some(config) = read(&directory.join(file), file)? {
+            return Ok(Some((file, config)));
+        }
+    }
+    Ok(None)
+}
+
+fn read(path: &Path, file: &str) -> Result<Option<ProjectConfig>, Failure> {
     match fs::read_to_string(path) {
-        Ok(text) => ProjectConfig::parse(&text)
+        Ok(text) => ProjectConfig::read(file, &text)
             .map(Some)
             .map_err(|error| Failure::ProjectFile { path: path.to_owned(), message: error.to_string() }),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -101,22 +101,11 @@ fn place(args: &args::Run, session: &mut Session<'_>) -> Result<Place, Failure> 
     }
     let here = Here::find()?;
     let name = here.named(&args.target)?;
-    let stack = here.stack(&name).cloned().unwrap_or_default();
-    let own = here.is_own(&name);
+    // One port, for TCP: that is what a program is told of.
     let request = ClaimRequest {
-        name: name.to_string(),
-        port: stack.port.map(Port::get),
-        range: stack.range.map(|range| range.to_string()),
-        exclude: Vec::new(),
-        ephemeral: false,
-        ttl_ms: None,
         protocols: vec!["tcp".to_owned()],
         ports: 1,
-        host: None,
-        root: here.root.as_ref().filter(|_| own).map(|root| root.to_string_lossy().into_owned()),
-        worktree: here.worktree.clone().filter(|_| own),
-        agent: None,
-        session: None,
+        ..here.wish(&name, &session.settings.policy)
     };
     let claimed = session.access()?.claim(&request)?;
     let port = claimed.claim.ports.first().and_then(|port| Port::new(port.port)).ok_or_else(internal)?;

@@ -9,15 +9,33 @@ use std::{
 use clap::{ArgMatches, parser::ValueSource};
 use serde::Deserialize;
 
-use super::args::{ColorWhen, Global, Start};
-use crate::registry::nearest;
+mod claims;
+
+use super::{
+    args::{ColorWhen, Global, Start},
+    project::Here,
+};
+use crate::registry::{UserPolicy, nearest};
 use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
 
 const SOURCES: [&str; 6] = ["auto", "ebpf", "scan", "lsof", "netstat", "replay:FILE"];
 const HOOKS: [&str; 5] = ["auto", "fentry", "kprobe", "stable", "none"];
-const KEYS: [&str; 9] =
-    ["socket", "state", "source", "hooks", "redact", "engines", "color", "no_daemon", "daemon"];
-const DAEMON_KEYS: [&str; 3] = ["all", "retention_days", "retention_mb"];
+const KEYS: [&str; 13] = [
+    "socket",
+    "state",
+    "source",
+    "hooks",
+    "redact",
+    "engines",
+    "color",
+    "no_daemon",
+    "daemon",
+    "auto",
+    "exclude",
+    "ranges",
+    "rogue",
+];
+const DAEMON_KEYS: [&str; 4] = ["all", "retention_days", "retention_mb", "reserve_ports"];
 
 /// Why settings cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +58,7 @@ pub(super) enum SettingsError {
 pub(super) enum Origin {
     Flag,
     Env,
+    Project,
     File,
     Default,
 }
@@ -49,6 +68,7 @@ impl Origin {
         match self {
             Self::Flag => "flag",
             Self::Env => "env",
+            Self::Project => "project",
             Self::File => "file",
             Self::Default => "default",
         }
@@ -90,6 +110,10 @@ pub(super) struct Settings {
     pub(super) all: Setting<bool>,
     pub(super) retention_days: Setting<u32>,
     pub(super) retention_mb: Setting<u32>,
+    /// Claimed ports are kept back in the kernel.
+    pub(super) reserve_ports: Setting<bool>,
+    /// What the file says of claims.
+    pub(super) policy: UserPolicy,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -104,6 +128,8 @@ struct File {
     color: Option<String>,
     no_daemon: Option<bool>,
     daemon: DaemonFile,
+    #[serde(skip)]
+    policy: UserPolicy,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +138,7 @@ struct DaemonFile {
     all: Option<bool>,
     retention_days: Option<std::num::NonZeroU32>,
     retention_mb: Option<std::num::NonZeroU32>,
+    reserve_ports: Option<bool>,
 }
 
 impl Settings {
@@ -166,6 +193,13 @@ impl Settings {
             ),
             retention_days,
             retention_mb,
+            reserve_ports: pick(
+                Some(true).filter(|_| start.is_some_and(|s| s.reserve_ports)),
+                Origin::Flag,
+                file.daemon.reserve_ports,
+                false,
+            ),
+            policy: file.policy,
             file: path,
             file_read,
         };
@@ -181,14 +215,15 @@ impl Settings {
     }
 
     /// Everything, for `config`.
-    pub(super) fn report(&self, socket: &Path, state: &Path) -> ConfigReport {
+    pub(super) fn report(&self, socket: &Path, state: &Path, here: &Here) -> ConfigReport {
         let path = |path: &Path| path.display().to_string().into();
         let color = match self.color.value {
             ColorWhen::Auto => "auto",
             ColorWhen::Always => "always",
             ColorWhen::Never => "never",
         };
-        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 13] = [
+        let database = path(&self.state.value.as_deref().unwrap_or(state).join(crate::api::DATABASE));
+        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 15] = [
             (
                 "socket",
                 path(self.socket.value.as_deref().unwrap_or(socket)),
@@ -196,6 +231,7 @@ impl Settings {
                 Some("SOCKET"),
             ),
             ("state", path(self.state.value.as_deref().unwrap_or(state)), self.state.origin, Some("STATE")),
+            ("database", database, self.state.origin, None),
             ("source", self.source.value.clone().into(), self.source.origin, Some("SOURCE")),
             ("hooks", self.hooks.value.clone().into(), self.hooks.origin, Some("HOOKS")),
             ("redact", self.redact.value.clone().into(), self.redact.origin, Some("REDACT")),
@@ -207,20 +243,20 @@ impl Settings {
             ("daemon.all", self.all.value.into(), self.all.origin, None),
             ("daemon.retention_days", self.retention_days.value.into(), self.retention_days.origin, None),
             ("daemon.retention_mb", self.retention_mb.value.into(), self.retention_mb.origin, None),
+            ("daemon.reserve_ports", self.reserve_ports.value.into(), self.reserve_ports.origin, None),
         ];
-        let settings = rows
-            .into_iter()
-            .map(|(name, value, origin, variable)| ConfigSetting {
-                name: name.to_owned(),
-                value,
-                origin: origin.as_str().to_owned(),
-                variable: variable.map(|v| format!("PORTWATCH_{v}")),
-            })
-            .collect();
+        let rows = rows.into_iter().map(|(name, value, origin, variable)| ConfigSetting {
+            name: name.to_owned(),
+            value,
+            origin: origin.as_str().to_owned(),
+            variable: variable.map(|v| format!("PORTWATCH_{v}")),
+        });
+        let settings = rows.chain(claims::rows(&self.policy, &here.config)).collect();
         ConfigReport {
             schema: SCHEMA,
             file: self.file.as_ref().map(|f| f.display().to_string()),
             file_read: self.file_read,
+            project_file: here.file.as_ref().map(|f| f.display().to_string()),
             settings,
         }
     }
@@ -315,7 +351,10 @@ fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {
     {
         return Err(unknown(key, &DAEMON_KEYS, "daemon."));
     }
-    toml::from_str(text).map_err(broken)
+    let policy = UserPolicy::of(&table)
+        .map_err(|error| SettingsError::Parse { path: path.to_owned(), message: error.to_string() })?;
+    let file: File = toml::from_str(text).map_err(broken)?;
+    Ok(File { policy, ..file })
 }
 
 #[cfg(test)]
@@ -325,7 +364,10 @@ mod tests {
     use clap::{CommandFactory, FromArgMatches};
 
     use super::{Settings, SettingsError, Surroundings, parse};
-    use crate::cli::args::Cli;
+    use crate::{
+        cli::{args::Cli, project::Here},
+        registry::ProjectConfig,
+    };
 
     fn resolve(words: &[&str], home: &Path) -> Result<Settings, SettingsError> {
         let matches = Cli::command().try_get_matches_from(words).unwrap();
@@ -338,10 +380,15 @@ mod tests {
     fn a_flag_beats_the_file_and_the_file_beats_the_default() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("portwatch")).unwrap();
-        let text = "source = \"scan\"\nhooks = \"stable\"\n[daemon]\nretention_days = 7\n";
+        let text = "source = \"scan\"\nhooks = \"stable\"\n[daemon]\nretention_days = 7\n
+            [auto]\nenabled = true\ngrace = '3s'\n[ranges]\ndefault = '4000-4999'\nweb = '7000-7099'\n";
         std::fs::write(home.path().join("portwatch/config.toml"), text).unwrap();
         let settings = resolve(&["portwatch", "ls", "--source", "ebpf"], home.path()).unwrap();
-        let report = settings.report(Path::new("/s"), Path::new("/d"));
+        let here = Here {
+            config: ProjectConfig::parse("[auto]\nenabled = false\n[ranges]\nweb = '8080-8099'").unwrap(),
+            ..Here::default()
+        };
+        let report = settings.report(Path::new("/s"), Path::new("/d"), &here);
         let row = |name: &str| {
             let row = report.settings.iter().find(|s| s.name == name).unwrap();
             (row.value.clone(), row.origin.clone())
@@ -351,6 +398,13 @@ mod tests {
         assert_eq!(row("daemon.retention_days"), (7.into(), "file".into()));
         assert_eq!(row("daemon.retention_mb"), (256.into(), "default".into()));
         assert!(report.file_read);
+        assert_eq!(row("database"), ("/d/portwatch.db".into(), "default".into()));
+        assert_eq!(row("auto.enabled"), (false.into(), "project".into()));
+        assert_eq!(row("auto.grace"), ("3s".into(), "file".into()));
+        assert_eq!(row("auto.random"), (false.into(), "default".into()));
+        assert_eq!(row("ranges.web"), ("8080-8099".into(), "project".into()));
+        assert_eq!(row("ranges.default"), ("4000-4999".into(), "file".into()));
+        assert_eq!(row("daemon.reserve_ports"), (false.into(), "default".into()));
     }
 
     #[test]
@@ -377,6 +431,9 @@ mod tests {
             message("a = "),
             message("[daemon]\nretention_days = 0"),
             message("daemon = 3"),
+            message("[auto]\nenable = true"),
+            message("rouge = 1"),
+            message("[ranges]\nweb = '9-5'"),
             value("--source", "ebfp"),
             value("--source", "replay:"),
             value("--hooks", "all"),

@@ -21,8 +21,8 @@ use crate::{
         Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
         WhoTarget,
         claims::{
-            AllowList, AllowRequest, ClaimRequest, Claimed, Claims, HealthReport, ReleaseRequest, Released,
-            Rogue, RogueQuery,
+            AllowList, AllowRequest, ClaimRequest, Claimed, Claims, CleanupRequest, HealthReport,
+            ReleaseRequest, Released, Rogue, RogueQuery,
         },
     },
 };
@@ -72,6 +72,10 @@ impl Registry for Double {
         nothing()
     }
     fn release(&self, request: &ReleaseRequest) -> Result<Released, AccessError> {
+        self.asked.borrow_mut().push(format!("{request:?}"));
+        nothing()
+    }
+    fn cleanup(&self, request: &CleanupRequest) -> Result<Released, AccessError> {
         self.asked.borrow_mut().push(format!("{request:?}"));
         nothing()
     }

@@ -41,6 +41,8 @@ pub struct Desk {
     pub(super) claims: Option<Mutex<Claims>>,
     /// Coordination; `None` where there is no database.
     bureau: Option<Arc<Bureau>>,
+    /// Claimed ports are kept back in the kernel.
+    pub(super) reserve: bool,
     socket: Option<PathBuf>,
     started: Timestamp,
     readers: Mutex<Vec<Reader>>,
@@ -64,16 +66,18 @@ impl Desk {
             database,
             claims: None,
             bureau: None,
+            reserve: false,
             socket,
             started,
             readers: Mutex::default(),
         }
     }
 
-    /// The same with a registry.
+    /// The same with a registry. `reserve`: whoever claims or gives back is told to the keeper, who keeps ports back in the
+    /// kernel.
     #[must_use]
-    pub fn with_claims(self, claims: Claims) -> Self {
-        Self { claims: Some(Mutex::new(claims)), ..self }
+    pub fn with_claims(self, claims: Claims, reserve: bool) -> Self {
+        Self { claims: Some(Mutex::new(claims)), reserve, ..self }
     }
 
     /// The same with coordination.

@@ -5,6 +5,7 @@
 
 mod checks;
 mod policy;
+mod reserve;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,8 +16,11 @@ use std::{
 
 pub(super) use checks::Checked;
 pub use policy::AutoPolicy;
+pub(super) use policy::UserRules;
+pub(super) use reserve::Reserve;
 
 use checks::{Checks, Plan};
+use policy::Policies;
 
 use super::pipeline::{Command, Handle, lock};
 use crate::{
@@ -25,9 +29,11 @@ use crate::{
     model::{self, Event, EventKind, Evidence, Phase, Port, ProcessId, Protocol, SocketKey, Timestamp},
     query::{
         KnownSocket, Record,
-        claims::{Known, standing, tie_of, user_name},
+        claims::{Known, compose_of, standing, tie_of, user_name},
     },
-    registry::{Asked, Claim, Kind, Name, ProjectConfig, Standing, Tie, auto_name},
+    registry::{
+        Asked, Claim, FOREIGN, Kind, Name, ProjectConfig, Standing, Terms, Tie, UserPolicy, auto_name,
+    },
     resolve,
 };
 
@@ -39,6 +45,8 @@ const GHOST: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(5);
 /// Without anything to do, the claims are read again so often: somebody may have claimed without the daemon.
 const CALM: Duration = Duration::from_mins(1);
+/// Names of project files, the first of a directory counts.
+const FILES: [&str; 4] = [".portwatch.toml", FOREIGN[0], FOREIGN[1], FOREIGN[2]];
 /// A program with several ports gets so many numbered names.
 const MOST_NUMBERS: u16 = 64;
 
@@ -56,6 +64,8 @@ struct Ports {
     all: bool,
     /// Programs that were asked.
     checked: Vec<Checked>,
+    /// Claims were made or given back.
+    claims: bool,
     stop: bool,
 }
 
@@ -90,6 +100,12 @@ impl Changed {
         self.filled.notify_one();
     }
 
+    /// Tells that claims were made or given back.
+    pub(super) fn note_claims(&self) {
+        self.with(|ports| ports.claims = true);
+        self.filled.notify_one();
+    }
+
     /// Hands over what programs answered.
     fn add_checked(&self, checked: impl Iterator<Item = Checked>) {
         self.with(|ports| ports.checked.extend(checked));
@@ -106,16 +122,18 @@ impl Changed {
     fn take(&self, wait: Duration) -> Option<Taken> {
         let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |ports: &mut Ports| {
-            ports.numbers.is_empty() && !ports.all && ports.checked.is_empty() && !ports.stop
+            let nothing = ports.numbers.is_empty() && ports.checked.is_empty();
+            nothing && !ports.all && !ports.claims && !ports.stop
         };
         let (ports, _) =
             self.filled.wait_timeout_while(ports, wait, idle).unwrap_or_else(PoisonError::into_inner);
-        let something = !ports.numbers.is_empty() || ports.all;
+        let something = !ports.numbers.is_empty() || ports.all || ports.claims;
         drop(ports);
         if something {
             std::thread::sleep(LINGER);
         }
         self.with(|ports| {
+            ports.claims = false;
             (!ports.stop).then(|| Taken {
                 ports: mem::take(&mut ports.numbers),
                 all: mem::take(&mut ports.all),
@@ -147,8 +165,12 @@ pub(super) struct Keeper {
     changed: Arc<Changed>,
     claims: Claims,
     policy: AutoPolicy,
+    policies: Policies,
     checks: Checks,
+    reserve: Option<Reserve>,
     known: Known,
+    /// The user of this daemon.
+    own: u32,
     version: Option<i64>,
     lives: HashMap<i64, Life>,
     /// Sockets that were told of as rogue or as strangers.
@@ -158,14 +180,23 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// A keeper that has looked at nothing yet.
-    pub(super) fn new(pipeline: Handle, changed: Arc<Changed>, claims: Claims, policy: AutoPolicy) -> Self {
+    pub(super) fn new(
+        pipeline: Handle,
+        changed: Arc<Changed>,
+        claims: Claims,
+        policy: AutoPolicy,
+        reserve: Option<Reserve>,
+    ) -> Self {
         Self {
             pipeline,
+            policies: Policies::default(),
+            reserve,
             checks: Checks::new(Arc::clone(&changed)),
             changed,
             claims,
             policy,
             known: Known::default(),
+            own: crate::platform::user::own_uid(),
             version: None,
             lives: HashMap::new(),
             told: HashMap::new(),
@@ -244,12 +275,43 @@ impl Keeper {
     }
 
     fn read(&mut self) -> Result<(), ClaimError> {
-        self.known = Known::new(self.claims.all()?, self.claims.allowed()?);
+        self.known = self.with_rules(Known::new(self.claims.all()?, self.claims.allowed()?));
         let ids: HashSet<i64> = self.known.claims().iter().map(|c| c.id).collect();
         self.lives.retain(|id, _| ids.contains(id));
         self.checks.retain(|id| ids.contains(&id));
         self.next_sweep = self.until_sweep();
+        if let Some(reserve) = &mut self.reserve
+            && let Some(problem) = reserve.update(&mut self.claims, self.known.claims())?
+        {
+            tracing::warn!(problem);
+            let mut event = Event::new(Timestamp::now(), EventKind::Error, Evidence::Kernel);
+            event.message = Some(problem);
+            self.tell(event);
+        }
         Ok(())
+    }
+
+    fn with_rules(&self, known: Known) -> Known {
+        let rules = self.pipeline.rules.lock();
+        known.with_rules(rules.iter().flat_map(|(&uid, texts)| texts.iter().map(move |text| (uid, text))))
+    }
+
+    /// What the user whose program it is says, where that is not the user of the daemon. Programs in containers see another
+    /// home.
+    fn user_policy(&mut self, socket: &KnownSocket) -> Result<UserPolicy, ClaimError> {
+        let Some(process) = socket.first().and_then(|id| socket.process(id)) else {
+            return Ok(UserPolicy::default());
+        };
+        let Some(uid) = process.uid.filter(|&uid| uid != self.own && process.container.is_none()) else {
+            return Ok(UserPolicy::default());
+        };
+        let id = process.id;
+        let live = &self.pipeline.live;
+        let policy = self.policies.of(uid, || lock(live).user_file(id, uid)).clone();
+        if self.pipeline.rules.set(uid, &policy.allow) {
+            self.read()?;
+        }
+        Ok(policy)
     }
 
     /// Compares one port with the claims.
@@ -297,8 +359,7 @@ impl Keeper {
             self.checks.set(claim.id, None);
         } else if claim.kind == Kind::Auto || (!all && claim.seen.is_some()) {
             // Its listener went before it was looked at. Ghosts of before this daemon's time are no news.
-            let life =
-                Life { process: None, gone: Some(Instant::now()), told: false, checked: false, grace };
+            let life = Life { process: None, gone: Some(Instant::now()), told: false, checked: false, grace };
             self.lives.insert(claim.id, life);
         }
         let stranger = serving.iter().find(|socket| tie_of(claim, socket) == Tie::Stranger);
@@ -314,8 +375,16 @@ impl Keeper {
 
     /// A TCP listener on a port that no claim has.
     fn unclaimed(&mut self, port: Port, socket: &KnownSocket, seen: &mut Vec<i64>) -> Result<(), ClaimError> {
+        let user = self.user_policy(socket)?;
+        let policy = self.policy.but(&user);
+        if let Some(compose) = compose_of(socket) {
+            let name = Name::of(&compose.project, &compose.service, None);
+            return name.map_or(Ok(()), |name| self.claim_compose(port, socket, &name, &policy, seen));
+        }
         match standing(&self.known, socket) {
-            Standing::Project(_) => self.claim_for(port, socket, seen),
+            Standing::Project(_) => self.claim_for(port, socket, &policy, seen),
+            // Whether a container is behind it, an engine will tell in a moment.
+            Standing::Rogue if socket.forward.is_some() => Ok(()),
             Standing::Rogue => {
                 let key = socket.socket.seen.key;
                 if self.told.insert((Protocol::Tcp, port), key) != Some(key) {
@@ -328,23 +397,60 @@ impl Keeper {
     }
 
     /// Makes an automatic claim where the policy wants one.
-    fn claim_for(&mut self, port: Port, socket: &KnownSocket, seen: &mut Vec<i64>) -> Result<(), ClaimError> {
+    fn claim_for(
+        &mut self,
+        port: Port,
+        socket: &KnownSocket,
+        policy: &AutoPolicy,
+        seen: &mut Vec<i64>,
+    ) -> Result<(), ClaimError> {
         let Some(id) = socket.first() else { return Ok(()) };
         let Some(process) = socket.process(id) else { return Ok(()) };
-        let Some(owner) = socket.socket.seen.uid.or(process.uid) else { return Ok(()) };
         let Some(project) = &process.project else { return Ok(()) };
         let config = self.config(id, project);
         let command = process.command.as_ref().map(ToString::to_string).unwrap_or_default();
-        if !self.policy.wants(&config, socket.socket.seen.asked, &command) {
+        if !policy.wants(&config, socket.socket.seen.asked, &command) {
             return Ok(());
         }
-        let grace = config.grace.unwrap_or(self.policy.grace);
         let Some(name) = auto_name(process, port, &config) else { return Ok(()) };
-        let Some(name) = self.unused(&name, owner, port) else { return Ok(()) };
-        let terms =
+        let worktree = project.worktree.as_ref().map(|w| w.name.clone()).filter(|name| name != "main");
+        let place = Place { root: Some(&project.root), worktree: worktree.as_deref() };
+        self.claim_as(&name, port, socket, &place, config.grace.unwrap_or(policy.grace), seen)
+    }
+
+    /// The same for the port of a container of compose's. The forwarder that holds it is its owner.
+    fn claim_compose(
+        &mut self,
+        port: Port,
+        socket: &KnownSocket,
+        name: &Name,
+        policy: &AutoPolicy,
+        seen: &mut Vec<i64>,
+    ) -> Result<(), ClaimError> {
+        let process = socket.first().and_then(|id| socket.process(id));
+        let command = process.and_then(|p| p.command.as_ref()).map(ToString::to_string).unwrap_or_default();
+        if !policy.wants(&ProjectConfig::default(), socket.socket.seen.asked, &command) {
+            return Ok(());
+        }
+        self.claim_as(name, port, socket, &Place::default(), policy.grace, seen)
+    }
+
+    fn claim_as(
+        &mut self,
+        name: &Name,
+        port: Port,
+        socket: &KnownSocket,
+        place: &Place<'_>,
+        grace: Duration,
+        seen: &mut Vec<i64>,
+    ) -> Result<(), ClaimError> {
+        let first = socket.first();
+        let uid = first.and_then(|id| socket.process(id)).and_then(|process| process.uid);
+        let Some(owner) = socket.socket.seen.uid.or(uid) else { return Ok(()) };
+        let Some(name) = self.unused(name, owner, port) else { return Ok(()) };
+        let terms: Terms =
             resolve::terms(&Asked { privileged: true, ..Asked::default() }, std::path::Path::new("/proc"));
         let user = user_name(owner);
-        let worktree = project.worktree.as_ref().map(|w| w.name.clone()).filter(|name| name != "main");
         let request = Request {
             name: &name,
             kind: Kind::Auto,
@@ -352,8 +458,8 @@ impl Keeper {
             owner_name: user.as_deref(),
             agent: None,
             session: None,
-            root: Some(&project.root),
-            worktree: worktree.as_deref(),
+            root: place.root,
+            worktree: place.worktree,
             expires: None,
             ports: 1,
             protocols: &[Protocol::Tcp],
@@ -369,7 +475,7 @@ impl Keeper {
         seen.push(claimed.claim.id);
         self.read()?;
         let checked = self.plan(&claimed.claim, socket);
-        let life = Life { process: Some(id), gone: None, told: false, checked, grace };
+        let life = Life { process: first, gone: None, told: false, checked, grace };
         self.lives.insert(claimed.claim.id, life);
         let mut event = about(EventKind::Auto, socket);
         event.claim = Some(name.to_string());
@@ -411,9 +517,10 @@ impl Keeper {
         self.note_health(&claim, result, &checked.report.told(&checked.plan.check))?;
         let Some(port) = claim.port() else { return Ok(()) };
         let sockets = lock(&self.pipeline.live).here(port, Some(Protocol::Tcp));
-        if let Some(own) = sockets.iter().find(|socket| {
-            socket.socket.seen.phase == Phase::Listening && tie_of(&claim, socket) == Tie::Own
-        }) {
+        if let Some(own) = sockets
+            .iter()
+            .find(|socket| socket.socket.seen.phase == Phase::Listening && tie_of(&claim, socket) == Tie::Own)
+        {
             self.plan(&claim, own);
         }
         Ok(())
@@ -431,8 +538,8 @@ impl Keeper {
 
     /// What the project's own file says; a file that is wrong says nothing.
     fn config(&self, id: ProcessId, project: &model::Project) -> ProjectConfig {
-        let text = lock(&self.pipeline.live).project_file(id, project);
-        match text.as_deref().map(ProjectConfig::parse) {
+        let found = lock(&self.pipeline.live).project_file(id, project, &FILES);
+        match found.map(|(file, text)| ProjectConfig::read(file, &text)) {
             Some(Ok(config)) => config,
             Some(Err(error)) => {
                 tracing::debug!(%error, root = %project.root.display(), "a project file is wrong");
@@ -545,6 +652,13 @@ impl Keeper {
             self.pipeline.send(Command::Announce(records));
         }
     }
+}
+
+/// Where an automatic claim is made.
+#[derive(Debug, Default)]
+struct Place<'a> {
+    root: Option<&'a std::path::Path>,
+    worktree: Option<&'a str>,
 }
 
 /// An event about a socket.

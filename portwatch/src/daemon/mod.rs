@@ -37,7 +37,10 @@ pub use self::{
     lock::{Lock, LockError, start_ticks},
     pipeline::{Handle, Pipeline},
 };
-use self::{keeper::Keeper, warden::Warden};
+use self::{
+    keeper::{Keeper, Reserve},
+    warden::Warden,
+};
 use crate::{
     api::{self, Limits, Places},
     attribute::{Attributor, Redaction, Roots},
@@ -50,6 +53,7 @@ use crate::{
         local::{self, Listener},
     },
     query::{About, Live, coordinate::Bureau},
+    registry::UserPolicy,
     source::{
         Source, Wake,
         ebpf::{HookChoice, LoadOptions},
@@ -75,8 +79,10 @@ pub struct Options {
     pub places: Places,
     /// What is hidden of command lines.
     pub redaction: Redaction,
-    /// Which listeners become automatic claims.
-    pub auto: AutoPolicy,
+    /// What the configuration file says of claims: which listeners become automatic ones, and what is not rogue.
+    pub claims: UserPolicy,
+    /// Claimed ports are kept back in the kernel (root).
+    pub reserve_ports: bool,
     /// Container engines that may be asked.
     pub engines: Engines,
     /// Journal each noisy bind instead of summaries.
@@ -97,7 +103,8 @@ impl Options {
         Self {
             places,
             redaction: Redaction::default(),
-            auto: AutoPolicy::default(),
+            claims: UserPolicy::default(),
+            reserve_ports: false,
             engines: Engines::default(),
             keep_noise: false,
             retention_age: Duration::from_hours(30 * 24),
@@ -216,7 +223,14 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
             error,
             remedy: "raise the limit of processes (ulimit -u)",
         })?;
-    let keeper = Keeper::new(handle.clone(), Arc::clone(&handle.changed), kept, options.auto.clone());
+    handle.rules.set(crate::platform::user::own_uid(), &options.claims.allow);
+    let keeper = Keeper::new(
+        handle.clone(),
+        Arc::clone(&handle.changed),
+        kept,
+        AutoPolicy::default().but(&options.claims),
+        own_netns().map(|netns| Reserve::new(netns, options.reserve_ports)),
+    );
     let keeping = std::thread::Builder::new().name("registry".to_owned()).spawn(move || keeper.run());
     if let Err(error) = &keeping {
         tracing::warn!(%error, "claims are not kept: no thread could be started");
@@ -277,7 +291,7 @@ fn serve(
             })?;
         let desk = Arc::new(
             Desk::new(handle.clone(), about, Some(places.database()), Some(places.socket.clone()), started)
-                .with_claims(claims)
+                .with_claims(claims, options.reserve_ports)
                 .with_bureau(bureau),
         );
         let watchdog = tokio::spawn(manager::watchdog(handle.clone()));

@@ -7,13 +7,13 @@ use super::{
     pipeline::{Command, lock},
 };
 use crate::{
-    journal::{Claims, Reader},
-    model::{Event, EventFilter, EventKind, Order, Port, Timestamp},
+    journal::{ClaimError, Claims},
+    model::{Event, Port, Timestamp},
     query::{
         self, ListFilter, QueryError, Record,
         claims::{
             AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Known, Office, OfficeError, ReleaseAnswer,
-            RogueAnswer, Wanted, add_history, annotate, needs_touch, nothing, rogue_gone, rogue_of,
+            RogueAnswer, Wanted, add_history, annotate, needs_touch, nothing, rogue_of, rogue_since,
             unclaimed, view, views,
         },
     },
@@ -39,7 +39,9 @@ impl Desk {
         if self.claims.is_none() {
             return Ok(Known::default());
         }
-        self.read(|reader| Ok(Known::new(reader.claims()?, reader.allowed()?)))
+        let known = self.read(|reader| Ok(Known::new(reader.claims()?, reader.allowed()?)))?;
+        let rules = self.pipeline.rules.lock();
+        Ok(known.with_rules(rules.iter().flat_map(|(&uid, texts)| texts.iter().map(move |text| (uid, text)))))
     }
 
     /// Tells watchers what was written with a claim.
@@ -100,8 +102,11 @@ impl Office for Desk {
             }
         };
         let done = resolve::claim(&mut *self.store()?, wanted, caller, &there, Timestamp::now())
-            .map_err(|error| self.explained(OfficeError::of(error, Some(&wanted.name)), wanted))?;
+            .map_err(|error| self.explained(error, wanted, caller))?;
         self.announce(done.event);
+        if self.reserve || done.claim.expires.is_some() {
+            self.pipeline.changed.note_claims();
+        }
         let claim = view(&mut lock(&self.pipeline.live), done.claim);
         let time = Timestamp::now();
         self.touch(std::slice::from_ref(&claim), time);
@@ -138,6 +143,9 @@ impl Office for Desk {
                 .map_err(|error| OfficeError::of(error, None))?;
         let gone: Vec<i64> = released.iter().map(|r| r.claim.id).collect();
         self.announce(released.into_iter().map(|r| r.event));
+        if self.reserve {
+            self.pipeline.changed.note_claims();
+        }
         Ok(ReleaseAnswer {
             time,
             about: self.about(),
@@ -161,14 +169,7 @@ impl Office for Desk {
             None => Vec::new(),
             Some(since) => {
                 self.ask(Command::Settle)?;
-                let listens = EventFilter {
-                    since: Some(since),
-                    kinds: vec![EventKind::Listen],
-                    order: Order::NewestFirst,
-                    ..EventFilter::default()
-                };
-                let (events, _) = self.read(|reader: &Reader| query::log(reader, &listens))?;
-                rogue_gone(&known, events, &sockets, filter)
+                self.read(|reader| rogue_since(reader, &known, &sockets, filter, since))?
             }
         };
         Ok(RogueAnswer { time, about: self.about(), sockets, gone, unknown })
@@ -176,7 +177,8 @@ impl Office for Desk {
 
     fn allowed(&self) -> Result<AllowedAnswer, OfficeError> {
         let rules = self.store()?.allowed()?;
-        Ok(AllowedAnswer { about: self.about(), rules })
+        let files = self.pipeline.rules.lock().clone();
+        Ok(AllowedAnswer { about: self.about(), rules, files })
     }
 
     fn allow(&self, rule: &str, allow: bool, caller: &Caller) -> Result<bool, OfficeError> {
@@ -205,23 +207,13 @@ impl Office for Desk {
     }
 }
 
-/// How many ghosts a refusal names.
-const GHOSTS: usize = 3;
-
 impl Desk {
-    /// A refusal for want of ports, with the ghosts that have them.
-    fn explained(&self, error: OfficeError, wanted: &Wanted) -> OfficeError {
-        let OfficeError::Refused { what, remedy } = &error else { return error };
-        if wanted.port.is_some() {
-            return error;
-        }
-        let Ok(known) = self.known() else { return error };
+    /// Why a claim was refused; for want of ports, with the claims that use none.
+    fn explained(&self, error: ClaimError, wanted: &Wanted, caller: &Caller) -> OfficeError {
+        let exhausted = matches!(error, ClaimError::Exhausted(_));
+        let error = OfficeError::of(error, Some(&wanted.name));
+        let Some(known) = exhausted.then(|| self.known().ok()).flatten() else { return error };
         let views = views(&mut lock(&self.pipeline.live), known.claims().to_vec(), &[Pattern::all()]);
-        match query::claims::ghosts(&views, wanted.asked.range, GHOSTS) {
-            None => error,
-            Some(ghosts) => {
-                OfficeError::Refused { what: format!("{what}; {ghosts}"), remedy: remedy.clone() }
-            }
-        }
+        query::claims::exhausted(error, &views, wanted.asked.range, caller.uid)
     }
 }

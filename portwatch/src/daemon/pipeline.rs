@@ -18,7 +18,7 @@ use std::{
 use lru::LruCache;
 use tokio::sync::broadcast;
 
-use super::keeper::Changed;
+use super::keeper::{Changed, UserRules};
 use crate::{
     journal::{Entry, Writer, WriterStatus},
     model::{
@@ -93,6 +93,8 @@ pub struct Handle {
     pub report: Arc<Mutex<Report>>,
     /// For the registry: where something changed.
     pub(super) changed: Arc<Changed>,
+    /// What users' configuration files allow.
+    pub(super) rules: Arc<UserRules>,
     commands: mpsc::Sender<Command>,
     wake: Wake,
     stop: Arc<AtomicBool>,
@@ -154,6 +156,7 @@ impl Pipeline {
             live: Arc::new(Mutex::new(live)),
             report: Arc::default(),
             changed: Arc::default(),
+            rules: Arc::default(),
             commands: sender,
             wake,
             stop: Arc::default(),
@@ -390,7 +393,9 @@ impl Pipeline {
 
     /// Containers got names after their processes were written.
     fn tell_names(&mut self) {
-        let named = lock(&self.handle.live).news();
+        let Some(named) = lock(&self.handle.live).news() else { return };
+        // A forwarder's port may be known by its container from now on.
+        self.handle.changed.add_all();
         if let Some(writer) = &self.writer {
             for process in named {
                 writer.write(Entry::Process(Arc::clone(&process)));

@@ -135,6 +135,8 @@ pub struct Cgroup {
 pub enum ProjectKind {
     /// `.portwatch.toml`
     Portwatch,
+    /// `.portdaddyrc`
+    PortDaddy,
     /// `package.json`
     Node,
     /// `Cargo.toml`
@@ -152,6 +154,7 @@ impl ProjectKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Portwatch => "portwatch",
+            Self::PortDaddy => "port-daddy",
             Self::Node => "node",
             Self::Rust => "rust",
             Self::Python => "python",
@@ -162,7 +165,7 @@ impl ProjectKind {
 
     /// The inverse of [`ProjectKind::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Portwatch, Self::Node, Self::Rust, Self::Python, Self::Go, Self::Git]
+        [Self::Portwatch, Self::PortDaddy, Self::Node, Self::Rust, Self::Python, Self::Go, Self::Git]
             .into_iter()
             .find(|k| k.as_str() == word)
     }

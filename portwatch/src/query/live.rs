@@ -2,10 +2,13 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    path::Path,
     sync::Arc,
 };
 
-use super::{Asked, Completeness, KnownSocket, ListFilter, Record, Space, TargetAnswer, Traffic, list, who};
+use super::{
+    Asked, Completeness, KnownSocket, ListFilter, Record, Space, TargetAnswer, Traffic, forward, list, who,
+};
 use crate::{
     attribute::Attributor,
     engine::Engines,
@@ -17,6 +20,11 @@ use crate::{
 };
 
 mod naming;
+
+/// A user's configuration, below the home directory.
+const USER_FILE: &str = ".config/portwatch/config.toml";
+/// So many directories of one worktree are looked into for a project file.
+const DEEPEST: usize = 8;
 
 /// What is around the sockets at the moment of a question.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +119,7 @@ impl Live {
         let sockets: Vec<_> = self.table.on_port(port, protocol).filter(is_here).cloned().collect();
         let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
         known.retain(|socket| !socket.first().is_some_and(|id| self.attributor.is_own(id)));
+        self.complete(known.iter_mut());
         known
     }
 
@@ -121,11 +130,25 @@ impl Live {
         self.table.sockets().filter(here).map(|s| s.seen.endpoint.port).collect()
     }
 
-    /// The text of the `.portwatch.toml` of a process's project: in its directory, else in that of its git worktree.
-    pub fn project_file(&self, id: ProcessId, project: &Project) -> Option<String> {
-        let worktree = project.worktree.as_ref().map(|w| &w.root).filter(|root| **root != project.root);
-        let mut places = std::iter::once(&project.root).chain(worktree);
-        places.find_map(|directory| self.attributor.text_of(id, &directory.join(".portwatch.toml")))
+    /// The project file that holds for a process: in its project's directory, else in the nearest above it, up to the root of
+    /// its git worktree. `files` are names, of which the first counts in each directory; gives the name and the text.
+    pub fn project_file<'a>(
+        &self,
+        id: ProcessId,
+        project: &Project,
+        files: &[&'a str],
+    ) -> Option<(&'a str, String)> {
+        let top = project.worktree.as_ref().map_or(&project.root, |worktree| &worktree.root);
+        let within = project.root.ancestors().take_while(|directory| directory.starts_with(top));
+        let read = |directory: &Path| {
+            files.iter().find_map(|&file| Some((file, self.attributor.text_of(id, &directory.join(file))?)))
+        };
+        within.take(DEEPEST).find_map(read)
+    }
+
+    /// The configuration file of a user, as a process of that user sees it.
+    pub fn user_file(&mut self, id: ProcessId, uid: u32) -> Option<String> {
+        self.attributor.text_at_home(id, uid, Path::new(USER_FILE))
     }
 
     /// Takes in an observation and appends the records it makes, with the processes they name.
@@ -230,7 +253,11 @@ impl Live {
     pub fn record(&mut self, event: Event) -> Record {
         let process = event.process.and_then(|id| self.named(id));
         let other = event.other.and_then(|id| self.named(id));
-        if process.iter().chain(&other).any(|p| naming::is_unnamed(p)) && self.naming.is_none() {
+        // A container is listed a moment after its forwarder listens.
+        let forwards =
+            event.kind == EventKind::Listen && process.as_deref().is_some_and(forward::may_forward);
+        let unnamed = process.iter().chain(&other).any(|p| naming::is_unnamed(p));
+        if (forwards || unnamed) && self.naming.is_none() {
             self.naming = Some((event.at, naming::TRIES));
         }
         Record { id: None, event, process, other }

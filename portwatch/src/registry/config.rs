@@ -96,14 +96,7 @@ impl ProjectConfig {
     /// Reads the text of a `.portwatch.toml`.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line =
-                error.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
-            ProjectConfigError(match line {
-                Some(line) => format!("line {line}: {}", error.message()),
-                None => error.message().to_owned(),
-            })
-        })?;
+        let table = table(text)?;
         known(&table, &KEYS, "")?;
         let mut config = Self::default();
         match table.get("project") {
@@ -140,21 +133,52 @@ impl ProjectConfig {
                 config.stacks.entry(key).or_default().range = Some(range(value, &format!("ranges.{name}"))?);
             }
         }
-        match table.get("auto") {
-            None => {}
-            Some(Value::Boolean(on)) => config.auto = Some(*on),
-            Some(value) => config.read_auto(table_of(value, "auto")?)?,
-        }
-        Ok(config)
+        let auto = Auto::of(&table)?;
+        Ok(Self {
+            auto: auto.enabled,
+            auto_random: auto.random,
+            ignore: auto.ignore,
+            grace: auto.grace,
+            ..config
+        })
     }
 
-    fn read_auto(&mut self, auto: &Table) -> Result<()> {
-        known(auto, &AUTO_KEYS, "auto.")?;
-        self.auto = auto.get("enabled").map(|v| flag(v, "auto.enabled")).transpose()?;
-        self.auto_random = auto.get("random").map(|v| flag(v, "auto.random")).transpose()?;
-        self.ignore = auto.get("ignore").map_or(Ok(Vec::new()), |v| texts(v, "auto.ignore"))?;
-        self.grace = auto.get("grace").map(|v| span(v, "auto.grace")).transpose()?;
-        Ok(())
+    /// Reads the text of a project file by its name: `.portwatch.toml`, or one of [`super::FOREIGN`].
+    pub fn read(file: &str, text: &str) -> Result<Self> {
+        if super::FOREIGN.contains(&file) {
+            return super::import(text).map(|read| read.config);
+        }
+        Self::parse(text)
+    }
+
+    /// The same as the text of a `.portwatch.toml`, as far as it is about names, ports and health.
+    pub fn to_toml(&self) -> String {
+        let mut table = Table::new();
+        if let Some(project) = &self.project {
+            table.insert("project".to_owned(), project.clone().into());
+        }
+        let mut ranges = Table::new();
+        let mut stacks = Table::new();
+        for (name, stack) in &self.stacks {
+            let mut own = Table::new();
+            if let Some(port) = stack.port {
+                own.insert("port".to_owned(), i64::from(port.get()).into());
+            } else if let Some(range) = stack.range {
+                ranges.insert(name.clone(), range.to_string().into());
+            }
+            if let Some(path) = &stack.health.path {
+                own.insert("health".to_owned(), path.clone().into());
+            }
+            if !own.is_empty() {
+                stacks.insert(name.clone(), own.into());
+            }
+        }
+        for (key, value) in [("ranges", ranges), ("stacks", stacks)] {
+            if !value.is_empty() {
+                table.insert(key.to_owned(), value.into());
+            }
+        }
+        table.to_string()
     }
 
     /// The stack whose command pattern, port or range a listener fits, in this order; of several the first by name.
@@ -168,9 +192,46 @@ impl ProjectConfig {
     }
 }
 
+/// `auto = false`, or the table `[auto]`; projects and users write the same.
+#[derive(Debug, Default)]
+pub(super) struct Auto {
+    pub(super) enabled: Option<bool>,
+    pub(super) random: Option<bool>,
+    pub(super) ignore: Vec<String>,
+    pub(super) grace: Option<Duration>,
+}
+
+impl Auto {
+    pub(super) fn of(table: &Table) -> Result<Self> {
+        let auto = match table.get("auto") {
+            None => return Ok(Self::default()),
+            Some(Value::Boolean(on)) => return Ok(Self { enabled: Some(*on), ..Self::default() }),
+            Some(value) => table_of(value, "auto")?,
+        };
+        known(auto, &AUTO_KEYS, "auto.")?;
+        Ok(Self {
+            enabled: auto.get("enabled").map(|v| flag(v, "auto.enabled")).transpose()?,
+            random: auto.get("random").map(|v| flag(v, "auto.random")).transpose()?,
+            ignore: auto.get("ignore").map_or(Ok(Vec::new()), |v| texts(v, "auto.ignore"))?,
+            grace: auto.get("grace").map(|v| span(v, "auto.grace")).transpose()?,
+        })
+    }
+}
+
 /// Whether a glob is found in a command line: without a `*` of its own it may stand anywhere.
 pub fn within(pattern: &str, command: &str) -> bool {
     if pattern.contains('*') { glob(pattern, command) } else { command.contains(pattern) }
+}
+
+/// A TOML document; what is wrong is said with its line.
+pub(super) fn table(text: &str) -> Result<Table> {
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
+        ProjectConfigError(match line {
+            Some(line) => format!("line {line}: {}", error.message()),
+            None => error.message().to_owned(),
+        })
+    })
 }
 
 fn stack(value: &Value, at: &str) -> Result<Stack> {
@@ -252,7 +313,7 @@ pub fn header(name: &str, value: &str) -> std::result::Result<(String, String), 
     Ok((name.to_owned(), value.trim().to_owned()))
 }
 
-fn http_path(path: &str, at: &str) -> Result<String> {
+pub(super) fn http_path(path: &str, at: &str) -> Result<String> {
     if path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic()) {
         Ok(path.to_owned())
     } else {
@@ -260,12 +321,12 @@ fn http_path(path: &str, at: &str) -> Result<String> {
     }
 }
 
-fn wrong(key: &str, why: &str) -> ProjectConfigError {
+pub(super) fn wrong(key: &str, why: &str) -> ProjectConfigError {
     ProjectConfigError(format!("{key}: {why}"))
 }
 
 /// Every key is one that exists.
-fn known(table: &Table, keys: &[&str], prefix: &str) -> Result<()> {
+pub(super) fn known(table: &Table, keys: &[&str], prefix: &str) -> Result<()> {
     match table.keys().find(|key| !keys.contains(&key.as_str())) {
         None => Ok(()),
         Some(key) => Err(ProjectConfigError(match nearest(key, keys.iter().copied()) {
@@ -275,7 +336,7 @@ fn known(table: &Table, keys: &[&str], prefix: &str) -> Result<()> {
     }
 }
 
-fn table_of<'a>(value: &'a Value, at: &str) -> Result<&'a Table> {
+pub(super) fn table_of<'a>(value: &'a Value, at: &str) -> Result<&'a Table> {
     value.as_table().ok_or_else(|| wrong(at, &format!("a table is meant, [{at}]")))
 }
 
@@ -287,11 +348,11 @@ fn flag(value: &Value, at: &str) -> Result<bool> {
     value.as_bool().ok_or_else(|| wrong(at, "true or false is meant"))
 }
 
-fn list<'a>(value: &'a Value, at: &str) -> Result<&'a [Value]> {
+pub(super) fn list<'a>(value: &'a Value, at: &str) -> Result<&'a [Value]> {
     value.as_array().map(Vec::as_slice).ok_or_else(|| wrong(at, "a list is meant, [\"8080\", \"9000-9010\"]"))
 }
 
-fn texts(value: &Value, at: &str) -> Result<Vec<String>> {
+pub(super) fn texts(value: &Value, at: &str) -> Result<Vec<String>> {
     list(value, at)?.iter().map(|item| text_of(item, at).map(str::to_owned)).collect()
 }
 
@@ -300,7 +361,7 @@ fn span(value: &Value, at: &str) -> Result<Duration> {
 }
 
 /// A port as a number, or a port or range as text.
-fn range(value: &Value, at: &str) -> Result<PortRange> {
+pub(super) fn range(value: &Value, at: &str) -> Result<PortRange> {
     let text = match value {
         Value::Integer(number) => number.to_string(),
         other => text_of(other, at)?.to_owned(),
@@ -313,7 +374,7 @@ fn project_name(value: &Value, at: &str) -> Result<String> {
     slug(text).ok_or_else(|| wrong(at, &format!("'{text}' has no character that a name may have")))
 }
 
-fn stack_name(text: &str, at: &str) -> Result<String> {
+pub(super) fn stack_name(text: &str, at: &str) -> Result<String> {
     match slug(text) {
         Some(name) if name == text => Ok(name),
         Some(name) => Err(wrong(at, &format!("'{text}' is not the name of a stack; say '{name}'"))),
@@ -354,6 +415,14 @@ grace = "5s"
     #[test]
     fn every_key_is_read() {
         insta::assert_debug_snapshot!(ProjectConfig::parse(FULL).unwrap());
+    }
+
+    #[test]
+    fn the_text_of_rules_reads_back_as_they_are() {
+        let text = "project = \"shop\"\n\n[ranges]\nweb = \"8080-8099\"\n\n[stacks.api]\nhealth = \"/up\"\nport = 3100\n";
+        let config = ProjectConfig::parse(text).unwrap();
+        assert_eq!(config.to_toml(), text);
+        assert_eq!(ProjectConfig::parse(&config.to_toml()).unwrap(), config);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Stretches of ports.
 
-use std::{fmt, ops::RangeInclusive, str::FromStr};
+use std::{collections::HashSet, fmt, ops::RangeInclusive, str::FromStr};
 
 use crate::model::Port;
 
@@ -26,6 +26,11 @@ pub struct PortRange {
 pub struct RangeError(String);
 
 impl PortRange {
+    /// From one port to another; `None` when there is none between.
+    pub const fn new(from: u16, to: u16) -> Option<Self> {
+        if from >= 1 && from <= to { Some(Self { from, to }) } else { None }
+    }
+
     /// One port.
     pub const fn one(port: Port) -> Self {
         Self { from: port.get(), to: port.get() }
@@ -102,9 +107,49 @@ impl PortSet {
         self.0.iter().any(|range| range.contains(port))
     }
 
+    /// There is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Leaves out what is in the other, port by port.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        if other.is_empty() || self.is_empty() {
+            return self.clone();
+        }
+        let numbers =
+            |set: &Self| set.0.iter().flat_map(|range| range.from..=range.to).collect::<HashSet<_>>();
+        let mut left: Vec<u16> = numbers(self).difference(&numbers(other)).copied().collect();
+        left.sort_unstable();
+        left.into_iter().filter_map(|port| PortRange::new(port, port)).collect()
+    }
+
     /// The ranges.
     pub fn ranges(&self) -> &[PortRange] {
         &self.0
+    }
+}
+
+impl fmt::Display for PortSet {
+    /// `3100,3200-3210`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            range.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for PortSet {
+    type Err = RangeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.trim().split(',').filter(|part| !part.trim().is_empty());
+        parts.map(|part| part.trim().parse::<PortRange>()).collect()
     }
 }
 

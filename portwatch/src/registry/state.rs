@@ -62,6 +62,8 @@ pub struct Occupant<'a> {
     pub project: Option<(&'a str, &'a Path)>,
     /// It passes connections on to a container; whose it is, is not its own uid.
     pub forwarder: bool,
+    /// The compose project of that container.
+    pub compose: Option<&'a str>,
 }
 
 /// How a program on a claimed port belongs to the claim.
@@ -83,6 +85,13 @@ pub enum Tie {
 pub fn tie(claim: &Claim, occupant: &Occupant<'_>) -> Tie {
     if !occupant.forwarder && occupant.uid.is_some_and(|uid| uid != claim.owner) {
         return Tie::Stranger;
+    }
+    if let Some(compose) = occupant.compose {
+        // Compose calls a project by its directory.
+        let directory =
+            claim.root.as_deref().and_then(Path::file_name).and_then(|name| slug(&name.to_string_lossy()));
+        let same = slug(compose).is_some_and(|c| c == claim.name.project() || Some(c) == directory);
+        return if same { Tie::Own } else { Tie::Stranger };
     }
     let inside = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
     let root = claim.root.as_deref();
@@ -152,6 +161,13 @@ mod tests {
             (&rooted, Occupant { cwd: at("/code/myapp/deep"), ..mine }, Tie::Own),
             (&rooted, Occupant { cwd: at("/"), ..mine }, Tie::Own),
             (&free, Occupant { uid: Some(0), forwarder: true, ..mine }, Tie::Own),
+            (&free, Occupant { uid: Some(0), forwarder: true, compose: Some("myapp"), ..mine }, Tie::Own),
+            (
+                &free,
+                Occupant { uid: Some(0), forwarder: true, compose: Some("other"), ..mine },
+                Tie::Stranger,
+            ),
+            (&rooted, Occupant { uid: Some(0), forwarder: true, compose: Some("myapp"), ..mine }, Tie::Own),
         ] {
             assert_eq!(tie(claim, &occupant), expected, "{occupant:?} for {:?}", claim.root);
         }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::wire::{
     Event, Socket,
-    claims::{Claim, ClaimedAll, Claims, Drift, Released},
+    claims::{Claim, ClaimedAll, Claims, Drift, ImportAnswer, ImportRow, Released, Worktrees},
 };
 
 const COLUMNS: [Column; 8] = [
@@ -268,20 +268,68 @@ fn listed(out: &mut dyn Write, claims: &[Claim], look: &Look) -> io::Result<()> 
 }
 
 /// Writes claims by worktree.
-pub fn worktrees(out: &mut dyn Write, answer: &Claims, look: &Look) -> io::Result<()> {
-    let mut names: Vec<&str> = answer.claims.iter().map(worktree).collect();
-    names.sort_unstable_by_key(|name| (*name != "main", *name));
-    names.dedup();
-    if names.is_empty() {
-        return sentence(out, Tone::Plain, "Nothing is claimed in this project.", look);
+pub fn worktrees(out: &mut dyn Write, answer: &Worktrees, look: &Look) -> io::Result<()> {
+    if answer.worktrees.is_empty() {
+        let words = format!("Nothing is claimed in project {}.", answer.project);
+        return sentence(out, Tone::Plain, &words, look);
     }
-    for (index, name) in names.iter().enumerate() {
+    for (index, worktree) in answer.worktrees.iter().enumerate() {
         if index > 0 {
             writeln!(out)?;
         }
-        sentence(out, Tone::Strong, &format!("worktree {name}"), look)?;
-        let claims: Vec<Claim> = answer.claims.iter().filter(|c| worktree(c) == *name).cloned().collect();
-        rows(out, &claims, look)?;
+        let mut head = Text::new(look);
+        head.plain("worktree ").push(Tone::Strong, &worktree.name);
+        match &worktree.path {
+            Some(path) => head.plain("  ").push(Tone::Faint, &process::path(path, look)),
+            // An index that git has pruned.
+            None if answer.worktrees.iter().any(|other| other.path.is_some()) => {
+                head.plain("  ").push(Tone::Warn, "gone")
+            }
+            None => &mut head,
+        };
+        if let Some(branch) = &worktree.branch {
+            head.plain("  ").push(Tone::Faint, &format!("({branch})"));
+        }
+        head.wrapped(out, 2)?;
+        if worktree.claims.is_empty() {
+            sentence(out, Tone::Plain, "  nothing is claimed", look)?;
+        } else {
+            rows(out, &worktree.claims, look)?;
+        }
+    }
+    Ok(())
+}
+
+const IMPORTED: [Column; 4] = [
+    Column { title: "NAME", priority: 0, least: 12, right: false },
+    Column { title: "PORT", priority: 0, least: 0, right: false },
+    Column { title: "RESULT", priority: 0, least: 0, right: false },
+    Column { title: "NOTE", priority: 1, least: 20, right: false },
+];
+
+/// Writes what was imported, or would be.
+pub fn imported(out: &mut dyn Write, answer: &ImportAnswer, look: &Look) -> io::Result<()> {
+    if answer.rows.is_empty() {
+        sentence(out, Tone::Plain, "There is nothing in it to claim.", look)?;
+    } else {
+        let row = |row: &ImportRow| {
+            let result = match row.result.as_str() {
+                "claimed" => (Tone::Plain, "claimed"),
+                "kept" => (Tone::Faint, "as it was"),
+                "would-claim" => (Tone::Plain, "would be claimed"),
+                _ => (Tone::Bad, "refused"),
+            };
+            vec![
+                (Tone::Strong, row.name.clone()),
+                (Tone::Plain, row.port.map_or_else(|| "-".to_owned(), |port| port.to_string())),
+                (result.0, result.1.to_owned()),
+                (Tone::Plain, row.sentence.clone().unwrap_or_default()),
+            ]
+        };
+        table::write(out, &IMPORTED, &answer.rows.iter().map(row).collect::<Vec<_>>(), look)?;
+    }
+    for words in &answer.notes {
+        sentence(out, Tone::Faint, &format!("left out: {words}"), look)?;
     }
     Ok(())
 }
@@ -305,10 +353,6 @@ pub fn drift(out: &mut dyn Write, answer: &Drift, look: &Look) -> io::Result<()>
         }
     }
     if look.verbose { note(out, &answer.source, look) } else { Ok(()) }
-}
-
-fn worktree(claim: &Claim) -> &str {
-    claim.worktree.as_deref().or(claim.context.as_deref()).unwrap_or("main")
 }
 
 pub(super) fn sentence(out: &mut dyn Write, tone: Tone, words: &str, look: &Look) -> io::Result<()> {

@@ -42,5 +42,11 @@ pub fn config(out: &mut dyn Write, report: &ConfigReport, look: &Look) -> io::Re
         Some(file) => line.push(Tone::Faint, &format!("file: {file} (there is none)")),
         None => line.push(Tone::Faint, "file: none; neither XDG_CONFIG_HOME nor HOME is set"),
     };
-    line.wrapped(out, 2)
+    line.wrapped(out, 2)?;
+    if let Some(file) = &report.project_file {
+        let mut line = Text::new(look);
+        line.push(Tone::Faint, &format!("project: {file}"));
+        line.wrapped(out, 2)?;
+    }
+    Ok(())
 }

@@ -37,7 +37,7 @@ use std::io::{self, Write};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-pub use claims::{claimed, claims, cleaned, drift, released, taken, worktrees};
+pub use claims::{claimed, claims, cleaned, drift, imported, released, taken, worktrees};
 pub use config::config;
 pub use doctor::doctor;
 pub use free::{free_plan, free_result};

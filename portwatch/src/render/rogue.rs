@@ -122,7 +122,13 @@ pub fn allowed(out: &mut dyn Write, answer: &AllowList, look: &Look) -> io::Resu
         vec![
             (Tone::Strong, rule.rule.clone()),
             (Tone::Plain, owner),
-            (Tone::Plain, format!("{} ago", when::span_short(when::age(rule.created, look)))),
+            (
+                Tone::Plain,
+                rule.created.map_or_else(
+                    || "configuration file".to_owned(),
+                    |created| format!("{} ago", when::span_short(when::age(created, look))),
+                ),
+            ),
         ]
     };
     table::write(out, &RULES, &answer.rules.iter().map(row).collect::<Vec<_>>(), look)

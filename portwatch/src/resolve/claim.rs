@@ -23,7 +23,13 @@ pub fn claim(
     now: Timestamp,
 ) -> Result<Claimed, ClaimError> {
     let asked = Asked { privileged: wanted.asked.privileged || caller.uid == 0, ..wanted.asked.clone() };
-    let terms = super::terms(&asked, Path::new("/proc"));
+    let mut terms = super::terms(&asked, Path::new("/proc"));
+    if !terms.reserved.is_empty()
+        && let Some(netns) = crate::source::process::own_netns().ok().flatten()
+    {
+        // What the kernel keeps back for claims is there to be claimed.
+        terms.reserved = terms.reserved.without(&claims.reserved(netns)?);
+    }
     let request = Request {
         name: &wanted.name,
         kind: Kind::Explicit,

@@ -271,6 +271,8 @@ pub struct ConfigReport {
     pub file: Option<String>,
     /// It exists and was read.
     pub file_read: bool,
+    /// The project file that holds in the working directory.
+    pub project_file: Option<String>,
     /// Every setting.
     pub settings: Vec<ConfigSetting>,
 }

@@ -25,6 +25,8 @@ pub fn schema() -> Value {
         ("health", of::<claims::HealthAnswer>(&mut generator)),
         ("rogue", of::<claims::Rogue>(&mut generator)),
         ("rogue allowed, allow, disallow", of::<claims::AllowList>(&mut generator)),
+        ("claims --worktree", of::<claims::Worktrees>(&mut generator)),
+        ("import", of::<claims::ImportAnswer>(&mut generator)),
         ("drift", of::<claims::Drift>(&mut generator)),
         ("release, cleanup", of::<claims::Released>(&mut generator)),
         ("lock", of::<coordinate::LockState>(&mut generator)),

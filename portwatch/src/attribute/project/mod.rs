@@ -19,8 +19,9 @@ pub(super) use tree::Tree;
 pub(super) use tree::read_up_to;
 
 /// Project files, the nearest directory first and in this order within one.
-const MARKS: [(&str, ProjectKind); 5] = [
+const MARKS: [(&str, ProjectKind); 6] = [
     (".portwatch.toml", ProjectKind::Portwatch),
+    (".portdaddyrc", ProjectKind::PortDaddy),
     ("package.json", ProjectKind::Node),
     ("Cargo.toml", ProjectKind::Rust),
     ("pyproject.toml", ProjectKind::Python),

@@ -22,6 +22,7 @@ pub(super) fn in_file(kind: ProjectKind, bytes: &[u8]) -> Option<String> {
             let project = lookup(text, &["project"])?;
             project.as_str().map(str::to_owned).or_else(|| text_at(&project, &["name"]))
         }
+        ProjectKind::PortDaddy => serde_json::from_str::<PortDaddy>(text).ok()?.project,
         ProjectKind::Node => serde_json::from_str::<PackageJson>(text).ok()?.name,
         ProjectKind::Rust => lookup(text, &["package", "name"])?.as_str().map(str::to_owned),
         ProjectKind::Python => lookup(text, &["project", "name"])
@@ -37,6 +38,11 @@ pub(super) fn in_file(kind: ProjectKind, bytes: &[u8]) -> Option<String> {
 #[derive(Deserialize)]
 struct PackageJson {
     name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PortDaddy {
+    project: Option<String>,
 }
 
 fn lookup(text: &str, path: &[&str]) -> Option<toml::Value> {
@@ -70,9 +76,11 @@ mod tests {
 
     #[test]
     fn each_kind_of_file_names_its_project() {
-        let cases: [(ProjectKind, &str, Option<&str>); 15] = [
+        let cases: [(ProjectKind, &str, Option<&str>); 17] = [
             (ProjectKind::Portwatch, "project = 'shop'", Some("shop")),
             (ProjectKind::Portwatch, "[project]\nname = 'shop'", Some("shop")),
+            (ProjectKind::PortDaddy, "{\"project\": \"shop\", \"services\": {}}", Some("shop")),
+            (ProjectKind::PortDaddy, "{\"services\": {}}", None),
             (ProjectKind::Node, "\u{feff}{\"name\": \"@a/web\", \"version\": \"1\"}", Some("@a/web")),
             (ProjectKind::Node, "{\"name\": 7}", None),
             (ProjectKind::Node, "{\"name\": \"  \"}", None),

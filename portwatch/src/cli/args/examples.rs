@@ -174,7 +174,7 @@ Exit codes: 0 released, 1 nothing is claimed so, 3 belongs to another user.";
 pub(super) const CLEANUP: &str = "\
 Examples:
   portwatch cleanup --dry-run
-  portwatch cleanup                   unused for a day
+  portwatch cleanup                   ended 5 minutes ago, or unused for a day
   portwatch cleanup --max-age 1h
   portwatch cleanup --project         when a runner starts: its own leftovers
 
@@ -217,6 +217,20 @@ Examples:
   portwatch env --format compose > compose.override.yaml
 
 Exit codes: 0 something claimed, 1 nothing claimed.";
+
+pub(super) const IMPORT: &str = "\
+Examples:
+  portwatch import --dry-run          what is found here, and what would be claimed
+  portwatch import
+  portwatch import ../shop/.portdaddyrc --project shop
+  portwatch import design/worktrees/ports.json --reassign
+  portwatch import --toml > .portwatch.toml
+
+May be done again: what is claimed already stays as it is. The claims are yours.
+A .portdaddyrc is also read where it lies: its ports and health paths hold for
+claim, health and automatic claims where there is no .portwatch.toml.
+Exit codes: 0 all is claimed, 1 something cannot be (or nothing was found),
+2 a file is wrong.";
 
 pub(super) const LOCK: &str = "\
 Examples:
@@ -317,8 +331,18 @@ The file is $XDG_CONFIG_HOME/portwatch/config.toml (root's is
 /etc/portwatch/config.toml), and may say:
   source = \"scan\"
   color = \"never\"
+  exclude = [8081]
   [daemon]
-  retention_days = 7";
+  retention_days = 7
+  [auto]
+  enabled = false
+  [ranges]
+  web = \"8080-8099\"
+  [rogue]
+  allow = [\"comm:code-server\"]
+Of automatic claims, ranges and excluded ports the project's .portwatch.toml has
+the first word, then the file of the user whose program it is, then that of the
+daemon's user.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

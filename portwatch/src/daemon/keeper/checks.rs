@@ -97,7 +97,8 @@ impl Checks {
                 *known = plan;
             }
             None => {
-                if state.plans.values().filter(|(known, _)| known.owner == plan.owner).count() >= OF_ONE_USER {
+                if state.plans.values().filter(|(known, _)| known.owner == plan.owner).count() >= OF_ONE_USER
+                {
                     tracing::debug!(claim, owner = plan.owner, "too many programs of one user to ask");
                     return;
                 }
@@ -170,9 +171,7 @@ fn next(shared: &Shared) -> Option<Vec<(i64, Plan)>> {
         }
         let soonest = state.plans.values().map(|(_, at)| at.saturating_duration_since(now)).min();
         state = match soonest {
-            Some(wait) => {
-                shared.altered.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
-            }
+            Some(wait) => shared.altered.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
             None => shared.altered.wait(state).unwrap_or_else(PoisonError::into_inner),
         };
     }

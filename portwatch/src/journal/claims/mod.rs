@@ -28,7 +28,13 @@ use super::{
     JournalError, OpenReport,
     open::{self, Depth},
 };
-use crate::model::Timestamp;
+use crate::{
+    model::{Netns, Timestamp},
+    registry::PortSet,
+};
+
+/// Where `meta` says which ports the kernel keeps back for claims: boot, namespace, ports.
+const RESERVED: &str = "reserved_ports";
 
 /// A writer waits so long for others before it gives up, milliseconds.
 const PATIENCE_MS: i32 = 20_000;
@@ -70,6 +76,30 @@ impl Claims {
         self.connection
             .pragma_query_value(None, "data_version", |row| row.get(0))
             .map_err(|error| self.failed("read", error))
+    }
+
+    /// Ports that the kernel keeps back for claims in this namespace. Another boot has begun with none.
+    pub fn reserved(&self, netns: Netns) -> Result<PortSet, JournalError> {
+        let sql = "SELECT value FROM meta WHERE key = ?1";
+        let text: Option<String> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row([RESERVED], |row| row.get(0)).optional())
+            .map_err(|error| self.failed("read", error))?;
+        let about = format!("{} {netns} ", self.boot);
+        let ports = text.as_deref().and_then(|text| text.strip_prefix(&about)?.parse().ok());
+        Ok(ports.unwrap_or_default())
+    }
+
+    /// Writes down which they are.
+    pub fn set_reserved(&mut self, netns: Netns, ports: &PortSet) -> Result<(), ClaimError> {
+        self.transaction(|connection, boot| {
+            connection.execute(
+                "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                [RESERVED, &format!("{boot} {netns} {ports}")],
+            )?;
+            Ok(())
+        })
     }
 
     pub(in crate::journal) fn failed(&self, operation: &'static str, error: rusqlite::Error) -> JournalError {

@@ -96,9 +96,7 @@ impl OfficeError {
             },
             ClaimError::Exhausted(_) => Self::Refused {
                 what,
-                remedy:
-                    "widen the range (--range), or give back what is not used: portwatch cleanup --dry-run"
-                        .to_owned(),
+                remedy: "widen the range (--range A-B, or [ranges] in .portwatch.toml)".to_owned(),
             },
             ClaimError::Nothing(_) => {
                 Self::Nothing { what, remedy: "portwatch find '*' shows every claim".to_owned() }

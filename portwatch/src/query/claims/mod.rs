@@ -9,7 +9,7 @@ pub use error::OfficeError;
 pub use office::{
     AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Office, ReleaseAnswer, RogueAnswer, Wanted, user_name,
 };
-pub use rogue::{rogue_gone, rogue_of};
+pub use rogue::{rogue_gone, rogue_of, rogue_since};
 pub use standing::{Known, annotate, standing};
 
 use std::collections::HashMap;
@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use super::{Asked, Completeness, KnownSocket, Live, QueryError, Record, TargetAnswer, history};
 use crate::{
     journal::{HealthRecord, Reader},
-    model::{EventKind, Evidence, Phase, Protocol, Timestamp},
-    registry::{Claim, DEFAULT_RANGE, Occupant, Pattern, PortRange, State, Tie, tie},
+    model::{Compose, EventKind, Evidence, Phase, Protocol, Timestamp},
+    registry::{Claim, DEFAULT_RANGE, Occupant, Pattern, PortRange, State, Tie, may_change, tie},
 };
 
 /// Programs that hold a port for a container; whose it is, their uid does not say.
@@ -46,6 +46,7 @@ pub fn tie_of(claim: &Claim, known: &KnownSocket) -> Tie {
     let ids = known.socket.holders.iter().map(|h| h.process).chain(known.socket.creator);
     let mut processes = ids.filter_map(|id| known.process(id)).peekable();
     let uid = known.socket.seen.uid;
+    let compose = compose_of(known).map(|compose| compose.project.as_str());
     if processes.peek().is_none() {
         return tie(claim, &Occupant { uid, ..Occupant::default() });
     }
@@ -55,11 +56,17 @@ pub fn tie_of(claim: &Claim, known: &KnownSocket) -> Tie {
             uid: if process.uid == Some(claim.owner) { process.uid } else { uid.or(process.uid) },
             cwd: process.cwd.as_deref(),
             project: process.project.as_ref().map(|p| (p.name.as_str(), p.root.as_path())),
-            forwarder: FORWARDERS.contains(&process.comm.as_str()),
+            forwarder: compose.is_some() || FORWARDERS.contains(&process.comm.as_str()),
+            compose,
         };
         tie(claim, &occupant) == Tie::Own
     });
     if own { Tie::Own } else { Tie::Stranger }
+}
+
+/// What compose calls the container that a socket leads to.
+pub fn compose_of(known: &KnownSocket) -> Option<&Compose> {
+    known.forward.as_ref()?.container.as_ref()?.compose.as_ref()
 }
 
 /// A TCP socket that was bound less than a second ago and does not listen: mostly somebody tries whether the port is
@@ -168,23 +175,44 @@ pub fn nothing(patterns: &[Pattern]) -> OfficeError {
     }
 }
 
-/// `ghosts have 3101 (a:b), 3102 (c:d) and 4 more`, of those in a range; `None` when there is none.
-pub fn ghosts(views: &[ClaimView], range: Option<PortRange>, most: usize) -> Option<String> {
+/// So many unused claims are named in a refusal.
+const NAMED: usize = 5;
+
+/// A refusal for want of ports, with the claims of the range on which nothing runs and the command that gives those of the
+/// caller's back.
+pub fn exhausted(
+    refused: OfficeError,
+    views: &[ClaimView],
+    range: Option<PortRange>,
+    caller: u32,
+) -> OfficeError {
+    let OfficeError::Refused { what, remedy } = refused else { return refused };
     let range = range.unwrap_or(DEFAULT_RANGE);
-    let dead: Vec<String> = views
-        .iter()
-        .filter(|view| matches!(view.state, State::Ghost | State::Idle))
-        .filter_map(|view| {
-            let port = view.claim.ports.iter().find(|p| range.contains(p.port))?.port;
-            Some(format!("{} ({port}, {})", view.claim.name, view.state.as_str()))
-        })
+    let unused = views.iter().filter(|view| matches!(view.state, State::Ghost | State::Idle));
+    let in_range: Vec<_> = unused
+        .filter_map(|view| Some((view, view.claim.ports.iter().find(|p| range.contains(p.port))?.port)))
         .collect();
-    let named = dead.get(..dead.len().min(most))?.join(", ");
-    match dead.len() {
-        0 => None,
-        count if count > most => Some(format!("nothing runs on {named} and {} more", count - most)),
-        _ => Some(format!("nothing runs on {named}")),
-    }
+    let named: Vec<String> = in_range
+        .iter()
+        .take(NAMED)
+        .map(|(view, port)| format!("{} ({port}, {})", view.claim.name, view.state.as_str()))
+        .collect();
+    let what = match in_range.len().saturating_sub(named.len()) {
+        _ if named.is_empty() => what,
+        0 => format!("{what}; nothing runs on {}", named.join(", ")),
+        more => format!("{what}; nothing runs on {} and {more} more", named.join(", ")),
+    };
+    let mine: Vec<String> = in_range
+        .iter()
+        .filter(|(view, _)| may_change(view.claim.owner, caller))
+        .take(NAMED)
+        .map(|(view, _)| view.claim.name.to_string())
+        .collect();
+    let remedy = match mine.as_slice() {
+        [] => remedy,
+        mine => format!("portwatch release {} gives ports back; or {remedy}", mine.join(" ")),
+    };
+    OfficeError::Refused { what, remedy }
 }
 
 /// Claims that are live and were not written down as such for a minute, by id.

@@ -1,6 +1,6 @@
 //! The questions and orders of the claims office, as a transport brings them.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{ClaimView, OfficeError};
 use crate::{
@@ -120,8 +120,10 @@ pub struct RogueAnswer {
 pub struct AllowedAnswer {
     /// Where it comes from.
     pub about: About,
-    /// The rules.
+    /// The rules that were given by command.
     pub rules: Vec<Allowed>,
+    /// Those out of users' configuration files, by uid.
+    pub files: BTreeMap<u32, Vec<String>>,
 }
 
 /// What the office does.

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::{Known, standing::of_process};
 use crate::{
-    model::{Owner, Phase, Protocol, SocketKey},
-    query::{KnownSocket, ListFilter, Record},
+    journal::Reader,
+    model::{EventFilter, EventKind, Order, Owner, Phase, Protocol, SocketKey, Timestamp},
+    query::{self, KnownSocket, ListFilter, QueryError, Record},
     registry::Standing,
 };
 
@@ -24,6 +25,47 @@ pub fn rogue_of(sockets: Vec<KnownSocket>) -> (Vec<KnownSocket>, u64) {
         }
     }
     (rogue, unknown)
+}
+
+/// Listens read from the journal at once.
+const PAGE: usize = 5000;
+/// More rogue listens of the past are not told of: the newest are.
+const MOST: usize = 10_000;
+
+/// Rogue listens since a moment whose sockets are not among the living, newest first.
+pub fn rogue_since(
+    reader: &Reader,
+    known: &Known,
+    living: &[KnownSocket],
+    filter: &ListFilter,
+    since: Timestamp,
+) -> Result<Vec<Record>, QueryError> {
+    let mut listens = EventFilter {
+        since: Some(since),
+        kinds: vec![EventKind::Listen],
+        order: Order::NewestFirst,
+        limit: u64::try_from(PAGE).ok(),
+        ..EventFilter::default()
+    };
+    let mut gone = Vec::new();
+    let mut edge = HashSet::new();
+    loop {
+        let (events, _) = query::log(reader, &listens)?;
+        let full = events.len() >= PAGE;
+        let oldest = events.last().map(|record| record.event.at);
+        let fresh: Vec<Record> = events.into_iter().filter(|record| !edge.contains(&record.id)).collect();
+        let more = !fresh.is_empty();
+        edge = fresh.iter().filter(|r| Some(r.event.at) == oldest).map(|r| r.id).collect();
+        gone.extend(rogue_gone(known, fresh, living, filter));
+        gone.truncate(MOST);
+        if !full || gone.len() >= MOST {
+            return Ok(gone);
+        }
+        // Rows of one moment may lie on both sides of a page's edge: that moment is read again.
+        listens.until = oldest.and_then(|at| {
+            if more { at.checked_add(std::time::Duration::from_nanos(1)).ok() } else { Some(at) }
+        });
+    }
 }
 
 /// Of the listens in the journal, newest first, those that nothing explains and whose sockets are not among the living.

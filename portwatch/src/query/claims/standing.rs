@@ -33,6 +33,16 @@ impl Known {
         Self { claims, by_port, rules }
     }
 
+    /// The same with rules out of users' configuration files, by user.
+    #[must_use]
+    pub fn with_rules<'a>(mut self, rules: impl IntoIterator<Item = (u32, &'a String)>) -> Self {
+        let rules = rules.into_iter();
+        self.rules.extend(
+            rules.map(|(uid, text)| Rule { text: text.clone(), uid: Some(uid).filter(|&uid| uid != 0) }),
+        );
+        self
+    }
+
     /// The claims.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
@@ -55,7 +65,19 @@ pub fn standing(known: &Known, socket: &KnownSocket) -> Standing {
         };
     }
     let process = socket.first().and_then(|id| socket.process(id));
-    of_process(known, process, Some(endpoint.port), (socket.socket.seen.uid, socket.socket.owner))
+    let own = of_process(known, process, Some(endpoint.port), (socket.socket.seen.uid, socket.socket.owner));
+    behind(socket, own)
+}
+
+/// A forwarder is there for the container behind it.
+fn behind(socket: &KnownSocket, standing: Standing) -> Standing {
+    let container_behind = socket.forward.as_ref().and_then(|forward| forward.container.as_ref());
+    match (standing, container_behind) {
+        (Standing::Rogue | Standing::Unit(_), Some(found)) => {
+            Standing::Container(container(found).to_owned())
+        }
+        (standing, _) => standing,
+    }
 }
 
 /// What explains a listener of which there is no claim; its process may be gone already.
@@ -97,12 +119,7 @@ pub fn annotate(known: &Known, sockets: &mut [KnownSocket], own: Option<crate::m
             standing(known, socket)
         } else {
             let process = socket.first().and_then(|id| socket.process(id));
-            of_process(known, process, None, (socket.socket.seen.uid, socket.socket.owner))
+            behind(socket, of_process(known, process, None, (socket.socket.seen.uid, socket.socket.owner)))
         });
-        // A forwarder is there for the container behind it.
-        let behind = socket.forward.as_ref().and_then(|forward| forward.container.as_ref());
-        if let (Some(Standing::Rogue | Standing::Unit(_)), Some(behind)) = (&socket.standing, behind) {
-            socket.standing = Some(Standing::Container(container(behind).to_owned()));
-        }
     }
 }

@@ -49,16 +49,17 @@ impl Live {
         }
     }
 
-    /// Processes that hold sockets and whose containers were named since the last call.
-    pub fn news(&mut self) -> Vec<Arc<Process>> {
+    /// Processes that hold sockets and whose containers were named since the last call; `None` when the engines said
+    /// nothing new.
+    pub fn news(&mut self) -> Option<Vec<Arc<Process>>> {
         let (_, edition) = self.engines.known();
         if std::mem::replace(&mut self.edition, edition) == edition {
-            return Vec::new();
+            return None;
         }
         let ids: Vec<_> = self.table.processes().collect();
         let unnamed: Vec<_> =
             ids.into_iter().filter(|&id| self.attributor.of(id).is_some_and(|p| is_unnamed(&p))).collect();
-        unnamed.into_iter().filter_map(|id| self.named(id)).filter(|p| !is_unnamed(p)).collect()
+        Some(unnamed.into_iter().filter_map(|id| self.named(id)).filter(|p| !is_unnamed(p)).collect())
     }
 
     /// Whether an answer would be better for what engines know: a container without a name, a forwarder, or a port that

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     AllowList, AllowRequest, AllowRule, Claim, ClaimBrief, ClaimCounts, ClaimHealth, ClaimPort, ClaimRequest,
-    Claimed, Claims, HealthReport, ReleaseRequest, Released, Rogue, RogueQuery,
+    Claimed, Claims, CleanupRequest, HealthReport, ReleaseRequest, Released, Rogue, RogueQuery, Sweep,
 };
 use crate::{
     journal::HealthRecord,
@@ -13,7 +13,7 @@ use crate::{
         ListFilter, Viewer,
         claims::{
             AllowedAnswer, ClaimAnswer, ClaimView, ClaimsAnswer, OfficeError, ReleaseAnswer, RogueAnswer,
-            Wanted,
+            Wanted, user_name,
         },
     },
     registry::{Asked, Name, Pattern, PortRange, PortSet, Rule, State},
@@ -166,12 +166,23 @@ pub fn rogue(answer: &RogueAnswer, viewer: Viewer) -> Rogue {
 
 /// The allow-list.
 pub fn allowed(answer: &AllowedAnswer, changed: bool) -> AllowList {
+    let files = answer.files.iter().flat_map(|(&owner, texts)| {
+        texts.iter().map(move |text| AllowRule {
+            rule: text.clone(),
+            owner,
+            owner_name: user_name(owner),
+            origin: "file".to_owned(),
+            created: None,
+        })
+    });
     let rules = answer.rules.iter().map(|a| AllowRule {
         rule: a.rule.clone(),
         owner: a.owner,
         owner_name: a.owner_name.clone(),
-        created: a.created,
+        origin: "command".to_owned(),
+        created: Some(a.created),
     });
+    let rules = files.chain(rules);
     AllowList { schema: SCHEMA, source: source(&answer.about), rules: rules.collect(), changed }
 }
 
@@ -257,6 +268,12 @@ pub fn release(request: &ReleaseRequest) -> Result<(Vec<Pattern>, Option<String>
         return Err(bad("nothing was named; say a name, a pattern or :PORT"));
     }
     Ok((patterns(&request.patterns)?, text(request.reason.as_deref(), "reason", LONGEST)?))
+}
+
+/// What is to be swept up, out of a request.
+pub fn sweep(request: &CleanupRequest) -> Result<Sweep, OfficeError> {
+    let project = text(request.project.as_deref(), "project", LONGEST)?;
+    Ok(Sweep::new(request.max_age_ms.map(Duration::from_millis), project))
 }
 
 /// Which listeners `rogue` is about.

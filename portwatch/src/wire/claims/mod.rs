@@ -2,11 +2,13 @@
 
 pub mod convert;
 mod health;
+mod sweep;
 
 pub use health::{HealthAnswer, HealthCheck};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+pub use sweep::{Sweep, drift};
 
 use super::parts::{Event, Socket, SourceInfo};
 
@@ -180,6 +182,64 @@ pub struct Released {
     pub kept: Vec<String>,
 }
 
+/// A git worktree, with the claims made in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorktreeClaims {
+    /// `main`, or the name of a linked worktree.
+    pub name: String,
+    /// Its directory; null where git does not know it any more.
+    pub path: Option<String>,
+    /// The branch checked out there; null when HEAD is detached.
+    pub branch: Option<String>,
+    /// The claims.
+    pub claims: Vec<Claim>,
+}
+
+/// Answer of `claims --worktree`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Worktrees {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// When it was true.
+    pub time: Timestamp,
+    /// Where it comes from.
+    pub source: SourceInfo,
+    /// The project.
+    pub project: String,
+    /// Its worktrees, the main one first.
+    pub worktrees: Vec<WorktreeClaims>,
+}
+
+/// One name out of a file of another registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImportRow {
+    /// The file.
+    pub file: String,
+    /// The claim's name.
+    pub name: String,
+    /// The port that it has now, or would have; null where that is decided by claiming.
+    pub port: Option<u16>,
+    /// The port in the file.
+    pub wanted: Option<u16>,
+    /// `claimed` now; `kept`: it was so already; `would-claim`, with `--dry-run`; `refused`.
+    pub result: String,
+    /// Why it was refused, or has another port.
+    pub sentence: Option<String>,
+}
+
+/// Answer of `import`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImportAnswer {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// Nothing was done.
+    pub dry_run: bool,
+    /// What is in the files, in their order.
+    pub rows: Vec<ImportRow>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
+}
+
 /// Answer of `rogue`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rogue {
@@ -221,8 +281,10 @@ pub struct AllowRule {
     pub owner: u32,
     /// User name of `owner`.
     pub owner_name: Option<String>,
-    /// Since when.
-    pub created: Timestamp,
+    /// `command`, or `file` for one out of that user's configuration file.
+    pub origin: String,
+    /// Since when, of one that was given by command.
+    pub created: Option<Timestamp>,
 }
 
 /// Answer of `rogue allowed`, and of `rogue allow` and `rogue disallow`.
@@ -282,6 +344,18 @@ pub struct ReleaseRequest {
     pub reason: Option<String>,
 }
 
+/// Order to give back what is not used.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CleanupRequest {
+    /// What was unused for so many milliseconds; without it, ghosts of 5 minutes and claims that were not used for a day.
+    pub max_age_ms: Option<u64>,
+    /// Only claims of this project; without an age, whatever theirs is.
+    pub project: Option<String>,
+    /// Say what it would be, and give nothing back.
+    pub dry_run: bool,
+}
+
 /// How a claimed program was found to be.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -302,6 +376,14 @@ pub struct AllowRequest {
     pub rule: String,
     /// To be there, or not to be.
     pub allow: bool,
+}
+
+/// Whose drift.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DriftQuery {
+    /// Only of this project.
+    pub project: Option<String>,
 }
 
 /// Which rogue listeners.
