@@ -1,6 +1,11 @@
 //! The client: one request a connection, with deadlines, on a runtime of its own.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
@@ -20,6 +25,9 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long it may take to answer.
 const ANSWER: Duration = Duration::from_mins(1);
+/// A connection that was made to see whether a daemon accepts serves the first question if that comes so soon; the
+/// daemon ends one on which nothing is asked.
+const FRESH: Duration = Duration::from_secs(1);
 /// An answer larger than this is not one.
 const LARGEST: usize = 256 << 20;
 
@@ -27,6 +35,8 @@ const LARGEST: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
+    /// The connection of [`Client::probe`], for the first question.
+    probed: Mutex<Option<(Stream, Instant)>>,
     runtime: Runtime,
 }
 
@@ -95,12 +105,14 @@ impl Client {
     pub fn new(socket: PathBuf) -> Result<Self, ClientError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClientError::Start)?;
-        Ok(Self { socket, runtime })
+        Ok(Self { socket, probed: Mutex::default(), runtime })
     }
 
     /// Whether a daemon accepts: as [`ClientError`] says, when it does not.
     pub fn probe(&self) -> Result<(), ClientError> {
-        self.runtime.block_on(self.connect()).map(drop)
+        let stream = self.runtime.block_on(self.connect())?;
+        *self.probed.lock().unwrap_or_else(PoisonError::into_inner) = Some((stream, Instant::now()));
+        Ok(())
     }
 
     /// The document at `path` (with its query).
@@ -174,7 +186,11 @@ impl Client {
 
     /// The body of a good answer to a question, or to an order where there is one.
     async fn send(&self, path: &str, order: Option<Vec<u8>>) -> Result<hyper::body::Incoming, ClientError> {
-        let stream = self.connect().await?;
+        let probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = match probed {
+            Some((stream, at)) if at.elapsed() < FRESH => stream,
+            _ => self.connect().await?,
+        };
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
         tokio::spawn(async move {
