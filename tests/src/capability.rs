@@ -1,6 +1,10 @@
 //! Tests that need more than a plain user has, and say so.
 
-use std::{env, io, thread};
+use std::{
+    env, io,
+    process::{Command, Stdio},
+    thread,
+};
 
 use nix::libc;
 
@@ -16,6 +20,18 @@ pub fn require_bpf() -> bool {
 /// requires `ebpf` requires this too).
 pub fn require_netns() -> bool {
     require("netns", "network namespaces cannot be made here", Netns::new().map(drop))
+}
+
+/// Whether io_uring binds and listens here (Linux 6.11, and not switched off), as [`require_bpf`]
+/// (`PORTWATCH_REQUIRE=uring`; a run that requires `ebpf` requires this too). `uring` is the program that tries it.
+pub fn require_uring(uring: &str) -> bool {
+    let tried = Command::new(uring).args(["bound", "127.0.0.1", "0"]).stdin(Stdio::null()).output();
+    let outcome = match tried {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    require("uring", "io_uring does not bind here", outcome)
 }
 
 /// Whether a program is here, as [`require_bpf`] (`PORTWATCH_REQUIRE=tools`; a run that requires `ebpf` requires this
