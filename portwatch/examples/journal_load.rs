@@ -3,6 +3,7 @@
 //! `journal_load fill FILE EVENTS` writes EVENTS events, evenly over the thirty days before now.
 //! `journal_load count FILE ADDRESS:PORT…` prints how many events the kernel showed of each type there, and what the gaps
 //! say was lost, as JSON.
+//! `journal_load claims FILE` prints the name and the port of every claim, as JSON.
 
 use std::{collections::BTreeMap, error::Error, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -30,7 +31,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             say(&count(Path::new(path), &places)?);
             Ok(())
         }
-        _ => Err("say: fill FILE EVENTS, or: count FILE ADDRESS:PORT…".into()),
+        ["claims", path] => {
+            let claims = Reader::open(Path::new(path))?.claims()?;
+            let ports = claims.iter().map(|c| (c.name.to_string(), json!(c.port().map(Port::get))));
+            say(&ports.collect());
+            Ok(())
+        }
+        _ => Err("say: fill FILE EVENTS, or: count FILE ADDRESS:PORT…, or: claims FILE".into()),
     }
 }
 

@@ -46,12 +46,12 @@ pub(super) struct Usage {
 }
 
 impl Place {
-    fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         self.directory.join("socket")
     }
 
     /// What makes any portwatch use this place and nothing of the machine's.
-    fn variables(&self) -> Vec<(String, String)> {
+    pub(super) fn variables(&self) -> Vec<(String, String)> {
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         vec![
             ("PORTWATCH_SOCKET".to_owned(), path(self.socket())),
@@ -147,6 +147,14 @@ impl Daemon {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.pid())).context("the daemon's status")?;
         Ok(field(&status, name)? * 1024)
+    }
+
+    /// Ends it as a crash would, and waits until it has ended.
+    pub(super) fn kill(mut self) -> Result<()> {
+        // It is our child and not waited for: the pid is its own.
+        self.child.kill().context("SIGKILL to the daemon")?;
+        self.child.wait().context("waiting for the daemon")?;
+        Ok(())
     }
 
     /// Ends it, and waits until it has ended.

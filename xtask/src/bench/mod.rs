@@ -3,6 +3,7 @@
 
 mod api;
 mod burst;
+mod claims;
 mod command;
 mod daemon;
 mod idle;
@@ -12,6 +13,7 @@ mod loops;
 mod machine;
 mod programs;
 mod report;
+mod run;
 mod stats;
 mod visible;
 mod who;
@@ -64,6 +66,10 @@ enum Part {
     Visible,
     /// Memory and idle cost
     Idle,
+    /// Claims of many clients at once
+    Claims,
+    /// What `run` adds to the start of a program
+    Run,
     /// The log over millions of rows
     Log,
 }
@@ -86,6 +92,7 @@ struct Scale {
     samples: usize,
     listeners: usize,
     idle: Duration,
+    claims: Duration,
     rows: u64,
     log_rounds: usize,
 }
@@ -95,13 +102,14 @@ const FULL: Scale = Scale {
     idle_rounds: 31,
     busy_rounds: 11,
     loop_rounds: 8,
-    chunks: 40,
+    chunks: 50,
     bind_turns: 1000,
     connect_turns: 250,
     burst: 50_000,
     samples: 500,
     listeners: 1000,
     idle: Duration::from_secs(30),
+    claims: Duration::from_secs(10),
     rows: 5_000_000,
     log_rounds: 15,
 };
@@ -118,6 +126,7 @@ const QUICK: Scale = Scale {
     samples: 50,
     listeners: 100,
     idle: Duration::from_secs(3),
+    claims: Duration::from_secs(2),
     rows: 200_000,
     log_rounds: 5,
 };
@@ -144,8 +153,13 @@ impl Bench {
 
     /// Starts a worker.
     fn worker(&self, arguments: &[&str]) -> Result<Worker> {
+        self.worker_with(arguments, &[])
+    }
+
+    /// Starts a worker with these variables in its environment.
+    fn worker_with(&self, arguments: &[&str], variables: &[(String, String)]) -> Result<Worker> {
         interrupt::check()?;
-        Worker::start(&self.helper, arguments)
+        Worker::start(&self.helper, arguments, variables)
     }
 }
 
@@ -194,6 +208,8 @@ fn measure(bench: &Bench, part: Part) -> Result<Vec<Section>> {
         Part::Burst => burst::measure(bench),
         Part::Visible => visible::measure(bench),
         Part::Idle => idle::measure(bench),
+        Part::Claims => claims::measure(bench),
+        Part::Run => run::measure(bench),
         Part::Log => log::measure(bench),
     };
     Ok(vec![section.with_context(|| format!("measuring {part:?}"))?])

@@ -1,12 +1,12 @@
 //! What each kernel program costs an event, by the kernel's own statistics. For information.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use aya::programs::loaded_programs;
 
 use super::{
-    Bench, command,
+    Bench,
     daemon::Daemon,
     report::{Row, Section, Verdict},
     stats::{digits, real, thousands, time},
@@ -18,7 +18,7 @@ const WHAT: &str = "run time of each kernel program";
 
 /// What one program did in each loop.
 struct Program {
-    id: u64,
+    id: u32,
     name: String,
     /// Runs, nanoseconds.
     spent: Vec<(u64, u64)>,
@@ -32,10 +32,6 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
             .to_owned(),
         ..Section::default()
     };
-    if !command::installed("bpftool") {
-        section.rows.push(Row::not_measured(WHAT, "", "bpftool is missing: apt-get install bpftool"));
-        return Ok(section);
-    }
     let statistics = match Statistics::on(Path::new(SWITCH)) {
         Ok(statistics) => statistics,
         Err(error) => {
@@ -128,32 +124,30 @@ impl Drop for Statistics {
 }
 
 /// Ids of the programs that the daemon has loaded.
-fn programs_of(daemon: &Daemon) -> Result<BTreeSet<u64>> {
+fn programs_of(daemon: &Daemon) -> Result<BTreeSet<u32>> {
     let mut ids = BTreeSet::new();
     let directory = format!("/proc/{}/fdinfo", daemon.pid());
     for entry in fs::read_dir(&directory).with_context(|| format!("reading {directory}"))? {
         // A descriptor may be closed between the two.
         let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-        ids.extend(text.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u64>().ok()));
+        ids.extend(text.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok()));
     }
     ensure!(!ids.is_empty(), "the daemon has no kernel programs");
     Ok(ids)
 }
 
 /// Id, name, runs, nanoseconds.
-fn counts(ours: &BTreeSet<u64>) -> Result<Vec<(u64, String, u64, u64)>> {
-    let output =
-        Command::new("bpftool").args(["--json", "prog", "show"]).output().context("running bpftool")?;
-    ensure!(output.status.success(), "bpftool failed: {}", String::from_utf8_lossy(&output.stderr));
-    let programs: Vec<Value> = serde_json::from_slice(&output.stdout).context("what bpftool said")?;
-    let number = |program: &Value, name: &str| program.get(name).and_then(Value::as_u64);
-    Ok(programs
-        .iter()
-        .filter_map(|program| {
-            let id = number(program, "id").filter(|id| ours.contains(id))?;
-            let name = program.get("name").and_then(Value::as_str).unwrap_or("?").to_owned();
-            let of = |what| number(program, what).unwrap_or(0);
-            Some((id, name, of("run_cnt"), of("run_time_ns")))
-        })
-        .collect())
+fn counts(ours: &BTreeSet<u32>) -> Result<Vec<(u32, String, u64, u64)>> {
+    let mut found = Vec::new();
+    for program in loaded_programs() {
+        // One may be unloaded between the two; ours are not.
+        let Ok(program) = program else { continue };
+        if ours.contains(&program.id()) {
+            let name = program.name_as_str().unwrap_or("?").to_owned();
+            let spent = u64::try_from(program.run_time().as_nanos())?;
+            found.push((program.id(), name, program.run_count(), spent));
+        }
+    }
+    ensure!(found.len() == ours.len(), "{} of {} programs are listed", found.len(), ours.len());
+    Ok(found)
 }

@@ -28,12 +28,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts `program bench-work ARGUMENTS`.
-    pub(super) fn start(program: &Path, arguments: &[&str]) -> Result<Self> {
+    /// Starts `program bench-work ARGUMENTS` with these variables added to its environment.
+    pub(super) fn start(program: &Path, arguments: &[&str], variables: &[(String, String)]) -> Result<Self> {
         let name = arguments.first().copied().unwrap_or_default().to_owned();
         let mut child = Command::new(program)
             .arg("bench-work")
             .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -5,6 +5,7 @@
 //! started it dies, however it dies. So no signal is needed to clear up, and no pid can be mistaken.
 
 mod burst;
+mod claims;
 mod herd;
 mod listeners;
 mod loops;
@@ -26,7 +27,11 @@ use nix::{
 use serde::Serialize;
 
 pub(super) use self::{
-    burst::Done as BurstDone, herd::Ready as HerdReady, listeners::Ready as ListenersReady, loops::Turned,
+    burst::Done as BurstDone,
+    claims::{Done as ClaimsDone, Promised},
+    herd::Ready as HerdReady,
+    listeners::Ready as ListenersReady,
+    loops::Turned,
 };
 
 /// What to be.
@@ -48,6 +53,8 @@ enum Worker {
     ConnectLoop(loops::Arguments),
     /// bind, listen, close as fast as it goes, from one address and port, after a line on standard input.
     Burst(burst::Arguments),
+    /// Clients that claim as fast as they are answered.
+    Claims(claims::Arguments),
     /// Becomes another program that is told to end (SIGTERM) when its parent dies.
     Tethered {
         /// Pid of the parent.
@@ -67,6 +74,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Worker::BindLoop(arguments) => loops::bind(&arguments),
         Worker::ConnectLoop(arguments) => loops::connect(&arguments),
         Worker::Burst(arguments) => burst::run(&arguments),
+        Worker::Claims(arguments) => claims::run(&arguments),
         Worker::Tethered { parent, command } => tethered(parent, &command),
     }
 }
