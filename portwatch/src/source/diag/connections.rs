@@ -3,9 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Diag, DiagError, TCP,
+    Diag, DiagError, TCP, TRIES,
     message::{
-        CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, Row, SYN_SENT, TIME_WAIT, Table,
+        CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, Row, SYN_SENT, TIME_WAIT,
+        Table,
     },
 };
 use crate::model::{Connection, Endpoint, Owner, Port, Protocol, SocketOptions, TcpState};
@@ -37,7 +38,17 @@ impl Diag {
         let states = states.iter().fold(0, |bits, &state| bits | 1 << number(state));
         let mut rows = Vec::new();
         for (name, v6) in [("TCP connections over IPv4", false), ("TCP connections over IPv6", true)] {
-            self.rows(name, Table { v6, protocol: TCP, states, port }, &mut rows)?;
+            let start = rows.len();
+            // The kernel picks sockets under a lock and describes them after it (`inet_diag_dump_icsk`). One that ended
+            // between the two is described as closed, and what took its place, the remnant in FIN_WAIT2 or TIME_WAIT
+            // that still holds the port, is not in the answer.
+            for _ in 0..TRIES {
+                rows.truncate(start);
+                self.rows(name, Table { v6, protocol: TCP, states, port }, &mut rows)?;
+                if rows.iter().skip(start).all(|row| row.state != CLOSE) {
+                    break;
+                }
+            }
         }
         let mut known = HashSet::with_capacity(rows.len());
         // A connection can end in TIME_WAIT while it is dumped, and then there are two rows of it.

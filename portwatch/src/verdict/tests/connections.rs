@@ -239,6 +239,30 @@ fn beside_connections_and_time_wait_every_bind_fares_as_predicted() {
 }
 
 #[test]
+fn a_connection_is_in_every_answer_also_while_its_remnant_takes_its_place() {
+    ran(in_own_namespace(|users| {
+        let mut diag = Diag::open(None).unwrap();
+        for number in 0..100 {
+            let port = Port::new(30_000 + number).unwrap();
+            let server = BindRequest { uid: Some(users[0]), ..request(Protocol::Tcp, "127.0.0.1", port) };
+            let Set { _open: mut ends, .. } = set(&server, End::Open, false).unwrap();
+            // Its client is not closed: the remnant stays in FIN_WAIT2.
+            let accepted = ends.remove(0);
+            let closing = thread::spawn(move || drop(accepted));
+            loop {
+                let closed = closing.is_finished();
+                let rows = diag.connections(&TcpState::ALL, Some(port)).unwrap();
+                assert!(!rows.is_empty(), "connection {number} is missing from an answer");
+                if closed && rows.iter().all(|row| row.state == TcpState::FinWait2 && row.is_remnant) {
+                    break;
+                }
+            }
+            closing.join().unwrap();
+        }
+    }));
+}
+
+#[test]
 fn of_time_wait_the_last_to_go_is_named_with_the_number() {
     ran(in_own_namespace(|users| {
         let port = Port::new(3100).unwrap();
