@@ -89,5 +89,19 @@ pub const INODE_NUMBER: usize = 37;
 pub const INODE_SUPER: usize = 38;
 /// Byte offset of `super_block.s_magic`.
 pub const SUPER_MAGIC: usize = 39;
+/// Byte offset of `socket.sk`.
+pub const SOCKET_SK: usize = 40;
+/// Byte offset of `sock.sk_protocol`.
+pub const SOCK_PROTOCOL: usize = 41;
+/// Byte offset of `sock.__sk_common.skc_state`.
+pub const SOCK_STATE: usize = 42;
+/// Byte offset in `pt_regs` of the register with a function's first argument.
+pub const REGISTER_FIRST: usize = 43;
+/// The second.
+pub const REGISTER_SECOND: usize = 44;
+/// The third.
+pub const REGISTER_THIRD: usize = 45;
+/// The register with what a function returned.
+pub const REGISTER_RETURN: usize = 46;
 /// Number of words.
-pub const END: usize = 40;
+pub const END: usize = 47;

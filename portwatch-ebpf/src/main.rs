@@ -20,6 +20,8 @@ mod cgroup;
 mod descriptors;
 mod emit;
 mod family;
+mod fentry;
+mod kprobe;
 mod layout;
 mod maps;
 mod process;
@@ -29,6 +31,7 @@ mod syscall;
 mod task;
 mod tcp_state;
 mod time_wait;
+mod told;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -20,11 +20,11 @@ pub(crate) static BOUND: HashMap<u64, Bound> = HashMap::with_max_entries(131_072
 pub(crate) struct Bound {
     /// Network namespace inode.
     pub(crate) netns: u32,
-    /// Zero; what user space adopts is written the same way.
-    pub(crate) pad: u32,
+    /// The port that was told as bound; 0 for a socket that user space adopted, or that listened without a bind.
+    pub(crate) told_port: u32,
 }
 
-/// The bind a thread is in, by pid_tgid. An entry stays and is written over by the thread's next bind: that
+/// The bind (or listen, which kprobes note too) a thread is in, by pid_tgid. An entry stays and is written over by the thread's next bind: that
 /// is cheaper than removing it. LRU, because nobody removes those of threads that are gone.
 #[map]
 pub(crate) static ASKED: LruHashMap<u64, Asked> = LruHashMap::with_max_entries(8192, 0);
@@ -56,6 +56,10 @@ impl Asked {
     pub(crate) const OPEN: u32 = 1;
     /// The bind succeeded, or its failure was reported.
     pub(crate) const DONE: u32 = 2;
+    /// Not a bind: the thread begins to listen.
+    pub(crate) const LISTEN: u32 = 3;
+    /// Not a bind: a socket is about to get a port without one.
+    pub(crate) const AUTO: u32 = 4;
 }
 
 /// Processes that were named in a record, by pid; removed when they end. Not LRU: an idle server of weeks
@@ -107,3 +111,8 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entrie
 /// of an unknown socket does not mean that it was never bound.
 #[map]
 pub(crate) static ADOPTED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Which facts the state tracepoint serves: its one program could serve two, and another family may serve one of them.
+/// Word 0: who leaves connections. Word 1: ends of listening. Set by user space before anything is taken for told.
+#[map]
+pub(crate) static BY_STATE: Array<u32> = Array::with_max_entries(2, 0);

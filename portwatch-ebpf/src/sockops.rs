@@ -6,16 +6,12 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use portwatch_common::{
-    counter,
-    record::{AF_INET6, IPPROTO_TCP, SocketRecord, flag, kind},
-};
+use portwatch_common::record::{AF_INET6, IPPROTO_TCP};
 
 use crate::{
-    cgroup::bytes,
-    emit, layout,
-    maps::{ADOPTED, BOUND, Bound},
+    layout,
     task::Current,
+    told::{self, Place},
 };
 
 /// Runs at many moments of every connection of the machine; all but one end at the first line.
@@ -37,21 +33,6 @@ fn listening(ctx: &SockOpsContext) {
     let actor = current.actor(boot_ns);
     // SAFETY: the context is valid while the program runs.
     let sock = layout::address_of(unsafe { (*ops).__bindgen_anon_2.sk }.cast());
-    let mut flags = flag::ACTOR_KNOWN | layout::options(sock);
-    let netns = if let Some(bound) = BOUND.get_ptr(&cookie) {
-        // SAFETY: a pointer into the map, valid while we run.
-        unsafe { (*bound).netns }
-    } else {
-        let netns = layout::netns(sock);
-        if BOUND.insert(&cookie, &Bound { netns, pad: 0 }, 0).is_err() {
-            emit::count(counter::BOUND_FULL);
-        }
-        // Never bound, so the kernel chose the port; sure only once all older sockets are in the map.
-        if ADOPTED.get(0) == Some(&1) {
-            flags |= flag::ASKED_KNOWN;
-        }
-        netns
-    };
     let family = ctx.family() as u8;
     // SAFETY: the context is valid while the program runs; the verifier wants each word read by itself.
     let (address, port) = unsafe {
@@ -69,20 +50,6 @@ fn listening(ctx: &SockOpsContext) {
             ([(*ops).local_ip4, 0, 0, 0], port)
         }
     };
-    let Some(mut entry) = emit::reserve::<SocketRecord>(kind::LISTEN) else { return };
-    entry.write(SocketRecord {
-        header: emit::header::<SocketRecord>(kind::LISTEN, boot_ns),
-        actor,
-        cookie,
-        cgroup_id: current.cgroup_id,
-        address: bytes(address),
-        netns,
-        errno: 0,
-        port,
-        asked_port: 0,
-        family,
-        protocol: IPPROTO_TCP,
-        flags,
-    });
-    entry.submit(0);
+    let at = Place { address, port, family, protocol: IPPROTO_TCP };
+    told::listening(sock, cookie, &at, actor, current.cgroup_id, boot_ns);
 }

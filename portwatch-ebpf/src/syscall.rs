@@ -10,10 +10,10 @@ use aya_ebpf::{
 use portwatch_common::record::{SocketRecord, flag, kind};
 
 use crate::{
-    cgroup::bytes,
     emit, layout,
     maps::{ASKED, Asked},
     task::Current,
+    told::bytes,
 };
 
 /// A bind takes microseconds. An entry older than this was left behind by a bind that came through io_uring

@@ -2,53 +2,52 @@
 //! being closed, and sockets that the kernel made itself and never releases through a descriptor. Who leaves
 //! connections is told here too ([`crate::time_wait`]).
 
-use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
-use portwatch_common::record::{Actor, CloseRecord, kind};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
-use crate::{emit, layout, maps::BOUND, time_wait};
+use crate::{layout, maps::BY_STATE, time_wait, told};
 
 /// `TCP_CLOSE`
 const CLOSE: i32 = 7;
+/// `TCP_FIN_WAIT1`
+const FIN_WAIT1: i32 = 4;
 /// `TCP_LISTEN`
 const LISTEN: i32 = 10;
+
+/// Whether this program is who serves a fact.
+#[inline(always)]
+fn serves(fact: u32) -> bool {
+    BY_STATE.get(fact) == Some(&1)
+}
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn listen_end(ctx: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let sock: *const u8 = ctx.arg(0);
+    let sock = sock.expose_provenance() as u64;
     // One program serves both facts: a second one would be run at each of the ten transitions of a connection.
-    if time_wait::concerns(old, new) {
-        time_wait::transition(&ctx, new);
+    // A close after a shutdown sets the state again that it has.
+    if new == FIN_WAIT1 {
+        if old != new && serves(0) {
+            time_wait::leaving(sock);
+        }
+        return 0;
+    }
+    if new == LISTEN {
+        // A listen without a bind has no port yet, and then no child of the listener is known as one.
+        if old != new && serves(0) {
+            time_wait::listening(sock);
+        }
         return 0;
     }
     // CLOSE → CLOSE is the end of a bound TCP socket that never listened.
-    if new != CLOSE || (old != LISTEN && old != CLOSE) {
+    if new != CLOSE || (old != LISTEN && old != CLOSE) || !serves(1) {
         return 0;
     }
-    let sock: *const u8 = ctx.arg(0);
-    let sock = sock.expose_provenance() as u64;
     let cookie = layout::cookie(sock);
-    // An ordinary close has been through sock_release before and is no longer in the map.
-    if cookie == 0 || BOUND.get_ptr(&cookie).is_none() {
-        return 0;
+    if layout::made_by_kernel(sock) {
+        told::ended(cookie);
+    } else if old == LISTEN {
+        told::unlistened(cookie);
     }
-    let ended = layout::made_by_kernel(sock);
-    if ended {
-        if BOUND.remove(&cookie).is_err() {
-            return 0;
-        }
-    } else if old != LISTEN {
-        return 0;
-    }
-    let kind = if ended { kind::CLOSE } else { kind::UNLISTEN };
-    // SAFETY: a helper without arguments.
-    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
-    let Some(mut entry) = emit::reserve::<CloseRecord>(kind) else { return 0 };
-    entry.write(CloseRecord {
-        header: emit::header::<CloseRecord>(kind, boot_ns),
-        // The current task is whoever ran when the transition came; it proves nothing.
-        actor: Actor { pid: 0, tid: 0, uid: 0, gid: 0, start_ns: 0 },
-        cookie,
-    });
-    entry.submit(0);
     0
 }

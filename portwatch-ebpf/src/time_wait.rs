@@ -12,7 +12,6 @@ use aya_ebpf::{
     },
     macros::map,
     maps::LruHashMap,
-    programs::BtfTracePointContext,
 };
 use portwatch_common::{
     connection::{Owner, Place, Tally, TallyKey, Tuple, owner},
@@ -25,9 +24,7 @@ use crate::layout::field;
 /// How much of a socket's beginning holds what is read here: `struct sock_common` on every kernel of 64 bits.
 const HEAD: usize = 96;
 /// `TCP_FIN_WAIT1`
-const FIN_WAIT1: i32 = 4;
-/// `TCP_LISTEN`
-const LISTEN: i32 = 10;
+const FIN_WAIT1: u8 = 4;
 /// Nanoseconds in a tick of /proc.
 const TICK_NS: u64 = 10_000_000;
 /// `PF_KTHREAD`
@@ -46,35 +43,40 @@ pub(crate) static LISTENERS: LruHashMap<Place, Owner> = LruHashMap::with_max_ent
 #[map]
 pub(crate) static LEFT_COUNT: LruHashMap<TallyKey, Tally> = LruHashMap::with_max_entries(4096, 0);
 
-/// Whether a transition is one of the two kinds that tell something here. A close after a shutdown sets the state
-/// again that it has.
+/// A socket listens.
 #[inline(always)]
-pub(crate) fn concerns(old: i32, new: i32) -> bool {
-    (new == FIN_WAIT1 || new == LISTEN) && old != new
+pub(crate) fn listening(sock: u64) {
+    let mut head = Head([0; HEAD / 8]);
+    if !head.read(sock) {
+        return;
+    }
+    let port = head.field::<u16>(word::SOCK_LOCAL_PORT).unwrap_or(0);
+    if port == 0 {
+        return;
+    }
+    let place = Place { netns: head.netns(), port: u32::from(port) };
+    let mut listener = NOBODY;
+    current(sock, &mut listener);
+    let _ = LISTENERS.insert(&place, &listener, 0);
 }
 
-/// Takes a transition in.
+/// This side sends a FIN. In LAST_ACK, the other state in which one is sent, nothing is left to TIME_WAIT.
 #[inline(always)]
-pub(crate) fn transition(ctx: &BtfTracePointContext, new: i32) {
-    let sock: *const u8 = ctx.arg(0);
-    let sock = sock.expose_provenance() as u64;
+pub(crate) fn sends_fin(sock: u64) {
+    if field::<u8>(sock, word::SOCK_STATE) == Some(FIN_WAIT1) {
+        leaving(sock);
+    }
+}
+
+/// This side closes a connection first.
+#[inline(always)]
+pub(crate) fn leaving(sock: u64) {
     let mut head = Head([0; HEAD / 8]);
     if !head.read(sock) {
         return;
     }
     let Some(port) = head.field::<u16>(word::SOCK_LOCAL_PORT) else { return };
-    let net = head.field::<u64>(word::SOCK_NET).unwrap_or(0);
-    let netns = field::<u32>(net, word::NET_INODE).unwrap_or(0);
-    let place = Place { netns, port: u32::from(port) };
-    if new == LISTEN {
-        // A listen without a bind has no port yet, and then no child of the listener is known as one.
-        if port != 0 {
-            let mut listener = NOBODY;
-            current(sock, &mut listener);
-            let _ = LISTENERS.insert(&place, &listener, 0);
-        }
-        return;
-    }
+    let place = Place { netns: head.netns(), port: u32::from(port) };
     left(sock, &head, place, port);
 }
 
@@ -93,6 +95,13 @@ impl Head {
         }
     }
 
+    /// Inode of its network namespace; 0 when not readable.
+    #[inline(always)]
+    fn netns(&self) -> u32 {
+        let net = self.field::<u64>(word::SOCK_NET).unwrap_or(0);
+        field::<u32>(net, word::NET_INODE).unwrap_or(0)
+    }
+
     /// A field of it; `None` when this kernel has it elsewhere.
     #[inline(always)]
     fn field<T: Copy>(&self, index: usize) -> Option<T> {
@@ -102,6 +111,27 @@ impl Head {
         }
         // SAFETY: within the array, as was just checked.
         Some(unsafe { (&raw const self.0).cast::<u8>().add(offset).cast::<T>().read_unaligned() })
+    }
+
+    /// An IPv6 address, written to `out`.
+    #[inline(always)]
+    fn copy(&self, index: usize, out: &mut [u8; 16]) -> bool {
+        let offset = crate::layout::word(index) as usize;
+        if offset > HEAD - 16 {
+            return false;
+        }
+        // SAFETY: within the array, as was just checked.
+        *out = unsafe { (&raw const self.0).cast::<u8>().add(offset).cast::<[u8; 16]>().read_unaligned() };
+        true
+    }
+
+    /// An IPv4 address, as the IPv6 address that maps it (RFC 4291, 2.5.5.2).
+    #[inline(always)]
+    fn mapped(&self, index: usize, out: &mut [u8; 16]) -> bool {
+        let Some(v4) = self.field::<u32>(index) else { return false };
+        let [a, b, c, d] = v4.to_ne_bytes();
+        *out = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d];
+        true
     }
 }
 
@@ -140,7 +170,9 @@ fn left(sock: u64, head: &Head, place: Place, port: u16) {
     if options & flag::V6_ONLY != 0 {
         who.flags |= owner::V6_ONLY;
     }
-    if let Some(tuple) = tuple(head, place.netns, port) {
+    let mut tuple =
+        Tuple { netns: place.netns, local_port: port, peer_port: 0, local: [0; 16], peer: [0; 16] };
+    if ends(head, &mut tuple) {
         let _ = LEFT.insert(&tuple, &who, 0);
     }
     count(place.netns, counted_port, &who);
@@ -184,11 +216,23 @@ fn current(sock: u64, who: &mut Owner) {
     }
     let leader = field::<u64>(task, word::TASK_LEADER).unwrap_or(0);
     who.start_ns = field(leader, word::TASK_START).unwrap_or(0);
-    who.comm = field(leader, word::TASK_COMM).unwrap_or([0; COMM_LEN]);
+    comm(leader, who);
     who.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     who.uid = bpf_get_current_uid_gid() as u32;
     // SAFETY: a helper without arguments.
     who.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+}
+
+/// Read in place: an array that may be absent is copied around unwritten, which verifiers before 5.12 refuse.
+#[inline(always)]
+fn comm(leader: u64, who: &mut Owner) {
+    let offset = crate::layout::word(word::TASK_COMM);
+    if offset == word::ABSENT || leader == 0 {
+        return;
+    }
+    let from = core::ptr::with_exposed_provenance((leader + u64::from(offset)) as usize);
+    // SAFETY: bpf_probe_read_kernel checks the address; a failing read leaves zeros behind.
+    let _ = unsafe { bpf_probe_read_kernel_buf(from, &mut who.comm) };
 }
 
 /// Whether the current process is a child of this one.
@@ -206,26 +250,20 @@ fn parent_is(pid: u32, start_ns: u64) -> bool {
     field::<u64>(leader, word::TASK_START).is_some_and(|start| start / TICK_NS == start_ns / TICK_NS)
 }
 
+/// The addresses of a connection and its peer's port, written in place as [`comm`] is.
 #[inline(always)]
-fn tuple(head: &Head, netns: u32, local_port: u16) -> Option<Tuple> {
-    let peer_port = u16::from_be(head.field(word::SOCK_PEER_PORT)?);
-    let family: u16 = head.field(word::SOCK_FAMILY)?;
-    let (local, peer) = if family == u16::from(AF_INET) {
-        (mapped(head.field(word::SOCK_LOCAL4)?), mapped(head.field(word::SOCK_PEER4)?))
-    } else {
-        (head.field(word::SOCK_LOCAL6)?, head.field(word::SOCK_PEER6)?)
-    };
-    Some(Tuple { netns, local_port, peer_port, local, peer })
+fn ends(head: &Head, tuple: &mut Tuple) -> bool {
+    let Some(peer_port) = head.field(word::SOCK_PEER_PORT) else { return false };
+    tuple.peer_port = u16::from_be(peer_port);
+    if head.field::<u16>(word::SOCK_FAMILY) == Some(u16::from(AF_INET)) {
+        return head.mapped(word::SOCK_LOCAL4, &mut tuple.local)
+            && head.mapped(word::SOCK_PEER4, &mut tuple.peer);
+    }
+    head.copy(word::SOCK_LOCAL6, &mut tuple.local) && head.copy(word::SOCK_PEER6, &mut tuple.peer)
 }
 
 /// The sharing options, as bits of [`flag`].
 #[inline(always)]
 fn options(head: &Head) -> u16 {
     head.field::<u8>(word::SOCK_OPTIONS).map_or(0, crate::layout::option_flags)
-}
-
-/// An IPv4 address as the IPv6 address that maps it (RFC 4291, 2.5.5.2).
-#[inline(always)]
-fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
 }

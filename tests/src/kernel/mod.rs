@@ -4,6 +4,7 @@
 //! A scenario asserts. What a kernel cannot do at all is [`Outcome::NotHere`], with the reason.
 
 pub mod child;
+mod io_uring;
 mod scenarios;
 mod sockets;
 mod watch;
@@ -38,8 +39,8 @@ pub struct Scenario {
     /// Its name, a sentence.
     pub name: &'static str,
     run: Run,
-    /// Families that cannot see what it is about, with what `docs/kernels.md` says of it.
-    blind: &'static [(Family, &'static str)],
+    /// Families that cannot see what it is about, as `docs/kernels.md` says, or have nothing to mix.
+    blind: &'static [Family],
     /// It needs no kernel programs.
     scans: bool,
 }
@@ -53,6 +54,11 @@ impl Scenario {
         Self { name, run: Run::Alone(run), blind: &[], scans: false }
     }
 
+    /// It is not about these families.
+    const fn blind(self, blind: &'static [Family]) -> Self {
+        Self { blind, ..self }
+    }
+
     /// It holds without kernel programs too.
     const fn also_without_programs(self) -> Self {
         Self { scans: true, ..self }
@@ -62,7 +68,7 @@ impl Scenario {
     pub fn applies(&self, hooks: HookChoice) -> bool {
         match hooks {
             HookChoice::Auto => true,
-            HookChoice::Only(family) => !self.blind.iter().any(|(blind, _)| *blind == family),
+            HookChoice::Only(family) => !self.blind.contains(&family),
             HookChoice::None => self.scans,
         }
     }

@@ -57,6 +57,14 @@ impl Watch {
         self.seen.extend(out.into_iter().map(|o| o.seen));
     }
 
+    /// Takes in everything that has happened so far: once an event of ours that comes later is seen, nothing from
+    /// before is on its way.
+    pub(super) fn settle(&mut self) {
+        let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        self.until(|s| bound_on(s, port).is_some());
+    }
+
     /// Waits until something is seen, and returns what `pick` makes of it.
     pub(super) fn find<T>(&mut self, pick: impl Fn(&Seen) -> Option<T>) -> T {
         self.until(|seen| pick(seen).is_some());

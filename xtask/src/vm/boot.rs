@@ -93,6 +93,8 @@ pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path
     let begun = Instant::now();
     let plans: Vec<&str> = guest.plans.iter().map(|plan| plan.word.as_str()).collect();
     let packed = guest.pack(kernel, place)?;
+    // A parameter that the kernel does not know becomes init's environment.
+    let log = guest.log.as_ref().map_or_else(String::new, |filter| format!(" RUST_LOG={filter}"));
     let mut command = Command::new(emulator);
     command
         .args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768", "-nodefaults", "-no-user-config"])
@@ -101,7 +103,7 @@ pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path
         .arg(kernel.image())
         .arg("-initrd")
         .arg(&packed)
-        .args(["-append", &format!("console=ttyS0 panic=-1 quiet -- {}", plans.join(" "))])
+        .args(["-append", &format!("console=ttyS0 panic=-1 quiet{log} -- {}", plans.join(" "))])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -119,7 +121,12 @@ pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path
     let mut console = Console::new(&guest.plans);
     let ended = loop {
         match lines.recv_timeout(LIMIT.saturating_sub(begun.elapsed())) {
-            Ok(line) => console.take(&line),
+            Ok(line) => {
+                if guest.log.is_some() {
+                    crate::say(&format!("{}| {line}", kernel.series));
+                }
+                console.take(&line);
+            }
             Err(RecvTimeoutError::Disconnected) => break None,
             Err(RecvTimeoutError::Timeout) => break Some(format!("it did not end in {} s", LIMIT.as_secs())),
         }

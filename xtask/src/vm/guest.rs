@@ -29,10 +29,12 @@ pub(super) struct Guest {
     /// The static program.
     pub(super) program: PathBuf,
     pub(super) plans: Vec<Plan>,
+    /// What it is to log, where its console is shown.
+    pub(super) log: Option<String>,
 }
 
 /// Builds the program.
-pub(super) fn build(root: &Path, place: &Path, plans: &[String]) -> Result<Guest> {
+pub(super) fn build(root: &Path, place: &Path, plans: &[String], log: Option<&str>) -> Result<Guest> {
     let build = place.join("build");
     status(
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -45,7 +47,7 @@ pub(super) fn build(root: &Path, place: &Path, plans: &[String]) -> Result<Guest
     let program = build.join(TARGET).join("guest").join(PROGRAM);
     let listed = output(Command::new(&program).arg("list")).context("the guest's list of scenarios")?;
     let plans = chosen(&listed, plans)?;
-    Ok(Guest { program, plans })
+    Ok(Guest { program, plans, log: log.map(str::to_owned) })
 }
 
 impl Guest {

@@ -55,6 +55,10 @@ pub(crate) struct Arguments {
     /// Fail where kernels or the emulator cannot be had, instead of saying SKIPPED
     #[arg(long)]
     require: bool,
+    /// Show the guests' consoles, with what portwatch logs there: a filter as RUST_LOG takes it. `debug` has the
+    /// verifier's complaints
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
     /// Install the emulator's packages on this machine and do nothing else; needs root
     #[arg(long)]
     install: bool,
@@ -79,7 +83,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     } else {
         arguments.kernels.iter().map(String::as_str).collect()
     };
-    match matrix(root, &series, &arguments.plans)? {
+    match matrix(root, &series, &arguments.plans, arguments.log.as_deref())? {
         Matrix::Skipped(why) if arguments.require => bail!("the kernel matrix is required, but {why}"),
         Matrix::Skipped(why) => {
             say(&format!("SKIPPED: the kernel matrix did not run: {why}"));
@@ -97,7 +101,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
 
 /// As a step of the tests: the fast part of the matrix.
 pub(crate) fn fast(root: &Path) -> Result<Option<String>> {
-    match matrix(root, &FAST, &[])? {
+    match matrix(root, &FAST, &[], None)? {
         Matrix::Skipped(why) => Ok(Some(why)),
         Matrix::Held(boots) => {
             say(&report::text(&boots));
@@ -114,7 +118,7 @@ fn verdict(boots: &[Boot]) -> Result<()> {
     bail!("not good on {}", bad.join(", "))
 }
 
-fn matrix(root: &Path, series: &[&str], plans: &[String]) -> Result<Matrix> {
+fn matrix(root: &Path, series: &[&str], plans: &[String], log: Option<&str>) -> Result<Matrix> {
     if std::env::consts::ARCH != "x86_64" {
         return Ok(Matrix::Skipped("it boots kernels for x86_64".to_owned()));
     }
@@ -127,7 +131,7 @@ fn matrix(root: &Path, series: &[&str], plans: &[String]) -> Result<Matrix> {
     // Downloads wait for the network, the build for the processor.
     let (kernels, guest) = thread::scope(|scope| {
         let kernels = scope.spawn(|| kernels::fetch(&place, series));
-        let guest = guest::build(root, &place, plans);
+        let guest = guest::build(root, &place, plans, log);
         let kernels = kernels.join().unwrap_or_else(|_| bail!("fetching kernels panicked"));
         (kernels, guest)
     });

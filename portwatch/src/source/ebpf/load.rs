@@ -10,7 +10,8 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    BtfError, Ebpf, EbpfError, EbpfLoader,
+    maps::Array,
     programs::{CgroupAttachMode, Program as Handle, ProgramError},
 };
 use nix::{
@@ -19,7 +20,7 @@ use nix::{
 };
 
 use super::{
-    hooks::{Attach, DESCRIPTORS, HookChoice, LADDERS, Program, Rung},
+    hooks::{Attach, DESCRIPTORS, Family, HookChoice, LADDERS, LISTEN_END, Ladder, Program},
     mounts, object,
     offsets::Offsets,
 };
@@ -27,6 +28,12 @@ use crate::model::{Coverage, Degradation, Fact};
 
 /// Where the kernel describes its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// There where the kernel can probe its functions.
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
+
+/// Facts without which kernel programs are no source.
+const ESSENTIAL: [Fact; 3] = [Fact::Bind, Fact::Listen, Fact::Close];
 
 /// How the programs are loaded.
 #[derive(Debug, Clone)]
@@ -39,11 +46,19 @@ pub struct LoadOptions {
     pub proc: PathBuf,
     /// The cgroup to watch; `None` for the root of cgroup v2.
     pub cgroup: Option<PathBuf>,
+    /// Programs, by name, that are treated as if the kernel refused them: so the others can be tested.
+    pub without: Vec<&'static str>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { hooks: HookChoice::Auto, ring_bytes: 2 << 20, proc: PathBuf::from("/proc"), cgroup: None }
+        Self {
+            hooks: HookChoice::Auto,
+            ring_bytes: 2 << 20,
+            proc: PathBuf::from("/proc"),
+            cgroup: None,
+            without: Vec::new(),
+        }
     }
 }
 
@@ -69,6 +84,14 @@ enum AttachError {
     Cgroup { path: PathBuf, error: io::Error },
     #[error("the kernel gives no BTF")]
     NoBtf,
+    #[error("the kernel's BTF does not describe what these programs read")]
+    NoLayout,
+    #[error("left out on request")]
+    Without,
+    #[error("the kernel has no kprobes")]
+    NoKprobes,
+    #[error("{0}")]
+    Family(String),
     #[error("tracefs could not be mounted: {0}")]
     TraceFs(nix::Error),
     #[error("{}", summary(.0))]
@@ -95,8 +118,17 @@ impl AttachError {
             Self::Cgroup { .. } => "run as root, or with CAP_DAC_READ_SEARCH",
             Self::NoBtf => "use a kernel with CONFIG_DEBUG_INFO_BTF",
             Self::TraceFs(_) => "mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing",
-            Self::Program(_) => {
+            Self::Without => "start without leaving it out",
+            Self::NoLayout => "report the kernel version; the other hooks work",
+            Self::NoKprobes => "use a kernel with CONFIG_KPROBE_EVENTS",
+            Self::Family(_) => {
+                "use a kernel that lets programs attach to its functions: BPF trampolines, and no lockdown"
+            }
+            Self::Program(error) if code(error).is_none_or(|code| code == nix::libc::EPERM) => {
                 "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; see `portwatch doctor`"
+            }
+            Self::Program(_) => {
+                "use a newer kernel; RUST_LOG=portwatch=debug has what this one's verifier complains about"
             }
         }
     }
@@ -119,6 +151,47 @@ struct Machine {
     btf: Option<aya::Btf>,
     /// tracefs is mounted where everybody sees it.
     tracefs: bool,
+    kprobes: bool,
+    /// What programs on kernel functions read is known, and the registers that probes read.
+    sockets: bool,
+    registers: bool,
+    without: Vec<&'static str>,
+}
+
+impl Machine {
+    fn look(options: &LoadOptions, offsets: &Offsets) -> Self {
+        use portwatch_common::layout;
+        let all = |words: &[usize]| words.iter().all(|&word| offsets.has(word));
+        Self {
+            cgroup: cgroup(options),
+            btf: aya::Btf::from_sys_fs().ok(),
+            tracefs: mounts::find(&options.proc, "tracefs").is_ok_and(|point| point.is_some()),
+            kprobes: Path::new(KPROBES).exists(),
+            sockets: all(&[
+                layout::SOCKET_SK,
+                layout::SOCK_PROTOCOL,
+                layout::SOCK_STATE,
+                layout::SOCK_COOKIE,
+                layout::SOCK_FAMILY,
+                layout::SOCK_LOCAL4,
+                layout::SOCK_LOCAL6,
+                layout::SOCK_LOCAL_PORT,
+            ]),
+            registers: offsets.has(layout::REGISTER_RETURN),
+            without: options.without.clone(),
+        }
+    }
+
+    /// Why a program needs not be tried.
+    fn excludes(&self, program: Program) -> Option<AttachError> {
+        match program.attach.family() {
+            _ if self.without.contains(&program.name) => Some(AttachError::Without),
+            Some(Family::Kprobe) if !self.kprobes => Some(AttachError::NoKprobes),
+            Some(Family::Kprobe) if !self.registers => Some(AttachError::NoLayout),
+            Some(Family::Kprobe | Family::Fentry) if !self.sockets => Some(AttachError::NoLayout),
+            _ => None,
+        }
+    }
 }
 
 /// Loads the object and attaches what the table asks for.
@@ -140,25 +213,32 @@ pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Degradation> {
         .map_max_entries("RECORDS", options.ring_bytes)
         .load(object::bytes())
         .map_err(|error| refused(&error))?;
-    let machine = Machine {
-        cgroup: cgroup(options),
-        btf: aya::Btf::from_sys_fs().ok(),
-        tracefs: mounts::find(&options.proc, "tracefs").is_ok_and(|point| point.is_some()),
+    let machine = Machine::look(options, &offsets);
+    let mut climb = Climb {
+        ebpf: &mut ebpf,
+        machine: &machine,
+        outcomes: HashMap::new(),
+        refused: None,
+        serving: HashMap::new(),
+        unserved: Vec::new(),
+        degradations,
     };
-    let mut climb = Climb { ebpf: &mut ebpf, machine: &machine, outcomes: HashMap::new(), degradations };
-    let mut coverage: Vec<Coverage> =
-        LADDERS.iter().map(|ladder| climb.up(ladder.fact, ladder.rungs, options.hooks)).collect();
+    let mut coverage: Vec<Coverage> = LADDERS.iter().map(|ladder| climb.up(ladder, options.hooks)).collect();
+    climb.let_go();
+    if let Err(error) = climb.share_out() {
+        climb.degradations.push(Degradation {
+            name: "hook-unavailable",
+            what: format!("the state tracepoint tells nothing ({error})"),
+            remedy: "rebuild the object: cargo xtask build-ebpf".to_owned(),
+        });
+    }
     let iterates = offsets.has(portwatch_common::layout::SUPER_MAGIC)
         && offsets.has(portwatch_common::layout::FILE_INODE)
         && climb.outcomes.get(DESCRIPTORS.name).is_some_and(Option::is_none);
-    let mut degradations = climb.degradations;
-    if coverage.iter().all(|c| c.hook.is_none()) {
-        return Err(degradations.pop().unwrap_or_else(|| Degradation {
-            name: "no-hook-attached",
-            what: "no kernel program could be attached".to_owned(),
-            remedy: "see `portwatch doctor`".to_owned(),
-        }));
+    if let Some(blind) = climb.blind(options.hooks) {
+        return Err(blind);
     }
+    let degradations = climb.degradations;
     coverage.push(process_facts(&offsets));
     Ok(Loaded { ebpf, iterates, coverage, degradations })
 }
@@ -229,51 +309,91 @@ struct Climb<'a> {
     machine: &'a Machine,
     /// What became of each program that was tried: `None` when it is attached, else why not.
     outcomes: HashMap<&'static str, Option<(String, &'static str)>>,
+    /// Why the kernel lets no program on its functions.
+    refused: Option<String>,
+    /// Programs of the rungs that serve.
+    serving: HashMap<Fact, &'static [Program]>,
+    /// Facts that nothing serves, with the cause and what would help.
+    unserved: Vec<(Fact, String, &'static str)>,
     degradations: Vec<Degradation>,
 }
 
 impl Climb<'_> {
     /// The first rung whose programs all attach.
-    fn up(&mut self, fact: Fact, rungs: &[Rung], choice: HookChoice) -> Coverage {
+    fn up(&mut self, ladder: &Ladder, choice: HookChoice) -> Coverage {
+        let fact = ladder.fact;
         let mut why = None;
-        for rung in rungs.iter().filter(|r| choice.allows(r.family)) {
+        for rung in ladder.rungs.iter().filter(|r| choice.allows(r.family)) {
             match self.attach_all(rung.programs) {
                 Ok(()) => {
-                    if let (Some(blind), Some((_, remedy))) = (rung.blind, why) {
-                        self.degradations.push(Degradation {
-                            name: "weaker-hook",
-                            what: format!("{}: {} does not see {blind}", fact.as_str(), rung.hook),
-                            remedy,
-                        });
-                    }
-                    return Coverage { fact, hook: Some(rung.hook.to_owned()) };
+                    self.serving.insert(fact, rung.programs);
+                    return self.served(fact, rung.hook, rung.blind, why);
                 }
                 Err(cause) => {
-                    tracing::info!(
+                    tracing::debug!(
                         fact = fact.as_str(),
                         hook = rung.hook,
                         cause = cause.0,
                         "hook not available"
                     );
-                    why.get_or_insert((format!("{}: {}", rung.hook, cause.0), cause.1.to_owned()));
+                    why.get_or_insert((format!("{}: {}", rung.hook, cause.0), cause.1));
                 }
             }
+        }
+        if let Some((hook, blind)) = ladder.otherwise {
+            return self.served(fact, hook, Some(blind), why);
         }
         if let Some((cause, remedy)) = why {
             self.degradations.push(Degradation {
                 name: "hook-unavailable",
                 what: format!("{} is not observed ({cause})", fact.as_str()),
-                remedy,
+                remedy: remedy.to_owned(),
             });
+            self.unserved.push((fact, cause, remedy));
         }
         Coverage { fact, hook: None }
+    }
+
+    /// Why these programs are no source: a live table that is not told of a listener would call its port free.
+    fn blind(&self, choice: HookChoice) -> Option<Degradation> {
+        let (fact, cause, remedy) = self.unserved.iter().find(|(fact, ..)| ESSENTIAL.contains(fact))?;
+        let forced = matches!(choice, HookChoice::Only(_));
+        Some(Degradation {
+            name: "hooks-unusable",
+            what: format!(
+                "kernel programs{} do not serve: {} is not observed ({cause})",
+                if forced { format!(" of --hooks {}", choice.as_str()) } else { String::new() },
+                fact.as_str()
+            ),
+            remedy: if forced { "start with --hooks auto".to_owned() } else { (*remedy).to_owned() },
+        })
+    }
+
+    /// A hook serves. What it does not see is said with it, and is a degradation where a better one was tried.
+    fn served(
+        &mut self,
+        fact: Fact,
+        hook: &str,
+        blind: Option<&str>,
+        why: Option<(String, &'static str)>,
+    ) -> Coverage {
+        let Some(blind) = blind else { return Coverage { fact, hook: Some(hook.to_owned()) } };
+        if let Some((cause, remedy)) = why {
+            self.degradations.push(Degradation {
+                name: "weaker-hook",
+                what: format!("{}: {hook} does not see {blind} ({cause})", fact.as_str()),
+                remedy: remedy.to_owned(),
+            });
+        }
+        Coverage { fact, hook: Some(format!("{hook}; not seen: {blind}")) }
     }
 
     fn attach_all(&mut self, programs: &[Program]) -> Result<(), (String, &'static str)> {
         for program in programs {
             if !self.outcomes.contains_key(program.name) {
                 let begun = Instant::now();
-                let outcome = attach(self.ebpf, self.machine, *program)
+                let outcome = self
+                    .attach(*program)
                     .err()
                     .map(|error| (format!("{}: {error}", program.name), error.remedy()));
                 let took = begun.elapsed();
@@ -285,6 +405,81 @@ impl Climb<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A kernel that does not let one program on its functions lets none: the others are not tried.
+    fn attach(&mut self, program: Program) -> Result<(), AttachError> {
+        let family = program.attach.family();
+        if let Some(reason) = self.machine.excludes(program) {
+            return Err(reason);
+        }
+        if family == Some(Family::Fentry)
+            && let Some(reason) = &self.refused
+        {
+            return Err(AttachError::Family(reason.clone()));
+        }
+        match attach(self.ebpf, self.machine, program) {
+            Err(AttachError::Program(error)) if family == Some(Family::Fentry) && forbids(&error) => {
+                let reason = summary(&error);
+                self.refused = Some(reason.clone());
+                Err(AttachError::Family(reason))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Takes programs out of the kernel that were attached for a rung which does not serve.
+    fn let_go(&mut self) {
+        let attached = self.outcomes.iter().filter(|(_, outcome)| outcome.is_none());
+        let used = |name: &str| self.serving.values().copied().flatten().any(|p| p.name == name);
+        let unused: Vec<&str> = attached.map(|(name, _)| *name).filter(|name| !used(name)).collect();
+        for name in unused {
+            let Some(handle) = self.ebpf.program_mut(name) else { continue };
+            if let Err(error) = unload(handle) {
+                tracing::warn!(program = name, %error, "a program that is not used stays attached");
+            }
+        }
+    }
+
+    /// Tells the program of the state tracepoint which of its two facts it serves.
+    fn share_out(&mut self) -> Result<(), String> {
+        let map = self.ebpf.map_mut("BY_STATE").ok_or("the object has no map BY_STATE")?;
+        let mut map = Array::<_, u32>::try_from(map).map_err(|error| error.to_string())?;
+        for (word, fact) in [(0, Fact::TimeWait), (1, Fact::Close)] {
+            let serves = self.serving.get(&fact).is_some_and(|programs| programs.contains(&LISTEN_END));
+            map.set(word, u32::from(serves), 0).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel answered.
+fn code(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// Whether an error is about every program of its family.
+fn forbids(error: &ProgramError) -> bool {
+    // EPERM: lockdown. ENOTSUPP, which the C library does not know: no trampolines.
+    matches!(code(error), Some(nix::libc::EPERM | 524))
+}
+
+fn unload(handle: &mut Handle) -> Result<(), ProgramError> {
+    match handle {
+        Handle::CgroupSock(p) => p.unload(),
+        Handle::CgroupSockAddr(p) => p.unload(),
+        Handle::SockOps(p) => p.unload(),
+        Handle::BtfTracePoint(p) => p.unload(),
+        Handle::Iter(p) => p.unload(),
+        Handle::TracePoint(p) => p.unload(),
+        Handle::FEntry(p) => p.unload(),
+        Handle::FExit(p) => p.unload(),
+        Handle::KProbe(p) => p.unload(),
+        _ => Ok(()),
     }
 }
 
@@ -319,6 +514,34 @@ fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Result<(), At
             // Each pass attaches by itself; that it can is known now.
             let link = p.attach()?;
             p.detach(link)?;
+        }
+        (Attach::FEntry(function), Handle::FEntry(p)) => {
+            p.load(function, machine.btf.as_ref().ok_or(AttachError::NoBtf)?)?;
+            p.attach()?;
+        }
+        (Attach::FExit(function), Handle::FExit(p)) => {
+            p.load(function, machine.btf.as_ref().ok_or(AttachError::NoBtf)?)?;
+            p.attach()?;
+        }
+        (Attach::FExitIfThere(function), Handle::FExit(p)) => {
+            match p.load(function, machine.btf.as_ref().ok_or(AttachError::NoBtf)?) {
+                Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })) => return Ok(()),
+                outcome => outcome?,
+            }
+            p.attach()?;
+        }
+        (Attach::KProbe(all, some), Handle::KProbe(p)) => {
+            p.load()?;
+            for function in all {
+                p.attach(function, 0)?;
+            }
+            for function in some {
+                match p.attach(function, 0) {
+                    Err(ProgramError::SyscallError(error))
+                        if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) => {}
+                    outcome => drop(outcome?),
+                }
+            }
         }
         (Attach::TracePoint(category, name), Handle::TracePoint(p)) => {
             p.load()?;

@@ -361,13 +361,6 @@ impl Source for EbpfSource {
         let mut all = self.loaded.coverage.clone();
         let scan = |fact| Coverage { fact, hook: Some("sock_diag and procfs".to_owned()) };
         all.push(scan(Fact::Existing));
-        for covered in all.iter_mut().filter(|c| c.fact == Fact::Holders && c.hook.is_none()) {
-            *covered = scan(Fact::Holders);
-        }
-        all.push(Coverage {
-            fact: Fact::UdpAutoBind,
-            hook: Some("sock_diag, when a snapshot is taken".to_owned()),
-        });
         all.sort_by_key(|c| c.fact);
         all
     }

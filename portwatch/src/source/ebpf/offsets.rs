@@ -36,6 +36,10 @@ pub(super) enum Capability {
     Sender,
     /// Walking descriptors in the kernel.
     Descriptors,
+    /// Sockets as arguments of kernel functions.
+    Sockets,
+    /// The arguments of probed functions.
+    Registers,
 }
 
 impl Capability {
@@ -55,6 +59,8 @@ impl Capability {
             Self::Connections | Self::Context => "who left a connection in TIME_WAIT",
             Self::Sender => "which process sent a signal",
             Self::Descriptors => "all descriptors in one pass; /proc is read instead",
+            Self::Sockets => "sockets by the fentry and kprobe families",
+            Self::Registers => "anything by kprobes",
         }
     }
 }
@@ -98,6 +104,9 @@ const FIELDS: &[Row] = &[
     (layout::INODE_NUMBER, Capability::Descriptors, "inode", &["i_ino"]),
     (layout::INODE_SUPER, Capability::Descriptors, "inode", &["i_sb"]),
     (layout::SUPER_MAGIC, Capability::Descriptors, "super_block", &["s_magic"]),
+    (layout::SOCKET_SK, Capability::Sockets, "socket", &["sk"]),
+    (layout::SOCK_PROTOCOL, Capability::Sockets, "sock", &["sk_protocol"]),
+    (layout::SOCK_STATE, Capability::Sockets, "sock", &["__sk_common.skc_state"]),
 ];
 
 /// What was found on this kernel.
@@ -133,6 +142,7 @@ impl Offsets {
         offsets.options(&btf);
         offsets.kernel_sockets(&btf);
         offsets.credentials(&btf);
+        offsets.registers(&btf);
         Ok(offsets)
     }
 
@@ -149,6 +159,28 @@ impl Offsets {
 
     fn miss(&mut self, capability: Capability, structure: &str, names: &[&str]) {
         self.missing.push((capability, format!("{structure}.{}", names.join(" or "))));
+    }
+
+    /// Where a probed function's arguments and result are, by the calling conventions of x86-64 and of ARM, 64 bits.
+    fn registers(&mut self, btf: &Btf<'_>) {
+        let find = |name| btf.field("pt_regs", name).map(|f| f.bit_offset / 8);
+        let registers = match (find("di"), find("si"), find("dx"), find("ax"), find("regs")) {
+            (Some(first), Some(second), Some(third), Some(result), _) => [first, second, third, result],
+            (.., Some(regs)) if cfg!(target_arch = "aarch64") => [regs, regs + 8, regs + 16, regs],
+            _ => {
+                self.miss(Capability::Registers, "pt_regs", &["the registers of x86-64", "ARM"]);
+                return;
+            }
+        };
+        let words = [
+            layout::REGISTER_FIRST,
+            layout::REGISTER_SECOND,
+            layout::REGISTER_THIRD,
+            layout::REGISTER_RETURN,
+        ];
+        for (index, offset) in words.into_iter().zip(registers) {
+            self.set(index, offset);
+        }
     }
 
     /// Three bit fields which the kernel side reads as one byte.

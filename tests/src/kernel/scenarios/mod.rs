@@ -1,17 +1,24 @@
 //! The scenarios, and the table of them.
 
 mod daemon;
+mod family;
 mod listener;
 mod loss;
 mod process;
 mod refusal;
 
+use portwatch::source::ebpf::Family;
+
 use super::Scenario;
+
+const FENTRY: Family = Family::Fentry;
+const KPROBE: Family = Family::Kprobe;
+const STABLE: Family = Family::Stable;
 
 /// A row: the scenario's name is its function's.
 macro_rules! scenarios {
-    ($($kind:ident $module:ident::$name:ident $(.$more:ident())*),+ $(,)?) => {
-        &[$(Scenario::$kind(stringify!($name), $module::$name)$(.$more())*),+]
+    ($($kind:ident $module:ident::$name:ident $(.$more:ident($($argument:expr),*))*),+ $(,)?) => {
+        &[$(Scenario::$kind(stringify!($name), $module::$name)$(.$more($($argument),*))*),+]
     };
 }
 
@@ -24,12 +31,22 @@ pub(super) const ALL: &[Scenario] = scenarios![
     watching listener::a_listen_without_bind_has_its_port_and_is_known_as_kernel_chosen,
     watching listener::a_listener_that_is_shut_down_is_unlistened_and_closed_later,
     watching listener::an_mptcp_listener_is_one_tcp_listener_and_its_close_is_seen,
+    watching listener::two_listeners_that_share_a_port_are_seen_as_two,
     watching listener::nothing_is_said_while_nothing_happens_to_ports,
     watching refusal::a_bind_to_a_taken_port_is_seen_refused,
     watching refusal::a_bind_to_a_foreign_address_is_seen_refused,
     watching refusal::a_second_bind_of_one_socket_is_seen_refused,
     watching refusal::failures_that_are_not_about_ports_are_no_refusals,
+    watching family::a_udp_socket_that_sends_without_a_bind_is_seen_with_its_port.blind(&[STABLE]),
+    watching family::a_bind_and_a_listen_through_io_uring_are_seen,
+    watching family::a_bind_through_io_uring_that_is_refused_is_seen.blind(&[STABLE]),
+    watching family::an_ipv6_bind_to_a_taken_port_is_seen_refused_with_its_address,
+    watching family::an_mptcp_bind_to_a_taken_port_is_seen_refused_once,
+    watching family::an_mptcp_socket_that_was_bound_and_never_listened_is_seen_closed.blind(&[STABLE]),
+    watching family::who_left_a_connection_in_time_wait_is_known,
+    watching family::each_event_is_told_once,
     watching process::a_process_that_is_gone_at_once_is_known_with_its_command_line_and_exit_code,
+    alone family::facts_that_different_families_serve_are_told_once.blind(&[FENTRY, KPROBE, STABLE]),
     alone loss::what_is_lost_is_counted_exactly_and_followed_by_the_truth,
     alone daemon::the_daemon_says_who_listens_and_writes_down_how_it_went.also_without_programs(),
 ];

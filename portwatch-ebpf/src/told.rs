@@ -1,0 +1,348 @@
+//! What is told of sockets, whichever hook saw it: read from `struct sock` itself, where the context does not give it.
+//!
+//! Hooks of several families may see the same event. A bind is told once for each port that a socket gets
+//! ([`Bound::told_port`]), a close by whoever takes the socket out of [`BOUND`].
+
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns};
+use portwatch_common::{
+    counter, layout as word,
+    record::{
+        AF_INET, AF_INET6, Actor, CloseRecord, IPPROTO_MPTCP_SHORT, IPPROTO_TCP, IPPROTO_UDP,
+        IPPROTO_UDPLITE, SocketRecord, flag, kind,
+    },
+};
+
+use crate::{
+    emit, layout,
+    layout::field,
+    maps::{ADOPTED, ASKED, Asked, BOUND, Bound},
+    task::Current,
+};
+
+/// `IPPROTO_MPTCP`
+const IPPROTO_MPTCP: u32 = 262;
+/// `TCP_LISTEN`
+const LISTEN: u8 = 10;
+
+/// Where a socket is bound.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Network byte order.
+    pub(crate) address: [u32; 4],
+    /// Host byte order.
+    pub(crate) port: u16,
+    pub(crate) family: u8,
+    pub(crate) protocol: u8,
+}
+
+/// The record's protocol number; `None` for sockets without ports (ping).
+#[inline(always)]
+pub(crate) fn protocol(number: u32) -> Option<u8> {
+    if number == IPPROTO_MPTCP {
+        return Some(IPPROTO_MPTCP_SHORT);
+    }
+    if number == u32::from(IPPROTO_TCP)
+        || number == u32::from(IPPROTO_UDP)
+        || number == u32::from(IPPROTO_UDPLITE)
+    {
+        return Some(number as u8);
+    }
+    None
+}
+
+/// The words of an address as the bytes they are in memory.
+#[inline(always)]
+pub(crate) fn bytes(words: [u32; 4]) -> [u8; 16] {
+    // SAFETY: same size, no invalid values.
+    unsafe { core::mem::transmute(words) }
+}
+
+/// The protocol of a socket; 0 for one without ports.
+#[inline(always)]
+fn protocol_of(sock: u64) -> u8 {
+    match field::<u16>(sock, word::SOCK_PROTOCOL) {
+        Some(number) => protocol(u32::from(number)).unwrap_or(0),
+        None => 0,
+    }
+}
+
+/// Where a socket is bound; false for what has no port.
+#[inline(always)]
+fn place(sock: u64, out: &mut Place) -> bool {
+    out.protocol = protocol_of(sock);
+    out.port = field::<u16>(sock, word::SOCK_LOCAL_PORT).unwrap_or(0);
+    if out.protocol == 0 || out.port == 0 {
+        return false;
+    }
+    let family = field::<u16>(sock, word::SOCK_FAMILY).unwrap_or(0);
+    if family == u16::from(AF_INET6) {
+        out.family = AF_INET6;
+        out.address = field(sock, word::SOCK_LOCAL6).unwrap_or([0; 4]);
+        return true;
+    }
+    out.family = AF_INET;
+    out.address = [field(sock, word::SOCK_LOCAL4).unwrap_or(0), 0, 0, 0];
+    family == u16::from(AF_INET)
+}
+
+/// A place before it is known.
+const NOWHERE: Place = Place { address: [0; 4], port: 0, family: 0, protocol: 0 };
+
+/// A socket has a port now. `asked` is [`flag::ASKED_KNOWN`] where the port asked for is known, else 0.
+#[inline(always)]
+pub(crate) fn bound_socket(sock: u64, asked_port: u16, asked: u16) {
+    let mut at = NOWHERE;
+    if !place(sock, &mut at) {
+        return;
+    }
+    bound(sock, layout::cookie(sock), &at, asked_port, asked);
+}
+
+/// The same, where the context gave the place.
+#[inline(always)]
+pub(crate) fn bound(sock: u64, cookie: u64, at: &Place, asked_port: u16, asked: u16) {
+    if cookie == 0 {
+        // Made before there was anybody who would have the kernel give it a cookie. Counted as lost, so that user
+        // space looks for it.
+        emit::count(usize::from(kind::BIND));
+        return;
+    }
+    // SAFETY: helpers without arguments.
+    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
+    let current = Current::new(cgroup_id);
+    // Before anything that branches: old verifiers walk what comes here once for each branch before it.
+    let actor = current.actor(boot_ns);
+    let netns = layout::netns(sock);
+    let port = u32::from(at.port);
+    match BOUND.get_ptr_mut(&cookie) {
+        // SAFETY: a pointer into the map, valid while we run; only the thread that binds the socket writes it.
+        Some(entry) => unsafe {
+            if (*entry).told_port == port {
+                return;
+            }
+            (*entry).told_port = port;
+        },
+        None => {
+            if BOUND.insert(&cookie, &Bound { netns, told_port: port }, 0).is_err() {
+                emit::count(counter::BOUND_FULL);
+            }
+        }
+    }
+    let mut flags = flag::ACTOR_KNOWN | layout::options(sock) | asked;
+    let mut asked_port = asked_port;
+    if let Some(entry) = ASKED.get_ptr_mut(&current.pid_tgid) {
+        // SAFETY: only this thread writes its entry.
+        unsafe {
+            let of_this = (*entry).cookie == cookie || (*entry).cookie == 0 && (*entry).sock == sock;
+            if (*entry).state == Asked::OPEN && of_this {
+                (*entry).state = Asked::DONE;
+                asked_port = (*entry).port;
+                flags |= flag::ASKED_KNOWN;
+            }
+        }
+    }
+    let Some(mut entry) = emit::reserve::<SocketRecord>(kind::BIND) else { return };
+    entry.write(SocketRecord {
+        header: emit::header::<SocketRecord>(kind::BIND, boot_ns),
+        actor,
+        cookie,
+        cgroup_id,
+        address: bytes(at.address),
+        netns,
+        errno: 0,
+        port: at.port,
+        asked_port,
+        family: at.family,
+        protocol: at.protocol,
+        flags,
+    });
+    entry.submit(0);
+}
+
+/// A socket listens now.
+#[inline(always)]
+pub(crate) fn listening_socket(sock: u64) {
+    // Beginning to listen may have failed.
+    if field::<u8>(sock, word::SOCK_STATE) != Some(LISTEN) {
+        return;
+    }
+    let mut at = NOWHERE;
+    if !place(sock, &mut at) {
+        return;
+    }
+    let cookie = layout::cookie(sock);
+    if cookie == 0 {
+        emit::count(usize::from(kind::LISTEN));
+        return;
+    }
+    // SAFETY: helpers without arguments.
+    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
+    let current = Current::new(cgroup_id);
+    let actor = current.actor(boot_ns);
+    listening(sock, cookie, &at, actor, cgroup_id, boot_ns);
+}
+
+/// The same, where the context gave the place.
+#[inline(always)]
+pub(crate) fn listening(sock: u64, cookie: u64, at: &Place, actor: Actor, cgroup_id: u64, boot_ns: u64) {
+    let mut flags = flag::ACTOR_KNOWN | layout::options(sock);
+    let netns = if let Some(bound) = BOUND.get_ptr(&cookie) {
+        // SAFETY: a pointer into the map, valid while we run.
+        unsafe { (*bound).netns }
+    } else {
+        let netns = layout::netns(sock);
+        if BOUND.insert(&cookie, &Bound { netns, told_port: 0 }, 0).is_err() {
+            emit::count(counter::BOUND_FULL);
+        }
+        // Never bound, so the kernel chose the port; sure only once all older sockets are in the map.
+        if ADOPTED.get(0) == Some(&1) {
+            flags |= flag::ASKED_KNOWN;
+        }
+        netns
+    };
+    let Some(mut entry) = emit::reserve::<SocketRecord>(kind::LISTEN) else { return };
+    entry.write(SocketRecord {
+        header: emit::header::<SocketRecord>(kind::LISTEN, boot_ns),
+        actor,
+        cookie,
+        cgroup_id,
+        address: bytes(at.address),
+        netns,
+        errno: 0,
+        port: at.port,
+        asked_port: 0,
+        family: at.family,
+        protocol: IPPROTO_TCP,
+        flags,
+    });
+    entry.submit(0);
+}
+
+/// The last descriptor of a socket was closed. Comes for every socket of the machine: one look at the map of bound
+/// sockets is all that a connection costs.
+#[inline(always)]
+pub(crate) fn released(cookie: u64) {
+    if BOUND.get_ptr(&cookie).is_none() || BOUND.remove(&cookie).is_err() {
+        return;
+    }
+    // SAFETY: helpers without arguments.
+    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
+    let actor = Current::new(cgroup_id).actor(boot_ns);
+    closed(kind::CLOSE, cookie, actor, boot_ns);
+}
+
+/// A socket listens no longer, and was not closed: an ordinary close has been through [`released`] before.
+#[inline(always)]
+pub(crate) fn unlistened(cookie: u64) {
+    if cookie == 0 || BOUND.get_ptr(&cookie).is_none() {
+        return;
+    }
+    closed_by_nobody(kind::UNLISTEN, cookie);
+}
+
+/// A socket that the kernel made gave its port up: no descriptor is ever closed.
+#[inline(always)]
+pub(crate) fn ended(cookie: u64) {
+    if cookie == 0 || BOUND.get_ptr(&cookie).is_none() || BOUND.remove(&cookie).is_err() {
+        return;
+    }
+    closed_by_nobody(kind::CLOSE, cookie);
+}
+
+/// The current task is whoever ran when it happened; it proves nothing.
+#[inline(always)]
+fn closed_by_nobody(kind: u16, cookie: u64) {
+    // SAFETY: a helper without arguments.
+    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    closed(kind, cookie, Actor { pid: 0, tid: 0, uid: 0, gid: 0, start_ns: 0 }, boot_ns);
+}
+
+#[inline(always)]
+fn closed(kind: u16, cookie: u64, actor: Actor, boot_ns: u64) {
+    let Some(mut entry) = emit::reserve::<CloseRecord>(kind) else { return };
+    entry.write(CloseRecord { header: emit::header::<CloseRecord>(kind, boot_ns), actor, cookie });
+    entry.submit(0);
+}
+
+/// What a bind asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    /// Network byte order.
+    pub(crate) address: [u32; 4],
+    /// Host byte order.
+    pub(crate) port: u16,
+    pub(crate) family: u8,
+}
+
+impl Request {
+    /// Nothing yet.
+    pub(crate) const EMPTY: Self = Self { address: [0; 4], port: 0, family: 0 };
+
+    /// Reads a `struct sockaddr_in` or `sockaddr_in6` that the kernel has copied; false for any other, and for one that
+    /// is too short to be read.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, sockaddr: u64, length: u32) -> bool {
+        /// `sizeof(struct sockaddr_in)`
+        const SHORTEST4: u32 = 16;
+        /// `SIN6_LEN_RFC2133`
+        const SHORTEST6: u32 = 24;
+        if length < SHORTEST4 {
+            return false;
+        }
+        let family = raw::<u16>(sockaddr, 0).unwrap_or(u16::MAX);
+        self.port = u16::from_be(raw(sockaddr, 2).unwrap_or(0));
+        // An IPv4 socket takes AF_UNSPEC too.
+        if family == u16::from(AF_INET) || family == 0 {
+            self.family = AF_INET;
+            self.address = [raw(sockaddr, 4).unwrap_or(0), 0, 0, 0];
+            return true;
+        }
+        if family == u16::from(AF_INET6) && length >= SHORTEST6 {
+            self.family = AF_INET6;
+            self.address = raw(sockaddr, 8).unwrap_or([0; 4]);
+            return true;
+        }
+        false
+    }
+}
+
+/// Reads memory of the kernel whose layout is ABI.
+#[inline(always)]
+fn raw<T>(base: u64, offset: u64) -> Option<T> {
+    // SAFETY: bpf_probe_read_kernel checks the address and fails on a bad one.
+    unsafe {
+        aya_ebpf::helpers::bpf_probe_read_kernel(core::ptr::with_exposed_provenance::<T>(
+            (base + offset) as usize,
+        ))
+    }
+    .ok()
+}
+
+/// A bind of this socket was refused.
+#[inline(always)]
+pub(crate) fn refused_socket(sock: u64, request: &Request, errno: u32) {
+    let protocol = protocol_of(sock);
+    if protocol == 0 {
+        return;
+    }
+    // SAFETY: helpers without arguments.
+    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
+    let actor = Current::new(cgroup_id).actor(boot_ns);
+    let (netns, options, cookie) = (layout::netns(sock), layout::options(sock), layout::cookie(sock));
+    let Some(mut record) = emit::reserve::<SocketRecord>(kind::REFUSED) else { return };
+    record.write(SocketRecord {
+        header: emit::header::<SocketRecord>(kind::REFUSED, boot_ns),
+        actor,
+        cookie,
+        cgroup_id,
+        address: bytes(request.address),
+        netns,
+        errno,
+        port: 0,
+        asked_port: request.port,
+        family: request.family,
+        protocol,
+        flags: flag::ACTOR_KNOWN | flag::ASKED_KNOWN | options,
+    });
+    record.submit(0);
+}

@@ -1,0 +1,246 @@
+//! What only some families see, and that none of them tells a thing twice.
+#![expect(clippy::unwrap_used, reason = "a scenario asserts")]
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use nix::libc;
+use portwatch::{
+    model::{AskedPort, Connection, ConnectionScope, Evidence, Port, Protocol, Seen, SocketKey, TcpState},
+    source::{
+        Source as _,
+        ebpf::{HookChoice, LoadOptions},
+    },
+};
+
+use crate::{
+    DEADLINE,
+    kernel::{
+        Outcome, Watch, io_uring,
+        sockets::{bind4, listen, port_of, tcp, try_socket},
+        watch::{bound_on, closed, listening, me, own_netns, refused},
+    },
+};
+
+fn udp(fd: OwnedFd) -> UdpSocket {
+    // SAFETY: a descriptor that is given away.
+    unsafe { UdpSocket::from_raw_fd(fd.into_raw_fd()) }
+}
+
+pub(super) fn a_udp_socket_that_sends_without_a_bind_is_seen_with_its_port(watch: &mut Watch) -> Outcome {
+    for (family, target) in
+        [(libc::AF_INET, IpAddr::from(Ipv4Addr::LOCALHOST)), (libc::AF_INET6, Ipv6Addr::LOCALHOST.into())]
+    {
+        let socket = udp(try_socket(family, libc::SOCK_DGRAM, 0).unwrap());
+        socket.send_to(b"x", SocketAddr::new(target, 9)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let bound = watch.find(|s| bound_on(s, port).cloned());
+        assert_eq!(bound.socket.endpoint.protocol, Protocol::Udp);
+        assert_eq!(bound.socket.asked, AskedPort::KernelChosen);
+        assert_eq!(bound.by.map(|p| p.pid), Some(me()));
+        drop(socket);
+        watch.until(|s| closed(s, bound.socket.key));
+        watch.seen.clear();
+    }
+    Outcome::Held
+}
+
+/// Whether the kernel knows binds through io_uring (6.11), and lets us.
+fn no_io_uring(result: &io::Result<()>) -> Option<String> {
+    let code = result.as_ref().err().and_then(io::Error::raw_os_error)?;
+    [libc::EINVAL, libc::ENOSYS, libc::EPERM]
+        .contains(&code)
+        .then(|| format!("no bind through io_uring: {}", io::Error::from_raw_os_error(code)))
+}
+
+pub(super) fn a_bind_and_a_listen_through_io_uring_are_seen(watch: &mut Watch) -> Outcome {
+    let fd = tcp();
+    let result = io_uring::bind(&fd, Ipv4Addr::LOCALHOST, 0);
+    if let Some(why) = no_io_uring(&result) {
+        return Outcome::NotHere(why);
+    }
+    result.unwrap();
+    io_uring::listen(&fd).unwrap();
+    let port = port_of(&fd);
+    let bound = watch.find(|s| bound_on(s, port).cloned());
+    assert_eq!(bound.socket.asked, AskedPort::KernelChosen);
+    assert_eq!(bound.by.map(|p| p.pid), Some(me()));
+    let heard = watch.find(|s| listening(s, bound.socket.key));
+    assert_eq!(heard.by, bound.by);
+    drop(fd);
+    watch.until(|s| closed(s, bound.socket.key));
+    Outcome::Held
+}
+
+pub(super) fn a_bind_through_io_uring_that_is_refused_is_seen(watch: &mut Watch) -> Outcome {
+    let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = holder.local_addr().unwrap().port();
+    let result = io_uring::bind(&tcp(), Ipv4Addr::LOCALHOST, port);
+    if let Some(why) = no_io_uring(&result) {
+        return Outcome::NotHere(why);
+    }
+    assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+    let seen = watch.find(|s| refused(s, libc::EADDRINUSE).filter(|r| r.port == Port::new(port)));
+    assert_eq!(seen.address, IpAddr::from(Ipv4Addr::LOCALHOST));
+    Outcome::Held
+}
+
+pub(super) fn an_ipv6_bind_to_a_taken_port_is_seen_refused_with_its_address(watch: &mut Watch) -> Outcome {
+    let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    TcpListener::bind((Ipv6Addr::LOCALHOST, port)).unwrap_err();
+    let seen = watch.find(|s| refused(s, libc::EADDRINUSE).filter(|r| r.port == Port::new(port)));
+    assert_eq!(seen.address, IpAddr::from(Ipv6Addr::LOCALHOST));
+    assert_eq!(seen.protocol, Some(Protocol::Tcp));
+    assert_eq!(seen.netns.map(|n| u64::from(n.0)), Some(own_netns()));
+    Outcome::Held
+}
+
+pub(super) fn an_mptcp_bind_to_a_taken_port_is_seen_refused_once(watch: &mut Watch) -> Outcome {
+    let fd = match try_socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP) {
+        Ok(fd) => fd,
+        Err(error) => return Outcome::NotHere(format!("no MPTCP: {error}")),
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    bind4(&fd, Ipv4Addr::LOCALHOST, port).unwrap_err();
+    let ours = |s: &Seen| refused(s, libc::EADDRINUSE).filter(|r| r.port == Port::new(port));
+    let seen = watch.find(ours);
+    assert_eq!((seen.address, seen.protocol), (Ipv4Addr::LOCALHOST.into(), Some(Protocol::Tcp)));
+    watch.settle();
+    assert_eq!(watch.seen.iter().filter(|s| ours(s).is_some()).count(), 1);
+    Outcome::Held
+}
+
+pub(super) fn an_mptcp_socket_that_was_bound_and_never_listened_is_seen_closed(watch: &mut Watch) -> Outcome {
+    let fd = match try_socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP) {
+        Ok(fd) => fd,
+        Err(error) => return Outcome::NotHere(format!("no MPTCP: {error}")),
+    };
+    bind4(&fd, Ipv4Addr::LOCALHOST, 0).unwrap();
+    let port = port_of(&fd);
+    let bound = watch.find(|s| bound_on(s, port).cloned());
+    drop(fd);
+    watch.until(|s| closed(s, bound.socket.key));
+    Outcome::Held
+}
+
+/// A connection that this process served, closed first, and left in TIME_WAIT.
+fn left_one(watch: &mut Watch) -> (u16, Connection) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = TcpStream::connect(address).unwrap();
+    drop(listener.accept().unwrap());
+    drop(client);
+    drop(listener);
+    let ports = vec![Port::new(address.port()).unwrap()];
+    let scope = ConnectionScope::Ports { ports, holders: false };
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let found = watch.source.connections(&scope).unwrap().unwrap();
+        let mut left = found.rows.into_iter().filter(|row| row.state == TcpState::TimeWait);
+        if let Some(row) = left.next() {
+            return (address.port(), row);
+        }
+        assert!(Instant::now() < deadline, "no connection in TIME_WAIT");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(super) fn who_left_a_connection_in_time_wait_is_known(watch: &mut Watch) -> Outcome {
+    let (_, row) = left_one(watch);
+    assert_eq!(
+        row.holders.first().map(|h| (h.process.pid, h.evidence)),
+        Some((me(), Evidence::Kernel)),
+        "{row:?}"
+    );
+    Outcome::Held
+}
+
+/// How often a bind, a listen, a close of a socket, and refusals of its port were told.
+fn times(watch: &Watch, key: SocketKey, port: u16) -> (usize, usize, usize, usize) {
+    let count = |of: &dyn Fn(&Seen) -> bool| watch.seen.iter().filter(|s| of(s)).count();
+    (
+        count(&|s| matches!(s, Seen::Bound(b) if b.socket.key == key)),
+        count(&|s| matches!(s, Seen::Listening(l) if l.socket.key == key)),
+        count(&|s| matches!(s, Seen::Closed(c) if c.key == key)),
+        count(&|s| refused(s, libc::EADDRINUSE).is_some_and(|r| r.port == Port::new(port))),
+    )
+}
+
+/// A listener's life with a rival, and a connection that is left: each is told once.
+fn once(watch: &mut Watch) {
+    watch.begin();
+    for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        let listener = TcpListener::bind((address, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpListener::bind((address, port)).unwrap_err();
+        drop(listener);
+        let bound = watch.find(|s| bound_on(s, port).cloned());
+        watch.until(|s| closed(s, bound.socket.key));
+        watch.settle();
+        assert_eq!(times(watch, bound.socket.key, port), (1, 1, 1, 1), "of {address}: {:#?}", watch.seen);
+        let unlistened = |s: &&Seen| matches!(s, Seen::Unlistened(u) if u.key == bound.socket.key);
+        assert_eq!(watch.seen.iter().filter(unlistened).count(), 0, "a close is no shutdown");
+    }
+    let (port, row) = left_one(watch);
+    assert_eq!(row.holders.first().map(|h| h.process.pid), Some(me()), "{row:?}");
+    let mut out = Vec::new();
+    watch.source.finish(&mut out);
+    let counted = |o: &portwatch::model::Observation| match &o.seen {
+        Seen::ConnectionsLeft(left) if left.port == Port::new(port) => Some(left.count),
+        _ => None,
+    };
+    assert_eq!(out.iter().filter_map(counted).sum::<u64>(), 1, "connections left on {port}");
+    // A shut-down listener stops listening once.
+    let fd = tcp();
+    bind4(&fd, Ipv4Addr::LOCALHOST, 0).unwrap();
+    listen(&fd);
+    let port = port_of(&fd);
+    let bound = watch.find(|s| bound_on(s, port).cloned());
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::shutdown(std::os::fd::AsRawFd::as_raw_fd(&fd), libc::SHUT_RDWR) }, 0);
+    drop(fd);
+    watch.until(|s| closed(s, bound.socket.key));
+    watch.settle();
+    let unlistened = |s: &&Seen| matches!(s, Seen::Unlistened(u) if u.key == bound.socket.key);
+    assert_eq!(watch.seen.iter().filter(unlistened).count(), 1);
+    assert_eq!(times(watch, bound.socket.key, port), (1, 1, 1, 0));
+}
+
+pub(super) fn each_event_is_told_once(watch: &mut Watch) -> Outcome {
+    once(watch);
+    Outcome::Held
+}
+
+/// Programs that are taken for refused, so that facts come to be served by different families.
+const MIXES: [&[&str]; 6] = [
+    // Binds by cgroup hooks, all else by kernel functions.
+    &["exit_bind6"],
+    // Refusals by kprobes where there are any, …
+    &["exit_refused4"],
+    // … and by system calls.
+    &["exit_refused6", "probe_bind"],
+    // Listens by sockops.
+    &["exit_listen"],
+    // The state tracepoint serves closes alone, …
+    &["entry_release"],
+    // … and who leaves connections alone.
+    &["entry_send_fin"],
+];
+
+pub(super) fn facts_that_different_families_serve_are_told_once(hooks: HookChoice) -> Outcome {
+    for mix in MIXES {
+        let options = LoadOptions { hooks, without: mix.to_vec(), ..LoadOptions::default() };
+        let mut watch = Watch::with(&options);
+        let unserved: Vec<_> =
+            watch.source.coverage().into_iter().filter(|c| c.hook.is_none()).map(|c| c.fact).collect();
+        assert!(unserved.is_empty(), "without {mix:?} nothing serves {unserved:?}");
+        once(&mut watch);
+    }
+    Outcome::Held
+}
