@@ -151,10 +151,10 @@ struct Machine {
     btf: Option<aya::Btf>,
     /// tracefs is mounted where everybody sees it.
     tracefs: bool,
-    kprobes: bool,
-    /// What programs on kernel functions read is known, and the registers that probes read.
+    /// What programs on kernel functions read is known.
     sockets: bool,
-    registers: bool,
+    /// Why no probe can serve.
+    no_probe: Option<fn() -> AttachError>,
     without: Vec<&'static str>,
 }
 
@@ -166,7 +166,6 @@ impl Machine {
             cgroup: cgroup(options),
             btf: aya::Btf::from_sys_fs().ok(),
             tracefs: mounts::find(&options.proc, "tracefs").is_ok_and(|point| point.is_some()),
-            kprobes: Path::new(KPROBES).exists(),
             sockets: all(&[
                 layout::SOCKET_SK,
                 layout::SOCK_PROTOCOL,
@@ -177,18 +176,23 @@ impl Machine {
                 layout::SOCK_LOCAL6,
                 layout::SOCK_LOCAL_PORT,
             ]),
-            registers: offsets.has(layout::REGISTER_RETURN),
+            no_probe: if !Path::new(KPROBES).exists() {
+                Some(|| AttachError::NoKprobes)
+            } else if offsets.has(layout::REGISTER_RETURN) {
+                None
+            } else {
+                Some(|| AttachError::NoLayout)
+            },
             without: options.without.clone(),
         }
     }
 
     /// Why a program needs not be tried.
     fn excludes(&self, program: Program) -> Option<AttachError> {
-        match program.attach.family() {
+        match (program.attach.family(), self.no_probe) {
             _ if self.without.contains(&program.name) => Some(AttachError::Without),
-            Some(Family::Kprobe) if !self.kprobes => Some(AttachError::NoKprobes),
-            Some(Family::Kprobe) if !self.registers => Some(AttachError::NoLayout),
-            Some(Family::Kprobe | Family::Fentry) if !self.sockets => Some(AttachError::NoLayout),
+            (Some(Family::Kprobe), Some(reason)) => Some(reason()),
+            (Some(Family::Kprobe | Family::Fentry), _) if !self.sockets => Some(AttachError::NoLayout),
             _ => None,
         }
     }
@@ -539,7 +543,9 @@ fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Result<(), At
                 match p.attach(function, 0) {
                     Err(ProgramError::SyscallError(error))
                         if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) => {}
-                    outcome => drop(outcome?),
+                    outcome => {
+                        outcome?;
+                    }
                 }
             }
         }
