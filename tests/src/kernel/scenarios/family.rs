@@ -5,7 +5,6 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd},
-    time::{Duration, Instant},
 };
 
 use nix::libc;
@@ -24,6 +23,7 @@ use crate::{
         sockets::{bind4, listen, port_of, tcp, try_socket},
         watch::{bound_on, closed, listening, me, own_netns, refused},
     },
+    wait_until,
 };
 
 fn udp(fd: OwnedFd) -> UdpSocket {
@@ -139,16 +139,11 @@ fn left_one(watch: &mut Watch) -> (u16, Connection) {
     drop(listener);
     let ports = vec![Port::new(address.port()).unwrap()];
     let scope = ConnectionScope::Ports { ports, holders: false };
-    let deadline = Instant::now() + DEADLINE;
-    loop {
+    let left = || {
         let found = watch.source.connections(&scope).unwrap().unwrap();
-        let mut left = found.rows.into_iter().filter(|row| row.state == TcpState::TimeWait);
-        if let Some(row) = left.next() {
-            return (address.port(), row);
-        }
-        assert!(Instant::now() < deadline, "no connection in TIME_WAIT");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        found.rows.into_iter().find(|row| row.state == TcpState::TimeWait)
+    };
+    (address.port(), wait_until("a connection in TIME_WAIT", DEADLINE, left).unwrap())
 }
 
 pub(super) fn who_left_a_connection_in_time_wait_is_known(watch: &mut Watch) -> Outcome {
