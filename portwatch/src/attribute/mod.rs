@@ -30,10 +30,14 @@ use std::path::PathBuf;
 
 #[cfg(target_os = "linux")]
 pub use self::procfs::Attributor;
+pub use self::project::is_shared;
 pub use self::redact::{MARK, Redaction, RedactionError};
 #[cfg(not(target_os = "linux"))]
 pub use self::table::Attributor;
 use crate::model::{Process, ProcessSeen};
+
+/// Of a file of a project's or of a user's no more is read, in bytes; a larger one says nothing.
+pub const PROJECT_FILE_LIMIT: usize = 64 * 1024;
 
 /// How many processes are remembered. About 2 kB each with lineage.
 const REMEMBERED: usize = 2048;

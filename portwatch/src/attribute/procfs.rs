@@ -5,7 +5,7 @@ use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 use lru::LruCache;
 
 use super::{
-    REMEMBERED, Redaction, Roots, addresses, adds_nothing,
+    PROJECT_FILE_LIMIT, REMEMBERED, Redaction, Roots, addresses, adds_nothing,
     cgroup::{Cgroups, Group, Membership},
     command,
     lineage::{Ancestors, Reading},
@@ -98,7 +98,7 @@ impl Attributor {
     pub fn text_of(&self, id: ProcessId, path: &std::path::Path) -> Option<String> {
         let (directory, _) = self.open(id)?;
         let tree = directory.directory("root").ok().and_then(Tree::new)?;
-        String::from_utf8(tree.text(path, FILE_LIMIT)?.bytes?).ok()
+        String::from_utf8(tree.text(path, PROJECT_FILE_LIMIT)?.bytes?).ok()
     }
 
     /// A file of a user's own, by its path below the home directory, as a process of that user sees it and with the same
@@ -107,7 +107,7 @@ impl Attributor {
         let home = self.users.account(uid)?.home.clone();
         let (directory, _) = self.open(id)?;
         let tree = directory.directory("root").ok().and_then(Tree::new)?;
-        let text = tree.text(&home.join(path), FILE_LIMIT).filter(|text| text.uid == uid)?;
+        let text = tree.text(&home.join(path), PROJECT_FILE_LIMIT).filter(|text| text.uid == uid)?;
         String::from_utf8(text.bytes?).ok()
     }
 

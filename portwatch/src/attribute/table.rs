@@ -11,7 +11,7 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    REMEMBERED, Redaction, Roots, adds_nothing, command,
+    PROJECT_FILE_LIMIT, REMEMBERED, Redaction, Roots, adds_nothing, command,
     project::{Projects, Question, Tree},
     user::Users,
 };
@@ -22,8 +22,6 @@ use crate::{
 
 /// Real chains have fewer than ten steps.
 const MOST: usize = 16;
-/// Largest file that is read for a project.
-const FILE_LIMIT: usize = 16 * 1024;
 
 /// Finds out who is behind a pid, and remembers it.
 #[derive(Debug)]
@@ -95,7 +93,7 @@ impl Attributor {
     /// there is none, or the process is gone.
     pub fn text_of(&self, id: ProcessId, path: &Path) -> Option<String> {
         self.known.peek(&id)?;
-        String::from_utf8(Tree::own()?.text(path, FILE_LIMIT)?.bytes?).ok()
+        String::from_utf8(Tree::own()?.text(path, PROJECT_FILE_LIMIT)?.bytes?).ok()
     }
 
     /// A file of a user's own, by its path below the home directory. A file that lies there and is another's is not
@@ -103,7 +101,7 @@ impl Attributor {
     pub fn text_at_home(&mut self, id: ProcessId, uid: u32, path: &Path) -> Option<String> {
         self.known.peek(&id)?;
         let home = crate::platform::user::account(uid).ok()??.home;
-        let text = Tree::own()?.text(&home.join(path), FILE_LIMIT).filter(|text| text.uid == uid)?;
+        let text = Tree::own()?.text(&home.join(path), PROJECT_FILE_LIMIT).filter(|text| text.uid == uid)?;
         String::from_utf8(text.bytes?).ok()
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use super::{backend, failure::Failure};
 use crate::{
+    attribute::{PROJECT_FILE_LIMIT, is_shared},
     model::{Evidence, Port},
     registry::{FOREIGN, Name, ProjectConfig, Stack, UserPolicy, WHOLE, slug},
     wire::claims::ClaimRequest,
@@ -41,7 +42,8 @@ impl Here {
             here.root = Some(project.root);
         }
         let from = std::env::current_dir().unwrap_or_default();
-        for directory in from.ancestors() {
+        // What lies in a directory of everybody's, such as /tmp, may be anybody's.
+        for directory in from.ancestors().filter(|directory| !is_shared(directory)) {
             if let Some((file, config)) = in_directory(directory)? {
                 here.name = config
                     .project
@@ -134,7 +136,7 @@ fn in_directory(directory: &Path) -> Result<Option<(&'static str, ProjectConfig)
 }
 
 fn read(path: &Path, file: &str) -> Result<Option<ProjectConfig>, Failure> {
-    match fs::read_to_string(path) {
+    match text(path) {
         Ok(text) => ProjectConfig::read(file, &text)
             .map(Some)
             .map_err(|error| Failure::ProjectFile { path: path.to_owned(), message: error.to_string() }),
@@ -145,4 +147,18 @@ fn read(path: &Path, file: &str) -> Result<Option<ProjectConfig>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
         Err(error) => Err(Failure::ProjectFile { path: path.to_owned(), message: error.to_string() }),
     }
+}
+
+/// A FIFO would be waited for, and the daemon reads no more than a bound either.
+fn text(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    let limit = u64::try_from(PROJECT_FILE_LIMIT).unwrap_or(u64::MAX);
+    let what = match () {
+        () if !metadata.is_file() => "it is not a regular file".to_owned(),
+        () if metadata.len() > limit => {
+            format!("it has {} bytes, and a project file has {limit} at most", metadata.len())
+        }
+        () => return fs::read_to_string(path),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
 }

@@ -26,10 +26,12 @@ use super::pipeline::{Command, Handle, lock};
 use crate::{
     health::{self, Check},
     journal::{ClaimError, Claims, Request},
-    model::{self, Event, EventKind, Evidence, Phase, Port, ProcessId, Protocol, SocketKey, Timestamp},
+    model::{
+        self, Event, EventKind, Evidence, Phase, Port, Process, ProcessId, Protocol, SocketKey, Timestamp,
+    },
     query::{
         KnownSocket, Record,
-        claims::{Known, compose_of, standing, tie_of, user_name},
+        claims::{Known, compose_of, standing, tie_of, tie_of_process, user_name},
     },
     registry::{
         Asked, Claim, FOREIGN, Kind, Name, ProjectConfig, Standing, Terms, Tie, UserPolicy, auto_name,
@@ -60,6 +62,8 @@ pub(super) struct Changed {
 #[derive(Debug, Default)]
 struct Ports {
     numbers: HashSet<Port>,
+    /// Who began to listen there last; it may be gone again before anybody looks.
+    came: Came,
     /// Everything is to be looked at.
     all: bool,
     /// Programs that were asked.
@@ -73,6 +77,7 @@ struct Ports {
 #[derive(Debug, Default)]
 struct Taken {
     ports: HashSet<Port>,
+    came: Came,
     all: bool,
     checked: Vec<Checked>,
 }
@@ -82,11 +87,14 @@ impl Changed {
         work(&mut self.ports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells of a port.
-    pub(super) fn add(&self, port: Port) {
+    /// Tells of a port, and of who has begun to listen there.
+    pub(super) fn add(&self, port: Port, came: Option<(Protocol, Arc<Process>)>) {
         let first = self.with(|ports| {
             let first = ports.numbers.is_empty();
             ports.numbers.insert(port);
+            if let Some((protocol, process)) = came {
+                ports.came.insert((protocol, port), process);
+            }
             first
         });
         if first {
@@ -136,6 +144,7 @@ impl Changed {
             ports.claims = false;
             (!ports.stop).then(|| Taken {
                 ports: mem::take(&mut ports.numbers),
+                came: mem::take(&mut ports.came),
                 all: mem::take(&mut ports.all),
                 checked: mem::take(&mut ports.checked),
             })
@@ -156,6 +165,21 @@ struct Life {
     checked: bool,
     /// How long its automatic claim outlives it.
     grace: Duration,
+    /// It is told of, or ended, so long after it is gone.
+    after: Duration,
+}
+
+impl Life {
+    /// That of a claim whose program listens.
+    fn of(claim: &Claim, process: Option<ProcessId>, grace: Duration) -> Self {
+        let after = if claim.kind == Kind::Auto { grace } else { GHOST };
+        Self { process, gone: None, told: false, checked: false, grace, after }
+    }
+
+    /// When something is to be done.
+    fn due(&self) -> Option<Instant> {
+        self.gone.filter(|_| !self.told).map(|gone| gone + self.after)
+    }
 }
 
 /// The thread's state.
@@ -209,7 +233,11 @@ impl Keeper {
         self.changed.add_all();
         let mut failing = false;
         while let Some(taken) = self.changed.take(self.until_next()) {
+            let begun = Instant::now();
             let done = self.turn(taken);
+            if begun.elapsed() > GHOST {
+                tracing::debug!(took = ?begun.elapsed(), claims = self.known.claims().len(), "claims are kept slowly");
+            }
             if let Err(error) = &done
                 && !failing
             {
@@ -226,29 +254,31 @@ impl Keeper {
 
     fn until_next(&self) -> Duration {
         let now = Instant::now();
-        let lives = self.lives.values().filter(|life| !life.told);
-        let due = lives.filter_map(|life| Some(life.gone? + life.grace.min(GHOST)));
-        let due = due.chain([self.next_sweep]).min();
+        let due = self.lives.values().filter_map(Life::due).chain([self.next_sweep]).min();
         due.map_or(CALM, |due| due.saturating_duration_since(now).max(Duration::from_millis(10)))
     }
 
-    fn turn(&mut self, Taken { mut ports, all, checked }: Taken) -> Result<(), ClaimError> {
+    fn turn(&mut self, taken: Taken) -> Result<(), ClaimError> {
         self.reload()?;
-        if all {
-            ports.extend(lock(&self.pipeline.live).ports_here());
-            ports.extend(self.known.claims().iter().flat_map(|c| c.ports.iter().map(|p| p.port)));
-        }
         let mut seen = Vec::new();
-        for port in ports {
-            self.look(port, all, &mut seen)?;
+        for &port in &taken.ports {
+            self.look(port, Some(&taken.came), &mut seen)?;
         }
+        if taken.all {
+            let mut others: HashSet<Port> = lock(&self.pipeline.live).ports_here().into_iter().collect();
+            others.extend(self.known.claims().iter().flat_map(|c| c.ports.iter().map(|p| p.port)));
+            for port in others.difference(&taken.ports) {
+                self.look(*port, None, &mut seen)?;
+            }
+        }
+        self.end_what_is_gone()?;
+        for checked in taken.checked {
+            self.hear(&checked)?;
+        }
+        // Last: it waits for whoever writes claims, and nothing else is to wait for it.
         seen.sort_unstable();
         seen.dedup();
         self.claims.touch(&seen, Timestamp::now())?;
-        self.end_what_is_gone()?;
-        for checked in checked {
-            self.hear(&checked)?;
-        }
         if Instant::now() >= self.next_sweep {
             self.sweep()?;
             self.next_sweep = self.until_sweep();
@@ -314,8 +344,8 @@ impl Keeper {
         Ok(policy)
     }
 
-    /// Compares one port with the claims.
-    fn look(&mut self, port: Port, all: bool, seen: &mut Vec<i64>) -> Result<(), ClaimError> {
+    /// Compares one port with the claims. `came` is who began to listen where; `None` where nothing has happened.
+    fn look(&mut self, port: Port, came: Option<&Came>, seen: &mut Vec<i64>) -> Result<(), ClaimError> {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let sockets = lock(&self.pipeline.live).here(port, Some(protocol));
             let serving: Vec<&KnownSocket> = sockets
@@ -327,7 +357,7 @@ impl Keeper {
                 self.told.remove(&(protocol, port));
             }
             match self.known.on(protocol, port).cloned() {
-                Some(claim) => self.compare(&claim, (protocol, port), &serving, all, seen),
+                Some(claim) => self.compare(&claim, (protocol, port), &serving, came, seen),
                 None if protocol == Protocol::Tcp => {
                     if let Some(socket) = serving.first() {
                         self.unclaimed(port, socket, seen)?;
@@ -344,7 +374,7 @@ impl Keeper {
         claim: &Claim,
         place: (Protocol, Port),
         serving: &[&KnownSocket],
-        all: bool,
+        came: Option<&Came>,
         seen: &mut Vec<i64>,
     ) {
         let own = serving.iter().find(|socket| tie_of(claim, socket) == Tie::Own);
@@ -352,14 +382,21 @@ impl Keeper {
         if let Some(own) = own {
             seen.push(claim.id);
             let checked = self.plan(claim, own);
-            let life = Life { process: own.first(), gone: None, told: false, checked, grace };
+            self.lives.insert(claim.id, Life { checked, ..Life::of(claim, own.first(), grace) });
+        } else if let Some(process) = came.and_then(|came| came.get(&place))
+            && tie_of_process(claim, process) == Tie::Own
+        {
+            // It has listened, and was gone again before it was looked at.
+            seen.push(claim.id);
+            self.checks.set(claim.id, None);
+            let life = Life { gone: Some(Instant::now()), ..Life::of(claim, Some(process.id), grace) };
             self.lives.insert(claim.id, life);
         } else if let Some(life) = self.lives.get_mut(&claim.id) {
             life.gone.get_or_insert_with(Instant::now);
             self.checks.set(claim.id, None);
-        } else if claim.kind == Kind::Auto || (!all && claim.seen.is_some()) {
-            // Its listener went before it was looked at. Ghosts of before this daemon's time are no news.
-            let life = Life { process: None, gone: Some(Instant::now()), told: false, checked: false, grace };
+        } else if claim.kind == Kind::Auto || (came.is_some() && claim.seen.is_some()) {
+            // One of before this daemon's time has just gone. Ghosts of that time are no news.
+            let life = Life { gone: Some(Instant::now()), ..Life::of(claim, None, grace) };
             self.lives.insert(claim.id, life);
         }
         let stranger = serving.iter().find(|socket| tie_of(claim, socket) == Tie::Stranger);
@@ -475,7 +512,7 @@ impl Keeper {
         seen.push(claimed.claim.id);
         self.read()?;
         let checked = self.plan(&claimed.claim, socket);
-        let life = Life { process: first, gone: None, told: false, checked, grace };
+        let life = Life { checked, ..Life::of(&claimed.claim, first, grace) };
         self.lives.insert(claimed.claim.id, life);
         let mut event = about(EventKind::Auto, socket);
         event.claim = Some(name.to_string());
@@ -585,12 +622,14 @@ impl Keeper {
         let mut ghosts = Vec::new();
         for claim in self.known.claims() {
             let Some(life) = self.lives.get_mut(&claim.id) else { continue };
-            let Some(gone) = life.gone.filter(|_| !life.told) else { continue };
-            if claim.kind == Kind::Auto && now >= gone + life.grace {
+            // Somebody may have made an automatic claim an explicit one.
+            life.after = if claim.kind == Kind::Auto { life.grace } else { GHOST };
+            if life.due().is_none_or(|due| due > now) {
+                continue;
+            }
+            if claim.kind == Kind::Auto {
                 ended.push((claim.id, claim.owner));
-                life.told = true;
-            } else if claim.kind == Kind::Explicit && now >= gone + GHOST {
-                life.told = true;
+            } else {
                 ghosts.push((claim.clone(), life.process, life.checked));
             }
         }
@@ -606,6 +645,9 @@ impl Keeper {
             event.process = process;
             event.message = Some("claimed, and nothing of its own listens any more".to_owned());
             self.tell(event);
+            if let Some(life) = self.lives.get_mut(&claim.id) {
+                life.told = true;
+            }
         }
         for (id, owner) in ended {
             let (released, _) =
@@ -653,6 +695,9 @@ impl Keeper {
         }
     }
 }
+
+/// Who began to listen where, since the last look.
+type Came = HashMap<(Protocol, Port), Arc<Process>>;
 
 /// Where an automatic claim is made.
 #[derive(Debug, Default)]

@@ -449,7 +449,8 @@ fn deliver(
     unsettled.extend(Live::unsettled(records));
     for record in records.drain(..) {
         if let Some(port) = changed_port(&record.event) {
-            changed.add(port);
+            let came = matches!(record.event.kind, EventKind::Listen | EventKind::Bind);
+            changed.add(port, record.event.protocol.zip(record.process.clone().filter(|_| came)));
         }
         if let Some(writer) = writer {
             for process in record.process.iter().chain(&record.other) {

@@ -162,8 +162,8 @@ fn own_name(path: &Path) -> Option<String> {
     name::presentable(&path.file_name()?.to_string_lossy())
 }
 
-/// On Windows, of every drive the root and what the system or all users share there.
-fn is_shared(path: &Path) -> bool {
+/// Directories of everybody's, in which a project file is nobody's word. On Windows, of every drive the root and what the system or all users share there.
+pub fn is_shared(path: &Path) -> bool {
     if cfg!(windows) {
         let Some(parent) = path.parent() else { return true };
         let name = path.file_name().unwrap_or_default();

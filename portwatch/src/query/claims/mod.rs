@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use super::{Asked, Completeness, KnownSocket, Live, QueryError, Record, TargetAnswer, history};
 use crate::{
     journal::{HealthRecord, Reader},
-    model::{Compose, EventKind, Evidence, Phase, Protocol, Timestamp},
+    model::{Compose, EventKind, Evidence, Phase, Process, Protocol, Timestamp},
     registry::{Claim, DEFAULT_RANGE, Occupant, Pattern, PortRange, State, Tie, may_change, tie},
 };
 
@@ -62,6 +62,18 @@ pub fn tie_of(claim: &Claim, known: &KnownSocket) -> Tie {
         tie(claim, &occupant) == Tie::Own
     });
     if own { Tie::Own } else { Tie::Stranger }
+}
+
+/// How a program that has no socket any more belongs to a claim: one that listened, and went.
+pub fn tie_of_process(claim: &Claim, process: &Process) -> Tie {
+    let occupant = Occupant {
+        uid: process.uid,
+        cwd: process.cwd.as_deref(),
+        project: process.project.as_ref().map(|p| (p.name.as_str(), p.root.as_path())),
+        forwarder: FORWARDERS.contains(&process.comm.as_str()),
+        compose: None,
+    };
+    tie(claim, &occupant)
 }
 
 /// What compose calls the container that a socket leads to.
