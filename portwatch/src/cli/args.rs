@@ -13,7 +13,8 @@ use clap::{
 };
 
 pub(crate) use coordinate::{Lock, Unlock, WithLock};
-pub(crate) use resolve::{Free, Run, Wait};
+#[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "run is for Linux"))]
+pub(crate) use resolve::{Free, Ready, Run, Wait};
 
 /// Words of `--type`; a test holds them equal to the vocabulary's.
 pub(crate) const EVENT_TYPES: [&str; 25] = [

@@ -36,7 +36,7 @@ pub(super) fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {
 }
 
 /// `auto`: the system's engines, and those of the user who asks, unless that is root.
-fn engines(settings: &Settings) -> Result<Engines, AccessError> {
+pub(super) fn engines(settings: &Settings) -> Result<Engines, AccessError> {
     match settings.engines.value.as_str() {
         "off" => Ok(Engines::default()),
         "auto" => {

@@ -6,6 +6,7 @@ use super::{
     args, backend,
     exit::Exit,
     failure::Failure,
+    places::places,
     session::{self, Session},
     stirs,
 };
@@ -15,14 +16,14 @@ use crate::{
     registry::duration,
     render,
     resolve::{
-        Bindable, Place, bindable,
-        free::{self, EndOptions, How, Plan},
+        Bindable, bindable,
+        free::{self, EndOptions, How, Plan, Scope},
     },
     wire::{Free, FreeTarget, SCHEMA, convert::resolve as convert},
 };
 
 pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let places = args.places.iter().map(|text| text.parse()).collect::<Result<Vec<Place>, _>>()?;
+    let places = places(&args.places, session)?;
     let signal = EndOptions::signal_of(&args.signal).ok_or_else(|| {
         AccessError::Usage(format!(
             "'{}' is not a signal; say TERM, INT, HUP, QUIT, USR1, USR2 or KILL",
@@ -32,12 +33,11 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
     let grace = if args.grace == "0" { std::time::Duration::ZERO } else { duration(&args.grace)? };
     let how = How {
         end: EndOptions { signal, grace },
-        force: args.force,
         time_wait: args.connections.time_wait,
-        redaction: backend::redaction(&session.settings)?,
+        scope: scope(args.force, session)?,
     };
     let ports: Vec<_> = places.iter().map(|place| place.port).collect();
-    let plans = free::plan(&places, &how.redaction, how.force)?;
+    let plans = free::plan(&places, &how.scope)?;
     let targets = plans.iter().map(|plan| target(plan, args)).collect::<Result<Vec<_>, Failure>>()?;
     let mut answer = Free { schema: SCHEMA, time: Timestamp::now(), dry_run: args.dry_run, targets };
 
@@ -56,7 +56,7 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
         writeln!(session.out)?;
         session.out.flush()?;
     }
-    let stirs = stirs::open(session, &ports)?;
+    let stirs = stirs::open(session, &ports, None)?;
     for (plan, target) in plans.iter().zip(&mut answer.targets) {
         if target.state == "planned" {
             done(&free::act(plan, &how, stirs.as_ref())?, target);
@@ -65,6 +65,15 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
     answer.time = Timestamp::now();
     session.answer(&answer, render::free_result)?;
     Ok(exit(&answer))
+}
+
+/// What may be looked at.
+pub(super) fn scope(force: bool, session: &Session<'_>) -> Result<Scope, Failure> {
+    Ok(Scope {
+        redaction: backend::redaction(&session.settings)?,
+        engines: backend::engines(&session.settings)?.sockets().to_vec(),
+        force,
+    })
 }
 
 fn done(done: &free::Done, target: &mut FreeTarget) {

@@ -24,6 +24,8 @@ mod ls;
 mod man;
 mod netns;
 #[cfg(target_os = "linux")]
+mod places;
+#[cfg(target_os = "linux")]
 mod probe;
 mod project;
 mod release;

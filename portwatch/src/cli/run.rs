@@ -1,38 +1,197 @@
 //! `portwatch run`
 
-use std::{ffi::OsString, io, time::Duration};
+mod environment;
+mod words;
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use super::{
-    args, backend,
+    args,
     exit::Exit,
     failure::Failure,
+    free,
     project::Here,
     session::{self, Session},
     stirs,
 };
 use crate::{
     access::{Access, AccessError},
+    health::Check,
     model::{Port, Timestamp},
-    registry::duration,
+    registry::{self, Name, duration},
     render,
     resolve::{
         Place,
         free::{EndOptions, How},
-        run::{self, Note, Refused, RunRequest, Signals, Witness},
+        run::{self, Caller, Moved, Note, Ready, Refused, RunRequest, Signals},
     },
-    wire::{LogQuery, claims::ClaimRequest},
+    wire::{
+        LogQuery,
+        claims::{ClaimRequest, ReleaseRequest},
+    },
 };
 
-/// The daemon where one runs; else what is concluded from who holds the port.
-struct Seen<'a> {
-    access: &'a dyn Access,
-    how: &'a How,
+/// How long one answer may take while it gets ready.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(args: &args::Run, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    // Before any thread is started, which would take the signals otherwise.
+    let signals = Signals::block()?;
+    let since = Timestamp::now();
+    let target = Target::of(&args.target, session)?;
+    let how = How {
+        end: EndOptions {
+            signal: EndOptions::signal_of("TERM").ok_or_else(internal)?,
+            grace: Duration::from_secs(5),
+        },
+        time_wait: false,
+        scope: free::scope(false, session)?,
+    };
+    let environment = target.environment(session)?;
+    let request = RunRequest {
+        words: args.command.clone(),
+        port_variables: environment.port,
+        variables: environment.others,
+        retries: args.retries,
+        delay: duration(&args.delay)?,
+        restarts: args.restart.unwrap_or(0),
+        take: args.take.then(|| how.clone()),
+        ready: ready(&args.ready, target.health())?,
+        place: target.place.clone(),
+    };
+    let releases = !args.policy.keep && (args.policy.release || target.releases());
+    let stirs = stirs::open(session, &[], Some(since))?;
+    let look = session::stderr_look();
+    let mut teller = Teller {
+        access: session.access()?,
+        how: &how,
+        target: &target,
+        look,
+        terminal: io::stderr().is_terminal(),
+        shown: false,
+    };
+    let ended = run::run(&request, &signals, stirs.as_ref(), &mut teller)?;
+    if releases {
+        teller.release();
+    }
+    teller.clear();
+    session.out.flush()?;
+    // The code is the program's, not one of ours.
+    std::process::exit(ended.code())
 }
 
-impl Witness for Seen<'_> {
+/// Where the program is to be, and by which claim.
+struct Target {
+    place: Place,
+    claim: Option<Claimed>,
+}
+
+/// A claim, and what was asked for it.
+struct Claimed {
+    name: Name,
+    request: ClaimRequest,
+    here: Here,
+    answer: crate::wire::claims::Claim,
+}
+
+impl Target {
+    /// A port as it is, or the port of a claim.
+    fn of(word: &str, session: &mut Session<'_>) -> Result<Self, Failure> {
+        if !super::places::looks_like_a_name(word) {
+            return Ok(Self { place: word.parse()?, claim: None });
+        }
+        let here = Here::find()?;
+        let name = here.named(word)?;
+        let request = here.wish(&name, &session.settings.policy);
+        let answer = session.access()?.claim(&request)?.claim;
+        let port = answer.ports.first().and_then(|port| Port::new(port.port)).ok_or_else(internal)?;
+        let claim = Claimed { name, request, here, answer };
+        Ok(Self { place: Place::everywhere(port), claim: Some(claim) })
+    }
+
+    fn stack(&self) -> Option<&registry::Stack> {
+        self.claim.as_ref().and_then(|claim| claim.here.stack(&claim.name))
+    }
+
+    fn health(&self) -> Option<&registry::Health> {
+        self.stack().map(|stack| &stack.health)
+    }
+
+    /// The project's word on what becomes of the claim.
+    fn releases(&self) -> bool {
+        let whole =
+            self.claim.as_ref().filter(|c| c.here.is_own(&c.name)).and_then(|c| c.here.config.release);
+        self.stack().and_then(|stack| stack.release).or(whole).unwrap_or(false)
+    }
+}
+
+fn ready(args: &args::Ready, project: Option<&registry::Health>) -> Result<Option<Ready>, Failure> {
+    let timeout = match (&args.wait_ready, &args.health) {
+        (None, None) => return Ok(None),
+        (Some(text), _) => duration(text)?,
+        (None, Some(_)) => Duration::from_mins(1),
+    };
+    let Some(path) = &args.health else { return Ok(Some(Ready { check: None, timeout })) };
+    let project = project.cloned().unwrap_or_default();
+    if !path.is_empty() && (!path.starts_with('/') || !path.chars().all(|c| c.is_ascii_graphic())) {
+        return Err(Failure::HttpPath(path.clone()));
+    }
+    let check = Check {
+        path: Some(path.clone()).filter(|path| !path.is_empty()).or(project.path),
+        status: project.status,
+        headers: project.headers,
+        timeout: project.timeout.unwrap_or(PATIENCE),
+        tcp: project.tcp && path.is_empty(),
+    };
+    Ok(Some(Ready { check: Some(check), timeout }))
+}
+
+/// Knows what the daemon knows, and says on stderr what there is to say.
+struct Teller<'a> {
+    access: &'a dyn Access,
+    how: &'a How,
+    target: &'a Target,
+    look: render::Look,
+    terminal: bool,
+    /// There is a line of progress to take away.
+    shown: bool,
+}
+
+impl Teller<'_> {
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = render::progress(&mut io::stderr().lock(), "", &self.look);
+        }
+    }
+
+    fn say(&mut self, words: &str) {
+        self.clear();
+        // A closed stderr changes nothing for the program.
+        let _ = render::error(&mut io::stderr().lock(), words, &self.look);
+    }
+
+    fn release(&mut self) {
+        let Some(claim) = &self.target.claim else { return };
+        let order = ReleaseRequest {
+            patterns: vec![claim.name.to_string()],
+            only_dead: true,
+            reason: Some("its program ended".to_owned()),
+        };
+        if let Err(error) = self.access.release(&order) {
+            self.say(&format!("{} was not given back: {error}", claim.name));
+        }
+    }
+}
+
+impl Caller for Teller<'_> {
+    /// The daemon where one sees refused binds; else what is concluded from who holds the port.
     fn refused(&self, place: &Place, child: u32, since: Timestamp) -> Option<Refused> {
+        let concluded = || run::concluded(place, self.how, child);
         if !self.access.is_daemon() {
-            return run::concluded(place, self.how);
+            return concluded();
         }
         let query = LogQuery {
             since: Some(since),
@@ -42,102 +201,45 @@ impl Witness for Seen<'_> {
             all: true,
             ..LogQuery::default()
         };
-        let Ok(log) = self.access.log(&query) else { return run::concluded(place, self.how) };
+        let Ok(log) = self.access.log(&query) else { return concluded() };
         let sees = !matches!(log.source.source.as_str(), "scan" | "lsof" | "netstat");
         let mut events = log.events.iter().map(stirs::stir);
         match events.find(|stir| run::is_refusal(stir, place, child)) {
-            Some(stir) => Some(Refused { holder: stir.other, certain: true }),
+            Some(stir) => {
+                let waiting = if stir.other.is_none() { run::waiting(place, self.how) } else { 0 };
+                Some(Refused { holder: stir.other, waiting, certain: true })
+            }
             // A daemon that only scans sees no refused bind.
-            None if !sees => run::concluded(place, self.how),
+            None if !sees => concluded(),
             None => None,
         }
     }
-}
 
-pub(super) fn run(args: &args::Run, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    // Before any thread is started, which would take the signals otherwise.
-    let signals = Signals::block()?;
-    let place = place(args, session)?;
-    let how = How {
-        end: EndOptions {
-            signal: EndOptions::signal_of("TERM").ok_or_else(internal)?,
-            grace: Duration::from_secs(5),
-        },
-        force: false,
-        time_wait: false,
-        redaction: backend::redaction(&session.settings)?,
-    };
-    let port = place.port.to_string();
-    let host = place.hosts.first().map(ToString::to_string);
-    let mut variables = vec![("PORT".to_owned(), port.clone())];
-    variables.extend(host.iter().map(|host| ("HOST".to_owned(), host.clone())));
-    let request = RunRequest {
-        words: args.command.iter().map(|word| filled(word, &port, host.as_deref())).collect(),
-        variables,
-        retries: args.retries,
-        delay: duration(&args.delay)?,
-        restarts: args.restart.unwrap_or(0),
-        take: args.take.then(|| how.clone()),
-        place,
-    };
-    let stirs = stirs::open(session, &[])?;
-    let look = session::stderr_look();
-    let place = request.place.clone();
-    let mut say = |note: Note| {
-        // A closed stderr changes nothing for the program.
-        let _ = render::error(&mut io::stderr().lock(), &words(&note, &place), &look);
-    };
-    let access = session.access()?;
-    let ended = run::run(&request, &signals, &Seen { access, how: &how }, stirs.as_ref(), &mut say)?;
-    session.out.flush()?;
-    // The code is the program's, not one of ours.
-    std::process::exit(ended.code())
-}
-
-/// A port as it is, or the port of a claim.
-fn place(args: &args::Run, session: &mut Session<'_>) -> Result<Place, Failure> {
-    if args.target.contains(|c: char| c.is_ascii_digit()) && args.target.parse::<Place>().is_ok() {
-        return Ok(args.target.parse::<Place>()?);
+    fn moves_to(&mut self, port: Port) -> Moved {
+        let Some(claim) = &self.target.claim else { return Moved::NoClaim };
+        if let Some(fixed) = claim.request.port.filter(|&fixed| fixed != port.get()) {
+            return Moved::Stays(format!(".portwatch.toml gives {} port {fixed}", claim.name));
+        }
+        let order = ClaimRequest { port: Some(port.get()), moves: true, ..claim.request.clone() };
+        match self.access.claim(&order) {
+            Ok(_) => Moved::Claim(claim.name.to_string()),
+            Err(error) => Moved::Stays(error.to_string()),
+        }
     }
-    let here = Here::find()?;
-    let name = here.named(&args.target)?;
-    // One port, for TCP: that is what a program is told of.
-    let request = ClaimRequest {
-        protocols: vec!["tcp".to_owned()],
-        ports: 1,
-        ..here.wish(&name, &session.settings.policy)
-    };
-    let claimed = session.access()?.claim(&request)?;
-    let port = claimed.claim.ports.first().and_then(|port| Port::new(port.port)).ok_or_else(internal)?;
-    Ok(Place::everywhere(port))
+
+    fn told(&mut self, note: Note) {
+        let words = words::of(&note, &self.target.place);
+        match note {
+            Note::Waiting(..) if self.terminal => {
+                self.shown = true;
+                let _ = render::progress(&mut io::stderr().lock(), &words, &self.look);
+            }
+            Note::Ready(..) | Note::Waiting(..) if !self.terminal => {}
+            _ => self.say(&words),
+        }
+    }
 }
 
 fn internal() -> Failure {
     AccessError::Internal("a claim without a port".to_owned()).into()
-}
-
-/// The word with `{port}` and `{host}` filled in; one that is not UTF-8 is left as it is.
-fn filled(word: &OsString, port: &str, host: Option<&str>) -> OsString {
-    match word.to_str() {
-        Some(text) => text.replace("{port}", port).replace("{host}", host.unwrap_or("localhost")).into(),
-        None => word.clone(),
-    }
-}
-
-fn words(note: &Note, place: &Place) -> String {
-    let by = |refused: &Refused| {
-        let holder = refused.holder.as_ref().map_or_else(|| "somebody".to_owned(), Clone::clone);
-        let sure = if refused.certain { "" } else { " (concluded; without kernel events it is not sure)" };
-        format!("{place} was refused to it: {holder} has it{sure}")
-    };
-    match note {
-        Note::Retry(which, of, refused) => format!("{}; try {which} of {of}", by(refused)),
-        Note::Refused(refused) => format!("{}; to end that: portwatch free {place}", by(refused)),
-        Note::Took(words) => format!("{place} taken back: {words}"),
-        Note::NotTaken(why) => format!("{place} is not taken: {why}"),
-        Note::Elsewhere(port) => format!("it listens on {port} instead of {}", place.port),
-        Note::Restart(which, of, pause) => {
-            format!("it failed; restart {which} of {of} in {} ms", pause.as_millis())
-        }
-    }
 }

@@ -4,13 +4,17 @@ use std::thread;
 
 use super::{backend, failure::Failure, session::Session};
 use crate::{
-    model::Port,
+    model::{Port, Timestamp},
     resolve::{self, ResolveError, Stir, StirKind, Stirs},
     wire::{Event, LogQuery},
 };
 
-/// Events on `ports` (none: on all) from the daemon; `None` where none answers.
-pub(super) fn open(session: &mut Session<'_>, ports: &[Port]) -> Result<Option<Stirs>, Failure> {
+/// Events on `ports` (none: on all) from the daemon, those since a time in the past too; `None` where none answers.
+pub(super) fn open(
+    session: &mut Session<'_>,
+    ports: &[Port],
+    since: Option<Timestamp>,
+) -> Result<Option<Stirs>, Failure> {
     if !session.access()?.is_daemon() {
         return Ok(None);
     }
@@ -21,12 +25,13 @@ pub(super) fn open(session: &mut Session<'_>, ports: &[Port]) -> Result<Option<S
     let query = LogQuery {
         port: Some(words.join(",")).filter(|words| !words.is_empty()),
         all: true,
+        since,
         ..LogQuery::default()
     };
     // Ends with the process, or with the daemon; then the one who waits looks by itself.
     thread::spawn(move || {
         if let Ok(access) = backend::open(&settings) {
-            let _ = access.follow(&query, false, &mut |event| teller.tell(stir(&event)));
+            let _ = access.follow(&query, since.is_some(), &mut |event| teller.tell(stir(&event)));
         }
     });
     Ok(Some(stirs))

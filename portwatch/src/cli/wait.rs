@@ -9,22 +9,27 @@ use super::{
     args,
     exit::Exit,
     failure::Failure,
+    places::places,
     session::{self, Session},
     stirs,
 };
 use crate::{
+    health::Check,
     registry::duration,
     render,
-    resolve::{self, Condition, HealthCheck, Place, Standing, WaitRequest},
+    resolve::{self, Condition, Standing, WaitRequest},
     wire::convert,
 };
 
+/// How long one answer may take while it waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(super) fn run(args: &args::Wait, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let places = args.places.iter().map(|text| text.parse()).collect::<Result<Vec<Place>, _>>()?;
+    let places = places(&args.places, session)?;
     let condition = match (args.condition.free, args.condition.listening) {
         (true, _) => Condition::Free { strict: args.strict },
         (_, true) => Condition::Listening,
-        _ => Condition::Healthy(HealthCheck { path: args.path.clone(), ..HealthCheck::default() }),
+        _ => Condition::Healthy(Check { path: args.path.clone(), timeout: PATIENCE, ..Check::default() }),
     };
     let terminal = io::stderr().is_terminal() && !session.settings.json.value;
     let request = WaitRequest {
@@ -34,7 +39,7 @@ pub(super) fn run(args: &args::Wait, session: &mut Session<'_>) -> Result<Exit, 
         places,
     };
     let ports: Vec<_> = request.places.iter().map(|place| place.port).collect();
-    let stirs = stirs::open(session, &ports)?;
+    let stirs = stirs::open(session, &ports, None)?;
     let look = session::stderr_look();
     let mut shown = false;
     let mut waited = Duration::ZERO;

@@ -501,6 +501,7 @@ impl Keeper {
             ports: 1,
             protocols: &[Protocol::Tcp],
             fixed: Some(port),
+            moves: false,
             terms: &terms,
         };
         let claimed = match self.claims.claim(&request, Timestamp::now(), &mut |_, _| None) {

@@ -182,6 +182,11 @@ impl Engines {
         Self::new(system.chain(user))
     }
 
+    /// Their sockets.
+    pub fn sockets(&self) -> &[PathBuf] {
+        &self.sockets
+    }
+
     /// Calls `news` from the asking thread whenever something else is known than before.
     pub fn on_news(&self, news: impl Fn() + Send + Sync + 'static) {
         self.shared.lock().news = Some(Box::new(news));

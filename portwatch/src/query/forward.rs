@@ -75,9 +75,19 @@ pub(super) fn inner_port(process: &Process) -> Option<Port> {
     arguments(process).filter(|_| may_forward(process)).map(|(_, port)| port)
 }
 
+/// Whether every port of a program with this name (comm) leads into a container.
+pub fn is_forwarder(comm: &str) -> bool {
+    FORWARDERS.contains(&comm)
+}
+
+/// Whether a program with this name (comm) is an engine, which may hold ports of its containers beside its own.
+pub fn is_engine(comm: &str) -> bool {
+    ENGINES.contains(&comm)
+}
+
 /// Whether a socket of this process may lead elsewhere.
 pub(super) fn may_forward(process: &Process) -> bool {
-    FORWARDERS.contains(&process.comm.as_str()) || ENGINES.contains(&process.comm.as_str())
+    is_forwarder(&process.comm) || is_engine(&process.comm)
 }
 
 /// What a forwarder is resolved with.

@@ -25,7 +25,7 @@ pub use answer::{
 pub use answers::{Answers, Subscription};
 pub use doctor::doctor;
 pub use error::QueryError;
-pub use forward::{Forward, PublishedPort};
+pub use forward::{Forward, PublishedPort, is_engine, is_forwarder};
 pub use history::{log, matches, of_port, summary};
 pub use live::{Around, Live};
 pub use space::Space;

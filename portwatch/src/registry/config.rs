@@ -7,9 +7,9 @@ use toml::{Table, Value};
 use super::{PortRange, PortSet, duration::duration, name::slug, pattern::glob, suggest::nearest};
 use crate::model::Port;
 
-const KEYS: [&str; 6] = ["project", "context", "exclude", "ranges", "stacks", "auto"];
+const KEYS: [&str; 7] = ["project", "context", "exclude", "ranges", "stacks", "auto", "release"];
 const PROJECT_KEYS: [&str; 1] = ["name"];
-const STACK_KEYS: [&str; 6] = ["port", "ports", "range", "pair", "command", "health"];
+const STACK_KEYS: [&str; 8] = ["port", "ports", "range", "pair", "command", "health", "env", "release"];
 const AUTO_KEYS: [&str; 4] = ["enabled", "ignore", "grace", "random"];
 const HEALTH_KEYS: [&str; 6] = ["path", "status", "timeout", "headers", "tcp", "interval"];
 /// The daemon asks no program more often.
@@ -34,6 +34,8 @@ pub struct ProjectConfig {
     pub ignore: Vec<String>,
     /// How long an automatic claim outlives its listener.
     pub grace: Option<Duration>,
+    /// `run` gives a claim back when its program has ended; a stack's own word comes first.
+    pub release: Option<bool>,
 }
 
 /// A part of a project.
@@ -51,6 +53,10 @@ pub struct Stack {
     pub command: Option<String>,
     /// How to ask whether it is well.
     pub health: Health,
+    /// Variables that carry its port beside `PORT`, for `run`.
+    pub env: Vec<String>,
+    /// `run` gives its claim back when its program has ended.
+    pub release: Option<bool>,
 }
 
 /// How to ask whether a program is well.
@@ -88,6 +94,7 @@ impl Default for ProjectConfig {
             auto_random: None,
             ignore: Vec::new(),
             grace: None,
+            release: None,
         }
     }
 }
@@ -133,6 +140,7 @@ impl ProjectConfig {
                 config.stacks.entry(key).or_default().range = Some(range(value, &format!("ranges.{name}"))?);
             }
         }
+        config.release = table.get("release").map(|v| release(v, "release")).transpose()?;
         let auto = Auto::of(&table)?;
         Ok(Self {
             auto: auto.enabled,
@@ -260,12 +268,42 @@ fn stack(value: &Value, at: &str) -> Result<Stack> {
     }
     stack.command =
         table.get("command").map(|v| text_of(v, &key("command")).map(str::to_owned)).transpose()?;
+    stack.release = table.get("release").map(|v| release(v, &key("release"))).transpose()?;
+    stack.env = match table.get("env") {
+        None => Vec::new(),
+        Some(Value::String(name)) => vec![variable(name, &key("env"))?],
+        Some(value) => {
+            let names = texts(value, &key("env"))?;
+            names.iter().map(|name| variable(name, &key("env"))).collect::<Result<_>>()?
+        }
+    };
     match table.get("health") {
         None => {}
         Some(Value::String(path)) => stack.health.path = Some(http_path(path, &key("health"))?),
         Some(value) => stack.health = health(table_of(value, &key("health"))?, &key("health"))?,
     }
     Ok(stack)
+}
+
+fn release(value: &Value, at: &str) -> Result<bool> {
+    match text_of(value, at)? {
+        "exit" => Ok(true),
+        "keep" => Ok(false),
+        other => Err(wrong(at, &format!("'{other}' is neither \"exit\" nor \"keep\""))),
+    }
+}
+
+/// What an environment may have as the name of a variable (POSIX, XBD 8.1).
+fn variable(name: &str, at: &str) -> Result<String> {
+    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if letters && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        Ok(name.to_owned())
+    } else {
+        Err(wrong(
+            at,
+            &format!("'{name}' is not the name of a variable; write VITE_PORT or [\"PORT_A\", \"PORT_B\"]"),
+        ))
+    }
 }
 
 fn health(table: &Table, at: &str) -> Result<Health> {
@@ -390,6 +428,7 @@ mod tests {
     const FULL: &str = r#"
 project = "MyApp"
 context = "none"
+release = "exit"
 exclude = [8081, "9000-9010"]
 [ranges]
 web = "8080-8099"
@@ -398,6 +437,8 @@ port = 3100
 pair = "udp"
 command = "node server.js"
 health = "/health?deep=true"
+env = ["API_PORT", "VITE_API_PORT"]
+release = "keep"
 [stacks.worker]
 ports = 2
 [stacks.worker.health]
@@ -458,6 +499,9 @@ grace = "5s"
             "[stacks.api.health]\ninterval = '10ms'",
             "[stacks.api.health]\nheaders = { 'a b' = 'c' }",
             "[stacks.api.health]\nheaders = { a = \"b\\r\\nc\" }",
+            "[stacks.api]\nenv = 'A-B'",
+            "[stacks.api]\nenv = ['OK', '1ST']",
+            "[stacks.api]\nrelease = 'never'",
             "stacks = 3",
             "context = 'branch'",
             "exclude = 3",

@@ -78,6 +78,11 @@ fn plan(out: &mut dyn Write, target: &FreeTarget, look: &Look) -> io::Result<()>
         let mut place = Text::new(look);
         place.plain(&whereabouts(&leader.process, look));
         labelled(out, "", place, look)?;
+        if let Some(lineage) = process::lineage(&leader.process.lineage, look) {
+            let mut line = Text::new(look);
+            line.plain("by ").plain(&lineage);
+            labelled(out, "started", line, look)?;
+        }
         if let Some(note) = &leader.note {
             let mut line = Text::new(look);
             line.push(Tone::Warn, note);
@@ -93,6 +98,18 @@ fn plan(out: &mut dyn Write, target: &FreeTarget, look: &Look) -> io::Result<()>
         let mut line = Text::new(look);
         line.plain(&words.join(" ")).push(Tone::Faint, "   after their master");
         labelled(out, "workers", line, look)?;
+    }
+    for stop in &target.containers {
+        let mut line = Text::new(look);
+        line.push(Tone::Strong, &stop.command)
+            .plain("   ")
+            .plain(&process::container_in_full(&stop.container));
+        labelled(out, if refused { "container" } else { "stop" }, line, look)?;
+        if let Some(note) = &stop.note {
+            let mut line = Text::new(look);
+            line.push(Tone::Warn, note);
+            labelled(out, "note", line, look)?;
+        }
     }
     for unit in &target.units {
         let mut line = Text::new(look);
@@ -122,6 +139,7 @@ fn holders(target: &FreeTarget) -> String {
     let leaders: Vec<&FreeProcess> = target.processes.iter().filter(|p| p.role != "worker").collect();
     let workers = target.processes.len() - leaders.len();
     let led = match leaders.as_slice() {
+        [] if !target.containers.is_empty() => "a container".to_owned(),
         [] if target.units.is_empty() => "connections in TIME_WAIT".to_owned(),
         [] => "a unit of systemd".to_owned(),
         [one] => process::name(&one.process),

@@ -43,9 +43,12 @@ pub fn claim(
         ports: wanted.ports,
         protocols: &wanted.protocols,
         fixed: wanted.port,
+        moves: wanted.moves,
         terms: &terms,
     };
-    let own = is_own(wanted, caller, there);
+    // Who follows a program of its own knows it; that it is this user's is all that can be checked.
+    let mine = |socket: &KnownSocket| socket.socket.seen.uid == Some(caller.uid);
+    let own = is_own(wanted, caller, there) || (wanted.moves && !there.is_empty() && there.iter().all(mine));
     claims.claim(&request, now, &mut |port, protocols| {
         let obstacle = bind::obstacle(port, protocols, wanted.host);
         obstacle.filter(|&o| !(o == Obstacle::InUse && own && wanted.port == Some(port)))

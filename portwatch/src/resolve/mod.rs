@@ -32,8 +32,6 @@ pub use bind::obstacle;
 pub use bindable::{Bindable, bindable};
 pub use claim::{claim, give_back};
 pub use error::ResolveError;
-#[cfg(target_os = "linux")]
-pub use healthy::{Health, HealthCheck};
 pub use place::{Place, PlaceError};
 #[cfg(target_os = "linux")]
 pub use probe::{Attempt, Fate, Spot, probe};

@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::{
-    Bindable, HealthCheck, Place, ResolveError, Stirs, bindable,
-    healthy::{self, Health},
+    Bindable, Place, ResolveError, Stirs, bindable,
+    healthy::{ask, in_words},
 };
 use crate::{
+    health::{self, Check, Health},
     model::{Phase, Port, Protocol, SnapshotSocket},
     source::scan::{HolderSearch, Roots, Scanner},
 };
@@ -32,7 +33,7 @@ pub enum Condition {
     /// Somebody listens (UDP: is bound).
     Listening,
     /// Whoever listens answers.
-    Healthy(HealthCheck),
+    Healthy(Check),
 }
 
 /// What to wait for.
@@ -136,9 +137,11 @@ fn look(
             if place.protocol == Protocol::Udp {
                 return Ok((true, "is bound; UDP has no health to ask for".to_owned()));
             }
-            let seen = &socket.socket.endpoint;
-            let health: Health = healthy::ask(seen.address, seen.port, check);
-            Ok((health.is_good(), health.words()))
+            let seen = &socket.socket;
+            let v6_only = seen.options.v6_only == Some(true);
+            let report =
+                ask(health::target(seen.endpoint.address, seen.endpoint.port.get(), v6_only), check)?;
+            Ok((report.health == Health::Healthy, in_words(&report)))
         }
     }
 }

@@ -28,7 +28,9 @@ pub use parts::{
 };
 pub use probe::{Probe, ProbedAddress, ProbedBind};
 pub use request::{ListQuery, LogQuery, Target, TargetError, WhoQuery};
-pub use resolve::{Free, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, Wait, WaitTarget};
+pub use resolve::{
+    Free, FreeContainer, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, Wait, WaitTarget,
+};
 pub use schema::schema;
 
 /// Version of the contract; in every document as `schema`.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Process;
+use super::{Container, Process};
 
 /// Answer of `wait`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +71,8 @@ pub struct FreeTarget {
     pub processes: Vec<FreeProcess>,
     /// Units to be stopped, by the command that does it.
     pub units: Vec<String>,
+    /// Containers to be stopped by their engine.
+    pub containers: Vec<FreeContainer>,
     /// Holders that are left alone. If there is one, nothing is ended.
     pub refusals: Vec<FreeRefusal>,
     /// Who is connected.
@@ -95,6 +97,17 @@ pub struct FreeProcess {
     /// `signalled`, `killed`, `let-go` (it closed the port and is still ending), `ended` (by itself or with its master),
     /// `not-the-same` (the pid is another's by now; nothing was signalled), `survived`; null when nothing was done.
     pub outcome: Option<String>,
+}
+
+/// A container that is stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FreeContainer {
+    /// Which.
+    pub container: Container,
+    /// The command that would do the same.
+    pub command: String,
+    /// What else is to be known: its restart policy, or that it is removed when it stops.
+    pub note: Option<String>,
 }
 
 /// A holder that is left alone.

@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
-    /// PORT, HOST:PORT or PORT/udp; several at once, all of which must be as wanted
+    /// PORT, HOST:PORT, PORT/udp or the name of a claim; several at once, all of which must be as wanted
     #[arg(required = true, value_name = "PORT")]
     pub(crate) places: Vec<String>,
     #[command(flatten)]
@@ -17,9 +17,9 @@ pub(crate) struct Wait {
     /// With --free: also for a server that does not set SO_REUSEADDR
     #[arg(long, conflicts_with_all = ["listening", "healthy"])]
     pub(crate) strict: bool,
-    /// With --healthy: the path to ask for
-    #[arg(long, value_name = "PATH", default_value = "/", conflicts_with_all = ["free", "listening"])]
-    pub(crate) path: String,
+    /// With --healthy: the path to ask for; its status must be 200 to 399
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["free", "listening"])]
+    pub(crate) path: Option<String>,
 }
 
 /// What `wait` waits for.
@@ -32,14 +32,14 @@ pub(crate) struct Condition {
     /// Until somebody listens
     #[arg(long, short)]
     pub(crate) listening: bool,
-    /// Until whoever listens answers: HTTP with a status of 200 to 399, or accepts without HTTP
+    /// Until whoever listens answers: HTTP with a status below 500, or accepts without HTTP
     #[arg(long, short = 'H')]
     pub(crate) healthy: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Free {
-    /// PORT, HOST:PORT or PORT/udp; several at once
+    /// PORT, HOST:PORT, PORT/udp or the name of a claim; several at once
     #[arg(required = true, value_name = "PORT")]
     pub(crate) places: Vec<String>,
     /// Do not ask
@@ -86,7 +86,34 @@ pub(crate) struct Run {
     /// On a refused bind end the leftover of the same project, once
     #[arg(long)]
     pub(crate) take: bool,
-    /// Start it again when it fails, at most so often, later each time
+    /// Start it again when it fails, at most so often in a row, later each time
     #[arg(long, value_name = "N")]
     pub(crate) restart: Option<u32>,
+    #[command(flatten)]
+    pub(crate) ready: Ready,
+    #[command(flatten)]
+    pub(crate) policy: Policy,
+}
+
+/// When a program that is run is ready.
+#[derive(Debug, Args)]
+pub(crate) struct Ready {
+    /// It has to listen on its port within this time (60s), or is ended
+    #[arg(long, value_name = "D", num_args = 0..=1, default_missing_value = "60s")]
+    pub(crate) wait_ready: Option<String>,
+    /// It has to answer too, at this path (the project's, else any): implies --wait-ready
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) health: Option<String>,
+}
+
+/// What becomes of the claim.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Policy {
+    /// Give the claim back when the program has ended and nothing else is on its port
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// Keep the claim, whatever .portwatch.toml says
+    #[arg(long)]
+    pub(crate) keep: bool,
 }

@@ -67,6 +67,7 @@ impl Wish {
             ports: 1,
             protocols: TCP,
             fixed: None,
+            moves: false,
             terms: &self.terms,
         }
     }
@@ -138,6 +139,28 @@ fn a_release_of_everything_leaves_the_claims_of_others() {
     let (released, foreign) = claims.release(8, "by uid 8", at(1), &mut |_| true).unwrap();
     assert_eq!(released.len(), 1);
     assert_eq!(foreign[0].name.to_string(), "a:a");
+}
+
+#[test]
+fn a_claim_follows_its_program_to_another_port_and_gives_up_the_first() {
+    let (_folder, path) = place();
+    let mut claims = open(&path);
+    let (first, second) = (Wish::new("a:a", "3100-3199"), Wish::new("b:b", "3100-3199"));
+    let at_port = |wish| Request { fixed: Port::new(3150), ..Wish::of(wish, 7) };
+    assert_eq!(port(&mut claims, &at_port(&first)), 3150);
+    let moved = Request { fixed: Port::new(3160), moves: true, ..first.of(7) };
+    let done = claims.claim(&moved, at(1), &mut free).unwrap();
+    let told = done.event.and_then(|(_, event)| event.message).unwrap();
+    assert_eq!(
+        (done.claim.port(), done.fresh, told.as_str()),
+        (Port::new(3160), false, "by uid 7, moved from 3150")
+    );
+    assert_eq!(port(&mut claims, &at_port(&second)), 3150);
+    // Back is where somebody else is by now: the claim stays as it was.
+    let back = Request { fixed: Port::new(3150), moves: true, ..first.of(7) };
+    let error = claims.claim(&back, at(2), &mut free).unwrap_err().to_string();
+    assert_eq!(error, "port 3150 is claimed by b:b (uid 7)");
+    assert_eq!(port(&mut claims, &first.of(7)), 3160);
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub protocols: &'a [Protocol],
     /// The first port is to be this one.
     pub fixed: Option<Port>,
+    /// A claim that has another first port gives it up for that one.
+    pub moves: bool,
     /// Terms for the others.
     pub terms: &'a Terms,
 }
@@ -176,7 +178,7 @@ fn make(
     for slot in 0..request.ports.max(1) {
         slot_port(connection, boot, id, slot, request, now, probe)?;
     }
-    finish(connection, boot, id, request, now, true)
+    finish(connection, boot, id, request, now, Some(by(request)))
 }
 
 /// Gives one slot its port.
@@ -268,10 +270,18 @@ fn renew(
     if request.kind == Kind::Auto && found.kind == Kind::Explicit {
         return Ok(Claimed { claim: found, fresh: false, event: None });
     }
+    let mut left = None;
     if let (Some(asked), Some(has)) = (request.fixed, found.port())
         && asked != has
     {
-        return Err(Fault::Other(ClaimError::OtherPort { name: found.name, has, asked }));
+        if !request.moves {
+            return Err(Fault::Other(ClaimError::OtherPort { name: found.name, has, asked }));
+        }
+        connection
+            .prepare_cached("DELETE FROM claim_port WHERE claim = ?1 AND slot = 0")?
+            .execute([found.id])?;
+        slot_port(connection, boot, found.id, 0, request, now, probe)?;
+        left = Some(has);
     }
     connection
         .prepare_cached(
@@ -290,7 +300,7 @@ fn renew(
         ])?;
     let slots = found.slots();
     let mut more = false;
-    for (slot, port) in &slots {
+    for (slot, port) in slots.iter().filter(|(slot, _)| left.is_none() || *slot != 0) {
         for &protocol in request.protocols.iter().filter(|&&p| !found.has(p, *port)) {
             if let Some(obstacle) = probe(*port, &[protocol]) {
                 return Err(Fault::Other(ClaimError::Obstacle { port: *port, obstacle }));
@@ -303,7 +313,10 @@ fn renew(
         slot_port(connection, boot, found.id, slot, request, now, probe)?;
         more = true;
     }
-    let told = more || found.kind != request.kind;
+    let told = match left {
+        Some(port) => Some(format!("{}, moved from {port}", by(request))),
+        None => (more || found.kind != request.kind).then(|| by(request)),
+    };
     finish(connection, boot, found.id, request, now, told).map(|claimed| Claimed { fresh: false, ..claimed })
 }
 
@@ -313,16 +326,17 @@ fn finish(
     id: i64,
     request: &Request<'_>,
     now: Timestamp,
-    told: bool,
+    told: Option<String>,
 ) -> Result<Claimed, Fault<ClaimError>> {
     let claim = read::by_id(connection, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     // Of an automatic claim the keeper tells, with the process.
-    let event = if told && request.kind == Kind::Explicit {
-        let mut event = about(EventKind::Claim, &claim, now);
-        event.message = Some(by(request));
-        Some((insert_event(connection, boot, &event)?, event))
-    } else {
-        None
+    let event = match told.filter(|_| request.kind == Kind::Explicit) {
+        Some(message) => {
+            let mut event = about(EventKind::Claim, &claim, now);
+            event.message = Some(message);
+            Some((insert_event(connection, boot, &event)?, event))
+        }
+        None => None,
     };
     Ok(Claimed { claim, fresh: true, event })
 }

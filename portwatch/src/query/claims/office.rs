@@ -39,6 +39,8 @@ pub struct Wanted {
     pub name: Name,
     /// This port.
     pub port: Option<Port>,
+    /// A claim that has another port gives it up for this one.
+    pub moves: bool,
     /// Where others come from.
     pub asked: Asked,
     /// For so long, unless it is claimed again or live.

@@ -2,26 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use super::{EndOptions, Ended, Member, Outcome, Plan, SETTLE, destroy, end, plan, stop_unit};
+use super::{
+    EndOptions, Ended, Member, Outcome, Plan, SETTLE, Scope, again::again, destroy, end, plan,
+    plan::own_line, stop_container, stop_unit,
+};
 use crate::{
-    attribute::Redaction,
+    model::Process,
     resolve::{Condition, ResolveError, Stirs, WaitRequest, wait},
 };
 
 /// Children that were forked while their parents were ended hold the same socket; so often they are looked for.
 const ROUNDS: usize = 3;
+/// After so long it is asked whether somebody started it again, rather than only waited.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How to carry it out.
 #[derive(Debug, Clone)]
 pub struct How {
     /// Signal and grace.
     pub end: EndOptions,
-    /// Go past supervisors.
-    pub force: bool,
     /// Have the kernel forget connections in TIME_WAIT too.
     pub time_wait: bool,
-    /// What is hidden of command lines.
-    pub redaction: Redaction,
+    /// What may be looked at, and how far to go.
+    pub scope: Scope,
 }
 
 /// What came of it.
@@ -47,15 +50,23 @@ pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, Res
         stop_unit(unit)
             .map_err(|error| ResolveError::Io { operation: format!("run {}", unit.command()), error })?;
     }
+    for stop in &decided.containers {
+        stop_container(stop, how.end.grace)
+            .map_err(|error| ResolveError::Io { operation: format!("stop the {stop}"), error })?;
+    }
+    // Whoever shares the sockets is a process; engines need not be asked again.
+    let scope = Scope { engines: Vec::new(), ..how.scope.clone() };
     let inodes: Vec<u64> = decided.members.iter().flat_map(|m| m.inodes.iter().copied()).collect();
+    let begun_ticks = own_start();
     let changed = ended.iter().any(|e| e.outcome == Outcome::NotTheSame);
     for _ in 0..ROUNDS {
         let places = std::slice::from_ref(&decided.place);
-        let mut now = plan(places, &how.redaction, how.force)?;
+        let mut now = plan(places, &scope)?;
         let Some(mut left) = now.pop() else { break };
         let heir = |m: &Member| {
             m.inodes.iter().any(|inode| inodes.contains(inode))
                 && !ended.iter().any(|e| e.process.id == m.process.id)
+                && is_heir(&m.process, decided, begun_ticks)
         };
         left.members.retain(heir);
         if left.members.is_empty() {
@@ -64,30 +75,54 @@ pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, Res
         ended.extend(end(&left, how.end)?);
     }
     let destroyed = if how.time_wait { Some(destroy(&decided.place)?) } else { None };
-    let request = WaitRequest {
+    let mut request = WaitRequest {
         places: vec![decided.place.clone()],
         condition: Condition::Free { strict: how.time_wait },
         // Whoever is there now came since; waiting does not end them.
-        timeout: Some(if changed { Duration::ZERO } else { SETTLE }),
+        timeout: Some(if changed { Duration::ZERO } else { AGAIN }),
         names: true,
     };
-    let standing = wait(&request, stirs, &mut |_, _| {})?;
+    let mut standing = wait(&request, stirs, &mut |_, _| {})?;
+    let mut restarted = None;
+    if !changed && standing.iter().any(|s| !s.met) {
+        let now = plan(std::slice::from_ref(&decided.place), &scope)?;
+        restarted = now.first().and_then(|now| again(&ended, now, &own_line()));
+        if restarted.is_none() {
+            request.timeout = Some(SETTLE.saturating_sub(AGAIN));
+            standing = wait(&request, stirs, &mut |_, _| {})?;
+        }
+    }
     let freed = standing.iter().all(|s| s.met);
     let now = standing.first().map_or_else(String::new, |s| s.words.clone());
     let mut words = in_words(&ended, how.end);
     for unit in &decided.units {
         push(&mut words, &format!("{} stopped", unit.names.join(" and ")));
     }
+    for stop in &decided.containers {
+        push(&mut words, &format!("{stop} stopped by its engine"));
+    }
     if let Some(count) = destroyed.filter(|&count| count > 0) {
         push(&mut words, &format!("{count} in TIME_WAIT forgotten"));
     }
     if !freed {
-        push(&mut words, &format!("now {now}"));
+        push(&mut words, &restarted.unwrap_or_else(|| format!("now {now}")));
         if changed {
             words.push_str("; it is not what was shown: look again");
         }
     }
     Ok(Done { ended, freed, took: begun.elapsed(), destroyed, words })
+}
+
+/// Whether a process that was not shown was forked by one that was, meanwhile. The socket alone does not say: a
+/// descriptor can be sent to anybody, who would be ended for it. Its parent may be gone, so the lineage does not say
+/// either; but it is younger than this command, and of the same user.
+fn is_heir(process: &Process, decided: &Plan, begun_ticks: u64) -> bool {
+    process.id.start_ticks >= begun_ticks && decided.members.iter().any(|m| m.process.uid == process.uid)
+}
+
+/// When this process began, in clock ticks since the boot: proc(5), field 22 of stat.
+fn own_start() -> u64 {
+    procfs::process::Process::myself().and_then(|own| own.stat()).map_or(u64::MAX, |stat| stat.starttime)
 }
 
 fn push(words: &mut String, more: &str) {

@@ -3,18 +3,10 @@
 use std::sync::Arc;
 
 use super::{Refusal, supervisor, supervisor::Care};
-use crate::model::{Owner, Process, SnapshotSocket};
-
-/// Programs that only pass connections on: ending one leaves the server, and its engine in confusion.
-const FORWARDERS: [&str; 7] = [
-    "docker-proxy",
-    "com.docker.backe",
-    "com.docker.back",
-    "rootlessport",
-    "rootlesskit",
-    "slirp4netns",
-    "pasta",
-];
+use crate::{
+    model::{Container, Engine, Owner, Process, SnapshotSocket},
+    query::{is_engine, is_forwarder},
+};
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -25,6 +17,8 @@ pub(super) struct Asker {
     pub(super) container: Option<String>,
     /// Go past supervisors.
     pub(super) force: bool,
+    /// The engines were asked about the ports of engines.
+    pub(super) engine_told: bool,
 }
 
 /// The verdict on a holder.
@@ -34,6 +28,10 @@ pub(super) enum Judgement {
     May(Option<String>),
     /// Its unit is to be asked about: it may have to be stopped instead.
     AskUnit,
+    /// It is in a container, or forwards to one: its engine is to be asked; what to say when that does not know.
+    AskEngine(Refusal),
+    /// An engine, which may hold ports for containers: its word decides; else it is judged as any other.
+    MayForward(Refusal),
     /// No.
     Refused(Refusal),
 }
@@ -61,20 +59,31 @@ pub(super) fn judge(
         let why = "this very command runs below it and would end with it".to_owned();
         return refused(why, format!("from another terminal: portwatch free {port}"), false);
     }
-    if FORWARDERS.contains(&process.comm.as_str()) {
-        let why = "it forwards to a container; the server is in there".to_owned();
+    let publisher = || {
         let number = port.rsplit(':').next().unwrap_or(port);
         let number = number.split('/').next().unwrap_or(number);
-        return refused(why, format!("docker stop $(docker ps -q --filter publish={number})"), false);
+        format!("docker stop $(docker ps -q --filter publish={number})")
+    };
+    let elsewhere = |why: String, instead: String, forceable: bool| Refusal {
+        process: Some(Arc::clone(process)),
+        why,
+        instead,
+        forceable,
+    };
+    if is_forwarder(&process.comm) {
+        let why = "it forwards to a container; the server is in there".to_owned();
+        return Judgement::AskEngine(elsewhere(why, publisher(), false));
+    }
+    if is_engine(&process.comm) && !asker.engine_told {
+        let why = "it is a container engine, and holds ports for its containers".to_owned();
+        return Judgement::MayForward(elsewhere(why, publisher(), false));
     }
     if let Some(container) = &process.container
         && asker.container.as_deref() != Some(container.id.as_str())
     {
-        let engine = container.engine.map_or("its engine", crate::model::Engine::as_str);
-        let name = container.name.clone().unwrap_or_else(|| container.id.chars().take(12).collect());
-        let why = format!("it runs in the container {name}, which {engine} may start again");
-        let tool = if engine == "podman" { "podman" } else { "docker" };
-        return refused(why, format!("{tool} stop {name}"), true);
+        let engine = container.engine.map_or("its engine", Engine::as_str);
+        let why = format!("it runs in the container {}, which {engine} may start again", named(container));
+        return Judgement::AskEngine(elsewhere(why, stop(container), true));
     }
     if !may_signal(pid) {
         let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
@@ -98,6 +107,26 @@ pub(super) fn judge(
     let service =
         process.unit.as_ref().is_some_and(|u| u.name.ends_with(".service") && !u.name.starts_with("user@"));
     if service { Judgement::AskUnit } else { Judgement::May(None) }
+}
+
+fn named(container: &Container) -> String {
+    container.name.clone().unwrap_or_else(|| container.id.chars().take(12).collect())
+}
+
+/// What stops a container, whoever runs it.
+fn stop(container: &Container) -> String {
+    let name = named(container);
+    if container.pod.is_some() {
+        return "kubectl delete pod NAME, or scale its deployment down".to_owned();
+    }
+    match container.engine {
+        None | Some(Engine::Docker) => format!("docker stop {name}"),
+        Some(Engine::Podman) => format!("podman stop {name}"),
+        Some(Engine::Containerd) => format!("nerdctl stop {name}, or crictl stop {name}"),
+        Some(Engine::Crio) => format!("crictl stop {name}"),
+        Some(Engine::Lxc) => format!("lxc stop {name}, incus stop {name} or lxc-stop -n {name}"),
+        Some(Engine::Nspawn) => format!("machinectl poweroff {name}"),
+    }
 }
 
 /// A socket without a process to be seen.
@@ -130,7 +159,7 @@ pub(in crate::resolve::free) mod tests {
     use std::sync::Arc;
 
     use super::{Asker, Judgement, judge};
-    use crate::model::{Ancestor, Evidence, Process, ProcessId, Unit};
+    use crate::model::{Ancestor, Container, Engine, Evidence, Process, ProcessId, Unit};
 
     pub(in crate::resolve::free) fn process(pid: u32, lineage: Vec<Ancestor>) -> Process {
         Process {
@@ -152,10 +181,12 @@ pub(in crate::resolve::free) mod tests {
     }
 
     fn verdict(process: Process, may: bool) -> String {
-        let asker = Asker { own: vec![900, 800], container: None, force: false };
+        let asker = Asker { own: vec![900, 800], container: None, force: false, engine_told: false };
         match judge(&Arc::new(process), &asker, "127.0.0.1:3100", &|_| may) {
             Judgement::May(note) => format!("may {note:?}"),
             Judgement::AskUnit => "unit".to_owned(),
+            Judgement::AskEngine(refusal) => format!("engine, else {} | {}", refusal.why, refusal.instead),
+            Judgement::MayForward(_) => "engine first".to_owned(),
             Judgement::Refused(refusal) => format!("{} | {}", refusal.why, refusal.instead),
         }
     }
@@ -165,6 +196,26 @@ pub(in crate::resolve::free) mod tests {
         assert_eq!(verdict(process(50, Vec::new()), true), "may None");
         let stranger = verdict(process(50, Vec::new()), false);
         assert_eq!(stranger, "it belongs to erich | sudo portwatch free 127.0.0.1:3100");
+    }
+
+    #[test]
+    fn what_stops_a_container_is_named_by_who_runs_it() {
+        let run = |engine, pod: Option<&str>| {
+            let container = Container {
+                engine,
+                id: "0123456789abcdef".to_owned(),
+                pod: pod.map(str::to_owned),
+                name: None,
+                image: None,
+                compose: None,
+            };
+            verdict(Process { container: Some(container), ..process(50, Vec::new()) }, true)
+        };
+        assert!(run(Some(Engine::Docker), None).ends_with("docker stop 0123456789ab"));
+        assert!(run(Some(Engine::Crio), None).ends_with("crictl stop 0123456789ab"));
+        assert!(run(Some(Engine::Containerd), Some("uid")).contains("kubectl"));
+        let dockerd = Process { comm: "dockerd".to_owned(), ..process(50, Vec::new()) };
+        assert_eq!(verdict(dockerd, true), "engine first");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! one that a supervisor would start again, whose own command is named instead.
 
 mod act;
+mod again;
+mod containers;
 mod dependents;
 mod end;
 mod judge;
@@ -13,16 +15,31 @@ mod supervisor;
 mod time_wait;
 mod units;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use act::{Done, How, act};
+pub use containers::{ContainerStop, stop_container};
 pub use end::{EndOptions, Ended, Outcome, end};
 pub use plan::plan;
 pub use time_wait::destroy;
 pub use units::{UnitStop, stop_unit};
 
 use super::Place;
-use crate::model::{Connection, Process, ProcessId};
+use crate::{
+    attribute::Redaction,
+    model::{Connection, Process, ProcessId},
+};
+
+/// What may be looked at, and how far to go.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// What is hidden of command lines.
+    pub redaction: Redaction,
+    /// Sockets of container engines that may be asked, and told to stop a container.
+    pub engines: Vec<PathBuf>,
+    /// Go past supervisors.
+    pub force: bool,
+}
 
 /// What freeing a place takes.
 #[derive(Debug, Clone)]
@@ -33,6 +50,8 @@ pub struct Plan {
     pub members: Vec<Member>,
     /// Units to be stopped.
     pub units: Vec<UnitStop>,
+    /// Containers to be stopped by their engine.
+    pub containers: Vec<ContainerStop>,
     /// Why it cannot be done; then nothing is done.
     pub refusals: Vec<Refusal>,
     /// Who is connected to whoever holds the place.
@@ -107,9 +126,20 @@ pub struct Dependent {
 }
 
 impl Plan {
-    /// There is something to do and nothing against it.
-    pub const fn is_possible(&self) -> bool {
-        self.refusals.is_empty() && !(self.members.is_empty() && self.units.is_empty())
+    /// Nothing is to be done there.
+    pub(super) const fn of(place: Place) -> Self {
+        Self {
+            place,
+            members: Vec::new(),
+            units: Vec::new(),
+            containers: Vec::new(),
+            refusals: Vec::new(),
+            dependents: Vec::new(),
+            time_wait: Vec::new(),
+            borrowers: Vec::new(),
+            udp_too: false,
+            held: false,
+        }
     }
 
     /// Every process it would end by a signal.

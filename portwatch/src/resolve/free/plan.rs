@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{
-    Member, Plan, Refusal, Role, UnitStop,
+    ContainerStop, Member, Plan, Refusal, Role, Scope, UnitStop,
+    containers::Told as Engines,
     dependents::around,
     judge::{Asker, Judgement, judge, without_holder},
     units::{self, Told},
 };
 use crate::{
-    attribute::{Attributor, Redaction, Roots as AttributeRoots},
-    model::{Process, ProcessId, Protocol, SnapshotSocket},
+    attribute::{Attributor, Roots as AttributeRoots},
+    model::{Netns, Owner, Process, ProcessId, Protocol, SnapshotSocket},
     resolve::{Place, ResolveError},
     source::{
         procfs::{ProcFs, Stat},
@@ -19,10 +20,11 @@ use crate::{
 };
 
 /// What freeing each place takes.
-pub fn plan(places: &[Place], redaction: &Redaction, force: bool) -> Result<Vec<Plan>, ResolveError> {
+pub fn plan(places: &[Place], scope: &Scope) -> Result<Vec<Plan>, ResolveError> {
     let mut scanner = Scanner::new(&Roots::default())?;
-    let mut attributor = Attributor::with_redaction(AttributeRoots::default(), redaction.clone());
-    let asker = asker(&mut attributor, force);
+    let mut attributor = Attributor::with_redaction(AttributeRoots::default(), scope.redaction.clone());
+    let mut deciding =
+        Deciding { asker: asker(&mut attributor, scope.force), scope, engines: None, netns: scanner.netns() };
     let ports: Vec<_> = places.iter().map(|place| place.port).collect();
     let snapshot = scanner.snapshot_ports(&ports, HolderSearch::All)?;
     let mut known: BTreeMap<ProcessId, Arc<Process>> = BTreeMap::new();
@@ -36,7 +38,7 @@ pub fn plan(places: &[Place], redaction: &Redaction, force: bool) -> Result<Vec<
             let udp = |s: &&SnapshotSocket| s.socket.endpoint.protocol == Protocol::Udp;
             let udp_too = !place.protocol_said
                 && snapshot.sockets.iter().filter(udp).any(|s| s.socket.endpoint.port == place.port);
-            let mut plan = of_place(place, &sockets, &known, &asker);
+            let mut plan = deciding.of_place(place, &sockets, &known);
             plan.udp_too = udp_too;
             if place.protocol == Protocol::Tcp {
                 let around = around(&mut scanner, &mut attributor, place, plan.held)?;
@@ -49,59 +51,143 @@ pub fn plan(places: &[Place], redaction: &Redaction, force: bool) -> Result<Vec<
         .collect()
 }
 
-fn of_place(
-    place: &Place,
-    sockets: &[&SnapshotSocket],
-    known: &BTreeMap<ProcessId, Arc<Process>>,
-    asker: &Asker,
-) -> Plan {
-    let port = place.to_string();
-    let mut holders: BTreeMap<ProcessId, Vec<u64>> = BTreeMap::new();
-    let mut refusals: Vec<Refusal> = Vec::new();
-    for socket in sockets {
-        if socket.holders.is_empty() {
-            refusals.push(without_holder(socket, &port));
+/// Holders are judged with this.
+struct Deciding<'a> {
+    asker: Asker,
+    scope: &'a Scope,
+    /// What the engines say, once somebody needs it.
+    engines: Option<Engines>,
+    netns: Option<Netns>,
+}
+
+/// What is to be done at a place.
+#[derive(Default)]
+struct Decided {
+    members: Vec<Member>,
+    units: Vec<UnitStop>,
+    containers: Vec<ContainerStop>,
+    refusals: Vec<Refusal>,
+}
+
+impl Deciding<'_> {
+    fn of_place(
+        &mut self,
+        place: &Place,
+        sockets: &[&SnapshotSocket],
+        known: &BTreeMap<ProcessId, Arc<Process>>,
+    ) -> Plan {
+        let port = place.to_string();
+        let mut decided = Decided::default();
+        let mut holders: BTreeMap<ProcessId, Vec<&SnapshotSocket>> = BTreeMap::new();
+        for socket in sockets {
+            for holder in &socket.holders {
+                holders.entry(holder.process).or_default().push(socket);
+            }
+            if socket.holders.is_empty() {
+                // The proxies of an engine are root's; whoever may ask the engine need not see them.
+                let behind = if socket.owner == Owner::NotPermitted {
+                    self.engines().behind(&socket.socket)
+                } else {
+                    Vec::new()
+                };
+                if !decided.stop(behind) {
+                    decided.refusals.push(without_holder(socket, &port));
+                }
+            }
         }
-        for holder in &socket.holders {
-            holders.entry(holder.process).or_default().extend(socket.socket.inode);
+        for (id, held) in holders {
+            // One that has ended since it was found holds nothing.
+            let Some(process) = known.get(&id) else { continue };
+            self.of_holder(process, &held, &port, &mut decided);
         }
+        if sockets.is_empty() {
+            let netns = self.netns;
+            let published = self.engines().at(place, netns);
+            decided.stop(published);
+        }
+        let Decided { mut members, units, containers, refusals } = decided;
+        give_roles(&mut members);
+        let held = !sockets.is_empty() || !containers.is_empty();
+        Plan { members, units, containers, refusals, held, ..Plan::of(place.clone()) }
     }
-    let (mut members, mut units): (Vec<Member>, Vec<UnitStop>) = (Vec::new(), Vec::new());
-    for (id, inodes) in holders {
-        // One that has ended since it was found holds nothing.
-        let Some(process) = known.get(&id) else { continue };
-        let note = match judge(process, asker, &port, &may_signal) {
-            Judgement::Refused(refusal) if refusal.forceable && asker.force => None,
-            Judgement::Refused(refusal) => {
-                refusals.push(refusal);
-                continue;
+
+    fn of_holder(
+        &mut self,
+        process: &Arc<Process>,
+        held: &[&SnapshotSocket],
+        port: &str,
+        decided: &mut Decided,
+    ) {
+        let mut judgement = judge(process, &self.asker, port, &may_signal);
+        if let Judgement::MayForward(refusal) = judgement {
+            let behind: Vec<_> = held.iter().flat_map(|s| self.engines().behind(&s.socket)).collect();
+            if decided.stop(behind) {
+                return;
+            }
+            judgement = match self.engines().problem.clone() {
+                Some(problem) => Judgement::Refused(unasked(refusal, &problem)),
+                None => judge(process, &Asker { engine_told: true, ..self.asker.clone() }, port, &may_signal),
+            };
+        }
+        let note = match judgement {
+            Judgement::AskEngine(refusal) => {
+                let behind = match &process.container {
+                    Some(container) => self.engines().by_id(&container.id).into_iter().collect(),
+                    None => held.iter().flat_map(|s| self.engines().behind(&s.socket)).collect(),
+                };
+                if decided.stop(behind) {
+                    return;
+                }
+                if !(refusal.forceable && self.asker.force) {
+                    decided.refusals.push(match self.engines().problem.clone() {
+                        Some(problem) => unasked(refusal, &problem),
+                        None => refusal,
+                    });
+                    return;
+                }
+                None
+            }
+            Judgement::Refused(refusal) | Judgement::MayForward(refusal) => {
+                decided.refusals.push(refusal);
+                return;
             }
             Judgement::May(note) => note,
             Judgement::AskUnit => match process.unit.as_ref().map(|unit| (unit, units::ask(unit, process))) {
                 Some((_, Told::Stop(stop))) => {
-                    if !units.contains(&stop) {
-                        units.push(stop);
+                    if !decided.units.contains(&stop) {
+                        decided.units.push(stop);
                     }
-                    continue;
+                    return;
                 }
                 Some((unit, Told::Within)) => Some(format!("it runs within {}, which stays", unit.name)),
                 Some((_, Told::NoManager)) | None => None,
             },
         };
-        members.push(Member { process: Arc::clone(process), inodes, role: Role::Alone, note });
+        let inodes = held.iter().filter_map(|s| s.socket.inode).collect();
+        decided.members.push(Member { process: Arc::clone(process), inodes, role: Role::Alone, note });
     }
-    give_roles(&mut members);
-    Plan {
-        place: place.clone(),
-        members,
-        units,
-        refusals,
-        dependents: Vec::new(),
-        time_wait: Vec::new(),
-        borrowers: Vec::new(),
-        udp_too: false,
-        held: !sockets.is_empty(),
+
+    fn engines(&mut self) -> &Engines {
+        self.engines.get_or_insert_with(|| Engines::ask(&self.scope.engines))
     }
+}
+
+impl Decided {
+    /// These containers are to be stopped; `false` when there are none.
+    fn stop(&mut self, containers: Vec<ContainerStop>) -> bool {
+        let any = !containers.is_empty();
+        for container in containers {
+            if !self.containers.contains(&container) {
+                self.containers.push(container);
+            }
+        }
+        any
+    }
+}
+
+/// The engine would know, and did not answer.
+fn unasked(refusal: Refusal, problem: &str) -> Refusal {
+    Refusal { why: format!("{}; the engine could not be asked ({problem})", refusal.why), ..refusal }
 }
 
 /// Masters first, then those that are alone, then workers; by pid within.
@@ -129,7 +215,8 @@ fn may_signal(pid: u32) -> bool {
     !matches!(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None), Err(nix::errno::Errno::EPERM))
 }
 
-fn asker(attributor: &mut Attributor, force: bool) -> Asker {
+/// This process and its ancestors.
+pub(super) fn own_line() -> Vec<u32> {
     let mut own = Vec::new();
     let mut pid = std::process::id();
     while pid > 1 && !own.contains(&pid) {
@@ -137,9 +224,14 @@ fn asker(attributor: &mut Attributor, force: bool) -> Asker {
         let parent = std::fs::read(format!("/proc/{pid}/stat")).ok();
         pid = parent.and_then(|bytes| Stat::parse(&bytes).map(|stat| stat.parent_pid)).unwrap_or(0);
     }
+    own
+}
+
+fn asker(attributor: &mut Attributor, force: bool) -> Asker {
+    let own = own_line();
     let this =
         ProcFs::open(Path::new("/proc")).ok().and_then(|mut procfs| procfs.identify(std::process::id()));
     let container =
         this.and_then(|id| attributor.of(id)).and_then(|p| Some(p.container.as_ref()?.id.clone()));
-    Asker { own, container, force }
+    Asker { own, container, force, engine_told: false }
 }

@@ -23,7 +23,48 @@ pub(super) enum Care {
 
 /// The nearest ancestor that takes care of the process.
 pub(super) fn care(process: &Process) -> Option<Care> {
-    process.lineage.iter().find_map(|ancestor| of(ancestor, process))
+    // What is above a shell that somebody types into does not start again what was typed there.
+    let below = process.lineage.iter().take_while(|ancestor| !is_interactive(ancestor));
+    below.into_iter().find_map(|ancestor| of(ancestor, process))
+}
+
+const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "busybox"];
+
+fn args(ancestor: &Ancestor) -> &[String] {
+    ancestor.command.as_ref().map_or(&[], |command| &command.args)
+}
+
+/// A shell that was given neither a command nor a script.
+pub(super) fn is_interactive(ancestor: &Ancestor) -> bool {
+    let args = args(ancestor);
+    let plain = |arg: &String| arg.starts_with('-') && !is_command_flag(arg);
+    SHELLS.contains(&ancestor.comm.as_str()) && !args.is_empty() && args.iter().skip(1).all(plain)
+}
+
+/// `-c`, also among others: `-ec`.
+fn is_command_flag(arg: &str) -> bool {
+    arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c')
+}
+
+/// The command text of `sh -c TEXT`, if it never ends by itself.
+fn endless(ancestor: &Ancestor) -> bool {
+    let args = args(ancestor);
+    if !SHELLS.contains(&ancestor.comm.as_str()) {
+        return false;
+    }
+    let Some(text) = args.iter().position(|arg| is_command_flag(arg)).and_then(|at| args.get(at + 1)) else {
+        return false;
+    };
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c == ';' || c == '&').filter(|w| !w.is_empty()).collect();
+    words.windows(2).any(|pair| match pair {
+        ["while", condition] => {
+            matches!(*condition, "true" | ":" | "/bin/true" | "sleep" | "[" | "[[" | "((1))" | "((" | "1")
+        }
+        ["until", condition] => matches!(*condition, "false" | "/bin/false"),
+        ["for", condition] => *condition == "((",
+        _ => false,
+    })
 }
 
 fn of(ancestor: &Ancestor, process: &Process) -> Option<Care> {
@@ -45,11 +86,17 @@ fn of(ancestor: &Ancestor, process: &Process) -> Option<Care> {
             format!("supervisorctl stop NAME (supervisorctl status shows the name of pid {pid})"),
         );
     }
+    if endless(ancestor) {
+        return restarts(
+            &format!("a loop in {}", ancestor.comm),
+            format!("kill {pid}, which ends the loop, then portwatch free again"),
+        );
+    }
     if ancestor.comm == "runsv" {
-        return restarts("runsv", format!("sv stop {}", args.get(1).map_or("NAME", String::as_str)));
+        return restarts("runsv", format!("sv stop {}", plain(args.get(1), "NAME")));
     }
     if ancestor.comm == "s6-supervise" {
-        return restarts("s6-supervise", format!("s6-svc -d {}", args.get(1).map_or("DIR", String::as_str)));
+        return restarts("s6-supervise", format!("s6-svc -d {}", plain(args.get(1), "DIR")));
     }
     if args.iter().any(|arg| arg.ends_with("forever/bin/monitor")) {
         return restarts("forever", format!("forever stop {}", child(process, ancestor)));
@@ -72,6 +119,14 @@ fn of(ancestor: &Ancestor, process: &Process) -> Option<Care> {
 fn child(process: &Process, ancestor: &Ancestor) -> u32 {
     let at = process.lineage.iter().position(|a| a.pid == ancestor.pid).unwrap_or(0);
     at.checked_sub(1).and_then(|at| process.lineage.get(at)).map_or(process.id.pid, |a| a.pid)
+}
+
+/// A word of somebody's command line that is safe to paste into a shell; else what stands for it.
+fn plain<'a>(word: Option<&'a String>, stand_in: &'a str) -> &'a str {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_./@:-".contains(c);
+    word.map(String::as_str)
+        .filter(|w| w.starts_with(|c| safe(c) && c != '-') && w.chars().all(safe))
+        .unwrap_or(stand_in)
 }
 
 fn base(arg: &str) -> &str {
@@ -113,12 +168,53 @@ mod tests {
         let supervisord = ancestor(40, "supervisord", "/usr/bin/python3|/usr/bin/supervisord|-n");
         assert!(restarted(supervisord).contains("the name of pid 41"));
         assert_eq!(restarted(ancestor(40, "runsv", "runsv|web")), "runsv (40): sv stop web");
+        let hostile = restarted(ancestor(40, "runsv", "runsv|;touch x;"));
+        assert_eq!(hostile, "runsv (40): sv stop NAME");
         assert!(restarted(ancestor(40, "s6-supervise", "s6-supervise|web")).ends_with("s6-svc -d web"));
         let run = "portwatch|run|3100|--restart|3|--|node|server.js";
         assert!(restarted(ancestor(40, "portwatch", run)).ends_with("kill 40"));
         assert!(watched(ancestor(40, "node", "node|/app/node_modules/.bin/nodemon|server.js")));
         assert!(watched(ancestor(40, "node", "node|--watch|server.js")));
         assert!(watched(ancestor(40, "watchexec", "watchexec|-r|--|./server")));
+    }
+
+    #[test]
+    fn a_loop_of_a_shell_is_named_and_one_that_ends_is_none() {
+        let of = |text: &str| {
+            care(&process(
+                50,
+                vec![
+                    ancestor(41, "npm run dev", "npm run dev"),
+                    ancestor(40, "bash", &format!("bash|-c|{text}")),
+                ],
+            ))
+        };
+        for text in [
+            "while true; do npm run dev; done",
+            "cd /app && while :; do node server.js; sleep 1; done",
+            "until false; do node server.js; done",
+            "for ((;;)); do node server.js; done",
+            "while sleep 1; do node server.js; done",
+        ] {
+            let Some(Care::Restarts { who, instead }) = of(text) else { panic!("{text}") };
+            assert!(who == "a loop in bash (40)" && instead.starts_with("kill 40,"), "{who} {instead}");
+        }
+        for text in [
+            "until docker info; do sleep 1; done; npm start",
+            "for f in *; do x; done; npm start",
+            "npm start",
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_above_a_shell_that_somebody_types_into_is_none() {
+        let looped = || ancestor(40, "bash", "bash|-c|while true; do tmux; done");
+        for typed in ["bash", "-bash", "bash|-l", "bash|--norc|-i"] {
+            assert_eq!(care(&process(50, vec![ancestor(41, "bash", typed), looped()])), None, "{typed}");
+        }
+        assert!(care(&process(50, vec![ancestor(41, "bash", "bash|run.sh"), looped()])).is_some());
     }
 
     #[test]

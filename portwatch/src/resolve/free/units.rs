@@ -27,7 +27,7 @@ impl UnitStop {
 
     fn words(&self) -> impl Iterator<Item = &str> {
         let manager = self.manager.iter().map(String::as_str);
-        manager.chain(std::iter::once("stop")).chain(self.names.iter().map(String::as_str))
+        manager.chain(["stop", "--"]).chain(self.names.iter().map(String::as_str))
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     fn the_main_process_and_its_like_are_the_unit_and_others_only_run_within() {
         let names = vec!["nginx.socket".to_owned(), "nginx.service".to_owned()];
         let stop = UnitStop { names, manager: Vec::new(), main: 50 };
-        assert_eq!(stop.command(), "systemctl stop nginx.socket nginx.service");
+        assert_eq!(stop.command(), "systemctl stop -- nginx.socket nginx.service");
         assert_eq!(of(50, None), Told::Stop(stop.clone()));
         assert_eq!(of(51, Some((50, "node"))), Told::Stop(stop));
         assert_eq!(of(51, Some((50, "bash"))), Told::Within);

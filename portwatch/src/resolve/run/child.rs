@@ -3,28 +3,48 @@
 use std::{
     ffi::OsString,
     io,
-    os::{fd::AsFd, unix::process::CommandExt as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::process::CommandExt as _,
+    },
     process::Command,
+    time::{Duration, Instant},
 };
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
+        prctl,
         signal::{Signal, kill, killpg},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp},
+    unistd::{Pid, getpgrp, getpid, getppid, getsid, setpgid, tcsetpgrp},
 };
 
-use super::Signals;
-use crate::resolve::{ResolveError, Stir, Stirs};
+use super::{
+    Caller, Note, Signals,
+    life::{Life, News},
+    terminal::Terminal,
+};
+use crate::{
+    model::Port,
+    resolve::{ResolveError, Stirs},
+};
+
+/// How long a program that was not ready has to end.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What is started.
-pub(super) struct Program<'a> {
+#[derive(Debug)]
+pub(super) struct Program {
     /// The program and its arguments.
-    pub(super) words: &'a [OsString],
+    pub(super) words: Vec<OsString>,
     /// Variables to set.
-    pub(super) variables: &'a [(String, String)],
+    pub(super) variables: Vec<(String, String)>,
+    /// It is to have the terminal, where there is one. Without it, Ctrl-C is seen here.
+    pub(super) lends_terminal: bool,
+    /// It is told to end (SIGTERM) when this process is killed.
+    pub(super) ends_with_us: bool,
 }
 
 /// How it ended.
@@ -34,6 +54,8 @@ pub enum End {
     Code(i32),
     /// By a signal.
     Signal(i32),
+    /// By us: it was not ready in time.
+    NotReady,
 }
 
 impl End {
@@ -42,93 +64,251 @@ impl End {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
+            Self::NotReady => 1,
         }
     }
 }
 
-/// Starts it and stays with it to its end. Gives its pid and how it ended.
-pub(super) fn supervise(
-    program: &Program<'_>,
+/// A life that is over.
+#[derive(Debug)]
+pub(super) struct Lived {
+    pub(super) child: u32,
+    pub(super) end: End,
+    /// It listened somewhere.
+    pub(super) listened: bool,
+    /// It listened on this port instead of the one it was given, and the claim went with it.
+    pub(super) moved: Option<Port>,
+    pub(super) took: Duration,
+    /// Somebody at the terminal ended it.
+    pub(super) was_asked_to_end: bool,
+}
+
+/// Starts it and stays with it to its end. `started` is given its pid, and makes what is watched of its life.
+pub(super) fn supervise<'a>(
+    program: &Program,
     signals: &Signals,
     stirs: Option<&Stirs>,
-    on_stir: &mut dyn FnMut(&Stir, u32),
-    started: &mut dyn FnMut(u32),
-) -> Result<(u32, End), ResolveError> {
-    let stdin = io::stdin();
-    let foreground = || tcgetpgrp(stdin.as_fd()).is_ok_and(|group| group == getpgrp());
-    let has_terminal = foreground();
-    let pid = spawn(program, signals, has_terminal)?;
-    let raw = u32::try_from(pid.as_raw()).unwrap_or(0);
-    started(raw);
-    // The program does the same: whoever comes first, it is done before anything else happens.
-    let _ = setpgid(pid, pid);
-    if has_terminal {
-        let _ = tcsetpgrp(stdin.as_fd(), pid);
-    }
-    let give_back = || {
-        if has_terminal {
-            let _ = tcsetpgrp(stdin.as_fd(), getpgrp());
+    caller: &mut dyn Caller,
+    started: &mut dyn FnMut(u32) -> Result<Option<Life<'a>>, ResolveError>,
+) -> Result<Lived, ResolveError> {
+    let begun = Instant::now();
+    let mut terminal = Terminal::open();
+    let lend = terminal.is_the_programs() && program.lends_terminal;
+    let pid = match spawn(program, signals, terminal.raw().filter(|_| lend)) {
+        Ok(pid) => pid,
+        Err(error) => {
+            if lend {
+                terminal.lend(getpgrp());
+            }
+            return Err(error);
         }
     };
-    loop {
+    // The program does the same: whoever comes first, it is done before anything else happens.
+    let _ = setpgid(pid, pid);
+    if lend {
+        terminal.lend(pid);
+    }
+    let child = u32::try_from(pid.as_raw()).unwrap_or(0);
+    let mut supervised = Supervised {
+        pid,
+        terminal,
+        life: started(child)?,
+        begun,
+        moved: None,
+        kill_at: None,
+        not_ready: false,
+    };
+    let ended = loop {
+        supervised.pass_on(signals);
+        match supervised.reap()? {
+            Some(end) => break end,
+            None => supervised.observe(stirs, caller)?,
+        }
+        supervised.sleep(signals, stirs)?;
+    };
+    // What it did last is not here yet; what it did before is.
+    supervised.observe_events(stirs);
+    Ok(supervised.lived(child, ended))
+}
+
+struct Supervised<'a> {
+    pid: Pid,
+    terminal: Terminal,
+    life: Option<Life<'a>>,
+    begun: Instant,
+    moved: Option<Port>,
+    kill_at: Option<Instant>,
+    not_ready: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Ended {
+    end: End,
+    lent: bool,
+}
+
+impl Supervised<'_> {
+    fn pass_on(&self, signals: &Signals) {
         while let Some(signal) = signals.next() {
             if signal != Signal::SIGCHLD {
                 // The group may be gone already; its end is read next.
-                let _ = killpg(pid, signal);
+                let _ = killpg(self.pid, signal);
+                // A stopped program gets it when it is continued.
+                if matches!(signal, Signal::SIGTERM | Signal::SIGHUP) {
+                    let _ = killpg(self.pid, Signal::SIGCONT);
+                }
             }
         }
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-        match waitpid(pid, Some(flags)) {
+    }
+
+    /// How it ended, if it has.
+    fn reap(&mut self) -> Result<Option<Ended>, ResolveError> {
+        let lent = self.terminal.is_lent();
+        match waitpid(self.pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::Exited(_, code)) => {
-                give_back();
-                return Ok((raw, End::Code(code)));
+                self.terminal.take_back();
+                Ok(Some(Ended { end: End::Code(code), lent }))
             }
             Ok(WaitStatus::Signaled(_, signal, _)) => {
-                give_back();
-                return Ok((raw, End::Signal(signal as i32)));
+                self.terminal.take_back_from_killed(signal);
+                Ok(Some(Ended { end: End::Signal(signal as i32), lent }))
             }
-            Ok(WaitStatus::Stopped(..)) => {
-                give_back();
-                // The shell sees a stopped job; this comes back when it is continued.
-                let _ = kill(getpid(), Signal::SIGSTOP);
-                if has_terminal && foreground() {
-                    let _ = tcsetpgrp(stdin.as_fd(), pid);
-                }
-                let _ = killpg(pid, Signal::SIGCONT);
+            Ok(WaitStatus::Stopped(_, signal)) => {
+                self.stopped(signal);
+                Ok(None)
             }
-            Ok(_) | Err(nix::Error::EINTR) => {}
+            Ok(_) | Err(nix::Error::EINTR) => Ok(None),
             Err(error) => {
-                give_back();
-                return Err(failed("wait for the program", error.into()));
+                self.terminal.take_back();
+                Err(failed("wait for the program", error.into()))
             }
         }
-        for stir in stirs.map(Stirs::take).unwrap_or_default() {
-            on_stir(&stir, raw);
+    }
+
+    fn stopped(&mut self, signal: Signal) {
+        let wants_terminal = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
+        if wants_terminal && self.terminal.is_ours() {
+            self.terminal.lend(self.pid);
+        } else if self.terminal.is_there() && !has_a_shell() {
+            // Nobody could continue the job (`ssh -t host portwatch run …`): it is not stopped, as the program alone
+            // would not be (POSIX, orphaned process groups).
+        } else if self.terminal.is_there() {
+            self.terminal.take_back();
+            // The shell sees a stopped job; this comes back when it is continued.
+            let _ = kill(getpid(), Signal::SIGSTOP);
+            if self.terminal.is_the_programs() {
+                self.terminal.lend(self.pid);
+            }
+        } else {
+            // No terminal, no job control: whoever stopped it continues it.
+            return;
         }
-        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        fds.extend(stirs.map(|stirs| PollFd::new(stirs.wake().as_fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(failed("wait for signals", error.into())),
+        let _ = killpg(self.pid, Signal::SIGCONT);
+    }
+
+    fn observe_events(&mut self, stirs: Option<&Stirs>) {
+        for stir in stirs.map(Stirs::take).unwrap_or_default() {
+            if let Some(life) = &mut self.life {
+                life.hear(&stir);
+            }
+        }
+    }
+
+    fn observe(&mut self, stirs: Option<&Stirs>, caller: &mut dyn Caller) -> Result<(), ResolveError> {
+        self.observe_events(stirs);
+        let took = self.begun.elapsed();
+        let news = self.life.as_mut().map_or_else(|| Ok(Vec::new()), Life::look)?;
+        for news in news {
+            match news {
+                News::Elsewhere(given, port) => {
+                    let moved = caller.moves_to(port);
+                    if matches!(moved, super::Moved::Claim(_)) {
+                        self.moved = Some(port);
+                    }
+                    caller.told(Note::Elsewhere(given, port, moved));
+                }
+                News::Several(ports) => caller.told(Note::Several(ports)),
+                News::Waiting(words) => caller.told(Note::Waiting(took, words)),
+                News::Ready(words) => caller.told(Note::Ready(took, words)),
+                News::NotReady(after, words) => {
+                    caller.told(Note::NotReady(after, words));
+                    self.not_ready = true;
+                    self.kill_at = Some(Instant::now() + GRACE);
+                    let _ = killpg(self.pid, Signal::SIGTERM);
+                    let _ = killpg(self.pid, Signal::SIGCONT);
+                }
+            }
+        }
+        if self.kill_at.is_some_and(|at| Instant::now() >= at) {
+            self.kill_at = None;
+            let _ = killpg(self.pid, Signal::SIGKILL);
+        }
+        Ok(())
+    }
+
+    /// Until something happens, or it is time to look.
+    fn sleep(&self, signals: &Signals, stirs: Option<&Stirs>) -> Result<(), ResolveError> {
+        let due = self.life.as_ref().and_then(Life::due).into_iter().chain(self.kill_at).min();
+        let timeout = due.map_or(PollTimeout::NONE, |due| {
+            let left = due.saturating_duration_since(Instant::now());
+            // Rounded up: a wait of less than a millisecond would be a spin.
+            PollTimeout::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
+        });
+        let wakes = stirs.map(Stirs::wake).into_iter().chain(self.life.as_ref().and_then(Life::wake));
+        let fds: Vec<BorrowedFd<'_>> =
+            std::iter::once(signals.as_fd()).chain(wakes.map(|w| w.as_fd())).collect();
+        let mut fds: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+            Err(error) => Err(failed("wait for signals", error.into())),
+        }
+    }
+
+    fn lived(self, child: u32, ended: Ended) -> Lived {
+        let interrupted = [Signal::SIGINT, Signal::SIGQUIT].map(|s| End::Signal(s as i32));
+        let by_hand = interrupted.contains(&ended.end) || ended.end == End::Code(128 + Signal::SIGINT as i32);
+        Lived {
+            child,
+            end: if self.not_ready { End::NotReady } else { ended.end },
+            listened: self.life.as_ref().is_some_and(Life::listened),
+            moved: self.moved,
+            took: self.begun.elapsed(),
+            was_asked_to_end: ended.lent && by_hand,
         }
     }
 }
 
-fn spawn(what: &Program<'_>, signals: &Signals, terminal: bool) -> Result<Pid, ResolveError> {
+/// Somebody above is of this session and not of this process group: a shell with job control.
+fn has_a_shell() -> bool {
+    let (session, parent) = (getsid(None), getppid());
+    session.is_ok_and(|session| session != getpgrp() && getsid(Some(parent)) == Ok(session))
+}
+
+fn spawn(what: &Program, signals: &Signals, terminal: Option<i32>) -> Result<Pid, ResolveError> {
     let Some((program, arguments)) = what.words.split_first() else {
         return Err(failed("run nothing", io::ErrorKind::InvalidInput.into()));
     };
     let mut command = Command::new(program);
     command.args(arguments).envs(what.variables.iter().map(|(name, value)| (name, value)));
     let mask = signals.before();
+    let (runner, ends_with_us) = (getpid(), what.ends_with_us);
     // SAFETY: between fork and exec only calls that are safe there (async-signal-safe, no allocation): setpgid, tcsetpgrp,
-    // sigprocmask.
+    // prctl, getppid, sigprocmask.
     unsafe {
         command.pre_exec(move || {
             setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-            if terminal {
+            if let Some(terminal) = terminal {
+                // SAFETY: the descriptor is the parent's terminal, open until exec closes it.
+                let terminal = BorrowedFd::borrow_raw(terminal);
                 // SIGTTOU is blocked here, so this does not stop a process that is in the background.
-                let _ = tcsetpgrp(io::stdin().as_fd(), getpid());
+                let _ = tcsetpgrp(terminal, getpid());
+            }
+            if ends_with_us {
+                // A runner that is killed cannot pass its end on; the kernel does.
+                prctl::set_pdeathsig(Signal::SIGTERM)?;
+                if getppid() != runner {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
             }
             mask.thread_set_mask()?;
             Ok(())

@@ -1,36 +1,45 @@
 //! `run`: a program on a port, started again where its bind was refused, and nowhere else.
 
 mod child;
+mod family;
+mod life;
+mod ready;
 mod signals;
+mod take;
+mod terminal;
 
-use std::{ffi::OsString, path::PathBuf, thread, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    time::Duration,
+};
 
 pub use child::End;
 use child::Program;
+use life::Life;
+pub use ready::Ready;
 pub use signals::Signals;
+pub use take::{concluded, waiting};
 
-use super::{
-    Condition, Place, ResolveError, Stir, StirKind, Stirs, WaitRequest,
-    free::{self, How, Plan},
-    wait,
-};
-use crate::{
-    attribute::{Attributor, Roots},
-    model::{ProcessId, Timestamp},
-    source::procfs::ProcFs,
-};
+use super::{Condition, Place, ResolveError, Stir, StirKind, Stirs, WaitRequest, free::How, wait};
+use crate::model::{Port, Timestamp};
 
+/// The first pause before a restart; each further one is twice as long.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// The longest pause before a restart.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// A program that ran so long has started well: what follows is a new failure, not the same one again.
+const STEADY: Duration = Duration::from_mins(1);
 /// EADDRINUSE of Linux.
 const IN_USE: i32 = 98;
 
 /// What to run, and where.
 #[derive(Debug, Clone)]
 pub struct RunRequest {
-    /// Program and arguments, with `{port}` and `{host}` replaced.
+    /// Program and arguments; `{port}` and `{host}` in them are filled in.
     pub words: Vec<OsString>,
-    /// Variables to set.
+    /// Variables that carry the port.
+    pub port_variables: Vec<String>,
+    /// Other variables to set.
     pub variables: Vec<(String, String)>,
     /// The place it is to have.
     pub place: Place,
@@ -38,10 +47,37 @@ pub struct RunRequest {
     pub retries: u32,
     /// How long to wait for the port before each.
     pub delay: Duration,
-    /// How often it is started again when it fails otherwise.
+    /// How often in a row it is started again when it fails otherwise.
     pub restarts: u32,
     /// On a refused bind, end a leftover of the same project, once.
     pub take: Option<How>,
+    /// It is to be ready in time.
+    pub ready: Option<Ready>,
+}
+
+impl RunRequest {
+    fn program(&self) -> Program {
+        let port = self.place.port.to_string();
+        let ports = self.port_variables.iter().map(|name| (name.clone(), port.clone()));
+        Program {
+            words: self.words.iter().map(|word| self.word(word)).collect(),
+            variables: self.variables.iter().cloned().chain(ports).collect(),
+            // Ctrl-C ends the restarts too.
+            lends_terminal: self.restarts == 0,
+            ends_with_us: true,
+        }
+    }
+
+    fn word(&self, word: &OsStr) -> OsString {
+        let host = self.place.hosts.first().map_or_else(|| "localhost".to_owned(), ToString::to_string);
+        match word.to_str() {
+            Some(text) => {
+                text.replace("{port}", &self.place.port.to_string()).replace("{host}", &host).into()
+            }
+            // One that is not UTF-8 is left as it is.
+            None => word.to_owned(),
+        }
+    }
 }
 
 /// A refused bind of the child.
@@ -49,14 +85,31 @@ pub struct RunRequest {
 pub struct Refused {
     /// Who had the port, where that is known.
     pub holder: Option<String>,
+    /// Connections in TIME_WAIT on the port, where nobody holds it: they refuse a bind without SO_REUSEADDR.
+    pub waiting: u64,
     /// The kernel told; otherwise it was concluded from the port being held.
     pub certain: bool,
 }
 
-/// Who can tell whether the child was refused the port.
-pub trait Witness {
+/// What became of the claim when the program went to another port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    /// There is no claim: the port was named.
+    NoClaim,
+    /// This claim has the new port now.
+    Claim(String),
+    /// The claim stays as it is, and why.
+    Stays(String),
+}
+
+/// Whoever runs it: what they know, and what they are told.
+pub trait Caller {
     /// The latest refused bind of `child` or a descendant since `since`, with EADDRINUSE.
     fn refused(&self, place: &Place, child: u32, since: Timestamp) -> Option<Refused>;
+    /// The program listens on this port instead.
+    fn moves_to(&mut self, port: Port) -> Moved;
+    /// Something is to be said.
+    fn told(&mut self, note: Note);
 }
 
 /// What the caller is told while it runs.
@@ -70,77 +123,93 @@ pub enum Note {
     NotTaken(String),
     /// It failed on the refused bind for good.
     Refused(Refused),
-    /// It listens on another port than it was given.
-    Elsewhere(u16),
+    /// It listens on the second port instead of the first.
+    Elsewhere(Port, Port, Moved),
+    /// It listens on these ports and not on the one it was given.
+    Several(Vec<Port>),
     /// It is started again after a failure, so much later.
     Restart(u32, u32, Duration),
+    /// It is not ready yet, so long after its start: how it stands.
+    Waiting(Duration, String),
+    /// It was ready so long after its start.
+    Ready(Duration, String),
+    /// It was not ready in time, and is ended.
+    NotReady(Duration, String),
 }
 
 /// Runs it to its end. Signals must have been blocked before any thread was started: `signals`.
 pub fn run(
     request: &RunRequest,
     signals: &Signals,
-    witness: &dyn Witness,
     stirs: Option<&Stirs>,
-    told: &mut dyn FnMut(Note),
+    caller: &mut dyn Caller,
 ) -> Result<End, ResolveError> {
+    let mut request = request.clone();
     let (mut tried, mut restarted, mut taken) = (0, 0, false);
     loop {
         let since = Timestamp::now();
-        let mut elsewhere = false;
-        let program = Program { words: &request.words, variables: &request.variables };
-        let mut other = |stir: &Stir, child| {
-            if let Some(port) = other_port(stir, child, request)
-                && !elsewhere
-            {
-                elsewhere = true;
-                told(Note::Elsewhere(port));
-            }
-        };
-        let (child, end) = child::supervise(&program, signals, stirs, &mut other, &mut |_| {})?;
-        if end == End::Code(0) || signals.was_asked_to_end() {
+        let lived = child::supervise(&request.program(), signals, stirs, caller, &mut |child| {
+            Life::new(&request, child).map(Some)
+        })?;
+        let end = lived.end;
+        if let Some(port) = lived.moved {
+            request.place.port = port;
+        }
+        if end == End::Code(0) || lived.was_asked_to_end || signals.was_asked_to_end() {
             return Ok(end);
         }
-        if let Some(refused) = witness.refused(&request.place, child, since) {
-            if taken {
-                told(Note::Refused(refused));
+        // One that listened was not refused, whatever it ended of.
+        let refused = if lived.listened { None } else { caller.refused(&request.place, lived.child, since) };
+        if let Some(refused) = refused {
+            // Connections that wait may be none of the reason: that is said, and not acted upon.
+            if taken || (refused.holder.is_none() && !refused.certain) {
+                caller.told(Note::Refused(refused));
                 return Ok(end);
             }
             if let Some(how) = &request.take {
                 taken = true;
-                match take(&request.place, how)? {
+                // Nobody is ended for what is only concluded: the program may have failed of something else.
+                let outcome = if refused.certain {
+                    take::take(&request.place, how)?
+                } else {
+                    Err("nobody saw the kernel refuse the port to the program; a daemon would".to_owned())
+                };
+                match outcome {
                     Ok(words) => {
-                        told(Note::Took(words));
+                        caller.told(Note::Took(words));
                         continue;
                     }
-                    Err(why) => told(Note::NotTaken(why)),
+                    Err(why) => caller.told(Note::NotTaken(why)),
                 }
             }
             if tried == request.retries {
-                told(Note::Refused(refused));
+                caller.told(Note::Refused(refused));
                 return Ok(end);
             }
             tried += 1;
-            told(Note::Retry(tried, request.retries, refused));
+            let strict = refused.holder.is_none();
+            caller.told(Note::Retry(tried, request.retries, refused));
             let wanted = WaitRequest {
                 places: vec![request.place.clone()],
-                condition: Condition::Free { strict: false },
+                condition: Condition::Free { strict },
                 timeout: Some(request.delay),
                 names: false,
             };
             // Whether it is free by then decides the next bind, which is the program's own.
             let _ = wait(&wanted, stirs, &mut |_, _| {})?;
-        } else if restarted < request.restarts {
-            let pause = Duration::from_millis(500)
-                .saturating_mul(2_u32.saturating_pow(restarted))
-                .min(LONGEST_BACKOFF);
+        } else {
+            if lived.took >= STEADY {
+                restarted = 0;
+            }
+            if restarted >= request.restarts {
+                return Ok(end);
+            }
+            let pause = backoff(restarted);
             restarted += 1;
-            told(Note::Restart(restarted, request.restarts, pause));
+            caller.told(Note::Restart(restarted, request.restarts, pause));
             if signals.wait_for_end(pause)? {
                 return Ok(end);
             }
-        } else {
-            return Ok(end);
         }
         if signals.wait_for_end(Duration::ZERO)? {
             return Ok(end);
@@ -155,60 +224,54 @@ pub fn supervised(
     signals: &Signals,
     started: &mut dyn FnMut(u32),
 ) -> Result<End, ResolveError> {
-    let program = Program { words, variables };
-    child::supervise(&program, signals, None, &mut |_, _| {}, started).map(|(_, end)| end)
-}
-
-fn other_port(stir: &Stir, child: u32, request: &RunRequest) -> Option<u16> {
-    let port = stir.port.filter(|&port| port != request.place.port)?;
-    (stir.kind == StirKind::Listen && stir.pids.contains(&child)).then(|| port.get())
-}
-
-/// Ends whoever holds the place, if it is a leftover of this directory's project.
-fn take(place: &Place, how: &How) -> Result<Result<String, String>, ResolveError> {
-    let Some(plan) = free::plan(std::slice::from_ref(place), &how.redaction, how.force)?.pop() else {
-        return Ok(Err("nobody holds it any more".to_owned()));
+    let program = Program {
+        words: words.to_vec(),
+        variables: variables.to_vec(),
+        lends_terminal: true,
+        ends_with_us: false,
     };
-    if let Some(refusal) = plan.refusals.first() {
-        return Ok(Err(format!("{}; {}", refusal.why, refusal.instead)));
-    }
-    if !plan.is_possible() || !plan.units.is_empty() {
-        return Ok(Err(format!("no process of this project holds it; portwatch who {place}")));
-    }
-    if let Some(stranger) = stranger(&plan) {
-        return Ok(Err(format!("{stranger} is not of this project; portwatch free {place} would end it")));
-    }
-    let done = free::act(&plan, how, None)?;
-    Ok(if done.freed { Ok(done.words) } else { Err(done.words) })
+    let lived = child::supervise(&program, signals, None, &mut Nobody, &mut |child| {
+        started(child);
+        Ok(None)
+    })?;
+    Ok(lived.end)
 }
 
-/// A holder that is not of the project of this directory. Without a project everybody is a stranger.
-fn stranger(plan: &Plan) -> Option<String> {
-    let own = own_project();
-    let of = |root: &Option<PathBuf>| root.is_some() && *root == own;
-    let theirs = |member: &&free::Member| !of(&member.process.project.as_ref().map(|p| p.root.clone()));
-    plan.members.iter().find(theirs).map(|m| format!("{} ({})", m.process.comm, m.process.id.pid))
-}
+/// Of a program without a port there is nothing to be known or told.
+struct Nobody;
 
-fn own_project() -> Option<PathBuf> {
-    let pid = std::process::id();
-    let id: ProcessId = ProcFs::open("/proc".as_ref()).ok()?.identify(pid)?;
-    Some(Attributor::new(Roots::default()).of(id)?.project.as_ref()?.root.clone())
-}
-
-/// Where no daemon tells: the child failed, and somebody else holds the place.
-pub fn concluded(place: &Place, how: &How) -> Option<Refused> {
-    // A holder that is just ending would be taken for the reason.
-    thread::yield_now();
-    let plan = free::plan(std::slice::from_ref(place), &how.redaction, false).ok()?.pop()?;
-    if !plan.held {
-        return None;
+impl Caller for Nobody {
+    fn refused(&self, _: &Place, _: u32, _: Timestamp) -> Option<Refused> {
+        None
     }
-    let holder = plan.members.first().map(|m| format!("{} ({})", m.process.comm, m.process.id.pid));
-    Some(Refused { holder, certain: false })
+
+    fn moves_to(&mut self, _: Port) -> Moved {
+        Moved::NoClaim
+    }
+
+    fn told(&mut self, _: Note) {}
+}
+
+/// The pause before a restart, when so many were in vain.
+fn backoff(restarted: u32) -> Duration {
+    FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(restarted)).min(LONGEST_BACKOFF)
 }
 
 /// Whether an event is the refusal of `child`.
 pub fn is_refusal(stir: &Stir, place: &Place, child: u32) -> bool {
     stir.kind == StirKind::Refused(IN_USE) && stir.port == Some(place.port) && stir.pids.contains(&child)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::backoff;
+
+    #[test]
+    fn each_restart_comes_later_up_to_half_a_minute() {
+        let pauses: Vec<u128> = (0..9).map(|n| backoff(n).as_millis()).collect();
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(backoff(u32::MAX), Duration::from_secs(30));
+    }
 }

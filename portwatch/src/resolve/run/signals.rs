@@ -17,7 +17,7 @@ use nix::{
 use crate::resolve::ResolveError;
 
 /// Passed on to the program.
-const FORWARDED: [Signal; 7] = [
+const FORWARDED: [Signal; 8] = [
     Signal::SIGTERM,
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -25,6 +25,7 @@ const FORWARDED: [Signal; 7] = [
     Signal::SIGUSR1,
     Signal::SIGUSR2,
     Signal::SIGTSTP,
+    Signal::SIGCONT,
 ];
 
 /// Signals that are blocked and read.
@@ -81,7 +82,12 @@ impl Signals {
     pub(super) fn wait_for_end(&self, timeout: Duration) -> Result<bool, ResolveError> {
         let end = std::time::Instant::now() + timeout;
         loop {
-            while self.next().is_some() {}
+            while let Some(signal) = self.next() {
+                if signal == Signal::SIGTSTP {
+                    // As the terminal's default is; back when it is continued.
+                    let _ = nix::sys::signal::kill(nix::unistd::getpid(), Signal::SIGSTOP);
+                }
+            }
             let left = end.saturating_duration_since(std::time::Instant::now());
             if self.ended.get() || left.is_zero() {
                 return Ok(self.ended.get());

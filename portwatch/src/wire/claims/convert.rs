@@ -230,6 +230,7 @@ pub fn wanted(request: &ClaimRequest) -> Result<Wanted, OfficeError> {
     Ok(Wanted {
         name: request.name.parse().map_err(bad)?,
         port,
+        moves: request.moves,
         asked: Asked { range, exclude, ephemeral: request.ephemeral, privileged: false },
         ttl: request.ttl_ms.map(Duration::from_millis),
         protocols,

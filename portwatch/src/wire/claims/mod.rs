@@ -308,6 +308,9 @@ pub struct ClaimRequest {
     pub name: String,
     /// This port.
     pub port: Option<u16>,
+    /// A claim that has another port gives it up for this one: its program listens there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub moves: bool,
     /// A port of this range (`3000-3999`).
     pub range: Option<String>,
     /// None of these ports and ranges.

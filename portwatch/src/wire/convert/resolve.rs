@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::process;
+use super::{container, process};
 use crate::{
     model::Timestamp,
     query::Viewer,
@@ -10,7 +10,7 @@ use crate::{
         Condition, Standing,
         free::{Ended, Outcome, Plan},
     },
-    wire::{FreeDependent, FreeProcess, FreeRefusal, FreeTarget, SCHEMA, Wait, WaitTarget},
+    wire::{FreeContainer, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, SCHEMA, Wait, WaitTarget},
 };
 
 /// Everything here was read by the caller's own process: nothing is withheld from it.
@@ -35,6 +35,11 @@ pub fn free_target(plan: &Plan) -> FreeTarget {
         address: dependent.address.to_string(),
         connections: dependent.connections,
     });
+    let containers = plan.containers.iter().map(|stop| FreeContainer {
+        container: container(&stop.running.container, true),
+        command: stop.command(),
+        note: stop.note.clone(),
+    });
     let state = match () {
         () if !plan.refusals.is_empty() => "refused",
         () if plan.held => "planned",
@@ -48,6 +53,7 @@ pub fn free_target(plan: &Plan) -> FreeTarget {
         sentence: None,
         processes: members.collect(),
         units: plan.units.iter().map(crate::resolve::free::UnitStop::command).collect(),
+        containers: containers.collect(),
         refusals: refusals.collect(),
         dependents: dependents.collect(),
         time_wait: u64::try_from(plan.time_wait.len()).unwrap_or(u64::MAX),

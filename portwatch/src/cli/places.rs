@@ -1,0 +1,55 @@
+//! Places on the command line: PORT, HOST:PORT, PORT/udp, or the name of a claim, whose port is meant.
+
+use super::{failure::Failure, project::Here, session::Session};
+use crate::{access::AccessError, model::Port, resolve::Place};
+
+/// The places that these words mean.
+pub(super) fn places(words: &[String], session: &mut Session<'_>) -> Result<Vec<Place>, Failure> {
+    words.iter().map(|word| place(word, session)).collect()
+}
+
+fn place(word: &str, session: &mut Session<'_>) -> Result<Place, Failure> {
+    match word.parse::<Place>() {
+        Ok(place) => Ok(place),
+        Err(error) if !looks_like_a_name(word) => Err(error.into()),
+        Err(_) => claimed(word, session),
+    }
+}
+
+/// A name has a letter and no dot-separated host before its port: `myapp:api`, `api`.
+pub(super) fn looks_like_a_name(word: &str) -> bool {
+    let last = word.rsplit(':').next().unwrap_or(word);
+    word.contains(|c: char| c.is_ascii_alphabetic())
+        && !word.contains('/')
+        && !last.is_empty()
+        && !last.chars().all(|c| c.is_ascii_digit())
+}
+
+fn claimed(word: &str, session: &mut Session<'_>) -> Result<Place, Failure> {
+    let name = Here::find()?.named(word)?.to_string();
+    let found = session.access()?.claims(std::slice::from_ref(&name))?;
+    let port =
+        found.claims.iter().find(|claim| claim.name == name).and_then(|claim| claim.port).and_then(Port::new);
+    port.map(Place::everywhere).ok_or_else(|| {
+        AccessError::Refused {
+            what: format!("nothing is claimed as {name}"),
+            remedy: "portwatch find '*' shows what is; a port is a number".to_owned(),
+        }
+        .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::looks_like_a_name;
+
+    #[test]
+    fn a_name_is_told_from_a_mistyped_place() {
+        for name in ["myapp:api", "api", "myapp:api:feature-2x", "a-1"] {
+            assert!(looks_like_a_name(name), "{name}");
+        }
+        for place in ["70000", "example.org:80", "3100/sctp", "", "host:", "[::1]:0"] {
+            assert!(!looks_like_a_name(place), "{place}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Containers: stopped by their engine, with the caller's own rights on its socket, which would start them again
+//! otherwise, and whose proxies would be left without a server.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::{net::UnixStream, time::timeout};
+
+use crate::{
+    engine::{Engines, Running},
+    model::{Engine, Netns, SocketSeen, addresses_overlap},
+    resolve::Place,
+};
+
+/// How long an engine may take to say what runs.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Beyond the grace that the container has, so long until the engine says that it has ended.
+const STOPPING: Duration = Duration::from_secs(15);
+/// An answer about one container.
+const LARGEST: usize = 1 << 20;
+
+/// A container to be stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerStop {
+    /// The container, as its engine names it.
+    pub running: Running,
+    /// Its engine's socket.
+    pub socket: PathBuf,
+    /// What else is to be known.
+    pub note: Option<String>,
+}
+
+impl ContainerStop {
+    /// Its name, else the beginning of its id.
+    pub fn name(&self) -> String {
+        let container = &self.running.container;
+        container.name.clone().unwrap_or_else(|| container.id.chars().take(12).collect())
+    }
+
+    /// Who stops it.
+    pub fn engine(&self) -> &'static str {
+        self.running.container.engine.map_or("docker", Engine::as_str)
+    }
+
+    /// As it would be typed.
+    pub fn command(&self) -> String {
+        format!("{} stop {}", self.engine(), self.name())
+    }
+}
+
+/// What the engines of the machine say.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    running: Vec<(PathBuf, Running)>,
+    /// Why an engine did not answer.
+    pub(super) problem: Option<String>,
+}
+
+impl Told {
+    /// Asks the engines behind these sockets.
+    pub(super) fn ask(sockets: &[PathBuf]) -> Self {
+        let mut told = Self::default();
+        for socket in sockets {
+            let report = Engines::new([socket.clone()]).ask(Duration::ZERO, ANSWER);
+            for running in &report.running {
+                if told.running.iter().all(|(_, known)| known.container.id != running.container.id) {
+                    told.running.push((socket.clone(), running.clone()));
+                }
+            }
+            if let Some(problem) = report.problems.first() {
+                told.problem = Some(format!("{}: {}", problem.socket.display(), problem.what));
+            }
+        }
+        told
+    }
+
+    /// The container with this id.
+    pub(super) fn by_id(&self, id: &str) -> Option<ContainerStop> {
+        self.running.iter().find(|(_, running)| running.container.id == id).map(Self::stop)
+    }
+
+    /// Containers to which a socket of a forwarder or of an engine leads.
+    pub(super) fn behind(&self, seen: &SocketSeen) -> Vec<ContainerStop> {
+        let here = (seen.endpoint.address, seen.options.v6_only);
+        self.published(seen.endpoint.netns, |p| {
+            p.port == seen.endpoint.port
+                && p.protocol == seen.endpoint.protocol
+                && p.address.is_none_or(|address| addresses_overlap(here, (address, None)))
+        })
+    }
+
+    /// Containers that are published at a place without any socket: by a rule of the kernel's alone.
+    pub(super) fn at(&self, place: &Place, netns: Option<Netns>) -> Vec<ContainerStop> {
+        self.published(netns, |p| {
+            let meets = |host| p.address.is_none_or(|a| addresses_overlap((host, None), (a, None)));
+            p.port == place.port
+                && p.protocol == place.protocol
+                && (place.hosts.is_empty() || place.hosts.iter().any(|&host| meets(host)))
+        })
+    }
+
+    fn published(
+        &self,
+        netns: Option<Netns>,
+        wanted: impl Fn(&crate::engine::Published) -> bool,
+    ) -> Vec<ContainerStop> {
+        let same = |there: Option<Netns>| there.is_none() || netns.is_none() || there == netns;
+        let fits = |running: &Running| same(running.netns) && running.published.iter().any(&wanted);
+        self.running.iter().filter(|(_, running)| fits(running)).map(Self::stop).collect()
+    }
+
+    fn stop((socket, running): &(PathBuf, Running)) -> ContainerStop {
+        ContainerStop { running: running.clone(), socket: socket.clone(), note: note(socket, running) }
+    }
+}
+
+/// What stopping means for it beyond its end.
+fn note(socket: &Path, running: &Running) -> Option<String> {
+    let (status, body) = call(socket, Method::GET, &path(running, "json"), ANSWER).ok()?;
+    if status != StatusCode::OK {
+        return None;
+    }
+    consequence(&body)
+}
+
+/// The part of ContainerInspect that is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    host_config: HostConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    #[serde(default)]
+    auto_remove: bool,
+    #[serde(default)]
+    restart_policy: RestartPolicy,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct RestartPolicy {
+    #[serde(default)]
+    name: String,
+}
+
+fn consequence(body: &[u8]) -> Option<String> {
+    let host = serde_json::from_slice::<Inspected>(body).ok()?.host_config;
+    if host.auto_remove {
+        return Some("it was started with --rm: it is removed when it stops".to_owned());
+    }
+    match host.restart_policy.name.as_str() {
+        "always" => Some(
+            "its restart policy is always: stopped so, it stays stopped until the engine itself starts again"
+                .to_owned(),
+        ),
+        policy @ ("unless-stopped" | "on-failure") => {
+            Some(format!("its restart policy is {policy}: stopped so, it stays stopped"))
+        }
+        _ => None,
+    }
+}
+
+/// Has the engine stop it: its own stop signal, SIGKILL when the grace is over.
+pub fn stop_container(stop: &ContainerStop, grace: Duration) -> io::Result<()> {
+    let what = path(&stop.running, &format!("stop?t={}", grace.as_secs()));
+    let (status, body) = call(&stop.socket, Method::POST, &what, grace + STOPPING)?;
+    match status {
+        // Stopped, or stopped already.
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::OK => Ok(()),
+        status => Err(io::Error::other(refusal(&body).unwrap_or_else(|| format!("HTTP {status}")))),
+    }
+}
+
+fn refusal(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Message {
+        message: String,
+    }
+    serde_json::from_slice::<Message>(body).ok().map(|said| said.message)
+}
+
+/// Ids are the engine's own and were 64 hex digits; anything else would be another path.
+fn path(running: &Running, what: &str) -> String {
+    let id: String = running.container.id.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("/containers/{id}/{what}")
+}
+
+fn call(socket: &Path, method: Method, path: &str, wait: Duration) -> io::Result<(StatusCode, Bytes)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", wait.as_secs()));
+    runtime.block_on(async {
+        timeout(wait, exchange(socket, method, path)).await.unwrap_or_else(|_| Err(late()))
+    })
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "portwatch")
+        .body(Empty::<Bytes>::new())
+        .map_err(io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(io::Error::other)?;
+    Ok((status, body.to_bytes()))
+}
+
+impl fmt::Display for ContainerStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "container {} ({})", self.name(), self.engine())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::consequence;
+
+    #[test]
+    fn what_a_stop_means_is_told_by_the_restart_policy() {
+        let of = |host: &str| consequence(format!("{{\"HostConfig\":{host}}}").as_bytes());
+        let policy =
+            |name: &str| of(&format!("{{\"AutoRemove\":false,\"RestartPolicy\":{{\"Name\":\"{name}\"}}}}"));
+        assert!(of("{\"AutoRemove\":true}").unwrap().contains("removed"));
+        assert!(policy("always").unwrap().contains("until the engine itself starts again"));
+        assert!(policy("unless-stopped").unwrap().contains("stays stopped"));
+        assert_eq!((policy("no"), policy("")), (None, None));
+        assert_eq!(consequence(b"<html>"), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Who is in the way of a program that was refused its port, and the leftover of one's own project.
+
+use std::path::PathBuf;
+
+use nix::unistd::{Pid, getpgid};
+
+use super::Refused;
+use crate::{
+    attribute::{Attributor, Roots},
+    model::{Process, ProcessId},
+    resolve::{
+        Place, ResolveError,
+        free::{self, How, Plan},
+    },
+    source::procfs::ProcFs,
+};
+
+/// Ends whoever holds the place, if it is a leftover of this directory's project.
+pub(super) fn take(place: &Place, how: &How) -> Result<Result<String, String>, ResolveError> {
+    let Some(plan) = free::plan(std::slice::from_ref(place), &how.scope)?.pop() else {
+        return Ok(Err("nobody holds it any more".to_owned()));
+    };
+    if let Some(refusal) = plan.refusals.first() {
+        return Ok(Err(format!("{}; {}", refusal.why, refusal.instead)));
+    }
+    if plan.members.is_empty() || !plan.units.is_empty() || !plan.containers.is_empty() {
+        return Ok(Err(format!("no process of this project holds it; portwatch who {place}")));
+    }
+    if let Some(stranger) = stranger(&plan) {
+        return Ok(Err(format!("{stranger} is not of this project; portwatch free {place} would end it")));
+    }
+    let done = free::act(&plan, how, None)?;
+    Ok(if done.freed { Ok(done.words) } else { Err(done.words) })
+}
+
+/// A holder that is not of the project of this directory. Without a project everybody is a stranger.
+fn stranger(plan: &Plan) -> Option<String> {
+    let own = own_project();
+    let of = |root: &Option<PathBuf>| root.is_some() && *root == own;
+    let theirs = |member: &&free::Member| !of(&member.process.project.as_ref().map(|p| p.root.clone()));
+    plan.members.iter().find(theirs).map(|m| format!("{} ({})", m.process.comm, m.process.id.pid))
+}
+
+fn own_project() -> Option<PathBuf> {
+    let pid = std::process::id();
+    let id: ProcessId = ProcFs::open("/proc".as_ref()).ok()?.identify(pid)?;
+    Some(Attributor::new(Roots::default()).of(id)?.project.as_ref()?.root.clone())
+}
+
+/// Where no daemon tells: the child failed, and somebody else holds the place.
+pub fn concluded(place: &Place, how: &How, child: u32) -> Option<Refused> {
+    let plan = free::plan(std::slice::from_ref(place), &how.scope).ok()?.pop()?;
+    let other = |process: &Process| !is_of_group(process.id.pid, child);
+    let holder = plan.members.iter().map(|m| &m.process).find(|p| other(p));
+    let unseen = plan.refusals.iter().find(|r| r.process.as_deref().is_none_or(other));
+    let waiting = u64::try_from(plan.time_wait.len()).unwrap_or(u64::MAX);
+    let held = holder.is_some() || unseen.is_some() || !plan.units.is_empty() || !plan.containers.is_empty();
+    if !held && waiting == 0 {
+        return None;
+    }
+    let refused = unseen.and_then(|refusal| refusal.process.as_ref());
+    let holder = holder.or(refused).map(|p| named(p)).or_else(|| held.then(|| "somebody".to_owned()));
+    Some(Refused { waiting: if held { 0 } else { waiting }, holder, certain: false })
+}
+
+/// How many connections in TIME_WAIT are on the port.
+pub fn waiting(place: &Place, how: &How) -> u64 {
+    let plan = free::plan(std::slice::from_ref(place), &how.scope).ok().and_then(|mut plans| plans.pop());
+    plan.map_or(0, |plan| u64::try_from(plan.time_wait.len()).unwrap_or(u64::MAX))
+}
+
+/// `node (812)`, and the runner that started it, if one did.
+fn named(process: &Process) -> String {
+    let runner = process.lineage.iter().find(|above| {
+        let args = above.command.as_ref().map_or(&[][..], |command| command.args.as_slice());
+        above.comm == "portwatch" && args.get(1).is_some_and(|word| word == "run")
+    });
+    let by = runner.map_or_else(String::new, |r| format!(", started by portwatch run ({})", r.pid));
+    format!("{} ({}){by}", process.comm, process.id.pid)
+}
+
+/// Left behind by the child itself: whoever is of its process group.
+fn is_of_group(pid: u32, child: u32) -> bool {
+    let group = i32::try_from(pid).ok().and_then(|pid| getpgid(Some(Pid::from_raw(pid))).ok());
+    group.and_then(|group| u32::try_from(group.as_raw()).ok()) == Some(child)
+}
