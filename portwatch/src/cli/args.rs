@@ -12,7 +12,10 @@ use clap::{
     builder::{FalseyValueParser, PossibleValuesParser},
 };
 
-pub(crate) use coordinate::{Lock, Unlock, WithLock};
+pub(crate) use coordinate::{
+    Agent, AgentWhat, Agents, As, EndWork, Lock, Note, Notes, Salvage, SalvageWhat, StartWork, Unlock,
+    WithLock, Work, WorkWhat, Works,
+};
 #[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "run is for Linux"))]
 pub(crate) use resolve::{Free, Ready, Run, Wait};
 
@@ -238,6 +241,27 @@ pub(crate) enum Command {
     /// Run a program while holding a lock
     #[command(after_help = examples::WITH_LOCK)]
     WithLock(WithLock),
+    /// Make agents known: programs that work for somebody, and give a sign of life now and then
+    #[command(after_help = examples::AGENT)]
+    Agent(Agent),
+    /// Which agents there are, what they work on, and whether they live
+    #[command(after_help = examples::AGENTS)]
+    Agents(Agents),
+    /// Begin and end pieces of work, and claim files for them
+    #[command(after_help = examples::SESSION)]
+    Session(Work),
+    /// Who works on what, with which files
+    #[command(after_help = examples::SESSIONS)]
+    Sessions(Works),
+    /// Write a note into a session
+    #[command(after_help = examples::NOTE)]
+    Note(Note),
+    /// What was noted in a session
+    #[command(after_help = examples::NOTES)]
+    Notes(Notes),
+    /// What dead agents worked on, and taking it over
+    #[command(after_help = examples::SALVAGE, args_conflicts_with_subcommands = true)]
+    Salvage(Salvage),
     /// Is the daemon running, what does it see, what is missing
     #[command(after_help = examples::STATUS)]
     Status,

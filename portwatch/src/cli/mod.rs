@@ -2,6 +2,7 @@
 //!
 //! Never: hold logic.
 
+mod agent;
 mod args;
 mod backend;
 mod claim;
@@ -43,6 +44,7 @@ mod version;
 mod wait;
 mod watch;
 mod who;
+mod work;
 mod worktrees;
 
 #[cfg(test)]
@@ -144,6 +146,13 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::WithLock(args) => lock::with(args, &mut session),
         #[cfg(not(target_os = "linux"))]
         Command::WithLock(_) => Err(backend::absent().into()),
+        Command::Agent(args) => agent::run(args, &mut session),
+        Command::Agents(args) => agent::list(args, &mut session),
+        Command::Salvage(args) => agent::salvage(args, &mut session),
+        Command::Session(args) => work::run(args, &mut session),
+        Command::Sessions(args) => work::list(args, &mut session),
+        Command::Note(args) => work::note(args, &mut session),
+        Command::Notes(args) => work::notes(args, &mut session),
         Command::Status => status::run(&mut session),
         Command::Doctor => doctor::run(&mut session),
         Command::Daemon(args) => daemon::run(args, &mut session),

@@ -48,6 +48,12 @@ pub enum Denial {
         /// What.
         what: &'static str,
     },
+    /// No path.
+    #[error("'{path}' is not an absolute path in its shortest form")]
+    Path {
+        /// As it was given.
+        path: String,
+    },
     /// Somebody has the lock.
     #[error("{name} is held by {owner}{}, {left}", of(user))]
     Held {
@@ -140,9 +146,11 @@ impl Denial {
     /// Which kind of no it is.
     pub const fn kind(&self) -> DenialKind {
         match self {
-            Self::Name { .. } | Self::Empty { .. } | Self::Long { .. } | Self::Control { .. } => {
-                DenialKind::Bad
-            }
+            Self::Name { .. }
+            | Self::Empty { .. }
+            | Self::Long { .. }
+            | Self::Control { .. }
+            | Self::Path { .. } => DenialKind::Bad,
             Self::Foreign { .. } => DenialKind::NotPermitted,
             Self::Nothing { .. } => DenialKind::Nothing,
             Self::Ambiguous { .. } => DenialKind::Ambiguous,
@@ -161,7 +169,9 @@ impl Denial {
             Self::Name { .. } => {
                 "write letters, digits and ._:/@+-, beginning with a letter or digit, at most 128".to_owned()
             }
-            Self::Empty { .. } | Self::Long { .. } | Self::Control { .. } => "nothing was changed".to_owned(),
+            Self::Empty { .. } | Self::Long { .. } | Self::Control { .. } | Self::Path { .. } => {
+                "nothing was changed".to_owned()
+            }
             Self::Held { name, .. } => {
                 format!("wait for it: portwatch lock {name} --wait 1m; portwatch locks shows all")
             }

@@ -5,14 +5,18 @@
 //!
 //! Never: look at processes itself, store anything, read a clock.
 
+mod agent;
 mod denial;
 mod label;
 mod lock;
 mod owner;
+mod session;
 mod span;
 
+pub use agent::{Agent, DEAD, STALE, Vitality};
 pub use denial::{Denial, DenialKind};
 pub use label::{LONGEST_LABEL, label, text};
 pub use lock::{DEFAULT_TTL, Lock, PATIENCE, Standing, Waiter};
 pub use owner::{EARLIER_BOOT, Owner, OwnerKind, User, may_act};
+pub use session::{NOTE_KINDS, Note, Session, SessionState, mine, overlap, path};
 pub use span::spell;

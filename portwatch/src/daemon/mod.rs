@@ -235,7 +235,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     if let Err(error) = &keeping {
         tracing::warn!(%error, "claims are not kept: no thread could be started");
     }
-    let warden = Warden::start(&handle, &places.database(), &boot_id, changed)?;
+    let warden = Warden::start(&handle, &places.database(), &boot_id, options.retention_age, changed)?;
     let ended = serve(options, &handle, about, started, (claims, warden.bureau()));
     handle.changed.stop();
     warden.stop();

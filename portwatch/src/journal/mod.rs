@@ -28,7 +28,10 @@ mod tests;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use claims::{Allowed, ClaimError, Claimed, Claims, HealthRecord, Released, Request};
-pub use coordinate::{Alive, CoordinateError, Coordination, Freed, TakeLock, Taken, Told};
+pub use coordinate::{
+    Alive, CoordinateError, Coordination, FileConflict, Freed, Heir, Register, Salvaged, StartSession,
+    TakeLock, Taken, Told,
+};
 pub use error::JournalError;
 pub use open::{Journal, boot_id};
 pub use read::{Page, Reader};

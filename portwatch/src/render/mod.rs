@@ -4,6 +4,7 @@
 //! Never: decide anything.
 
 mod address;
+mod agent;
 mod claims;
 mod config;
 mod doctor;
@@ -26,6 +27,7 @@ mod version;
 mod wait;
 mod when;
 mod who;
+mod work;
 
 #[cfg(test)]
 mod sample;
@@ -37,6 +39,7 @@ use std::io::{self, Write};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
+pub use agent::{agent, agents, salvage, salvaged};
 pub use claims::{claimed, claims, cleaned, drift, imported, released, taken, worktrees};
 pub use config::config;
 pub use doctor::doctor;
@@ -53,6 +56,7 @@ pub use text::{Text, Tone};
 pub use version::version;
 pub use wait::{progress, wait};
 pub use who::who;
+pub use work::{note_written, notes, session, sessions};
 
 use crate::wire::SourceInfo;
 

@@ -1,8 +1,8 @@
 //! Flags of the commands that keep people and agents out of each other's way.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand, ValueHint};
 
 /// As whom.
 #[derive(Debug, Args)]
@@ -73,4 +73,199 @@ pub(crate) struct WithLock {
     pub(crate) ttl: Option<String>,
     #[command(flatten)]
     pub(crate) whose: As,
+}
+
+/// The agent that acts.
+#[derive(Debug, Args)]
+pub(crate) struct AsAgent {
+    /// As this agent [default: PORTWATCH_AGENT]
+    #[arg(
+        long,
+        visible_alias = "as",
+        value_name = "AGENT",
+        env = "PORTWATCH_AGENT",
+        hide_env = true,
+        hide_env_values = true
+    )]
+    pub(crate) agent: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    #[command(subcommand)]
+    pub(crate) what: AgentWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentWhat {
+    /// Make an agent known, or tell more of it
+    Register(Register),
+    /// Give a sign of life
+    Heartbeat(Named),
+    /// End an agent: its locks are free, its sessions abandoned
+    Unregister(Named),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Register {
+    /// Letters, digits and ._:/@+- [default: PORTWATCH_AGENT]
+    #[arg(value_name = "NAME", env = "PORTWATCH_AGENT", hide_env = true, hide_env_values = true)]
+    pub(crate) name: String,
+    /// What it works on
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) purpose: Option<String>,
+    /// What it is: `project:stack:context`, a model, a role
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) identity: Option<String>,
+    /// It dies with this process of your own [default: with none, by silence only]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The agent [default: PORTWATCH_AGENT]
+    #[arg(value_name = "NAME", env = "PORTWATCH_AGENT", hide_env = true, hide_env_values = true)]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Agents {
+    /// Those too that were unregistered, were salvaged, or are dead for more than a day
+    #[arg(long, short)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    #[command(subcommand)]
+    pub(crate) what: WorkWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkWhat {
+    /// Begin a session
+    Start(StartWork),
+    /// End it: its work is done
+    End(EndWork),
+    /// End it: its work was left
+    Abandon(EndWork),
+    /// Claim files and directories for it
+    Claim(ClaimFiles),
+    /// Give files and directories back
+    Release(ReleaseFiles),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartWork {
+    /// What for
+    #[arg(value_name = "PURPOSE")]
+    pub(crate) purpose: String,
+    /// Claim these files and directories; nothing is begun where another session has one
+    #[arg(long, short, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Claim them even where others have
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) who: AsAgent,
+    /// Print the id and nothing else
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EndWork {
+    /// How it ended
+    #[arg(value_name = "OUTCOME")]
+    pub(crate) outcome: Option<String>,
+    #[command(flatten)]
+    pub(crate) whose: As,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClaimFiles {
+    /// A directory stands for all that is in it
+    #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Claim them even where others have
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) whose: As,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseFiles {
+    /// As they were claimed
+    #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) whose: As,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Works {
+    /// Which files each claims
+    #[arg(long, short)]
+    pub(crate) files: bool,
+    /// All that are kept, and not only the active ones and those that ended within a day
+    #[arg(long, short)]
+    pub(crate) all: bool,
+    /// At most so many, the newest [default: 1000]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Note {
+    /// Its words
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: String,
+    /// note, progress, blocked, unblocked, error, decision or handoff [default: note]
+    #[arg(long = "type", short = 't', value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) whose: As,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Notes {
+    #[command(flatten)]
+    pub(crate) whose: As,
+    /// Only this type
+    #[arg(long = "type", short = 't', value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// At most so many, the newest [default: 1000]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Salvage {
+    #[command(subcommand)]
+    pub(crate) what: Option<SalvageWhat>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SalvageWhat {
+    /// Take over what a dead agent worked on: its sessions, with notes and files
+    Claim(SalvageClaim),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SalvageClaim {
+    /// The dead agent
+    #[arg(value_name = "AGENT")]
+    pub(crate) name: String,
+    /// For this agent [default: PORTWATCH_AGENT, else this terminal]
+    #[arg(
+        long,
+        visible_alias = "as",
+        value_name = "AGENT",
+        env = "PORTWATCH_AGENT",
+        hide_env = true,
+        hide_env_values = true
+    )]
+    pub(crate) agent: Option<String>,
 }

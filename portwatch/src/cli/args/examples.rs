@@ -275,6 +275,76 @@ on, and Ctrl-C and Ctrl-Z go to the program.
 Exit codes: the program's own; 128 and the number of the signal that ended it;
 1 when the lock could not be had, 2 when the program could not be started.";
 
+pub(super) const AGENT: &str = "\
+Examples:
+  portwatch agent register agent-db --purpose 'Database migrations' --pid $$
+  export PORTWATCH_AGENT=agent-db      from here on every command speaks for it
+  portwatch agent heartbeat
+  portwatch agent unregister agent-db
+
+Every command in the name of an agent is a sign of life, and makes it known. Silent
+for 10 minutes it is stale, for 20 dead; with --pid also when that process ends.
+Names are each user's own.
+Exit codes: 0 done, 1 no such agent, 2 usage, 3 another user's.";
+
+pub(super) const AGENTS: &str = "\
+Examples:
+  portwatch agents
+  portwatch agents --all --json
+  portwatch log --type heartbeat --filter agent-db --since 1h
+
+Exit codes: 0 there are some, 1 there is none.";
+
+pub(super) const SESSION: &str = "\
+Examples:
+  portwatch session start 'Building checkout UI' --files src/checkout src/hooks/usePayment.ts
+  portwatch session claim src/api/payments
+  portwatch session release src/api/payments
+  portwatch session end 'merged as #41'
+  portwatch session abandon --session session-a1b2 'the idea was wrong'
+
+A session is its agent's (--agent, PORTWATCH_AGENT), else this terminal's, and is found
+again by that; --session and PORTWATCH_SESSION name one. A terminal's ends with it.
+Claims are advice: they keep nobody from writing.
+Exit codes: 0 done, 1 a file is claimed by another session (nothing was changed) or there
+is no such session, 2 usage, 3 another user's, 4 several sessions may be meant.";
+
+pub(super) const SESSIONS: &str = "\
+Examples:
+  portwatch sessions
+  portwatch sessions --files
+  portwatch sessions --all --json
+
+Exit codes: 0 there are some, 1 there is none.";
+
+pub(super) const NOTE: &str = "\
+Examples:
+  portwatch note 'CheckoutForm component complete'
+  portwatch note --type blocked 'need payment API types from session-c3d4'
+
+It goes into the session of this agent or terminal, or the one that --session names, and
+is on disk when the command ends. Do not write secrets into it.
+Exit codes: 0 written, 1 there is no such session, 2 usage, 3 another user's, 4 several
+sessions may be meant.";
+
+pub(super) const NOTES: &str = "\
+Examples:
+  portwatch notes
+  portwatch notes --session session-a1b2
+  portwatch notes --session session-a1b2 --type error --json
+
+Notes are for the session's user and root.
+Exit codes: 0 there are some, 1 there is none or no such session, 3 another user's.";
+
+pub(super) const SALVAGE: &str = "\
+Examples:
+  portwatch salvage
+  portwatch salvage claim agent-worker --as agent-web
+
+A dead agent said what it does or left a session. Taking it over moves its active sessions,
+with notes and files, to the agent that claims it, or to this terminal.
+Exit codes: 0 done, there is some; 1 there is none, or it is not dead; 3 another user's.";
+
 pub(super) const STATUS: &str = "\
 Examples:
   portwatch status

@@ -27,12 +27,15 @@ use self::sweeps::Handles;
 use super::{DaemonError, Handle, pipeline::Command};
 use crate::{
     journal::Told,
+    model::Timestamp,
     query::{Record, claims::OfficeError, coordinate::Bureau},
     source::Wake,
 };
 
 /// What other processes wrote is looked for so often, and what has no pidfd is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// What is older than the time of retention is looked for so often.
+const FORGET: Duration = Duration::from_mins(10);
 /// How long the daemon waits for its end.
 const END: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,7 @@ impl Warden {
         handle: &Handle,
         database: &Path,
         boot_id: &str,
+        keep: Duration,
         wake: Wake,
     ) -> Result<Self, DaemonError> {
         let pipeline = handle.clone();
@@ -66,6 +70,8 @@ impl Warden {
             stop: Arc::clone(&stop),
             handles: Handles::default(),
             version: None,
+            keep,
+            forget: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("warden".to_owned()).spawn(move || watch.run());
         let thread = thread
@@ -98,6 +104,10 @@ struct Watch {
     stop: Arc<AtomicBool>,
     handles: Handles,
     version: Option<i64>,
+    /// What ended is kept so long.
+    keep: Duration,
+    /// When to look for what is older.
+    forget: Instant,
 }
 
 impl Watch {
@@ -133,6 +143,12 @@ impl Watch {
                 self.bureau.stir();
             }
             self.bureau.sweep()?;
+            if Instant::now() >= self.forget {
+                self.forget = Instant::now() + FORGET;
+                if let Ok(cutoff) = Timestamp::now().checked_sub(self.keep) {
+                    self.bureau.forget(cutoff)?;
+                }
+            }
         }
         if stirred || look {
             self.follow()?;

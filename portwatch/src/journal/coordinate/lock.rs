@@ -84,7 +84,7 @@ fn lock(row: &Row<'_>, boot: i64) -> rusqlite::Result<Lock> {
     })
 }
 
-fn all(connection: &Connection, boot: i64) -> rusqlite::Result<Vec<Lock>> {
+pub(super) fn all(connection: &Connection, boot: i64) -> rusqlite::Result<Vec<Lock>> {
     let mut statement = connection.prepare_cached(&format!("SELECT {LOCK} FROM lock ORDER BY name"))?;
     statement.query_map([], |row| lock(row, boot))?.collect()
 }
@@ -288,21 +288,21 @@ impl Coordination {
             Ok(())
         })
     }
+}
 
-    /// Frees the locks whose process is gone, when nobody saw its end.
-    pub fn free_orphans(&mut self, alive: &Alive<'_>, now: Timestamp) -> Result<Told, CoordinateError> {
-        if self.locks()?.iter().all(|lock| !lock.is_orphaned(alive)) {
-            return Ok(Told::new());
-        }
-        self.change(|connection, boot| {
-            let mut told = Told::new();
-            for lock in all(connection, boot)?.into_iter().filter(|lock| lock.is_orphaned(alive)) {
-                let why = lock.owner.process.map_or_else(String::new, gone);
-                free(connection, boot, &mut told, &Freed { lock, why }, now)?;
-            }
-            Ok(told)
-        })
+/// Frees the locks whose process is gone, when nobody saw its end.
+pub(super) fn free_orphans(
+    connection: &Connection,
+    boot: i64,
+    told: &mut Told,
+    alive: &Alive<'_>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    for lock in all(connection, boot)?.into_iter().filter(|lock| lock.is_orphaned(alive)) {
+        let why = lock.owner.process.map_or_else(String::new, gone);
+        free(connection, boot, told, &Freed { lock, why }, now)?;
     }
+    Ok(())
 }
 
 /// Frees the locks that `wanted` picks.
@@ -322,7 +322,7 @@ pub(super) fn free_where(
 }
 
 /// The process ended, and nobody saw how.
-fn gone(process: ProcessId) -> String {
+pub(super) fn gone(process: ProcessId) -> String {
     if process.start_ticks == crate::coordinate::EARLIER_BOOT {
         "the machine was started again".to_owned()
     } else {

@@ -3,13 +3,17 @@
 //!
 //! Never: decide who is alive, or who may. Rules come from [`crate::coordinate`], liveness from the caller.
 
+mod agent;
 mod lock;
 mod owner;
+mod session;
 
 use std::path::Path;
 
+pub use agent::{Heir, Register, Salvaged};
 pub use lock::{Freed, TakeLock, Taken};
 use rusqlite::Connection;
+pub use session::{FileConflict, StartSession};
 
 use super::{
     JournalError,
@@ -81,8 +85,13 @@ impl Coordination {
     /// Processes of this boot on which something depends.
     pub fn processes(&self) -> Result<Vec<ProcessId>, CoordinateError> {
         self.read(|connection, boot| {
-            let mut statement = connection
-                .prepare_cached("SELECT pid, start_ticks FROM lock WHERE pid IS NOT NULL AND boot = ?1")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT pid, start_ticks FROM lock WHERE pid IS NOT NULL AND boot = ?1
+                 UNION SELECT pid, start_ticks FROM agent
+                     WHERE pid IS NOT NULL AND boot = ?1 AND died IS NULL AND ended IS NULL
+                 UNION SELECT pid, start_ticks FROM session
+                     WHERE pid IS NOT NULL AND boot = ?1 AND agent IS NULL AND state = 'active'",
+            )?;
             let row = |row: &rusqlite::Row<'_>| {
                 let ticks: i64 = row.get(1)?;
                 Ok(ProcessId { pid: row.get(0)?, start_ticks: ticks.cast_unsigned() })
@@ -102,8 +111,33 @@ impl Coordination {
             let mut told = Told::new();
             let its = |lock: &Lock| lock.owner.process == Some(process);
             lock::free_where(connection, boot, &mut told, (why, now), &its)?;
+            let it = |other: ProcessId| other == process;
+            agent::ended(connection, boot, &mut told, &it, (why, now))?;
+            session::terminal_ended(connection, boot, &mut told, &it, (why, now))?;
             Ok(told)
         })
+    }
+
+    /// Ends what belonged to processes that are gone, when nobody saw their end, and tells of agents that fell silent.
+    pub fn sweep(&mut self, alive: &Alive<'_>, now: Timestamp) -> Result<Told, CoordinateError> {
+        let gone = |process: ProcessId| !alive(process);
+        let orphans = self.read(|connection, boot| {
+            Ok(lock::all(connection, boot)?.iter().any(|lock| lock.is_orphaned(alive))
+                || agent::all(connection, boot)?.iter().any(|agent| agent.is_orphaned(alive))
+                || session::terminals(connection, boot)?.into_iter().any(gone))
+        })?;
+        let mut told = Told::new();
+        if orphans {
+            told = self.change(|connection, boot| {
+                let mut told = Told::new();
+                lock::free_orphans(connection, boot, &mut told, alive, now)?;
+                agent::ended(connection, boot, &mut told, &gone, ("", now))?;
+                session::terminal_ended(connection, boot, &mut told, &gone, ("", now))?;
+                Ok(told)
+            })?;
+        }
+        told.extend(self.tell_of_silence(now)?);
+        Ok(told)
     }
 }
 

@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{CoordinateError, Coordination, TakeLock, Taken};
+use super::{CoordinateError, Coordination, Heir, Register, StartSession, TakeLock, Taken};
 use crate::{
-    coordinate::{Denial, Owner, OwnerKind, User},
+    coordinate::{Denial, Owner, OwnerKind, SessionState, User},
     journal::Reader,
     model::{EventFilter, EventKind, ProcessId, Timestamp},
 };
@@ -199,8 +199,8 @@ fn a_lock_ends_with_its_process_and_the_log_says_how() {
 
     // Without a daemon: at the next look.
     take(&mut store, &want(&of_process(8), None, None), 2).unwrap();
-    assert!(store.free_orphans(&living, at(3)).unwrap().is_empty());
-    assert_eq!(store.free_orphans(&|_| false, at(3)).unwrap().len(), 1);
+    assert!(store.sweep(&living, at(3)).unwrap().is_empty());
+    assert_eq!(store.sweep(&|_| false, at(3)).unwrap().len(), 1);
     assert_eq!(log(&path)[3].2, "owner=make (8)  its process 8 is gone");
 }
 
@@ -211,7 +211,7 @@ fn a_lock_of_an_earlier_boot_is_nobodys_whoever_has_the_pid_now() {
     let mut store = Coordination::open(&path, "another boot").unwrap();
     assert!(store.processes().unwrap().is_empty());
     let same = |id: ProcessId| id == process(7);
-    assert_eq!(store.free_orphans(&same, at(1)).unwrap().len(), 1);
+    assert_eq!(store.sweep(&same, at(1)).unwrap().len(), 1);
     assert!(log(&path)[1].2.contains("the machine was started again"));
 }
 
@@ -252,4 +252,93 @@ fn of_many_that_come_at_once_exactly_one_gets_it() {
     });
     assert_eq!(won.len(), 1, "{won:?}");
     assert_eq!(log(&path).len(), 1);
+}
+
+fn erich() -> User {
+    User { uid: 1000, name: Some("erich".to_owned()) }
+}
+
+fn session(
+    store: &mut Coordination,
+    agent: Option<&str>,
+    terminal: Option<u32>,
+    id: &str,
+) -> Result<String, Denial> {
+    let start = StartSession {
+        purpose: "work",
+        agent,
+        terminal: terminal.map(process),
+        root: None,
+        files: &[],
+        force: false,
+    };
+    match store.start_session(&start, &erich(), &[id.to_owned()], at(0)) {
+        Ok((session, ..)) => Ok(session.id),
+        Err(CoordinateError::Denied(denial)) => Err(denial),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_terminals_session_ends_with_it_and_an_agents_waits_to_be_salvaged() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let register = Register { name: "a", purpose: Some("x"), identity: None, process: Some(process(20)) };
+    store.register(&register, &erich(), at(0)).unwrap();
+    session(&mut store, Some("a"), Some(7), "s-agent").unwrap();
+    session(&mut store, None, Some(7), "s-terminal").unwrap();
+    assert!(session(&mut store, None, Some(7), "s-more").is_err(), "one for each terminal");
+    let watched: BTreeSet<u32> = store.processes().unwrap().into_iter().map(|p| p.pid).collect();
+    assert_eq!(watched, BTreeSet::from([7, 20]));
+    store.process_ended(process(7), "its process 7 ended with exit code 0", at(1)).unwrap();
+    let state = |store: &Coordination, id: &str| store.session(id).unwrap().unwrap().state;
+    assert_eq!(state(&store, "s-terminal"), SessionState::Abandoned);
+    assert_eq!(state(&store, "s-agent"), SessionState::Active);
+    store.process_ended(process(20), "its process 20 was killed by SIGKILL", at(2)).unwrap();
+    assert_eq!(state(&store, "s-agent"), SessionState::Active, "it waits to be salvaged");
+    let dead = store.agent("a", 1000).unwrap().unwrap();
+    assert!(dead.can_be_salvaged(at(3)));
+    let stranger = User { uid: 1001, name: None };
+    let by = |user, agent| Heir { user, agent: Some(agent), terminal: None };
+    assert!(store.salvage("a", &by(&stranger, "b"), at(3)).is_err(), "another user's");
+    let (salvaged, _) = store.salvage("a", &by(&erich(), "b"), at(3)).unwrap();
+    assert_eq!(salvaged.sessions, ["s-agent"]);
+    assert_eq!(store.session("s-agent").unwrap().unwrap().agent.as_deref(), Some("b"));
+}
+
+#[test]
+fn what_ended_is_forgotten_after_its_time_and_what_is_active_never() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    session(&mut store, Some("a"), None, "s-old").unwrap();
+    session(&mut store, Some("b"), None, "s-active").unwrap();
+    for agent in ["a", "b"] {
+        store.present(agent, &erich(), at(0)).unwrap();
+    }
+    store.add_note("s-old", ("note", "words"), None, &erich(), at(0)).unwrap();
+    store.end_session("s-old", (SessionState::Completed, None), &erich(), at(10)).unwrap();
+    assert_eq!(store.forget(at(5)).unwrap(), 1, "the agent that is silent for longer");
+    assert!(store.session("s-old").unwrap().is_some(), "it has not been over for long");
+    assert_eq!(store.forget(at(20)).unwrap(), 1);
+    assert!(store.session("s-old").unwrap().is_none());
+    assert_eq!(store.notes("s-old", None, 10).unwrap().1, 0);
+    assert!(store.session("s-active").unwrap().is_some());
+    assert!(store.agent("b", 1000).unwrap().is_some(), "it has an active session");
+}
+
+#[test]
+fn two_users_may_have_an_agent_of_the_same_name() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let other = User { uid: 1001, name: None };
+    store.present("a", &erich(), at(0)).unwrap();
+    store.present("a", &other, at(0)).unwrap();
+    store.unregister("a", &other, at(1)).unwrap();
+    assert!(store.agent("a", 1000).unwrap().unwrap().ended.is_none());
+    let root = User { uid: 0, name: None };
+    assert!(matches!(
+        store.unregister("a", &root, at(1)),
+        Err(CoordinateError::Denied(Denial::Ambiguous { .. }))
+    ));
+    assert!(store.unregister("b", &root, at(1)).is_err());
 }

@@ -2,6 +2,8 @@ DROP VIEW IF EXISTS events;
 DROP VIEW IF EXISTS processes;
 DROP VIEW IF EXISTS claims;
 DROP VIEW IF EXISTS locks;
+DROP VIEW IF EXISTS agents;
+DROP VIEW IF EXISTS sessions;
 
 CREATE VIEW processes AS
 SELECT
@@ -124,3 +126,37 @@ SELECT
     ifnull(expires <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 0) AS expired,
     (SELECT count(*) FROM lock_waiter w WHERE w.lock = lock.name) AS waiting
 FROM lock;
+
+CREATE VIEW agents AS
+SELECT
+    name,
+    CASE
+        WHEN ended IS NOT NULL THEN 'ended'
+        WHEN died IS NOT NULL OR seen < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-20 minutes') THEN 'dead'
+        WHEN seen < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-10 minutes') THEN 'stale'
+        ELSE 'active'
+    END AS state,
+    purpose,
+    identity,
+    ifnull(user, uid) AS user,
+    pid,
+    registered,
+    seen AS last_heartbeat,
+    died,
+    cause,
+    salvaged_by
+FROM agent;
+
+CREATE VIEW sessions AS
+SELECT
+    id,
+    purpose,
+    state,
+    agent,
+    ifnull(user, uid) AS user,
+    created,
+    ended,
+    outcome,
+    (SELECT count(*) FROM note WHERE note.session = session.id) AS notes,
+    (SELECT count(*) FROM file_claim f WHERE f.session = session.id AND f.released IS NULL) AS files
+FROM session;

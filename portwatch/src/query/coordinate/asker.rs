@@ -32,7 +32,7 @@ pub struct Asker {
     pub process: Option<Named>,
     /// Its parent: the shell or program that ran the command.
     pub parent: Option<Named>,
-    /// The leader of its session: of a terminal its shell.
+    /// The leader of its session, where that has a terminal: its shell, as a rule.
     pub leader: Option<Named>,
 }
 
@@ -44,8 +44,14 @@ impl Asker {
             return Self { user, process: None, parent: None, leader: None };
         };
         let named = |pid: u32| kin::of(pid).map(|kin| kin.named);
-        let (parent, leader) = (named(own.parent), named(own.session));
+        let leader = own.on_terminal.then(|| named(own.session)).flatten();
+        let parent = named(own.parent);
         Self { user, process: Some(own.named), parent, leader }
+    }
+
+    /// The terminal that it sits at, as the leader of its session.
+    pub fn terminal(&self) -> Option<ProcessId> {
+        self.leader.as_ref().map(|leader| leader.id)
     }
 
     /// A living process of the asker's own user, or a child of the asker; root may name anybody's.
@@ -75,13 +81,15 @@ mod kin {
         pub(super) named: Named,
         pub(super) parent: u32,
         pub(super) session: u32,
+        pub(super) on_terminal: bool,
         pub(super) uid: Option<u32>,
     }
 
     pub(super) fn of(pid: u32) -> Option<Found> {
         let kin = ProcFs::open(Path::new("/proc")).ok()?.kin(pid)?;
         let named = Named { id: kin.id, comm: kin.comm };
-        Some(Found { named, parent: kin.parent, session: kin.session, uid: kin.uid })
+        let (parent, session, uid) = (kin.parent, kin.session, kin.uid);
+        Some(Found { named, parent, session, on_terminal: kin.on_terminal, uid })
     }
 
     pub(super) fn identify(pid: u32) -> Option<ProcessId> {
@@ -98,6 +106,7 @@ mod kin {
         pub(super) named: Named,
         pub(super) parent: u32,
         pub(super) session: u32,
+        pub(super) on_terminal: bool,
         pub(super) uid: Option<u32>,
     }
 

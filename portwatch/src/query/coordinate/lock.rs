@@ -154,16 +154,4 @@ impl Bureau {
         self.stir();
         Ok(())
     }
-
-    /// For now an agent is a name.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "agents are looked up here soon")]
-    fn present(&self, _: &str, _: &Asker) -> Result<(), OfficeError> {
-        Ok(())
-    }
-
-    /// For now a session is a name.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "sessions are looked up here soon")]
-    fn own_session(&self, _: &str, _: &Asker) -> Result<(), OfficeError> {
-        Ok(())
-    }
 }

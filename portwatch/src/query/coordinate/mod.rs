@@ -1,7 +1,9 @@
 //! The bureau of coordination: the one that answers, with a daemon and without one.
 
+mod agent;
 mod asker;
 mod lock;
+mod session;
 
 use std::{
     fmt,
@@ -9,8 +11,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+pub use agent::{Introduction, Remains};
 pub use asker::{Asker, Named, alive};
 pub use lock::{Bind, LockOrder, Whose};
+pub use session::{Beginning, Which};
 use tokio::sync::watch;
 
 use super::{QueryError, claims::OfficeError};
@@ -92,9 +96,14 @@ impl Bureau {
         Ok(())
     }
 
-    /// Ends what belonged to processes that nobody saw end.
+    /// Forgets what ended before `cutoff`.
+    pub fn forget(&self, cutoff: Timestamp) -> Result<usize, OfficeError> {
+        Ok(self.store().forget(cutoff)?)
+    }
+
+    /// Ends what belonged to processes that nobody saw end, and tells of agents that fell silent.
     pub fn sweep(&self) -> Result<(), OfficeError> {
-        let told = self.store().free_orphans(&alive, Timestamp::now())?;
+        let told = self.store().sweep(&alive, Timestamp::now())?;
         self.tell(told);
         Ok(())
     }

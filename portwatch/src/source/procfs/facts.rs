@@ -62,6 +62,8 @@ pub struct Kin {
     pub parent: u32,
     /// Pid of the leader of its session.
     pub session: u32,
+    /// That has a controlling terminal.
+    pub on_terminal: bool,
     /// Its real uid.
     pub uid: Option<u32>,
 }
@@ -71,12 +73,12 @@ impl ProcFs {
     pub fn kin(&mut self, pid: u32) -> Option<Kin> {
         let id = self.identify(pid)?;
         let bytes = self.read(&format!("{pid}/stat"), 4096).ok()?;
-        let (comm, parent, session) = {
+        let (comm, parent, session, on_terminal) = {
             let stat = Stat::parse(bytes)?;
-            (text(stat.comm), stat.parent_pid, stat.session)
+            (text(stat.comm), stat.parent_pid, stat.session, stat.terminal != 0)
         };
         let uid = self.read(&format!("{pid}/status"), 4096).ok().and_then(|bytes| real_id(bytes, b"Uid:"));
-        (self.identify(pid) == Some(id)).then_some(Kin { id, comm, parent, session, uid })
+        (self.identify(pid) == Some(id)).then_some(Kin { id, comm, parent, session, on_terminal, uid })
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Stat<'a> {
     pub parent_pid: u32,
     /// The session it is in: the pid of its leader.
     pub session: u32,
+    /// Device number of its controlling terminal; 0 is none.
+    pub terminal: i64,
     /// Field 22, in ticks of 1/100 s since boot.
     pub start_ticks: u64,
 }
@@ -25,11 +27,12 @@ impl<'a> Stat<'a> {
         let mut fields = bytes.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
         let state = *fields.next()?.first()?;
         let parent_pid = number(fields.next()?)?;
-        // Fields are counted from 1 in proc(5): state is 3, ppid 4, pgrp 5, session 6, starttime 22. The session of a process
+        // Fields are counted from 1 in proc(5): state is 3, ppid 4, pgrp 5, session 6, tty_nr 7, starttime 22. The session of a process
         // that is being reaped may be -1.
         let session = number(fields.nth(1)?).unwrap_or(0);
-        let start_ticks = number(fields.nth(15)?)?;
-        Some(Self { comm, state, parent_pid, session, start_ticks })
+        let terminal = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let start_ticks = number(fields.nth(14)?)?;
+        Some(Self { comm, state, parent_pid, session, terminal, start_ticks })
     }
 }
 

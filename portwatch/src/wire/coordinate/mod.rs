@@ -4,10 +4,16 @@
 #[cfg(unix)]
 mod serve;
 
+mod agent;
 mod lock;
+mod session;
 #[cfg(unix)]
 mod table;
 
+pub use agent::{
+    Agent, AgentState, Agents, AgentsQuery, DeadAgent, HeartbeatRequest, RegisterRequest, Salvage,
+    SalvageQuery, SalvageRequest, Salvaged, UnregisterRequest, Wreck,
+};
 pub use lock::{
     ExtendRequest, Freed, HandOverRequest, LeaveRequest, Lock, LockRequest, LockState, Locks, LocksQuery,
     UnlockRequest,
@@ -17,6 +23,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 #[cfg(unix)]
 pub use serve::{LONGEST_WAIT, Serve, dispatch};
 #[cfg(unix)]
+pub use session::{
+    Conflict, EndRequest, FilesRequest, Note, NoteRequest, Noted, Notes, NotesQuery, Session, SessionState,
+    Sessions, SessionsQuery, StartRequest,
+};
 pub use table::{Visit, every};
 
 /// How it is asked over HTTP.

@@ -1,6 +1,10 @@
 //! Everything that can be asked of the bureau, once: routes, schema and the way in process are made of this list.
 
-use super::{ExtendRequest, HandOverRequest, LeaveRequest, LockRequest, LocksQuery, Serve, UnlockRequest};
+use super::{
+    AgentsQuery, EndRequest, ExtendRequest, FilesRequest, HandOverRequest, HeartbeatRequest, LeaveRequest,
+    LockRequest, LocksQuery, NoteRequest, NotesQuery, RegisterRequest, SalvageQuery, SalvageRequest, Serve,
+    SessionsQuery, StartRequest, UnlockRequest, UnregisterRequest,
+};
 
 /// Something done for every type that can be asked.
 pub trait Visit {
@@ -16,4 +20,16 @@ pub fn every(visitor: &mut impl Visit) {
     visitor.visit::<ExtendRequest>();
     visitor.visit::<HandOverRequest>();
     visitor.visit::<LeaveRequest>();
+    visitor.visit::<AgentsQuery>();
+    visitor.visit::<RegisterRequest>();
+    visitor.visit::<HeartbeatRequest>();
+    visitor.visit::<UnregisterRequest>();
+    visitor.visit::<SessionsQuery>();
+    visitor.visit::<StartRequest>();
+    visitor.visit::<EndRequest>();
+    visitor.visit::<FilesRequest>();
+    visitor.visit::<NoteRequest>();
+    visitor.visit::<NotesQuery>();
+    visitor.visit::<SalvageQuery>();
+    visitor.visit::<SalvageRequest>();
 }

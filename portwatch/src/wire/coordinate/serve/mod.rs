@@ -1,6 +1,8 @@
 //! From documents to the bureau and back.
 
+mod agent;
 mod lock;
+mod session;
 
 use std::{thread, time::Duration};
 

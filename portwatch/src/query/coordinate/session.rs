@@ -1,0 +1,207 @@
+//! Sessions, their files and notes.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
+use super::{Asker, Bureau, OfficeError, agent::LONGEST_PURPOSE};
+use crate::{
+    coordinate::{
+        Denial, NOTE_KINDS, Note, Session, SessionState, label, may_act, mine, path as plain_path, text,
+    },
+    journal::{FileConflict, StartSession},
+    model::Timestamp,
+};
+
+/// Longest note, bytes.
+const LONGEST_NOTE: usize = 4096;
+/// One order names at most so many files.
+const MOST_FILES: usize = 2000;
+
+/// Which session is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Which {
+    /// By id.
+    pub session: Option<String>,
+    /// Else the active one of this agent; without an agent that of the asker's terminal.
+    pub agent: Option<String>,
+}
+
+/// What a session is begun with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beginning {
+    /// What for.
+    pub purpose: String,
+    /// The agent that works on it.
+    pub agent: Option<String>,
+    /// Directory that its files are named from.
+    pub root: Option<String>,
+    /// Files it claims.
+    pub files: Vec<String>,
+    /// Claim them even where others have.
+    pub force: bool,
+}
+
+fn paths(files: &[String]) -> Result<Vec<String>, OfficeError> {
+    if files.len() > MOST_FILES {
+        return Err(OfficeError::Bad(format!("one order names {MOST_FILES} files at most")));
+    }
+    Ok(files.iter().map(|file| plain_path(file)).collect::<Result<_, _>>()?)
+}
+
+/// Ids to choose from: short ones, and longer ones for when all of those are taken.
+fn ids() -> Vec<String> {
+    let random = || RandomState::new().build_hasher().finish();
+    let short = (0..16).map(|_| format!("session-{:04x}", random() & 0xffff));
+    let long = (0..4).map(|_| format!("session-{:012x}", random() & 0xffff_ffff_ffff));
+    short.chain(long).collect()
+}
+
+impl Bureau {
+    /// A session of the asker's user, by id.
+    pub(super) fn own_session(&self, id: &str, asker: &Asker) -> Result<(), OfficeError> {
+        if self.store().has_session(id, asker.user.uid)? {
+            return Ok(());
+        }
+        Err(nothing(id).into())
+    }
+
+    /// The session that is meant: the one that is named, else the asker's own; never the newest of anyone.
+    fn which(&self, which: &Which, asker: &Asker) -> Result<Session, OfficeError> {
+        if let Some(agent) = &which.agent {
+            self.present(agent, asker)?;
+        }
+        if let Some(id) = &which.session {
+            let id = label(id, "a session")?;
+            return Ok(self.store().session(&id)?.ok_or_else(|| nothing(&id))?);
+        }
+        let active = self.store().sessions(Timestamp::MAX)?;
+        let own: Vec<Session> = active.into_iter().filter(|s| s.user.uid == asker.user.uid).collect();
+        Ok(mine(&own, which.agent.as_deref(), asker.terminal())?.clone())
+    }
+
+    /// The active sessions and those that ended since, newest first. What ended with a terminal was ended just before.
+    pub fn sessions(&self, since: Timestamp) -> Result<Vec<Session>, OfficeError> {
+        self.sweep()?;
+        Ok(self.store().sessions(since)?)
+    }
+
+    /// Begins a session.
+    pub fn start_session(
+        &self,
+        beginning: &Beginning,
+        asker: &Asker,
+    ) -> Result<(Session, Vec<FileConflict>), OfficeError> {
+        let purpose = text(&beginning.purpose, "a purpose", LONGEST_PURPOSE)?;
+        let root = beginning.root.as_deref().map(plain_path).transpose()?;
+        let files = paths(&beginning.files)?;
+        let agent = beginning.agent.as_deref().map(|name| label(name, "an agent")).transpose()?;
+        self.sweep()?;
+        if let Some(agent) = &agent {
+            self.present(agent, asker)?;
+        }
+        let start = StartSession {
+            purpose: &purpose,
+            agent: agent.as_deref(),
+            terminal: asker.terminal(),
+            root: root.as_deref(),
+            files: &files,
+            force: beginning.force,
+        };
+        let (session, conflicts, told) =
+            self.store().start_session(&start, &asker.user, &ids(), Timestamp::now())?;
+        self.tell(told);
+        Ok((session, conflicts))
+    }
+
+    /// Ends one.
+    pub fn end_session(
+        &self,
+        which: &Which,
+        (state, outcome): (SessionState, Option<&str>),
+        asker: &Asker,
+    ) -> Result<Session, OfficeError> {
+        let outcome = outcome.map(|words| text(words, "an outcome", LONGEST_NOTE)).transpose()?;
+        let found = self.which(which, asker)?;
+        let how = (state, outcome.as_deref());
+        let (session, told) = self.store().end_session(&found.id, how, &asker.user, Timestamp::now())?;
+        self.tell(told);
+        Ok(session)
+    }
+
+    /// Claims files for one: all, or none where another session has one and `force` is not set.
+    pub fn claim_files(
+        &self,
+        which: &Which,
+        (files, force): (&[String], bool),
+        asker: &Asker,
+    ) -> Result<(Session, Vec<FileConflict>), OfficeError> {
+        let files = paths(files)?;
+        self.sweep()?;
+        let found = self.which(which, asker)?;
+        let (session, conflicts, told) =
+            self.store().claim_files(&found.id, &files, force, &asker.user, Timestamp::now())?;
+        self.tell(told);
+        Ok((session, conflicts))
+    }
+
+    /// Gives files of one back; second, those that it did not claim.
+    pub fn release_files(
+        &self,
+        which: &Which,
+        files: &[String],
+        asker: &Asker,
+    ) -> Result<(Session, Vec<String>), OfficeError> {
+        let files = paths(files)?;
+        let found = self.which(which, asker)?;
+        Ok(self.store().release_files(&found.id, &files, &asker.user, Timestamp::now())?)
+    }
+
+    /// Writes a note into one.
+    pub fn note(
+        &self,
+        which: &Which,
+        (kind, words): (&str, &str),
+        asker: &Asker,
+    ) -> Result<Note, OfficeError> {
+        let kind = if kind.is_empty() { NOTE_KINDS[0] } else { kind };
+        if !NOTE_KINDS.contains(&kind) {
+            return Err(OfficeError::Bad(format!(
+                "'{kind}' is no type of note; say one of {}",
+                NOTE_KINDS.join(", ")
+            )));
+        }
+        let words = text(words, "a note", LONGEST_NOTE)?;
+        let found = self.which(which, asker)?;
+        let agent = which.agent.as_deref();
+        let (note, told) =
+            self.store().add_note(&found.id, (kind, &words), agent, &asker.user, Timestamp::now())?;
+        self.tell(told);
+        Ok(note)
+    }
+
+    /// Notes of a session of the asker's user, also of one that has ended; the newest `most`, and how many there are.
+    pub fn notes(
+        &self,
+        which: &Which,
+        (kind, most): (Option<&str>, u32),
+        asker: &Asker,
+    ) -> Result<(Session, Vec<Note>, u64), OfficeError> {
+        let found = self.which(which, asker)?;
+        if !may_act(found.user.uid, asker.user.uid) {
+            return Err(Denial::Foreign {
+                what: format!("{}, whose notes these are,", found.id),
+                user: found.user,
+            }
+            .into());
+        }
+        let (notes, count) = self.store().notes(&found.id, kind, most)?;
+        Ok((found, notes, count))
+    }
+}
+
+fn nothing(id: &str) -> Denial {
+    Denial::Nothing {
+        what: "session",
+        name: id.to_owned(),
+        remedy: "portwatch sessions --all shows those that are kept",
+    }
+}
