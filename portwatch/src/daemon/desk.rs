@@ -7,23 +7,26 @@ use std::{
     time::Duration,
 };
 
-use super::pipeline::{Command, Handle, lock};
+use super::{
+    beside::{Beside, Doubted, Verified, best},
+    pipeline::{Command, Handle, lock},
+};
 use crate::{
     engine::Problem,
-    journal::{Claims, Reader},
+    journal::{Claims, Pending, Reader},
     model::{ConnectionScope, EventFilter, Order, Port, Timestamp},
     platform::vitals::resident_bytes,
     query::{
-        self, About, Answers, Around, Asked, Check, CheckResult, Completeness, DoctorAnswer, History,
-        ListAnswer, ListFilter, Live, LogAnswer, QueryError, Space, StatusAnswer, Subscription,
-        SummaryAnswer, WhoAnswer,
+        self, About, Answers, Around, Asked, Check, CheckResult, DoctorAnswer, History, ListAnswer,
+        ListFilter, Live, LogAnswer, QueryError, Space, StatusAnswer, Subscription, SummaryAnswer,
+        TargetAnswer, WhoAnswer,
         claims::{Known, OfficeError, add_claims, annotate, expand, view},
         coordinate::Bureau,
     },
     source::Refresh,
 };
 
-/// How long the pipeline may take to look at the kernel before an answer says that it is not known.
+/// How long the pipeline may take to look at the kernel, and the journal to be written, before an answer does without.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What an engine said so long ago still answers.
@@ -46,6 +49,8 @@ pub struct Desk {
     socket: Option<PathBuf>,
     started: Timestamp,
     readers: Mutex<Vec<Reader>>,
+    /// How to look without the pipeline, where that is of this machine.
+    beside: Option<Beside>,
 }
 
 /// Readers kept open between questions.
@@ -70,7 +75,14 @@ impl Desk {
             socket,
             started,
             readers: Mutex::default(),
+            beside: None,
         }
+    }
+
+    /// The same with a way to look at the kernel when the pipeline is late.
+    #[must_use]
+    pub(super) fn with_beside(self, beside: Option<Beside>) -> Self {
+        Self { beside, ..self }
     }
 
     /// The same with a registry. `reserve`: whoever claims or gives back is told to the keeper, who keeps ports back in the
@@ -102,13 +114,83 @@ impl Desk {
         }
     }
 
-    /// Looks at the kernel again; a look that does not come back makes emptiness unknown.
-    pub(super) fn verify(&self, scope: Refresh) -> Result<(), QueryError> {
-        if self.ask(|reply| Command::Verify(scope, reply))?.is_none() {
-            let why = format!("the kernel's tables could not be read again within {} s", LOOK.as_secs());
-            lock(&self.pipeline.live).set_completeness(Completeness::Partial(why));
+    /// Looks at the kernel again. One that does not come back in time makes emptiness unknown, for this answer.
+    pub(super) fn verify(&self, scope: Refresh) -> Result<Verified, QueryError> {
+        Ok(match self.ask(|reply| Command::Verify(scope, reply))? {
+            Some(written) => Verified { late: None, written },
+            None => Verified { late: Some(self.late()), written: None },
+        })
+    }
+
+    /// The sentence for an answer that rests on what was known before.
+    fn late(&self) -> String {
+        let heard = self.pipeline.report().heard;
+        let age = heard.map(|at| Timestamp::now().duration_since(at).as_secs().max(0));
+        let age = match age {
+            None => "from the beginning".to_owned(),
+            Some(0) => "less than a second old".to_owned(),
+            Some(seconds) => format!("{seconds} s old"),
+        };
+        format!(
+            "the kernel's tables could not be read again within {} s; what is known is {age}",
+            LOOK.as_secs()
+        )
+    }
+
+    /// The live table, for an answer whose look may have been late.
+    pub(super) fn live(&self, verified: &Verified) -> Doubted<'_> {
+        Doubted::new(lock(&self.pipeline.live), verified.late.as_deref())
+    }
+
+    /// Waits until everything seen so far is in the journal; where that takes too long, the answer says so.
+    pub(super) fn settle(&self) -> Result<About, QueryError> {
+        let written = self.ask(Command::Settle)?;
+        let written = written.is_some_and(|pending| self.is_written(pending.as_ref()));
+        let mut about = self.about();
+        if !written {
+            about.note.get_or_insert_with(behind);
         }
-        Ok(())
+        Ok(about)
+    }
+
+    /// Waits for the disk, not for ever.
+    fn is_written(&self, pending: Option<&Pending>) -> bool {
+        pending.is_none_or(|pending| {
+            let written = pending.wait(LOOK);
+            self.pipeline.report().journal = Some(pending.status());
+            written
+        })
+    }
+
+    /// Answers of `who` when the pipeline was late: by a look beside it, where one is possible.
+    fn beside(
+        &self,
+        (asked, ports): (&[Asked], &[Port]),
+        space: Space,
+        known: Vec<TargetAnswer>,
+        claims: &Known,
+        about: &mut About,
+    ) -> Vec<TargetAnswer> {
+        let own = lock(&self.pipeline.live).own();
+        let within =
+            !ports.is_empty() && !space.is_beyond(own) && asked.iter().all(|a| !matches!(a, Asked::Pid(_)));
+        let Some(beside) = self.beside.as_ref().filter(|_| within) else { return known };
+        match beside.look(ports) {
+            Ok(mut live) => {
+                let mut seen = live.who(asked, space, &Around::default());
+                add_claims(&mut live, claims, &mut seen);
+                about.note = Some(format!(
+                    "the recorder is behind, its last look took more than {} s; sockets and processes are from a look of \
+                     now, beside it",
+                    LOOK.as_secs()
+                ));
+                best(known, seen)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a look beside the pipeline failed");
+                known
+            }
+        }
     }
 
     /// What a bind of one of `ports` meets besides sockets. Empty where the pipeline does not come back in time:
@@ -206,23 +288,35 @@ impl Answers for Desk {
             }
         }
         let own = lock(&self.pipeline.live).own();
-        if everything {
-            self.verify(Refresh::All)?;
+        let verified = if everything {
+            self.verify(Refresh::All)?
         } else if space.is_beyond(own) && !ports.is_empty() {
-            self.verify(Refresh::PortsEverywhere(ports.clone()))?;
+            self.verify(Refresh::PortsEverywhere(ports.clone()))?
         } else if !ports.is_empty() {
-            self.verify(Refresh::Ports(ports.clone()))?;
-        }
+            self.verify(Refresh::Ports(ports.clone()))?
+        } else {
+            Verified::default()
+        };
         let problems = self.ask_engines(|live| live.wants_engines(asked, space));
-        let around = if ports.is_empty() { Around::default() } else { self.around(ports, addresses)? };
+        // A pipeline that was late once is not waited for again.
+        let looks = !ports.is_empty() && verified.late.is_none();
+        let around = if looks { self.around(ports.clone(), addresses)? } else { Around::default() };
         let time = Timestamp::now();
         about.unnamed(&problems);
         let mut targets = {
-            let mut live = lock(&self.pipeline.live);
+            let mut live = self.live(&verified);
             let mut targets = live.who(asked, space, &around);
             add_claims(&mut live, &known, &mut targets);
             targets
         };
+        if let Some(late) = &verified.late {
+            about.note.get_or_insert_with(|| late.clone());
+            targets = self.beside((asked, &ports), space, targets, &known, &mut about);
+        }
+        // The history below is to have what was seen so far.
+        if verified.late.is_none() && !self.is_written(verified.written.as_ref()) {
+            about.note.get_or_insert_with(behind);
+        }
         for target in &mut targets {
             if let Asked::Port { port, protocol, .. } = target.asked
                 && self.database.is_some()
@@ -263,8 +357,10 @@ impl Answers for Desk {
             };
             answer.time_wait = Some(lock(&self.pipeline.live).time_wait(&connections, filter));
         } else {
-            if space.is_beyond(own) {
-                self.verify(Refresh::All)?;
+            let beyond = space.is_beyond(own);
+            let verified = if beyond { self.verify(Refresh::All)? } else { Verified::default() };
+            if let Some(late) = verified.late {
+                answer.about.note.get_or_insert(late);
             }
             answer.about.unnamed(&self.ask_engines(Live::has_unnamed));
             let known = self.known_or(&mut answer.about);
@@ -276,15 +372,15 @@ impl Answers for Desk {
     }
 
     fn log(&self, filter: &EventFilter) -> Result<LogAnswer, QueryError> {
-        self.ask(Command::Settle)?;
+        let about = self.settle()?;
         let (events, truncated) = self.read(|reader| query::log(reader, filter))?;
-        Ok(LogAnswer { about: self.about(), events, truncated })
+        Ok(LogAnswer { about, events, truncated })
     }
 
     fn summary(&self, filter: &EventFilter) -> Result<SummaryAnswer, QueryError> {
-        self.ask(Command::Settle)?;
+        let about = self.settle()?;
         let summary = self.read(|reader| query::summary(reader, filter))?;
-        Ok(SummaryAnswer { about: self.about(), summary })
+        Ok(SummaryAnswer { about, summary })
     }
 
     fn status(&self) -> Result<StatusAnswer, QueryError> {
@@ -352,6 +448,13 @@ impl Answers for Desk {
         }
         Ok(Subscription { backlog: records, live })
     }
+}
+
+fn behind() -> String {
+    format!(
+        "the journal is behind by more than {} s: the newest events are not in this answer",
+        LOOK.as_secs()
+    )
 }
 
 fn check(name: &'static str, result: CheckResult, found: &str, remedy: Option<&str>) -> Check {

@@ -14,6 +14,7 @@
 //! Programs are not pinned: however the daemon dies, the kernel is as before. It sends no signals and acts on
 //! nobody's behalf.
 
+mod beside;
 pub mod control;
 mod desk;
 mod heap;
@@ -31,15 +32,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::{
+    beside::Beside,
+    keeper::{Keeper, Reserve},
+    warden::Warden,
+};
 pub use self::{
     desk::Desk,
     keeper::AutoPolicy,
     lock::{Lock, LockError, start_ticks},
     pipeline::{Handle, Pipeline},
-};
-use self::{
-    keeper::{Keeper, Reserve},
-    warden::Warden,
 };
 use crate::{
     api::{self, Limits, Places},
@@ -55,7 +57,7 @@ use crate::{
     query::{About, Live, coordinate::Bureau},
     registry::UserPolicy,
     source::{
-        Source, Wake,
+        Source, SourceKind, Wake,
         ebpf::{HookChoice, LoadOptions},
         negotiate::{self, SourceChoice},
         process,
@@ -289,10 +291,14 @@ fn serve(
                 io::ErrorKind::AddrInUse => DaemonError::SocketTaken(places.socket.clone()),
                 _ => socket_error("listen at", &places.socket)(error),
             })?;
+        // A look besides is of this machine, and only where the source is.
+        let beside = matches!(about.source, SourceKind::Ebpf | SourceKind::Scan)
+            .then(|| Beside::of_this_machine(options.redaction.clone(), options.engines.clone()));
         let desk = Arc::new(
             Desk::new(handle.clone(), about, Some(places.database()), Some(places.socket.clone()), started)
                 .with_claims(claims, options.reserve_ports)
-                .with_bureau(bureau),
+                .with_bureau(bureau)
+                .with_beside(beside),
         );
         let watchdog = tokio::spawn(manager::watchdog(handle.clone()));
         manager::ready();

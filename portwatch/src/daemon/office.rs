@@ -3,6 +3,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use super::{
+    beside::Verified,
     desk::Desk,
     pipeline::{Command, lock},
 };
@@ -74,23 +75,27 @@ impl Office for Desk {
                 Pattern::Name { .. } => None,
             })
             .collect();
-        if !asked.is_empty() {
-            self.verify(Refresh::Ports(asked))?;
+        let mut about = self.about();
+        let verified =
+            if asked.is_empty() { Verified::default() } else { self.verify(Refresh::Ports(asked))? };
+        if let Some(late) = &verified.late {
+            about.note.get_or_insert_with(|| late.clone());
         }
         let time = Timestamp::now();
         let (mut claims, unclaimed) = {
-            let mut live = lock(&self.pipeline.live);
+            let mut live = self.live(&verified);
             (views(&mut live, known.claims().to_vec(), patterns), unclaimed(&mut live, &known, patterns))
         };
         if claims.iter().any(|view| view.state == State::Ghost) {
             // The end of a program may still wait to be written.
-            self.ask(Command::Settle)?;
+            let settled = self.settle()?;
+            about.note = about.note.or(settled.note);
         }
         if !claims.is_empty() {
             self.read(|reader| add_history(&mut claims, reader))?;
         }
         self.touch(&claims, time);
-        Ok(ClaimsAnswer { time, about: self.about(), claims, unclaimed })
+        Ok(ClaimsAnswer { time, about, claims, unclaimed })
     }
 
     fn claim(&self, wanted: &Wanted, caller: &Caller) -> Result<ClaimAnswer, OfficeError> {
@@ -121,11 +126,13 @@ impl Office for Desk {
         caller: &Caller,
     ) -> Result<ReleaseAnswer, OfficeError> {
         let known = self.known()?;
-        if only_dead {
+        let verified = if only_dead {
             let ports = known.claims().iter().flat_map(|c| c.ports.iter().map(|p| p.port)).collect();
-            self.verify(Refresh::Ports(ports))?;
-        }
-        let views = views(&mut lock(&self.pipeline.live), known.claims().to_vec(), patterns);
+            self.verify(Refresh::Ports(ports))?
+        } else {
+            Verified::default()
+        };
+        let views = views(&mut self.live(&verified), known.claims().to_vec(), patterns);
         if views.is_empty() {
             return Err(nothing(patterns));
         }
@@ -165,14 +172,15 @@ impl Office for Desk {
             sockets
         };
         let (sockets, unknown) = rogue_of(sockets);
+        let mut about = self.about();
         let gone = match since {
             None => Vec::new(),
             Some(since) => {
-                self.ask(Command::Settle)?;
+                about = self.settle()?;
                 self.read(|reader| rogue_since(reader, &known, &sockets, filter, since))?
             }
         };
-        Ok(RogueAnswer { time, about: self.about(), sockets, gone, unknown })
+        Ok(RogueAnswer { time, about, sockets, gone, unknown })
     }
 
     fn allowed(&self) -> Result<AllowedAnswer, OfficeError> {

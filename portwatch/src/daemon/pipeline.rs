@@ -20,7 +20,7 @@ use tokio::sync::broadcast;
 
 use super::keeper::{Changed, UserRules};
 use crate::{
-    journal::{Entry, Writer, WriterStatus},
+    journal::{Entry, Pending, Writer, WriterStatus},
     model::{
         ConnectionScope, Event, EventKind, Evidence, Fact, GapReason, Observation, Phase, Port, Process,
         ProcessId, Protocol, Seen, Timestamp,
@@ -49,13 +49,13 @@ const SLEPT: Duration = Duration::from_secs(1);
 /// What askers want of the pipeline's thread.
 #[derive(Debug)]
 pub enum Command {
-    /// Look at the kernel again and settle everything seen so far, also in the journal.
-    Verify(Refresh, mpsc::SyncSender<()>),
+    /// Look at the kernel again; the reply tells when everything seen so far is in the journal.
+    Verify(Refresh, mpsc::SyncSender<Option<Pending>>),
     /// Look at connections, and at the settings that decide binds of these addresses. Nothing of it is kept.
     Around(ConnectionScope, Vec<IpAddr>, mpsc::SyncSender<Around>),
-    /// Take in what the source has, and have all of it in the journal.
-    Settle(mpsc::SyncSender<()>),
-    /// As `Settle`; the reply is a receiver that misses nothing after, and the newest row id before.
+    /// Take in what the source has; the reply tells when all of it is in the journal.
+    Settle(mpsc::SyncSender<Option<Pending>>),
+    /// As `Settle`, and wait for the journal; the reply is a receiver that misses nothing after, and the newest row id before.
     Subscribe(mpsc::SyncSender<(broadcast::Receiver<Arc<Record>>, i64)>),
     /// Tell watchers of rows that the claims office has written itself.
     Announce(Vec<Record>),
@@ -82,6 +82,8 @@ pub struct Report {
     pub failure: Option<String>,
     /// The first snapshot was taken in.
     pub ready: bool,
+    /// When the source was last heard; while it has nothing to say, what is known stays true.
+    pub heard: Option<Timestamp>,
 }
 
 /// What askers hold: everything that may be used from any thread.
@@ -328,8 +330,7 @@ impl Pipeline {
         match command {
             Command::Verify(scope, reply) => {
                 self.refresh(&scope);
-                self.settle();
-                let _ = reply.try_send(());
+                let _ = reply.try_send(self.pending());
             }
             Command::Around(scope, addresses, reply) => {
                 let connections = self.source.connections(&scope).unwrap_or_else(|error| {
@@ -341,8 +342,7 @@ impl Pipeline {
             }
             Command::Settle(reply) => {
                 let _ = self.poll(Duration::ZERO);
-                self.settle();
-                let _ = reply.try_send(());
+                let _ = reply.try_send(self.pending());
             }
             Command::Subscribe(reply) => {
                 let _ = self.poll(Duration::ZERO);
@@ -413,6 +413,11 @@ impl Pipeline {
         newest
     }
 
+    /// The disk is waited for by whoever asked: this thread has the kernel's records to take in.
+    fn pending(&self) -> Option<Pending> {
+        self.writer.as_ref().map(Writer::pending)
+    }
+
     fn report(&mut self) {
         let (counters, journal) = (self.source.counters(), self.writer.as_ref().map(Writer::status));
         let mut report = self.handle.report();
@@ -434,6 +439,7 @@ impl Pipeline {
         }
         self.asleep = asleep;
         self.last_look = now;
+        self.handle.report().heard = Some(now);
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use super::{Desk, Handle, Lock, LockError, Pipeline};
+use super::{Desk, Handle, Lock, LockError, Pipeline, beside::Beside};
 use crate::{
     attribute::{Attributor, Roots},
     journal::{self, Journal, WriterStatus},
     model::{
-        AskedPort, BindRefused, Bound, Closed, Endpoint, EventFilter, EventKind, Evidence, Listening, Netns,
-        Observation, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot, SocketKey, SocketOptions,
-        SocketSeen, Timestamp,
+        AskedPort, BindRefused, Bound, Closed, Endpoint, EventFilter, EventKind, Evidence, Holder, Listening,
+        Netns, Observation, Owner, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot,
+        SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
     },
-    query::{About, Answers, Asked, Holding, Live, Space},
+    query::{About, Answers, Asked, Completeness, Holding, Live, Space},
     source::{
         SourceError, SourceKind, Wake,
         fake::{FakeFeed, FakeSource},
@@ -163,6 +163,74 @@ fn a_port_that_could_not_be_looked_at_is_unknown_not_free() {
     let answer = who(&rig);
     assert_eq!(answer.state, Holding::Unknown);
     assert!(answer.reason.unwrap().contains("sock_diag"));
+    end(rig);
+}
+
+/// A look at the kernel that hangs until it is let go.
+fn hang(rig: &Rig) -> std::sync::mpsc::Sender<()> {
+    let (go, wait) = std::sync::mpsc::channel();
+    rig.feed.hang_until(wait);
+    go
+}
+
+#[test]
+fn a_look_that_hangs_is_answered_with_what_is_known_and_its_age_and_never_with_free() {
+    let rig = rig();
+    see(&rig, listen());
+    logged(&rig, EventKind::Listen);
+    let go = hang(&rig);
+    let asked = |port| Asked::Port { address: None, port: Port::new(port).unwrap(), protocol: None };
+    let answer = rig.desk.who(&[asked(3100), asked(3101)], Space::Own).unwrap();
+    let [held, other] = &answer.targets[..] else { panic!("{answer:?}") };
+    assert_eq!((held.state, held.sockets[0].socket.creator), (Holding::Held, Some(WHO)));
+    assert_eq!(other.state, Holding::Unknown);
+    for words in [other.reason.as_ref().unwrap(), answer.about.note.as_ref().unwrap()] {
+        assert!(words.contains("within 2 s; what is known is") && words.contains("old"), "{words}");
+    }
+    // The doubt was of that answer alone.
+    go.send(()).unwrap();
+    let answer = rig.desk.who(&[asked(3101)], Space::Own).unwrap();
+    assert_eq!((answer.targets[0].state, answer.about.note), (Holding::Free, None));
+    end(rig);
+}
+
+#[test]
+fn where_the_machine_can_be_looked_at_a_late_pipeline_does_not_keep_the_answer_back() {
+    let mut rig = rig();
+    see(&rig, listen());
+    logged(&rig, EventKind::Listen);
+    // What came since, which the pipeline has not taken in.
+    let beside = Beside::new(|_| {
+        let roots = Roots { proc: "/nonexistent".into(), cgroup: "/nonexistent".into() };
+        let mut live = Live::new(Policy::default(), Attributor::new(roots), Some(NETNS));
+        let newcomer = SocketSeen { key: SocketKey::Cookie(10), ..socket(Phase::Listening) };
+        let endpoint = Endpoint { port: Port::new(3101).unwrap(), ..newcomer.endpoint };
+        let sockets = [socket(Phase::Listening), SocketSeen { endpoint, ..newcomer }].map(|socket| {
+            let holder = Holder { process: WHO, evidence: Evidence::Scan };
+            SnapshotSocket { socket, holders: vec![holder], owner: Owner::Known }
+        });
+        let Seen::Snapshot(mut snapshot) = snapshot().seen else { panic!() };
+        snapshot.sockets = sockets.into();
+        live.set_completeness(Completeness::Complete);
+        let now = Timestamp::now();
+        live.take(Observation::new(now, Evidence::Scan, Seen::Snapshot(snapshot)), &mut Vec::new());
+        Ok(live)
+    });
+    rig.desk = rig.desk.with_beside(Some(beside));
+    let go = hang(&rig);
+    let asked = [3100, 3101, 3102].map(|port| Asked::Port {
+        address: None,
+        port: Port::new(port).unwrap(),
+        protocol: None,
+    });
+    let answer = rig.desk.who(&asked, Space::Own).unwrap();
+    let states: Vec<_> = answer.targets.iter().map(|t| t.state).collect();
+    assert_eq!(states, [Holding::Held, Holding::Held, Holding::Free]);
+    // What was seen by the kernel is not made less sure.
+    assert_eq!(answer.targets[0].sockets[0].socket.creator, Some(WHO));
+    assert_eq!(answer.targets[1].sockets[0].socket.holders[0].process, WHO);
+    assert!(answer.about.note.unwrap().contains("the recorder is behind"));
+    go.send(()).unwrap();
     end(rig);
 }
 

@@ -3,6 +3,7 @@
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use super::Entry;
@@ -114,6 +115,18 @@ impl Writer {
         queue.status.clone()
     }
 
+    /// What is queued so far, to be waited for elsewhere.
+    pub fn pending(&self) -> Pending {
+        let mut queue = self.shared.lock();
+        let target = queue.accepted;
+        if queue.settled < target {
+            queue.urgent = true;
+            self.shared.filled.notify_one();
+        }
+        drop(queue);
+        Pending { shared: Arc::clone(&self.shared), target }
+    }
+
     /// How writing goes.
     pub fn status(&self) -> WriterStatus {
         self.shared.lock().status.clone()
@@ -133,6 +146,32 @@ impl Writer {
                 tracing::error!("the journal's thread panicked");
             }
         }
+    }
+}
+
+/// Entries on their way to the disk. Whoever needs them there waits; whoever queues them need not.
+#[derive(Debug)]
+pub struct Pending {
+    shared: Arc<Shared>,
+    target: u64,
+}
+
+impl Pending {
+    /// Waits until all of them are written, or counted as not written, at most so long; `false` when the time was up.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let waits = |queue: &mut Queue| queue.settled < self.target && !queue.ended;
+        let queue = self.shared.lock();
+        let (mut queue, _) = self
+            .shared
+            .drained
+            .wait_timeout_while(queue, timeout, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        !waits(&mut queue)
+    }
+
+    /// How writing goes.
+    pub fn status(&self) -> WriterStatus {
+        self.shared.lock().status.clone()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ struct Script {
     steps: VecDeque<Step>,
     ended: bool,
     answers: VecDeque<Result<Vec<Observation>, SourceError>>,
+    hangs: Option<mpsc::Receiver<()>>,
     refreshes: Vec<Refresh>,
     counters: Counters,
     degradations: Vec<Degradation>,
@@ -80,6 +81,11 @@ impl FakeFeed {
     /// What the next refresh finds. Without an answer it finds nothing.
     pub fn answer(&self, answer: Result<Vec<Observation>, SourceError>) {
         lock(&self.script).answers.push_back(answer);
+    }
+
+    /// The next refresh does not come back until this says something, or its other end is gone.
+    pub fn hang_until(&self, let_go: mpsc::Receiver<()>) {
+        lock(&self.script).hangs = Some(let_go);
     }
 
     /// The refreshes asked for so far, oldest first.
@@ -144,6 +150,10 @@ impl Source for FakeSource {
     }
 
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        let hangs = lock(&self.script).hangs.take();
+        if let Some(let_go) = hangs {
+            let _ = let_go.recv();
+        }
         let mut script = lock(&self.script);
         script.refreshes.push(scope.clone());
         if let Some(answer) = script.answers.pop_front() {
