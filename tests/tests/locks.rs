@@ -147,7 +147,7 @@ fn with_lock_passes_the_exit_code_and_signals_on_and_frees_the_lock_however_it_e
         assert_eq!(code(&["with-lock", "x", "--", "sh", "-c", "kill -KILL $$"]), Some(137));
         assert!(locks(portwatch).is_empty());
         let missing = portwatch.run(&["with-lock", "x", "--", "/no/such/program"]).unwrap();
-        assert_eq!(missing.code, Some(2), "{missing:?}");
+        assert_eq!(missing.code, Some(127), "{missing:?}");
         assert!(locks(portwatch).is_empty());
 
         let file = portwatch.folder().join("traps");

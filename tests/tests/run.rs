@@ -45,7 +45,7 @@ fn the_program_has_its_port_and_its_exit_code_is_the_answer() {
     let killed = portwatch.run(&["run", "3100", "--", "sh", "-c", "kill -9 $$"]).unwrap();
     assert_eq!(killed.code, Some(137));
     let absent = portwatch.run(&["run", "3100", "--", "no-such-program"]).unwrap();
-    assert_eq!(absent.code, Some(2));
+    assert_eq!(absent.code, Some(127));
     assert!(absent.stderr.contains("cannot run no-such-program"), "{absent:?}");
     let restarted =
         portwatch.run(&["run", "3100", "--restart", "1", "--", "sh", "-c", "echo x; exit 3"]).unwrap();

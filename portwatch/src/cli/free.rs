@@ -57,14 +57,38 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
         session.out.flush()?;
     }
     let stirs = stirs::open(session, &ports, None)?;
+    let mut failure = None;
     for (plan, target) in plans.iter().zip(&mut answer.targets) {
-        if target.state == "planned" {
-            done(&free::act(plan, &how, stirs.as_ref())?, target);
+        if target.state != "planned" || failure.is_some() {
+            continue;
         }
+        match free::act(plan, &how, stirs.as_ref()) {
+            Ok(came) => {
+                done(&came, target);
+                failure = came.error;
+            }
+            Err(error) => {
+                "failed".clone_into(&mut target.state);
+                target.sentence = Some("nothing was ended".to_owned());
+                failure = Some(error);
+            }
+        }
+    }
+    // Of several ports, what was done is told before what went wrong; the rest is as it was.
+    let nothing = answer.targets.iter().all(|t| t.sentence.as_deref() == Some("nothing was ended"));
+    if let Some(error) = failure.take_if(|_| nothing) {
+        return Err(error.into());
+    }
+    for target in answer.targets.iter_mut().filter(|t| t.state == "planned") {
+        "failed".clone_into(&mut target.state);
+        target.sentence = Some("not begun".to_owned());
     }
     answer.time = Timestamp::now();
     session.answer(&answer, render::free_result)?;
-    Ok(exit(&answer))
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(exit(&answer)),
+    }
 }
 
 /// What may be looked at.
@@ -81,7 +105,12 @@ fn done(done: &free::Done, target: &mut FreeTarget) {
         let ended = done.ended.iter().find(|e| e.process.id.pid == process.process.pid);
         process.outcome = ended.map(convert::free_outcome);
     }
-    if done.freed { "freed" } else { "held" }.clone_into(&mut target.state);
+    match () {
+        () if done.error.is_some() => "failed",
+        () if done.freed => "freed",
+        () => "held",
+    }
+    .clone_into(&mut target.state);
     target.time_wait_destroyed = done.destroyed;
     target.seconds = Some(convert::seconds(done.took)).filter(|_| done.freed);
     target.sentence = Some(done.words.clone()).filter(|words| !words.is_empty());
@@ -144,7 +173,7 @@ fn consent(answer: &Free, session: &mut Session<'_>) -> Result<bool, Failure> {
 fn exit(answer: &Free) -> Exit {
     let one = |target: &FreeTarget| match target.state.as_str() {
         "freed" | "free" | "planned" => Exit::Yes,
-        "refused" => Exit::NotSeen,
+        "refused" | "failed" => Exit::NotSeen,
         _ => Exit::No,
     };
     answer.targets.iter().map(one).max().unwrap_or(Exit::Internal)

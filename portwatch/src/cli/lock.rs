@@ -148,10 +148,10 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
         session.reopen();
         let _ = release(args, handed, session);
     }
-    let ended = ended?;
+    let code = super::started::code(ended)?;
     session.out.flush()?;
     // The code is the program's, not one of ours.
-    std::process::exit(ended.code())
+    std::process::exit(code)
 }
 
 #[cfg(target_os = "linux")]

@@ -35,6 +35,8 @@ mod rogue;
 mod run;
 mod session;
 mod settings;
+#[cfg(target_os = "linux")]
+mod started;
 mod status;
 #[cfg(target_os = "linux")]
 mod stirs;

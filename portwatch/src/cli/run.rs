@@ -15,7 +15,7 @@ use super::{
     free,
     project::Here,
     session::{self, Session},
-    stirs,
+    started, stirs,
 };
 use crate::{
     access::{Access, AccessError},
@@ -73,14 +73,15 @@ pub(super) fn run(args: &args::Run, session: &mut Session<'_>) -> Result<Exit, F
         terminal: io::stderr().is_terminal(),
         shown: false,
     };
-    let ended = run::run(&request, &signals, stirs.as_ref(), &mut teller)?;
+    let ended = run::run(&request, &signals, stirs.as_ref(), &mut teller);
     if releases {
         teller.release();
     }
     teller.clear();
+    let code = started::code(ended)?;
     session.out.flush()?;
     // The code is the program's, not one of ours.
-    std::process::exit(ended.code())
+    std::process::exit(code)
 }
 
 /// Where the program is to be, and by which claim.

@@ -44,7 +44,10 @@ pub(super) fn ask(sockets: &[PathBuf], wait: Duration) -> Report {
     });
     for (socket, answer) in answers {
         match answer {
-            Ok(running) => report.running.extend(running),
+            Ok((engine, running)) => {
+                report.answered.push(engine);
+                report.running.extend(running);
+            }
             Err(what) => report.problems.push(Problem { socket: socket.clone(), what }),
         }
     }
@@ -54,7 +57,7 @@ pub(super) fn ask(sockets: &[PathBuf], wait: Duration) -> Report {
     report
 }
 
-async fn one(socket: &Path) -> Result<Vec<Running>, String> {
+async fn one(socket: &Path) -> Result<(Engine, Vec<Running>), String> {
     let stream = local::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "connecting is not permitted (EACCES); ask as root or as a member of its group".to_owned()
@@ -83,7 +86,9 @@ async fn one(socket: &Path) -> Result<Vec<Running>, String> {
     if status != StatusCode::OK {
         return Err(format!("it answered HTTP {status}"));
     }
-    api::running(&bytes, engine, netns).map_err(|error| format!("its answer is not understood: {error}"))
+    let running = api::running(&bytes, engine, netns)
+        .map_err(|error| format!("its answer is not understood: {error}"))?;
+    Ok((engine, running))
 }
 
 /// The engine's own namespace is where it publishes ports. A rootless engine lives in a namespace that its helper made,

@@ -45,6 +45,8 @@ pub struct Report {
     pub running: Vec<Running>,
     /// Engines that did not answer.
     pub problems: Vec<Problem>,
+    /// Engines that answered, whether or not containers run.
+    pub answered: Vec<Engine>,
 }
 
 /// A running container.

@@ -73,7 +73,7 @@ fn what_an_engine_leaves_out_is_not_known() {
 #[test]
 fn ports_lead_to_containers_in_the_engines_namespace_only() {
     let running = api::running(DOCKER, Engine::Docker, Some(Netns(7))).unwrap();
-    let report = Report { running, problems: Vec::new() };
+    let report = Report { running, ..Report::default() };
     let found = |netns, number, protocol| report.behind(netns, port(number), protocol).count();
     assert_eq!(found(Some(Netns(7)), 8088, Protocol::Tcp), 1, "once, though on two addresses");
     assert_eq!(found(Some(Netns(8)), 8088, Protocol::Tcp), 0);

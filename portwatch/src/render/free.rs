@@ -30,6 +30,7 @@ pub fn free_result(out: &mut dyn Write, answer: &Free, look: &Look) -> io::Resul
             ("freed", Some(seconds)) => line.push(Tone::Strong, &format!("free after {}", span(seconds))),
             ("free" | "freed", _) => line.push(Tone::Strong, "free"),
             ("held", _) => line.push(Tone::Bad, "not free"),
+            ("failed", _) => line.push(Tone::Bad, "not known to be free"),
             (other, _) => line.push(Tone::Warn, other),
         };
         if let Some(sentence) = &target.sentence {

@@ -64,8 +64,18 @@ pub enum ResolveError {
 }
 
 impl ResolveError {
+    /// What a shell ends with when it cannot start a program: 127 not found, 126 there and not to be run. `None` for other
+    /// errors.
+    pub fn start_code(&self) -> Option<i32> {
+        match self {
+            Self::Start { error, .. } if error.kind() == io::ErrorKind::NotFound => Some(127),
+            Self::Start { .. } => Some(126),
+            _ => None,
+        }
+    }
+
     /// The question was wrong, not the machine.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Address { .. } | Self::Start { .. })
+        matches!(self, Self::Address { .. })
     }
 }

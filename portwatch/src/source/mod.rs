@@ -25,7 +25,7 @@ pub mod replay;
 mod row;
 #[cfg(target_os = "linux")]
 pub mod rules;
-mod run;
+pub mod run;
 pub mod scan;
 mod wake;
 

@@ -21,13 +21,13 @@ const COMPLAINT: u64 = 4096;
 
 /// What a tool printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Output {
+pub struct Output {
     /// Exit code; `None` when a signal ended it.
-    pub(super) code: Option<i32>,
+    pub code: Option<i32>,
     /// Standard output.
-    pub(super) stdout: Vec<u8>,
+    pub stdout: Vec<u8>,
     /// The beginning of standard error.
-    pub(super) stderr: String,
+    pub stderr: String,
 }
 
 /// The first of `places` where a file is.
@@ -47,14 +47,21 @@ pub(super) fn find(name: &'static str, places: &[PathBuf]) -> Result<PathBuf, So
 /// Runs `program` to its end, at most for `limit`. One that takes longer is ended, and what it would have told is
 /// unknown.
 pub(super) fn output(program: &Path, arguments: &[&str], limit: Duration) -> Result<Output, SourceError> {
-    let name = || program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let failed = |error| SourceError::Read { what: name(), error };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("LC_ALL", "C");
     // Without it a Windows program finds no network library.
     if let Some(root) = std::env::var_os("SystemRoot") {
         command.env("SystemRoot", root);
     }
+    within(&mut command, limit)
+}
+
+/// The same of a command that is made already, with the environment it was given.
+pub fn within(command: &mut Command, limit: Duration) -> Result<Output, SourceError> {
+    let name =
+        Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = || name.clone();
+    let failed = |error| SourceError::Read { what: name(), error };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let deadline = Instant::now() + limit;
     let mut child = command.spawn().map_err(failed)?;

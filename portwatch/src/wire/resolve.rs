@@ -63,7 +63,8 @@ pub struct FreeTarget {
     /// tcp or udp.
     pub protocol: String,
     /// `free`: nothing was in the way. `planned`: what is listed would be ended. `refused`: it cannot be done, and
-    /// nothing was. `freed`: done, and a bind succeeds. `held`: done, and a bind does not succeed.
+    /// nothing was. `freed`: done, and a bind succeeds. `held`: done, and a bind does not succeed. `failed`: begun and not
+    /// finished; the sentence says what was done and what went wrong.
     pub state: String,
     /// Why the state is as it is, for people.
     pub sentence: Option<String>,
@@ -95,7 +96,9 @@ pub struct FreeProcess {
     /// What else is to be known.
     pub note: Option<String>,
     /// `signalled`, `killed`, `let-go` (it closed the port and is still ending), `ended` (by itself or with its master),
-    /// `not-the-same` (the pid is another's by now; nothing was signalled), `survived`; null when nothing was done.
+    /// `not-the-same` (the pid is another's by now), `another-program` (it runs another program than the one shown),
+    /// `left-alone` (its master stays): these were not signalled; `not-permitted` (the kernel refused the signal),
+    /// `survived`; null when nothing was done.
     pub outcome: Option<String>,
 }
 

@@ -28,12 +28,14 @@ pub struct How {
 }
 
 /// What came of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Done {
     /// What became of each process.
     pub ended: Vec<Ended>,
     /// A server could bind the place.
     pub freed: bool,
+    /// What went wrong after something had been done.
+    pub error: Option<ResolveError>,
     /// From the first step to the last look.
     pub took: Duration,
     /// Connections in TIME_WAIT that the kernel forgot.
@@ -42,23 +44,67 @@ pub struct Done {
     pub words: String,
 }
 
-/// Carries a plan out. One that is not possible is not touched.
+/// Carries a plan out. One that is not possible is not touched; what was done before something went wrong is told.
 pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, ResolveError> {
     let begun = Instant::now();
-    let mut ended = end(decided, how.end)?;
+    let mut done = Done {
+        ended: end(decided, how.end)?,
+        freed: false,
+        error: None,
+        took: Duration::ZERO,
+        destroyed: None,
+        words: String::new(),
+    };
+    let result = stop(decided, how, &mut done).and_then(|()| settle(decided, how, stirs, &mut done));
+    done.took = begun.elapsed();
+    let so_far = in_words(&done.ended, how.end);
+    done.words = if so_far.is_empty() {
+        done.words
+    } else if done.words.is_empty() {
+        so_far
+    } else {
+        format!("{so_far}; {}", done.words)
+    };
+    match result {
+        Ok(()) => {}
+        // Nothing was done that would have to be told.
+        Err(error) if done.words.is_empty() => return Err(error),
+        Err(error) => {
+            push(&mut done.words, &format!("then it could not go on: {error}"));
+            done.error = Some(error);
+        }
+    }
+    Ok(done)
+}
+
+/// Units and containers, by whoever runs them.
+fn stop(decided: &Plan, how: &How, done: &mut Done) -> Result<(), ResolveError> {
     for unit in &decided.units {
         stop_unit(unit)
             .map_err(|error| ResolveError::Io { operation: format!("run {}", unit.command()), error })?;
+        push(&mut done.words, &format!("{} stopped", unit.names.join(" and ")));
     }
     for stop in &decided.containers {
         stop_container(stop, how.end.grace)
             .map_err(|error| ResolveError::Io { operation: format!("stop the {stop}"), error })?;
+        push(&mut done.words, &format!("{stop} stopped by its engine"));
     }
+    Ok(())
+}
+
+/// Who came to share the sockets meanwhile, and the wait until a server could bind the place.
+fn settle(decided: &Plan, how: &How, stirs: Option<&Stirs>, done: &mut Done) -> Result<(), ResolveError> {
+    let Done { ended, freed, destroyed, words, .. } = done;
     // Whoever shares the sockets is a process; engines need not be asked again.
     let scope = Scope { engines: Vec::new(), ..how.scope.clone() };
     let inodes: Vec<u64> = decided.members.iter().flat_map(|m| m.inodes.iter().copied()).collect();
     let begun_ticks = own_start();
-    let changed = ended.iter().any(|e| e.outcome == Outcome::NotTheSame);
+    let changed = ended.iter().any(|e| {
+        matches!(
+            e.outcome,
+            Outcome::NotTheSame | Outcome::Another(_) | Outcome::Refused(_) | Outcome::LeftAlone
+        )
+    });
     for _ in 0..ROUNDS {
         let places = std::slice::from_ref(&decided.place);
         let mut now = plan(places, &scope)?;
@@ -74,7 +120,13 @@ pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, Res
         }
         ended.extend(end(&left, how.end)?);
     }
-    let destroyed = if how.time_wait { Some(destroy(&decided.place)?) } else { None };
+    if how.time_wait {
+        let count = destroy(&decided.place)?;
+        *destroyed = Some(count);
+        if count > 0 {
+            push(words, &format!("{count} in TIME_WAIT forgotten"));
+        }
+    }
     let mut request = WaitRequest {
         places: vec![decided.place.clone()],
         condition: Condition::Free { strict: how.time_wait },
@@ -86,31 +138,21 @@ pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, Res
     let mut restarted = None;
     if !changed && standing.iter().any(|s| !s.met) {
         let now = plan(std::slice::from_ref(&decided.place), &scope)?;
-        restarted = now.first().and_then(|now| again(&ended, now, &own_line()));
+        restarted = now.first().and_then(|now| again(ended, now, &own_line()));
         if restarted.is_none() {
             request.timeout = Some(SETTLE.saturating_sub(AGAIN));
             standing = wait(&request, stirs, &mut |_, _| {})?;
         }
     }
-    let freed = standing.iter().all(|s| s.met);
+    *freed = standing.iter().all(|s| s.met);
     let now = standing.first().map_or_else(String::new, |s| s.words.clone());
-    let mut words = in_words(&ended, how.end);
-    for unit in &decided.units {
-        push(&mut words, &format!("{} stopped", unit.names.join(" and ")));
-    }
-    for stop in &decided.containers {
-        push(&mut words, &format!("{stop} stopped by its engine"));
-    }
-    if let Some(count) = destroyed.filter(|&count| count > 0) {
-        push(&mut words, &format!("{count} in TIME_WAIT forgotten"));
-    }
-    if !freed {
-        push(&mut words, &restarted.unwrap_or_else(|| format!("now {now}")));
+    if !*freed {
+        push(words, &restarted.unwrap_or_else(|| format!("now {now}")));
         if changed {
             words.push_str("; it is not what was shown: look again");
         }
     }
-    Ok(Done { ended, freed, took: begun.elapsed(), destroyed, words })
+    Ok(())
 }
 
 /// Whether a process that was not shown was forked by one that was, meanwhile. The socket alone does not say: a
@@ -142,6 +184,11 @@ fn in_words(ended: &[Ended], options: EndOptions) -> String {
         Outcome::Killed => format!("killed {} ms later", options.grace.as_millis()),
         Outcome::NotTheSame => "gone before, its pid was not signalled".to_owned(),
         Outcome::Survived => "did not end, not even by SIGKILL".to_owned(),
+        Outcome::Another(program) => {
+            format!("runs {program} now, which was not shown, and was not signalled")
+        }
+        Outcome::Refused(why) => format!("could not be signalled ({why})"),
+        Outcome::LeftAlone => "left alone, because its master stays".to_owned(),
     };
     let mut groups: Vec<(String, Vec<&Ended>)> = Vec::new();
     for one in ended {

@@ -45,7 +45,7 @@ mod tests {
         model::{Ancestor, CommandLine, Process},
         resolve::{
             Place,
-            free::{Ended, Member, Outcome, Plan, Role, judge::tests::process},
+            free::{Ended, Image, Member, Outcome, Plan, Role, judge::tests::process},
         },
     };
 
@@ -69,7 +69,13 @@ mod tests {
         let now: Arc<Process> = if same { Arc::clone(&before) } else { Arc::new(process(60, lineage(60))) };
         let ended = [Ended { process: before, outcome: Outcome::Killed }];
         let place: Place = "3100".parse().unwrap();
-        let member = Member { process: now, inodes: Vec::new(), role: Role::Alone, note: None };
+        let member = Member {
+            process: now,
+            inodes: Vec::new(),
+            image: Image::default(),
+            role: Role::Alone,
+            note: None,
+        };
         again(&ended, &Plan { members: vec![member], ..Plan::of(place) }, own)
     }
 

@@ -2,6 +2,7 @@
 //! otherwise, and whose proxies would be left without a server.
 
 use std::{
+    ffi::OsStr,
     fmt, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -15,7 +16,8 @@ use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
     engine::{Engines, Running},
-    model::{Engine, Netns, SocketSeen, addresses_overlap},
+    model::{Engine, Netns, Process, SocketSeen, addresses_overlap},
+    query::is_engine,
     resolve::Place,
 };
 
@@ -61,6 +63,8 @@ pub(super) struct Told {
     running: Vec<(PathBuf, Running)>,
     /// Why an engine did not answer.
     pub(super) problem: Option<String>,
+    /// Those that did.
+    answered: Vec<Engine>,
 }
 
 impl Told {
@@ -74,11 +78,31 @@ impl Told {
                     told.running.push((socket.clone(), running.clone()));
                 }
             }
+            told.answered.extend(&report.answered);
             if let Some(problem) = report.problems.first() {
                 told.problem = Some(format!("{}: {}", problem.socket.display(), problem.what));
             }
         }
         told
+    }
+
+    /// Whether a process with the name of an engine or of its proxy, behind which no container was found, is none of
+    /// theirs: its engine answered, or its executable is another program than its name says.
+    pub(super) fn disown(&self, process: &Process) -> bool {
+        let (whose, file): (Option<Engine>, &str) = match process.comm.as_str() {
+            "docker-proxy" => (Some(Engine::Docker), "docker-proxy"),
+            name @ ("rootlessport" | "rootlessport-ch") => (Some(Engine::Podman), name),
+            // Its engine's own sockets are no container's; where none answers there is nobody to ask.
+            _ if is_engine(&process.comm) => {
+                return self.problem.is_none() || is_another(process, &[&process.comm]);
+            }
+            // These serve several engines, and users by themselves.
+            "pasta" | "pasta.avx2" => {
+                return is_another(process, &["pasta", "pasta.avx2", "passt", "passt.avx2"]);
+            }
+            name => (None, name),
+        };
+        whose.is_some_and(|engine| self.answered.contains(&engine)) || is_another(process, &[file])
     }
 
     /// The container with this id.
@@ -119,6 +143,15 @@ impl Told {
     fn stop((socket, running): &(PathBuf, Running)) -> ContainerStop {
         ContainerStop { running: running.clone(), socket: socket.clone(), note: note(socket, running) }
     }
+}
+
+/// The executable is known, and is none of these programs. Names of processes are cut at 15 bytes.
+fn is_another(process: &Process, programs: &[&str]) -> bool {
+    let Some(exe) = process.exe.as_deref().and_then(Path::file_name).and_then(OsStr::to_str) else {
+        return false;
+    };
+    let exe = exe.strip_suffix(" (deleted)").unwrap_or(exe);
+    !programs.iter().any(|program| exe.get(..15).unwrap_or(exe) == *program)
 }
 
 /// What stopping means for it beyond its end.
@@ -227,7 +260,36 @@ impl fmt::Display for ContainerStop {
 
 #[cfg(test)]
 mod tests {
-    use super::consequence;
+    use super::{Told, consequence};
+    use crate::{
+        model::{Engine, Process},
+        resolve::free::judge::tests::process,
+    };
+
+    #[test]
+    fn a_name_alone_makes_nobody_a_proxy() {
+        let named = |comm: &str, exe: Option<&str>| Process {
+            comm: comm.to_owned(),
+            exe: exe.map(Into::into),
+            ..process(50, Vec::new())
+        };
+        let proxy = |exe| named("docker-proxy", exe);
+        let nobody = Told::default();
+        let docker = Told { answered: vec![Engine::Docker], ..Told::default() };
+        let broken = Told { problem: Some("it hangs".to_owned()), ..Told::default() };
+        // Its own engine does not know it; another program has taken its name; nothing is known against it.
+        assert!(docker.disown(&proxy(Some("/usr/sbin/docker-proxy"))));
+        for told in [&nobody, &broken] {
+            assert!(told.disown(&proxy(Some("/usr/bin/python3.11"))));
+            assert!(!told.disown(&proxy(Some("/usr/sbin/docker-proxy (deleted)"))));
+            assert!(!told.disown(&proxy(None)));
+        }
+        let rootless = named("rootlesskit-doc", Some("/usr/bin/rootlesskit-docker-proxy"));
+        assert!(!docker.disown(&rootless), "docker is not the only one that has these");
+        assert!(!docker.disown(&named("pasta", Some("/usr/bin/passt"))));
+        assert!(nobody.disown(&named("dockerd", Some("/usr/bin/dockerd"))), "its own socket");
+        assert!(!broken.disown(&named("dockerd", Some("/usr/bin/dockerd"))));
+    }
 
     #[test]
     fn what_a_stop_means_is_told_by_the_restart_policy() {

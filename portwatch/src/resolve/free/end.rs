@@ -1,7 +1,6 @@
 //! Doing it: the master first, then who is left; SIGKILL after the grace.
 
 use std::{
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +18,9 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// A process that holds the port no more and lives on so long is left to end by itself.
 const LET_GO: Duration = Duration::from_millis(500);
+
+/// So long all of them together may take to die of SIGKILL: only a process in the kernel's own sleep takes longer.
+const DYING: Duration = Duration::from_secs(2);
 
 /// How to end processes.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +73,12 @@ pub enum Outcome {
     NotTheSame,
     /// It still lives and holds the port.
     Survived,
+    /// It runs another program than the one that was shown, this one; it was not signalled.
+    Another(String),
+    /// The kernel refused the signal, and why.
+    Refused(String),
+    /// Its master could not be ended and would start it again: it was not signalled.
+    LeftAlone,
 }
 
 /// A member and what became of it.
@@ -91,13 +99,14 @@ struct Target<'a> {
 }
 
 /// Ends the members of a plan. Each is checked again right before each signal: the same process, and it still holds the
-/// socket.
+/// socket; before the first one also that it runs the program that was shown. Once the first signal is sent there are no
+/// errors any more, only outcomes: what was done is told.
 pub fn end(plan: &Plan, options: EndOptions) -> Result<Vec<Ended>, ResolveError> {
     let mut targets: Vec<Target<'_>> = plan.members.iter().map(Target::open).collect::<Result<_, _>>()?;
     let deadline = Instant::now() + options.grace;
     let leads = |target: &Target<'_>| target.member.role != Role::Worker;
     for target in targets.iter_mut().filter(|t| leads(t)) {
-        target.signal(options.signal)?;
+        target.signal(options.signal);
     }
     let mut told_workers = false;
     loop {
@@ -109,8 +118,14 @@ pub fn end(plan: &Plan, options: EndOptions) -> Result<Vec<Ended>, ResolveError>
         }
         if !told_workers && targets.iter().filter(|t| leads(t)).all(|t| t.outcome.is_some()) {
             told_workers = true;
+            let stays = |t: &Target<'_>| matches!(t.outcome, Some(Outcome::Another(_) | Outcome::Refused(_)));
+            let stays = targets.iter().any(stays);
             for target in targets.iter_mut().filter(|t| t.outcome.is_none()) {
-                target.signal(options.signal)?;
+                if stays {
+                    target.outcome = Some(Outcome::LeftAlone);
+                } else {
+                    target.signal(options.signal);
+                }
             }
             continue;
         }
@@ -120,10 +135,11 @@ pub fn end(plan: &Plan, options: EndOptions) -> Result<Vec<Ended>, ResolveError>
         wait_for_any(&targets);
     }
     for target in targets.iter_mut().filter(|t| t.outcome.is_none()) {
-        target.signal(Signal::KILL)?;
+        target.signal(Signal::KILL);
     }
+    let last = Instant::now() + DYING;
     for target in &mut targets {
-        target.last_look();
+        target.last_look(last);
     }
     let ended = targets.into_iter().map(|t| Ended {
         process: Arc::clone(&t.member.process),
@@ -146,33 +162,36 @@ impl<'a> Target<'a> {
     fn open(member: &'a Member) -> Result<Self, ResolveError> {
         let (handle, outcome) = match Handle::open(member.process.id) {
             Ok(handle) => (Some(handle), None),
-            Err(Missed::NotTheSame | Missed::LetGo) => (None, Some(Outcome::NotTheSame)),
-            Err(Missed::Refused(error)) => return Err(refused(member, error)),
+            Err(Missed::NotTheSame | Missed::LetGo | Missed::Another(_)) => (None, Some(Outcome::NotTheSame)),
+            Err(Missed::Refused(error)) => {
+                let operation = format!("signal {} ({})", member.process.comm, member.process.id.pid);
+                return Err(ResolveError::Io { operation, error });
+            }
         };
         Ok(Self { member, handle, sent: None, let_go: None, outcome })
     }
 
-    fn signal(&mut self, signal: Signal) -> Result<(), ResolveError> {
-        let Some(handle) = &self.handle else { return Ok(()) };
-        match handle.signal_holder(signal, &self.member.inodes) {
+    fn signal(&mut self, signal: Signal) {
+        let Some(handle) = &self.handle else { return };
+        // What it does with a signal is its own: a server may begin anew in place.
+        let image = self.sent.is_none().then_some(&self.member.image);
+        let missed = match handle.signal_holder(signal, &self.member.inodes, image) {
             Ok(()) => {
                 self.sent = Some(signal);
-                Ok(())
+                return;
             }
-            Err(Missed::NotTheSame) => {
-                self.outcome = Some(match self.sent {
-                    None if handle.ended(Duration::ZERO) => Outcome::EndedByItself,
-                    None => Outcome::NotTheSame,
-                    Some(signal) => Outcome::Signalled(EndOptions::name(signal)),
-                });
-                Ok(())
-            }
-            Err(Missed::LetGo) => {
-                self.outcome = Some(self.let_go());
-                Ok(())
-            }
-            Err(Missed::Refused(error)) => Err(refused(self.member, error)),
-        }
+            Err(missed) => missed,
+        };
+        self.outcome = Some(match missed {
+            Missed::NotTheSame => match self.sent {
+                None if handle.ended(Duration::ZERO) => Outcome::EndedByItself,
+                None => Outcome::NotTheSame,
+                Some(signal) => Outcome::Signalled(EndOptions::name(signal)),
+            },
+            Missed::LetGo => self.let_go(),
+            Missed::Another(program) => Outcome::Another(program),
+            Missed::Refused(error) => Outcome::Refused(error.to_string()),
+        });
     }
 
     fn let_go(&self) -> Outcome {
@@ -199,18 +218,10 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// After SIGKILL: only a process in the kernel's own sleep takes longer.
-    fn last_look(&mut self) {
+    fn last_look(&mut self, last: Instant) {
         if let (Some(handle), None) = (&self.handle, &self.outcome) {
-            handle.ended(Duration::from_secs(2));
+            handle.ended(last.saturating_duration_since(Instant::now()));
             self.look();
         }
-    }
-}
-
-fn refused(member: &Member, error: io::Error) -> ResolveError {
-    ResolveError::Io {
-        operation: format!("signal {} ({})", member.process.comm, member.process.id.pid),
-        error,
     }
 }

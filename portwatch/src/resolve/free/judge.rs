@@ -19,6 +19,8 @@ pub(super) struct Asker {
     pub(super) force: bool,
     /// The engines were asked about the ports of engines.
     pub(super) engine_told: bool,
+    /// Another user, not root, who made the sockets that it holds and from whose processes it does not descend.
+    pub(super) giver: Option<u32>,
 }
 
 /// The verdict on a holder.
@@ -30,7 +32,8 @@ pub(super) enum Judgement {
     AskUnit,
     /// It is in a container, or forwards to one: its engine is to be asked; what to say when that does not know.
     AskEngine(Refusal),
-    /// An engine, which may hold ports for containers: its word decides; else it is judged as any other.
+    /// By its name an engine or a proxy of one, which may hold ports for containers: the engine's word decides. Names are
+    /// anybody's to take, so one that no engine knows of is judged as any other.
     MayForward(Refusal),
     /// No.
     Refused(Refusal),
@@ -70,13 +73,13 @@ pub(super) fn judge(
         instead,
         forceable,
     };
-    if is_forwarder(&process.comm) {
+    if is_forwarder(&process.comm) && !asker.engine_told {
         let why = "it forwards to a container; the server is in there".to_owned();
-        return Judgement::AskEngine(elsewhere(why, publisher(), false));
+        return Judgement::MayForward(elsewhere(why, publisher(), true));
     }
     if is_engine(&process.comm) && !asker.engine_told {
         let why = "it is a container engine, and holds ports for its containers".to_owned();
-        return Judgement::MayForward(elsewhere(why, publisher(), false));
+        return Judgement::MayForward(elsewhere(why, publisher(), true));
     }
     if let Some(container) = &process.container
         && asker.container.as_deref() != Some(container.id.as_str())
@@ -89,6 +92,17 @@ pub(super) fn judge(
         let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
         let why = format!("it belongs to {}", whose.unwrap_or_else(|| "another user".to_owned()));
         return refused(why, format!("sudo portwatch free {port}"), false);
+    }
+    if let Some(giver) = asker.giver.filter(|_| !asker.force) {
+        let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
+        return refused(
+            format!(
+                "it belongs to {}, and the socket to uid {giver}, who has handed it over: that does not make it the server",
+                whose.unwrap_or_else(|| "another user".to_owned())
+            ),
+            format!("end what uid {giver} runs there"),
+            true,
+        );
     }
     match supervisor::care(process) {
         Some(Care::Restarts { who, instead }) if !asker.force => {
@@ -181,7 +195,8 @@ pub(in crate::resolve::free) mod tests {
     }
 
     fn verdict(process: Process, may: bool) -> String {
-        let asker = Asker { own: vec![900, 800], container: None, force: false, engine_told: false };
+        let asker =
+            Asker { own: vec![900, 800], container: None, force: false, engine_told: false, giver: None };
         match judge(&Arc::new(process), &asker, "127.0.0.1:3100", &|_| may) {
             Judgement::May(note) => format!("may {note:?}"),
             Judgement::AskUnit => "unit".to_owned(),
@@ -223,7 +238,28 @@ pub(in crate::resolve::free) mod tests {
         assert!(verdict(process(1, Vec::new()), true).contains("pid 1"));
         assert!(verdict(process(800, Vec::new()), true).contains("another terminal"));
         let proxy = Process { comm: "docker-proxy".to_owned(), ..process(50, Vec::new()) };
-        assert!(verdict(proxy, true).ends_with("docker stop $(docker ps -q --filter publish=3100)"));
+        assert_eq!(verdict(proxy, true), "engine first");
+    }
+
+    #[test]
+    fn a_proxy_that_no_engine_knows_is_judged_as_any_other_and_who_was_handed_a_socket_is_left_alone() {
+        let with = |asker: Asker, comm: &str| {
+            let process = Process { comm: comm.to_owned(), ..process(50, Vec::new()) };
+            match judge(&Arc::new(process), &asker, "3100", &|_| true) {
+                Judgement::May(note) => format!("may {note:?}"),
+                Judgement::Refused(refusal) => format!("{} | {}", refusal.why, refusal.forceable),
+                other => format!("{other:?}"),
+            }
+        };
+        let asker = Asker { own: Vec::new(), container: None, force: false, engine_told: true, giver: None };
+        assert_eq!(with(asker.clone(), "docker-proxy"), "may None");
+        let given = Asker { giver: Some(1001), ..asker };
+        assert_eq!(
+            with(given.clone(), "sshd"),
+            "it belongs to erich, and the socket to uid 1001, who has handed it over: that does not make it the \
+             server | true"
+        );
+        assert_eq!(with(Asker { force: true, ..given }, "sshd"), "may None");
     }
 
     #[test]

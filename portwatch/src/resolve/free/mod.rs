@@ -8,6 +8,7 @@ mod again;
 mod containers;
 mod dependents;
 mod end;
+mod image;
 mod judge;
 mod pidfd;
 mod plan;
@@ -20,6 +21,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 pub use act::{Done, How, act};
 pub use containers::{ContainerStop, stop_container};
 pub use end::{EndOptions, Ended, Outcome, end};
+pub use image::Image;
 pub use plan::plan;
 pub use time_wait::destroy;
 pub use units::{UnitStop, stop_unit};
@@ -73,6 +75,8 @@ pub struct Member {
     pub process: Arc<Process>,
     /// Inodes of the sockets for whose sake it is ended.
     pub inodes: Vec<u64>,
+    /// Which program it ran when it was shown.
+    pub image: Image,
     /// What it is to the other members.
     pub role: Role,
     /// What else is to be known.
@@ -127,7 +131,7 @@ pub struct Dependent {
 
 impl Plan {
     /// Nothing is to be done there.
-    pub(super) const fn of(place: Place) -> Self {
+    pub(in crate::resolve) const fn of(place: Place) -> Self {
         Self {
             place,
             members: Vec::new(),

@@ -5,6 +5,7 @@ use std::{fs, io, os::fd::AsFd, path::Path, time::Duration};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::Image;
 use crate::{model::ProcessId, source::procfs::ProcFs};
 
 /// A process that stays the same one, whoever gets its pid later.
@@ -21,6 +22,8 @@ pub(super) enum Missed {
     NotTheSame,
     /// It does not hold the socket any more.
     LetGo,
+    /// It runs this other program by now.
+    Another(String),
     /// The kernel refused.
     Refused(io::Error),
 }
@@ -58,13 +61,21 @@ impl Handle {
         Ok(false)
     }
 
-    /// Signals it, if it is the same and still holds one of these sockets.
-    pub(super) fn signal_holder(&self, signal: Signal, inodes: &[u64]) -> Result<(), Missed> {
+    /// Signals it, if it is the same, still holds one of these sockets and (where that is asked) runs the same program.
+    pub(super) fn signal_holder(
+        &self,
+        signal: Signal,
+        inodes: &[u64],
+        image: Option<&Image>,
+    ) -> Result<(), Missed> {
         match self.holds(inodes) {
             Ok(true) => {}
             Ok(false) => return Err(if self.is_the_same() { Missed::LetGo } else { Missed::NotTheSame }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Missed::NotTheSame),
             Err(error) => return Err(Missed::Refused(error)),
+        }
+        if let Some(other) = image.and_then(|image| image.other_now(self.id.pid)) {
+            return Err(if self.is_the_same() { Missed::Another(other) } else { Missed::NotTheSame });
         }
         // Those descriptors were read by pid: they were this process's if it is still the same.
         if !self.is_the_same() {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{
-    ContainerStop, Member, Plan, Refusal, Role, Scope, UnitStop,
+    ContainerStop, Image, Member, Plan, Refusal, Role, Scope, UnitStop,
     containers::Told as Engines,
     dependents::around,
     judge::{Asker, Judgement, judge, without_holder},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     attribute::{Attributor, Roots as AttributeRoots},
-    model::{Netns, Owner, Process, ProcessId, Protocol, SnapshotSocket},
+    model::{Ancestor, Netns, Owner, Process, ProcessId, Protocol, SnapshotSocket},
     resolve::{Place, ResolveError},
     source::{
         procfs::{ProcFs, Stat},
@@ -98,7 +98,8 @@ impl Deciding<'_> {
         for (id, held) in holders {
             // One that has ended since it was found holds nothing.
             let Some(process) = known.get(&id) else { continue };
-            self.of_holder(process, &held, &port, &mut decided);
+            let giver = giver(process, &held, known);
+            self.of_holder(process, (&held, giver), &port, &mut decided);
         }
         if sockets.is_empty() {
             let netns = self.netns;
@@ -114,19 +115,25 @@ impl Deciding<'_> {
     fn of_holder(
         &mut self,
         process: &Arc<Process>,
-        held: &[&SnapshotSocket],
+        (held, giver): (&[&SnapshotSocket], Option<u32>),
         port: &str,
         decided: &mut Decided,
     ) {
-        let mut judgement = judge(process, &self.asker, port, &may_signal);
+        let asker = Asker { giver, ..self.asker.clone() };
+        let mut judgement = judge(process, &asker, port, &may_signal);
         if let Judgement::MayForward(refusal) = judgement {
             let behind: Vec<_> = held.iter().flat_map(|s| self.engines().behind(&s.socket)).collect();
             if decided.stop(behind) {
                 return;
             }
+            let ordinary = asker.force || self.engines().disown(process);
             judgement = match self.engines().problem.clone() {
+                _ if ordinary => judge(process, &Asker { engine_told: true, ..asker }, port, &may_signal),
                 Some(problem) => Judgement::Refused(unasked(refusal, &problem)),
-                None => judge(process, &Asker { engine_told: true, ..self.asker.clone() }, port, &may_signal),
+                None => {
+                    let why = format!("{}; no engine that answers knows which", refusal.why);
+                    Judgement::Refused(Refusal { why, ..refusal })
+                }
             };
         }
         let note = match judgement {
@@ -159,12 +166,25 @@ impl Deciding<'_> {
                     }
                     return;
                 }
+                Some((unit, Told::Silent(why))) if !self.asker.force => {
+                    decided.refusals.push(Refusal {
+                        process: Some(Arc::clone(process)),
+                        why: format!(
+                            "it is of {}, and systemd did not say whether it would start it again: {why}",
+                            unit.name
+                        ),
+                        instead: format!("systemctl stop {}", unit.name),
+                        forceable: true,
+                    });
+                    return;
+                }
                 Some((unit, Told::Within)) => Some(format!("it runs within {}, which stays", unit.name)),
-                Some((_, Told::NoManager)) | None => None,
+                Some((_, Told::NoManager | Told::Silent(_))) | None => None,
             },
         };
         let inodes = held.iter().filter_map(|s| s.socket.inode).collect();
-        decided.members.push(Member { process: Arc::clone(process), inodes, role: Role::Alone, note });
+        let image = Image::of(process);
+        decided.members.push(Member { process: Arc::clone(process), inodes, image, role: Role::Alone, note });
     }
 
     fn engines(&mut self) -> &Engines {
@@ -183,6 +203,18 @@ impl Decided {
         }
         any
     }
+}
+
+/// The user who made the sockets, where that is not the holder's own, nor root, and nobody above the holder is theirs: a
+/// descriptor can be sent to anybody (SCM_RIGHTS), and whoever frees the port would end them.
+fn giver(
+    process: &Process,
+    held: &[&SnapshotSocket],
+    known: &BTreeMap<ProcessId, Arc<Process>>,
+) -> Option<u32> {
+    let maker = held.iter().filter_map(|s| s.socket.uid).find(|&uid| uid != 0 && Some(uid) != process.uid)?;
+    let above = |a: &Ancestor| known.values().any(|p| p.id.pid == a.pid && p.uid == Some(maker));
+    (!process.lineage.iter().any(above)).then_some(maker)
 }
 
 /// The engine would know, and did not answer.
@@ -233,5 +265,5 @@ fn asker(attributor: &mut Attributor, force: bool) -> Asker {
         ProcFs::open(Path::new("/proc")).ok().and_then(|mut procfs| procfs.identify(std::process::id()));
     let container =
         this.and_then(|id| attributor.of(id)).and_then(|p| Some(p.container.as_ref()?.id.clone()));
-    Asker { own, container, force, engine_told: false }
+    Asker { own, container, force, engine_told: false, giver: None }
 }

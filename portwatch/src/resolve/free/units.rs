@@ -1,11 +1,16 @@
 //! systemd units: stopped by their manager, which would start them again otherwise.
 
-use std::{
-    io,
-    process::{Command, Stdio},
+use std::{io, process::Command, time::Duration};
+
+use crate::{
+    model::{Process, Unit},
+    source::{SourceError, run::within},
 };
 
-use crate::model::{Process, Unit};
+/// How long systemd may take to say what a unit is.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long it may take to stop one: it kills after 90 s by default (TimeoutStopSec).
+const STOPPING: Duration = Duration::from_secs(100);
 
 /// A unit to be stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,21 +45,23 @@ pub(super) enum Told {
     Within,
     /// There is no such manager here.
     NoManager,
+    /// It did not answer in time, and how that showed.
+    Silent(String),
 }
 
 /// Asks the unit's manager what the process is to it.
 pub(super) fn ask(unit: &Unit, process: &Process) -> Told {
     let manager = manager(unit);
-    let output = Command::new("systemctl")
-        .args(&manager)
-        .args(["show", "--property=MainPID,ActiveState,TriggeredBy", "--", &unit.name])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            told(&String::from_utf8_lossy(&output.stdout), unit, manager, process)
-        }
+    let mut command = Command::new("systemctl");
+    command.args(&manager);
+    command.args(["show", "--property=MainPID,ActiveState,TriggeredBy", "--", &unit.name]);
+    asked(&mut command, ANSWER, |text| told(text, unit, manager, process))
+}
+
+fn asked(command: &mut Command, limit: Duration, told: impl FnOnce(&str) -> Told) -> Told {
+    match within(command, limit) {
+        Ok(output) if output.code == Some(0) => told(&String::from_utf8_lossy(&output.stdout)),
+        Err(error @ SourceError::Timeout { .. }) => Told::Silent(error.to_string()),
         _ => Told::NoManager,
     }
 }
@@ -87,21 +94,34 @@ fn told(text: &str, unit: &Unit, manager: Vec<String>, process: &Process) -> Tol
 
 /// Has it stopped by its manager, with the caller's own rights.
 pub fn stop_unit(unit: &UnitStop) -> io::Result<()> {
-    let output = Command::new("systemctl")
-        .arg("--no-ask-password")
-        .args(unit.words())
-        .stdin(Stdio::null())
-        .output()?;
-    if output.status.success() {
-        return Ok(());
+    let mut command = Command::new("systemctl");
+    command.arg("--no-ask-password").args(unit.words());
+    stopped(&mut command, STOPPING)
+}
+
+fn stopped(command: &mut Command, limit: Duration) -> io::Result<()> {
+    match within(command, limit) {
+        Ok(output) if output.code == Some(0) => Ok(()),
+        Ok(output) => {
+            let words = output.stderr.lines().next().unwrap_or("it failed without a word");
+            Err(io::Error::other(words.to_owned()))
+        }
+        Err(SourceError::Timeout { seconds, .. }) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!(
+                "it did not end within {seconds} s; systemd goes on with it, systemctl list-jobs shows how it is"
+            ),
+        )),
+        Err(SourceError::Read { error, .. }) => Err(error),
+        Err(error) => Err(io::Error::other(error.to_string())),
     }
-    let words = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(words.lines().next().unwrap_or("it failed without a word").to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Told, UnitStop, told};
+    use std::{io, process::Command, time::Duration};
+
+    use super::{Told, UnitStop, asked, stopped, told};
     use crate::{
         model::{Ancestor, Unit},
         resolve::free::judge::tests::process,
@@ -119,6 +139,28 @@ mod tests {
             command: None,
         });
         told(NGINX, &unit, Vec::new(), &process(pid, up.into_iter().collect()))
+    }
+
+    #[test]
+    fn a_manager_that_hangs_is_no_manager_that_is_not_there() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let limit = Duration::from_millis(50);
+        let hangs = "exec cat /dev/zero >/dev/null";
+        let told = asked(&mut shell(hangs), limit, |_| Told::Within);
+        assert!(matches!(&told, Told::Silent(why) if why.contains("sh")), "{told:?}");
+        assert_eq!(asked(&mut Command::new("no-such-systemctl"), limit, |_| Told::Within), Told::NoManager);
+        let error = stopped(&mut shell(hangs), limit).unwrap_err();
+        assert!(
+            error.kind() == io::ErrorKind::TimedOut && error.to_string().contains("list-jobs"),
+            "{error}"
+        );
+        let error =
+            stopped(&mut shell("echo Access denied >&2; exit 4"), Duration::from_mins(1)).unwrap_err();
+        assert_eq!(error.to_string(), "Access denied");
     }
 
     #[test]

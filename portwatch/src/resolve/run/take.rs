@@ -1,6 +1,6 @@
 //! Who is in the way of a program that was refused its port, and the leftover of one's own project.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Pid, getpgid};
 
@@ -26,19 +26,29 @@ pub(super) fn take(place: &Place, how: &How) -> Result<Result<String, String>, R
     if plan.members.is_empty() || !plan.units.is_empty() || !plan.containers.is_empty() {
         return Ok(Err(format!("no process of this project holds it; portwatch who {place}")));
     }
-    if let Some(stranger) = stranger(&plan) {
-        return Ok(Err(format!("{stranger} is not of this project; portwatch free {place} would end it")));
+    if let Some(why) = stranger(&plan, own_project().as_deref(), nix::unistd::getuid().as_raw()) {
+        return Ok(Err(format!("{why}; portwatch free {place} would end it")));
     }
     let done = free::act(&plan, how, None)?;
     Ok(if done.freed { Ok(done.words) } else { Err(done.words) })
 }
 
-/// A holder that is not of the project of this directory. Without a project everybody is a stranger.
-fn stranger(plan: &Plan) -> Option<String> {
-    let own = own_project();
-    let of = |root: &Option<PathBuf>| root.is_some() && *root == own;
-    let theirs = |member: &&free::Member| !of(&member.process.project.as_ref().map(|p| p.root.clone()));
-    plan.members.iter().find(theirs).map(|m| format!("{} ({})", m.process.comm, m.process.id.pid))
+/// Why a holder is no leftover of one's own: it is not of the project of this directory (without one everybody is a
+/// stranger), or of another user, also where root asks.
+fn stranger(plan: &Plan, project: Option<&Path>, uid: u32) -> Option<String> {
+    plan.members.iter().map(|member| &member.process).find_map(|process| {
+        let name = format!("{} ({})", process.comm, process.id.pid);
+        let root = process.project.as_ref().map(|project| project.root.as_path());
+        match process.uid {
+            _ if root.is_none() || root != project => Some(format!("{name} is not of this project")),
+            Some(theirs) if theirs == uid => None,
+            Some(theirs) => {
+                let whose = process.user.clone().unwrap_or_else(|| format!("uid {theirs}"));
+                Some(format!("{name} is of this project and belongs to {whose}, not to you"))
+            }
+            None => Some(format!("{name} is of this project, and whose it is is not known")),
+        }
+    })
 }
 
 fn own_project() -> Option<PathBuf> {
@@ -83,4 +93,58 @@ fn named(process: &Process) -> String {
 fn is_of_group(pid: u32, child: u32) -> bool {
     let group = i32::try_from(pid).ok().and_then(|pid| getpgid(Some(Pid::from_raw(pid))).ok());
     group.and_then(|group| u32::try_from(group.as_raw()).ok()) == Some(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use super::stranger;
+    use crate::{
+        model::{Evidence, Process, ProcessId, Project, ProjectKind},
+        resolve::free::{Image, Member, Plan, Role},
+    };
+
+    fn held_by(uid: u32, root: &str) -> Plan {
+        let project = Project {
+            root: root.into(),
+            name: "shop".to_owned(),
+            kind: ProjectKind::Node,
+            worktree: None,
+            evidence: Evidence::Scan,
+        };
+        let process = Process {
+            id: ProcessId { pid: 50, start_ticks: 7 },
+            started: None,
+            comm: "node".to_owned(),
+            command: None,
+            exe: None,
+            cwd: None,
+            uid: Some(uid),
+            user: Some("erich".to_owned()).filter(|_| uid == 1000),
+            cgroup: None,
+            unit: None,
+            container: None,
+            lineage: Vec::new(),
+            project: Some(project),
+            evidence: Evidence::Scan,
+        };
+        let process = Arc::new(process);
+        let member =
+            Member { process, inodes: Vec::new(), image: Image::default(), role: Role::Alone, note: None };
+        Plan { members: vec![member], ..Plan::of("3100".parse().unwrap()) }
+    }
+
+    #[test]
+    fn a_leftover_is_of_the_same_project_and_the_same_user_also_for_root() {
+        let shop = Some(Path::new("/shop"));
+        assert_eq!(stranger(&held_by(1000, "/shop"), shop, 1000), None);
+        let root = stranger(&held_by(1000, "/shop"), shop, 0).unwrap();
+        assert_eq!(root, "node (50) is of this project and belongs to erich, not to you");
+        assert!(stranger(&held_by(1001, "/shop"), shop, 1000).unwrap().contains("uid 1001"));
+        for other in [Some(Path::new("/other")), None] {
+            let words = stranger(&held_by(1000, "/shop"), other, 1000).unwrap();
+            assert_eq!(words, "node (50) is not of this project");
+        }
+    }
 }

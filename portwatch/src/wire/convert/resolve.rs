@@ -71,6 +71,9 @@ pub fn free_outcome(ended: &Ended) -> String {
         Outcome::EndedByItself => "ended",
         Outcome::NotTheSame => "not-the-same",
         Outcome::Survived => "survived",
+        Outcome::Another(_) => "another-program",
+        Outcome::Refused(_) => "not-permitted",
+        Outcome::LeftAlone => "left-alone",
     }
     .to_owned()
 }
