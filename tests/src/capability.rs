@@ -2,6 +2,7 @@
 
 use std::{
     env, io,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
@@ -41,6 +42,21 @@ pub fn require_program(name: &str) -> bool {
     let found = env::split_paths(&folders).any(|folder| folder.join(name).is_file());
     let outcome = if found { Ok(()) } else { Err("it is not on the PATH") };
     require("tools", &format!("{name} is not installed"), outcome)
+}
+
+/// Where a program for node is that `cargo xtask test` installs from the npm registry (`target/tools/node`), as
+/// [`require_bpf`] (`PORTWATCH_REQUIRE=tools`; a run that requires `ebpf` requires this too).
+pub fn require_node(name: &str) -> Option<PathBuf> {
+    if !require_program("node") {
+        return None;
+    }
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        |dir| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(dir),
+    );
+    let program = target.join("tools/node/node_modules/.bin").join(name);
+    let outcome = if program.is_file() { Ok(()) } else { Err("cargo xtask test installs it, with npm") };
+    require("tools", &format!("{name} is not in target/tools/node"), outcome).then_some(program)
 }
 
 /// Whether Debian's dockerd runs here with a bridge and published ports, as [`require_bpf`]

@@ -14,7 +14,9 @@ mod wait;
 
 pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
-pub use capability::{require_bpf, require_docker, require_netns, require_program, require_uring};
+pub use capability::{
+    require_bpf, require_docker, require_netns, require_node, require_program, require_uring,
+};
 pub use docker::{Docker, IMAGE};
 pub use netns::Netns;
 pub use portwatch::{Portwatch, Ran};

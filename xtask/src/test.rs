@@ -69,6 +69,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         }
     };
     packages::install(!arguments.no_install, arguments.strict)?;
+    packages::install_for_node(&crate::setup::target_dir(root), !arguments.no_install, arguments.strict)?;
     let mut failed = Vec::new();
     for (name, step) in all.iter().filter(|(name, _)| wanted(name)) {
         crate::say(&format!("== {name}"));

@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -37,6 +38,13 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("cc", "gcc", "SQLite"),
     ("g++", "g++", "libFuzzer"),
     ("xz", "xz-utils", "modules of the kernels that are booted"),
+];
+
+/// Programs for node from the npm registry, and everything they need, in the versions and with the checksums of a lock file:
+/// supervisors, to be recognised as they really are. Only run by tests, no part of portwatch.
+const NODE: [(&str, &str); 2] = [
+    ("package.json", include_str!("node/package.json")),
+    ("package-lock.json", include_str!("node/package-lock.json")),
 ];
 
 /// Where Debian keeps programs for root; not on everybody's PATH.
@@ -77,6 +85,49 @@ pub(super) fn install(allowed: bool, all_required: bool) -> Result<()> {
         bail!("install what is missing, e.g. by: apt-get install {}", packages.join(" "));
     }
     Ok(())
+}
+
+/// Installs [`NODE`] below the target folder, without running any script of theirs. Where npm is missing, Debian's is installed
+/// first: a node from elsewhere comes with its own.
+pub(super) fn install_for_node(target: &Path, allowed: bool, all_required: bool) -> Result<()> {
+    let folder = target.join("tools/node");
+    let done = folder.join("installed");
+    let [_, (_, lock)] = NODE;
+    if fs::read_to_string(&done).is_ok_and(|there| there == lock) {
+        return Ok(());
+    }
+    let outcome = if allowed {
+        from_npm(&folder).and_then(|()| Ok(fs::write(&done, lock)?))
+    } else {
+        Err(anyhow::anyhow!("not installed"))
+    };
+    match outcome {
+        Err(error) if all_required => Err(error.context("nodemon and pm2, from the npm registry")),
+        Err(error) => {
+            crate::say(&format!("missing: nodemon and pm2, from the npm registry: {error:#}"));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn from_npm(folder: &Path) -> Result<()> {
+    if !found("npm") {
+        if !(nix::unistd::geteuid().is_root() && works(Command::new("apt-get").arg("--version"))) {
+            bail!("npm is not installed; Debian has it in npm");
+        }
+        crate::say("installing from Debian: npm");
+        run(apt().args(["update", "-qq"]))?;
+        run(apt().args(["install", "-y", "-qq", "--no-install-recommends", "npm"]))?;
+    }
+    crate::say(&format!("installing nodemon and pm2 with npm into {}", folder.display()));
+    fs::create_dir_all(folder)?;
+    for (name, text) in NODE {
+        fs::write(folder.join(name), text)?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries", "5"]);
+    run(npm.current_dir(folder).env("PATH", path()))
 }
 
 /// A new machine may be installing its own updates at that moment: its lock is waited for.
