@@ -2,23 +2,58 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd as _,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket},
+    },
     unistd::Pid,
 };
 
 use crate::{DEADLINE, wait_until};
 
-/// A TCP port that nobody has at an address, as the kernel says. Somebody else may take it: addresses of a test's own
-/// (127.a.b.c) make that unlikely.
-pub fn free_port(address: &str) -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind((address, 0))?.local_addr()?.port())
+/// Where [`free_port`] looks: above what portwatch gives out by itself, below where the kernel chooses (32768 and up unless
+/// `ip_local_port_range` says otherwise). Nobody comes to a port of these who does not name it.
+const QUIET: std::ops::Range<u16> = 12_000..32_000;
+
+/// A TCP port that nobody has on any address, not in TIME_WAIT either, and that the kernel gives to nobody who asks for
+/// any: a test may leave it and come back.
+pub fn free_port() -> anyhow::Result<u16> {
+    static ASKED: AtomicU16 = AtomicU16::new(0);
+    // Each test is a process of its own: they begin apart.
+    let start = u64::from(std::process::id()) * 7919;
+    for _ in QUIET {
+        let offset = (start + u64::from(ASKED.fetch_add(1, Ordering::Relaxed))) % QUIET.len() as u64;
+        let port = QUIET.start + u16::try_from(offset)?;
+        if nobody_has(port)? {
+            return Ok(port);
+        }
+    }
+    bail!("no port of {QUIET:?} is free")
+}
+
+/// Binds it on every address, without SO_REUSEADDR, which the standard library's listener sets.
+fn nobody_has(port: u16) -> anyhow::Result<bool> {
+    let (socket, any) = match socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None) {
+        Ok(socket) => (socket, SockaddrStorage::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))),
+        Err(_) => (
+            socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?,
+            SockaddrStorage::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        ),
+    };
+    Ok(bind(socket.as_raw_fd(), &any).is_ok())
 }
 
 /// A program under a test's control. Dropped, it is killed and reaped.
@@ -99,9 +134,14 @@ sys.stdin.read()
 
     /// The next line it prints.
     pub fn line(&mut self) -> anyhow::Result<String> {
-        match self.lines.recv_timeout(DEADLINE) {
+        self.line_within(DEADLINE)
+    }
+
+    /// The next line it prints, of work that takes its time.
+    pub fn line_within(&mut self, deadline: Duration) -> anyhow::Result<String> {
+        match self.lines.recv_timeout(deadline) {
             Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => bail!("process {} printed nothing in {DEADLINE:?}", self.pid()),
+            Err(RecvTimeoutError::Timeout) => bail!("process {} printed nothing in {deadline:?}", self.pid()),
             Err(RecvTimeoutError::Disconnected) => bail!("process {} ended its output", self.pid()),
         }
     }

@@ -1,14 +1,14 @@
 //! Binds as fast as they go, from several processes, each with an address and a port of its own.
 
-use std::{
-    net::{Ipv4Addr, TcpListener},
-    process::Command,
-};
+use std::{net::Ipv4Addr, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{Actor, Portwatch, wait_until};
+use crate::{Actor, Portwatch, free_port};
+
+/// How long a burst may take on a machine that is busy.
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// Processes that wait for a word, then do socket, bind, listen and close over and over.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Burst {
         let mut places = Vec::new();
         for number in 1..=processes {
             let address = Ipv4Addr::new(127, net, 0, number);
-            places.push((address, TcpListener::bind((address, 0))?.local_addr()?.port()));
+            places.push((address, free_port()?));
         }
         let actors = places.iter().map(|(address, port)| {
             let arguments = [address.to_string(), port.to_string(), turns.to_string()];
@@ -63,9 +63,7 @@ impl Burst {
     /// Waits until all are done and gone.
     pub fn finish(self) -> anyhow::Result<(Vec<(Ipv4Addr, u16)>, i64)> {
         for mut actor in self.actors {
-            wait_until("the end of the burst", std::time::Duration::from_mins(2), || {
-                actor.line().ok().filter(|line| line == "done")
-            })?;
+            ensure!(actor.line_within(LONGEST)? == "done");
             ensure!(actor.finish()?.success());
         }
         Ok((self.places, self.turns))

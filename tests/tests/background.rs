@@ -45,7 +45,7 @@ fn a_program_is_asked_at_the_interval_of_its_project_and_only_changes_are_told()
     };
     ask("/health");
     fs::write(root.join("api.py"), SERVER).unwrap();
-    let port = free_port("127.0.0.1").unwrap().to_string();
+    let port = free_port().unwrap().to_string();
     let claimed = portwatch
         .command(&["claim", "shop:api", "--port", &port, "--ephemeral"])
         .current_dir(&root)

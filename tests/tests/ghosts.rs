@@ -27,7 +27,7 @@ fn a_claimed_program_that_ends_as_soon_as_it_listens_is_a_ghost_each_time() {
     }
     let mut portwatch = Portwatch::new().unwrap();
     portwatch.start(&[]).unwrap();
-    let port = free_port("127.0.0.1").unwrap();
+    let port = free_port().unwrap();
     let claimed = portwatch.run(&["claim", "brief:api", "--port", &port.to_string()]).unwrap();
     assert_eq!(claimed.code, Some(0), "{claimed:?}");
     for round in 1..=3 {

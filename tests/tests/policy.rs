@@ -76,7 +76,7 @@ fn the_users_file_says_what_is_claimed_and_from_where_and_the_project_has_the_fi
     assert!((24010..=24019).contains(&port(&["claim", "plain:web", "-q"], &plain)));
     assert!((24020..=24029).contains(&port(&["claim", "web", "-q"], &keen)), "the project's range");
 
-    let ports = [0; 3].map(|_| free_port("127.0.0.1").unwrap().to_string());
+    let ports = [0; 3].map(|_| free_port().unwrap().to_string());
     let _quiet = start(&plain, "api.py", &ports[0]);
     let _keen = start(&keen, "api.py", &ports[1]);
     wait_until("the claim of the project that wants them", DEADLINE, || {
@@ -129,7 +129,7 @@ fn the_users_file_says_what_is_claimed_and_from_where_and_the_project_has_the_fi
 #[test]
 fn an_import_is_shown_first_may_be_repeated_and_takes_nothing_from_others() {
     let portwatch = Portwatch::new().unwrap();
-    let ports = [0; 4].map(|_| free_port("127.0.0.1").unwrap());
+    let ports = [0; 4].map(|_| free_port().unwrap());
     let rc = format!(
         r#"{{"project": "MyApp", "services": {{
             "api": {{"cmd": "node .", "port": {}, "healthPath": "/up"}},

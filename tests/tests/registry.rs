@@ -87,7 +87,7 @@ fn dev_servers_are_claimed_by_sensible_names_with_no_call_and_end_with_their_pro
     let rustc = Command::new("rustc").args(["-o", "books", "main.rs"]).current_dir(&ledger).status().unwrap();
     assert!(rustc.success());
 
-    let ports = [0; 3].map(|_| free_port("127.0.0.1").unwrap().to_string());
+    let ports = [0; 3].map(|_| free_port().unwrap().to_string());
     let node = start(&shop, Path::new("node"), &["server.js", &ports[0]]);
     let _python = start(&mail, Path::new("python3"), &["worker.py", &ports[1]]);
     let _rust = start(&ledger, &ledger.join("books"), &[&ports[2]]);

@@ -55,7 +55,7 @@ fn the_program_has_its_port_and_its_exit_code_is_the_answer() {
 #[test]
 fn signals_reach_the_program_and_its_end_is_passed_on() {
     let portwatch = Portwatch::new().unwrap();
-    let port = free_port("127.0.0.1").unwrap();
+    let port = free_port().unwrap();
     let mut run = start(&portwatch, &[&port.to_string()], portwatch.folder()).unwrap();
     assert_eq!(run.line().unwrap(), "up");
     run.signal(Signal::SIGTERM).unwrap();
@@ -67,7 +67,7 @@ fn signals_reach_the_program_and_its_end_is_passed_on() {
 #[test]
 fn fifty_starts_in_a_row_all_get_the_port() {
     let portwatch = Portwatch::new().unwrap();
-    let port = free_port("127.0.0.1").unwrap();
+    let port = free_port().unwrap();
     let once = SERVER.replace("sys.stdin.read()", "");
     for round in 0..50 {
         let port = port.to_string();
@@ -108,7 +108,7 @@ fn take_ends_the_leftover_of_the_same_project_and_no_stranger() {
     }
     let portwatch = Portwatch::started(&[]).unwrap();
     let (own, other) = (project(&portwatch, "own").unwrap(), project(&portwatch, "other").unwrap());
-    let port = free_port("127.0.0.1").unwrap();
+    let port = free_port().unwrap();
     let text = port.to_string();
     let server = |folder: &Path| {
         let mut command = Command::new("python3");
@@ -138,7 +138,7 @@ fn take_ends_the_leftover_of_the_same_project_and_no_stranger() {
 fn take_ends_nobody_where_nobody_saw_the_refused_bind() {
     let portwatch = Portwatch::new().unwrap();
     let own = project(&portwatch, "own").unwrap();
-    let port = free_port("127.0.0.1").unwrap().to_string();
+    let port = free_port().unwrap().to_string();
     let mut server = Command::new("python3");
     server.args(["-S", "-u", "-c", SERVER]).env("PORT", &port).current_dir(&own);
     let mut leftover = Actor::start(&mut server).unwrap();
@@ -166,7 +166,7 @@ while True: signal.pause()
 #[test]
 fn the_program_of_a_runner_that_was_killed_is_asked_to_end() {
     let portwatch = Portwatch::new().unwrap();
-    let port = free_port("127.0.0.1").unwrap().to_string();
+    let port = free_port().unwrap().to_string();
     let mut run = start(&portwatch, &[&port], portwatch.folder()).unwrap();
     assert_eq!(run.line().unwrap(), "up");
     run.signal(Signal::SIGKILL).unwrap();
@@ -181,7 +181,7 @@ fn a_leftover_of_a_runner_that_was_killed_is_taken_by_the_next() {
     }
     let portwatch = Portwatch::started(&[]).unwrap();
     let folder = project(&portwatch, "own").unwrap();
-    let port = free_port("127.0.0.1").unwrap().to_string();
+    let port = free_port().unwrap().to_string();
     let mut command = portwatch.command(&["run", &port, "--", "python3", "-S", "-u", "-c", STUBBORN]);
     let mut first = Actor::start(command.current_dir(&folder)).unwrap();
     let leftover = first.line().unwrap();
@@ -365,7 +365,7 @@ fn two_runs_of_one_name_share_the_port_one_after_the_other() {
 #[test]
 fn ready_is_listening_or_well_and_what_is_not_in_time_is_ended() {
     let portwatch = Portwatch::new().unwrap();
-    let port = free_port("127.0.0.1").unwrap().to_string();
+    let port = free_port().unwrap().to_string();
     // Silent in a pipe.
     let once = SERVER.replace("sys.stdin.read()", "import time; time.sleep(0.5)");
     let ran = portwatch.run(&["run", &port, "--wait-ready", "--", "python3", "-S", "-c", &once]).unwrap();

@@ -15,7 +15,7 @@ fn a_port_is_taken_fought_for_and_left_and_each_step_is_told() {
     if !require_bpf() {
         return;
     }
-    let port = free_port("127.10.0.1").unwrap();
+    let port = free_port().unwrap();
     let portwatch = Portwatch::started(&[]).unwrap();
     let asked = format!("127.10.0.1:{port}");
 

@@ -31,7 +31,7 @@ fn process(event: &Value) -> (u64, Vec<&str>) {
 #[test]
 fn a_bind_and_a_listen_through_io_uring_are_logged_with_their_process_and_who_answers() {
     let Some(portwatch) = begin() else { return };
-    let free = free_port(ADDRESS).unwrap();
+    let free = free_port().unwrap();
     let (actor, port) = uring("bound", free);
     assert_eq!(port, free.to_string());
     let command = [URING, "bound", ADDRESS, &port];
@@ -63,7 +63,7 @@ fn a_listen_without_a_bind_through_io_uring_has_the_port_that_the_kernel_chose()
 #[test]
 fn a_socket_in_a_ring_that_no_process_has_a_descriptor_of_is_its_last_known_holders() {
     let Some(portwatch) = begin() else { return };
-    let (actor, port) = uring("direct", free_port(ADDRESS).unwrap());
+    let (actor, port) = uring("direct", free_port().unwrap());
     let event = portwatch.wait_for("listen", &["--port", &port]).unwrap();
     assert_eq!(process(&event).0, u64::from(actor.pid()), "{event}");
     let who = portwatch.who(&format!("{ADDRESS}:{port}")).unwrap();
