@@ -1,31 +1,32 @@
-//! Just enough HTTP to ask the daemon: one connection, one question after the other.
+//! Just enough HTTP to ask the daemon: one connection a question, as portwatch's own client does.
 
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// A connection that stays open.
+/// Where the daemon is asked.
 #[derive(Debug)]
-pub(super) struct Api(BufReader<UnixStream>);
+pub(super) struct Api(PathBuf);
 
 impl Api {
-    pub(super) fn connect(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket).context("connecting to the daemon")?;
-        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
-        Ok(Self(BufReader::new(stream)))
+    pub(super) fn new(socket: &Path) -> Self {
+        Self(socket.to_owned())
     }
 
     /// The document at `path`.
-    pub(super) fn get(&mut self, path: &str) -> Result<Value> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: portwatch\r\n\r\n");
-        self.0.get_mut().write_all(request.as_bytes()).context("asking the daemon")?;
-        let (status, body) = response(&mut self.0)?;
+    pub(super) fn get(&self, path: &str) -> Result<Value> {
+        let stream = UnixStream::connect(&self.0).context("connecting to the daemon")?;
+        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+        let mut stream = BufReader::new(stream);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: portwatch\r\nConnection: close\r\n\r\n");
+        stream.get_mut().write_all(request.as_bytes()).context("asking the daemon")?;
+        let (status, body) = response(&mut stream)?;
         ensure!(status == 200, "GET {path}: HTTP {status}: {}", String::from_utf8_lossy(&body));
         serde_json::from_slice(&body).with_context(|| format!("GET {path}: no JSON"))
     }

@@ -204,7 +204,7 @@ fn ss_line(line: &str) -> Result<Listener> {
 /// The daemon's table: TCP listeners of this network namespace.
 fn live_table(daemon: &Daemon) -> Result<BTreeSet<Listener>> {
     let own = own_namespace()?;
-    let list = daemon.api()?.get("/v1/ls?all=true&protocol=tcp")?;
+    let list = daemon.api().get("/v1/ls?all=true&protocol=tcp")?;
     let sockets = list.get("sockets").and_then(Value::as_array).context("a list of sockets")?;
     let mut table = BTreeSet::new();
     for socket in sockets {

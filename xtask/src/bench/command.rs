@@ -50,8 +50,11 @@ impl Tool {
     /// Runs it once and makes sure that its answer names `word`: a tool that answers nothing is fast.
     pub(super) fn must_say(&self, word: &str) -> Result<()> {
         let output = self.output()?;
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text = format!(
+            "{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
         if words.any(|found| found == word) {
             return Ok(());

@@ -92,7 +92,7 @@ impl Daemon {
     fn wait_until_it_answers(&mut self) -> Result<()> {
         let deadline = Instant::now() + START;
         loop {
-            if self.api().and_then(|mut api| api.get("/v1/status")).is_ok() {
+            if self.status().is_ok() {
                 return Ok(());
             }
             let ended = self.child.try_wait().context("waiting for the daemon")?;
@@ -111,14 +111,14 @@ impl Daemon {
         self.child.id()
     }
 
-    /// A new connection.
-    pub(super) fn api(&self) -> Result<Api> {
-        Api::connect(&self.place.socket())
+    /// Where it is asked.
+    pub(super) fn api(&self) -> Api {
+        Api::new(&self.place.socket())
     }
 
     /// Its status document.
     pub(super) fn status(&self) -> Result<Value> {
-        self.api()?.get("/v1/status")
+        self.api().get("/v1/status")
     }
 
     /// Whether kernel programs serve it, or else why not.
