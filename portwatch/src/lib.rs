@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod engine;
 pub mod health;
 pub mod journal;
+pub mod meter;
 pub mod model;
 pub mod platform;
 pub mod query;

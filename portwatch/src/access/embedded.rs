@@ -18,7 +18,7 @@ use crate::{
     },
     query::{
         self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
-        QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
+        MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
         claims::{Known, OfficeError, add_claims, annotate, expand},
         coordinate::{Asker, Bureau},
     },
@@ -27,12 +27,14 @@ use crate::{
         ebpf::{EbpfSource, HookChoice, LoadOptions},
         negotiate::{self, SourceChoice},
         scan::{HolderSearch, Look, Roots},
+        sockstat,
     },
     state::Policy,
     wire::{
-        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Who, WhoQuery, claims,
-        convert,
+        self, Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Who, WhoQuery,
+        claims, convert,
         coordinate::{self, Place},
+        metrics::Metrics,
     },
 };
 
@@ -68,6 +70,17 @@ impl Embedded {
             note: why.unwrap_or_else(|| NOTE.to_owned()),
             bureau: OnceCell::new(),
         }
+    }
+
+    /// The bureau, opened at first use.
+    fn bureau(&self) -> Result<&Bureau, AccessError> {
+        if let Some(bureau) = self.bureau.get() {
+            return Ok(bureau);
+        }
+        let boot = boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned());
+        let bureau = Bureau::open(&self.database, &boot, |_| {}, || {})
+            .map_err(|error| AccessError::from(OfficeError::from(error)))?;
+        Ok(self.bureau.get_or_init(|| bureau))
     }
 
     pub(super) fn database(&self) -> &Path {
@@ -177,14 +190,7 @@ impl Embedded {
 
 impl Coordination for Embedded {
     fn coordinate(&self, place: &Place, order: &serde_json::Value) -> Result<serde_json::Value, AccessError> {
-        let bureau = if let Some(bureau) = self.bureau.get() {
-            bureau
-        } else {
-            let boot = boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned());
-            let bureau = Bureau::open(&self.database, &boot, |_| {}, || {})
-                .map_err(|error| AccessError::from(OfficeError::from(error)))?;
-            self.bureau.get_or_init(|| bureau)
-        };
+        let bureau = self.bureau()?;
         let asker = Asker::of(crate::platform::user::own_uid(), Some(std::process::id()));
         match coordinate::dispatch(bureau, &asker, place, order.clone()) {
             Some(answer) => Ok(answer?),
@@ -394,6 +400,27 @@ impl Access for Embedded {
             lost: None,
             memory_bytes: None,
         })
+    }
+
+    fn metrics(&self) -> Result<Metrics, AccessError> {
+        let look = self.look(&[], HolderSearch::All);
+        let (sockets, about) = match look {
+            Ok((live, about)) => (Some(live.sizes()), about),
+            Err(error) => (None, About { note: Some(error.to_string()), ..Self::log_about() }),
+        };
+        let reader = self.journal().ok().flatten();
+        Ok(wire::metrics::metrics(&MetricsAnswer {
+            about,
+            time: Timestamp::now(),
+            running: None,
+            sockets,
+            time_wait: sockstat::time_wait(Path::new("/proc")),
+            claims: reader.as_ref().and_then(|_| self.states().ok()),
+            // Nothing is made only to be counted.
+            coordination: reader.as_ref().and_then(|_| self.bureau().ok()?.counts().ok()),
+            events: reader.and_then(|reader| reader.count().ok()),
+            database_bytes: std::fs::metadata(&self.database).ok().map(|found| found.len()),
+        }))
     }
 
     fn doctor(&self) -> Result<Doctor, AccessError> {

@@ -16,6 +16,7 @@ pub use registry::Registry;
 use crate::wire::{
     Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery,
     claims::{self, Drift},
+    metrics::Metrics,
 };
 
 /// Answers to every question the CLI asks.
@@ -48,6 +49,8 @@ pub trait Access: Registry + Coordination {
     }
     /// Is a daemon running, and how is it?
     fn status(&self) -> Result<Status, AccessError>;
+    /// Everything that is counted.
+    fn metrics(&self) -> Result<Metrics, AccessError>;
     /// What works here, and what would mend the rest?
     fn doctor(&self) -> Result<Doctor, AccessError>;
 }

@@ -14,6 +14,7 @@ use crate::{
             ReleaseRequest, Released, Rogue, RogueQuery,
         },
         coordinate::{Method, Place},
+        metrics::Metrics,
     },
 };
 
@@ -135,6 +136,10 @@ impl Access for Remote {
 
     fn status(&self) -> Result<Status, AccessError> {
         Ok(self.client.get("/v1/status")?)
+    }
+
+    fn metrics(&self) -> Result<Metrics, AccessError> {
+        Ok(self.client.get("/v1/metrics?format=json")?)
     }
 
     fn doctor(&self) -> Result<Doctor, AccessError> {

@@ -9,6 +9,7 @@ mod openapi;
 mod peer;
 mod places;
 mod registry;
+mod requests;
 mod router;
 mod server;
 mod watch;

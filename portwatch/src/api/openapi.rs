@@ -45,6 +45,7 @@ pub fn openapi() -> Value {
         ),
         "/v1/status": answer("how is the daemon?", json!([]), of::<wire::Status>(&mut generator)),
         "/v1/doctor": answer("what works here?", json!([]), of::<wire::Doctor>(&mut generator)),
+        "/v1/metrics": metrics(of::<wire::metrics::Metrics>(&mut generator)),
         "/v1/watch": watch(&of::<wire::Event>(&mut generator)),
     });
     let mut bureau = Bureau { generator: &mut generator, paths: &mut paths };
@@ -199,6 +200,20 @@ fn log_parameters() -> Value {
         parameter("after_id", "integer", "only rows after this id", false),
         parameter("all", "boolean", "noise too", false),
     ])
+}
+
+/// The one document that is text unless asked otherwise: Prometheus asks for no format.
+fn metrics(schema: Value) -> Value {
+    let mut path = answer(
+        "everything that is counted",
+        json!([parameter("format", "string", "text (when absent) or json", false)]),
+        schema,
+    );
+    let text = json!({ "schema": { "type": "string" } });
+    if let Some(content) = path.pointer_mut("/get/responses/200/content").and_then(Value::as_object_mut) {
+        content.insert(wire::metrics::CONTENT_TYPE.to_owned(), text);
+    }
+    path
 }
 
 fn watch(event: &Value) -> Value {

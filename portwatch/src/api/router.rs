@@ -6,15 +6,20 @@ use axum::{
     Extension, Json, Router,
     extract::{Query, RawQuery, State, rejection::QueryRejection},
     http::Uri,
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Serialize;
 
-use super::{ApiError, Peer, coordinate, openapi, registry, watch};
+use super::{
+    ApiError, Peer, coordinate, openapi, registry,
+    requests::{self, Requests},
+    watch,
+};
 use crate::{
     query::{Answers, QueryError},
-    wire::{ListQuery, LogQuery, Target, convert},
+    wire::{self, ListQuery, LogQuery, Target, convert, metrics::CONTENT_TYPE},
 };
 
 /// What handlers share.
@@ -29,6 +34,7 @@ const MAX_TARGETS: usize = 256;
 
 /// The routes over `desk`. Every request must carry a [`Peer`] as extension.
 pub fn router(desk: Desk) -> Router {
+    let requests = Arc::new(Requests::default());
     Router::new()
         .route("/v1/who", get(who))
         .route("/v1/ls", get(list))
@@ -36,12 +42,15 @@ pub fn router(desk: Desk) -> Router {
         .route("/v1/summary", get(summary))
         .route("/v1/status", get(status))
         .route("/v1/doctor", get(doctor))
+        .route("/v1/metrics", get(metrics))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/openapi.json", get(|| async { Json(openapi()) }))
         .merge(registry::routes())
         .merge(coordinate::routes())
         .fallback(|uri: Uri| async move { ApiError::NotFound(uri.path().to_owned()) })
         .method_not_allowed_fallback(|uri: Uri| async move { ApiError::Method(uri.path().to_owned()) })
+        .layer(middleware::from_fn_with_state(Arc::clone(&requests), requests::measure))
+        .layer(Extension(requests))
         .with_state(desk)
 }
 
@@ -142,6 +151,27 @@ async fn status(State(desk): State<Desk>) -> Result<Response, ApiError> {
 async fn doctor(State(desk): State<Desk>) -> Result<Response, ApiError> {
     let answer = blocking(move || desk.doctor()).await?;
     json(&convert::doctor(&answer))
+}
+
+/// For Prometheus as it reads it; `format=json` for everybody else.
+async fn metrics(
+    State(desk): State<Desk>,
+    Extension(requests): Extension<Arc<Requests>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let as_json = match query.as_deref() {
+        None | Some("" | "format=text") => false,
+        Some("format=json") => true,
+        Some(_) => {
+            return Err(ApiError::BadRequest("format is text or json, and there is no other".to_owned()));
+        }
+    };
+    let answer = blocking(move || desk.metrics()).await?;
+    let answer = wire::metrics::metrics(&answer).with_requests(&requests.read());
+    if as_json {
+        return json(&answer);
+    }
+    Ok(([("content-type", CONTENT_TYPE)], answer.text()).into_response())
 }
 
 /// Pairs of an `application/x-www-form-urlencoded` text, decoded.

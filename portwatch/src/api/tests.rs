@@ -16,8 +16,8 @@ use super::{Peer, openapi, router};
 use crate::{
     model::{Event, EventFilter, EventKind, Evidence, Timestamp},
     query::{
-        About, Answers, Asked, Completeness, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, QueryError,
-        Record, StatusAnswer, Subscription, SummaryAnswer, TargetAnswer, WhoAnswer,
+        About, Answers, Asked, Completeness, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, MetricsAnswer,
+        QueryError, Record, StatusAnswer, Subscription, SummaryAnswer, TargetAnswer, WhoAnswer,
         claims::{
             AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Office, OfficeError, ReleaseAnswer,
             RogueAnswer, Wanted,
@@ -120,6 +120,19 @@ impl Answers for Fake {
     }
     fn status(&self) -> Result<StatusAnswer, QueryError> {
         Err(QueryError::Stopping)
+    }
+    fn metrics(&self) -> Result<MetricsAnswer, QueryError> {
+        Ok(MetricsAnswer {
+            about: about(),
+            time: Timestamp::UNIX_EPOCH,
+            running: None,
+            sockets: None,
+            time_wait: Some(3),
+            claims: None,
+            coordination: None,
+            events: None,
+            database_bytes: None,
+        })
     }
     fn doctor(&self) -> Result<DoctorAnswer, QueryError> {
         Err(QueryError::Stopping)

@@ -11,7 +11,7 @@ use axum::{
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::{ApiError, Peer, router};
+use super::{ApiError, Peer, requests::Requests, router};
 use crate::{
     model::{Event, EventFilter, EventKind, Evidence, Timestamp},
     query::{self, Record, Viewer},
@@ -26,6 +26,7 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 pub(super) async fn watch(
     State(desk): State<router::Desk>,
     Extension(peer): Extension<Peer>,
+    Extension(requests): Extension<Arc<Requests>>,
     RawQuery(query): RawQuery,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, ApiError> {
     let (backlog, query) = parameters(query.as_deref().unwrap_or_default())?;
@@ -35,9 +36,10 @@ pub(super) async fn watch(
     let wanted = filter.clone();
     let subscription = router::blocking(move || desk.subscribe(backlog.then_some(&wanted))).await?;
     let before = stream::iter(subscription.backlog).map(move |record| message(&record, peer.viewer));
-    let live = stream::unfold((subscription.live, filter), move |(mut receiver, filter)| async move {
+    let begin = (subscription.live, filter, Requests::stream(&requests));
+    let live = stream::unfold(begin, move |(mut receiver, filter, open)| async move {
         let record = next(&mut receiver, &filter).await?;
-        Some((message(&record, peer.viewer), (receiver, filter)))
+        Some((message(&record, peer.viewer), (receiver, filter, open)))
     });
     Ok(Sse::new(before.chain(live).map(Ok)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }

@@ -265,6 +265,9 @@ pub(crate) enum Command {
     /// Is the daemon running, what does it see, what is missing
     #[command(after_help = examples::STATUS)]
     Status,
+    /// Everything that is counted, in the text format of Prometheus
+    #[command(after_help = examples::METRICS)]
+    Metrics,
     /// What works on this machine, what does not, and what would mend it
     #[command(after_help = examples::DOCTOR)]
     Doctor,

@@ -23,6 +23,7 @@ mod lock;
 mod log;
 mod ls;
 mod man;
+mod metrics;
 mod netns;
 #[cfg(target_os = "linux")]
 mod places;
@@ -156,6 +157,7 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Note(args) => work::note(args, &mut session),
         Command::Notes(args) => work::notes(args, &mut session),
         Command::Status => status::run(&mut session),
+        Command::Metrics => metrics::run(&mut session),
         Command::Doctor => doctor::run(&mut session),
         Command::Daemon(args) => daemon::run(args, &mut session),
         Command::Start(_) => daemon::start(&mut session),

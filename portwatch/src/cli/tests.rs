@@ -156,6 +156,9 @@ impl Access for Double {
             remedy: "ask them".to_owned(),
         })
     }
+    fn metrics(&self) -> Result<crate::wire::metrics::Metrics, AccessError> {
+        Err(AccessError::Internal("nothing".to_owned()))
+    }
     fn doctor(&self) -> Result<Doctor, AccessError> {
         Err(AccessError::Internal("nothing".to_owned()))
     }

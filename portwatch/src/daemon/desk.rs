@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
@@ -13,17 +13,17 @@ use super::{
 };
 use crate::{
     engine::Problem,
-    journal::{Claims, Pending, Reader},
+    journal::{Claims, Commits, Pending, Reader},
     model::{ConnectionScope, EventFilter, Order, Port, Timestamp},
-    platform::vitals::resident_bytes,
+    platform::vitals::{cpu_time, resident_bytes},
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, DoctorAnswer, History, ListAnswer,
-        ListFilter, Live, LogAnswer, QueryError, Space, StatusAnswer, Subscription, SummaryAnswer,
-        TargetAnswer, WhoAnswer,
+        ListFilter, Live, LogAnswer, MetricsAnswer, QueryError, Running, Space, StatusAnswer, Subscription,
+        SummaryAnswer, TargetAnswer, WhoAnswer,
         claims::{Known, OfficeError, add_claims, annotate, expand, view},
         coordinate::Bureau,
     },
-    source::Refresh,
+    source::{Refresh, sockstat},
 };
 
 /// How long the pipeline may take to look at the kernel, and the journal to be written, before an answer does without.
@@ -403,6 +403,39 @@ impl Answers for Desk {
             claims,
             counters: report.counters,
             memory_bytes: resident_bytes(),
+        })
+    }
+
+    fn metrics(&self) -> Result<MetricsAnswer, QueryError> {
+        let claims = self.known().ok().map(|known| {
+            let mut live = lock(&self.pipeline.live);
+            known.claims().iter().map(|claim| view(&mut live, claim.clone()).state).collect()
+        });
+        let sockets = Some(lock(&self.pipeline.live).sizes());
+        let coordination = self.bureau.as_ref().and_then(|bureau| bureau.counts().ok());
+        let about = self.about();
+        let (counters, journal) = {
+            let report = self.pipeline.report();
+            (report.counters, report.journal.clone())
+        };
+        Ok(MetricsAnswer {
+            about,
+            time: Timestamp::now(),
+            sockets,
+            time_wait: sockstat::time_wait(Path::new("/proc")),
+            claims,
+            coordination,
+            events: journal.as_ref().map(|status| status.events),
+            database_bytes: journal.as_ref().map(|status| status.bytes),
+            running: Some(Running {
+                started: self.started,
+                memory_bytes: resident_bytes(),
+                cpu: cpu_time(),
+                counters,
+                tallied: self.pipeline.tally.read(),
+                journal,
+                commits: self.pipeline.commits.as_ref().map(Commits::read),
+            }),
         })
     }
 

@@ -23,6 +23,7 @@ mod lock;
 mod manager;
 mod office;
 mod pipeline;
+mod tally;
 mod warden;
 
 use std::{

@@ -18,9 +18,12 @@ use std::{
 use lru::LruCache;
 use tokio::sync::broadcast;
 
-use super::keeper::{Changed, UserRules};
+use super::{
+    keeper::{Changed, UserRules},
+    tally::Tally,
+};
 use crate::{
-    journal::{Entry, Pending, Writer, WriterStatus},
+    journal::{Commits, Entry, Pending, Writer, WriterStatus},
     model::{
         ConnectionScope, Event, EventKind, Evidence, Fact, GapReason, Observation, Phase, Port, Process,
         ProcessId, Protocol, Seen, Timestamp,
@@ -97,6 +100,10 @@ pub struct Handle {
     pub(super) changed: Arc<Changed>,
     /// What users' configuration files allow.
     pub(super) rules: Arc<UserRules>,
+    /// What was delivered.
+    pub(super) tally: Arc<Tally>,
+    /// How long the journal's batches take; `None` where none is written.
+    pub(super) commits: Option<Commits>,
     commands: mpsc::Sender<Command>,
     wake: Wake,
     stop: Arc<AtomicBool>,
@@ -159,6 +166,8 @@ impl Pipeline {
             report: Arc::default(),
             changed: Arc::default(),
             rules: Arc::default(),
+            tally: Arc::default(),
+            commits: writer.as_ref().map(Writer::commits),
             commands: sender,
             wake,
             stop: Arc::default(),
@@ -298,7 +307,7 @@ impl Pipeline {
                     &mut self.written,
                     &self.watchers,
                     &mut self.unsettled,
-                    &self.handle.changed,
+                    (&self.handle.changed, &self.handle.tally),
                 );
             }
         }
@@ -322,7 +331,7 @@ impl Pipeline {
             &mut self.written,
             &self.watchers,
             &mut self.unsettled,
-            &self.handle.changed,
+            (&self.handle.changed, &self.handle.tally),
         );
     }
 
@@ -352,6 +361,7 @@ impl Pipeline {
             Command::Tell(event) => self.tell(*event),
             Command::Announce(records) => {
                 for record in records {
+                    self.handle.tally.count(&record);
                     self.announced = self.announced.max(record.id.unwrap_or(0));
                     if self.watchers.receiver_count() > 0 {
                         let _ = self.watchers.send(Arc::new(record));
@@ -450,10 +460,11 @@ fn deliver(
     written: &mut LruCache<ProcessId, Arc<Process>>,
     watchers: &broadcast::Sender<Arc<Record>>,
     unsettled: &mut Vec<Port>,
-    changed: &Changed,
+    (changed, tally): (&Changed, &Tally),
 ) {
     unsettled.extend(Live::unsettled(records));
     for record in records.drain(..) {
+        tally.count(&record);
         if let Some(port) = changed_port(&record.event) {
             let came = matches!(record.event.kind, EventKind::Listen | EventKind::Bind);
             changed.add(port, record.event.protocol.zip(record.process.clone().filter(|_| came)));

@@ -36,7 +36,7 @@ pub use error::JournalError;
 pub use open::{Journal, boot_id};
 pub use read::{Page, Reader};
 pub use summary::{Activity, Held, Refusals, Summary};
-pub use writer::{Pending, Writer, WriterStatus};
+pub use writer::{Commits, Pending, Writer, WriterStatus};
 
 use crate::model::{Event, Process, Timestamp};
 

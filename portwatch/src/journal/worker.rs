@@ -166,8 +166,10 @@ impl Worker {
                 break;
             }
             let first = self.unwritten.entries();
+            let tried = Instant::now();
             match self.store.write(&first, batch) {
                 Ok(last) => {
+                    self.shared.commits.record(tried.elapsed());
                     if let Some(last) = last {
                         self.status.last_id = last;
                     }

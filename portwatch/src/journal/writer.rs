@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::Entry;
+use crate::meter::{Histogram, Reading};
 
 /// How writing goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct WriterStatus {
     pub bytes: u64,
     /// Events that could not be written since the start.
     pub unwritten: u64,
+    /// Entries that wait to be written.
+    pub waiting: u64,
     /// What is wrong now, with what to do: one sentence.
     pub error: Option<String>,
 }
@@ -31,6 +34,8 @@ pub(super) struct Shared {
     pub(super) filled: Condvar,
     /// Room in the queue, or a batch settled.
     pub(super) drained: Condvar,
+    /// How long batches took, from their beginning until they were committed.
+    pub(super) commits: Histogram,
 }
 
 #[derive(Debug, Default)]
@@ -55,12 +60,24 @@ impl Shared {
             queue: Mutex::new(Queue { status, ..Queue::default() }),
             filled: Condvar::new(),
             drained: Condvar::new(),
+            commits: Histogram::default(),
         }
     }
 
     /// The queue is whole between any two of its statements, so a panic elsewhere does not spoil it.
     pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long batches take to be written.
+#[derive(Debug, Clone)]
+pub struct Commits(Arc<Shared>);
+
+impl Commits {
+    /// Until now.
+    pub fn read(&self) -> Reading {
+        self.0.commits.read()
     }
 }
 
@@ -129,7 +146,13 @@ impl Writer {
 
     /// How writing goes.
     pub fn status(&self) -> WriterStatus {
-        self.shared.lock().status.clone()
+        let queue = self.shared.lock();
+        WriterStatus { waiting: queue.accepted.saturating_sub(queue.settled), ..queue.status.clone() }
+    }
+
+    /// How long it takes.
+    pub fn commits(&self) -> Commits {
+        Commits(Arc::clone(&self.shared))
     }
 
     /// Writes what is queued and marks the end as clean.

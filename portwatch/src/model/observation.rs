@@ -149,6 +149,14 @@ pub struct LossCounts {
 }
 
 impl LossCounts {
+    /// The words of [`LossCounts::by_kind`].
+    pub const KINDS: [&str; 7] = ["process", "bind", "refused", "listen", "close", "exit", "undecodable"];
+
+    /// One number for each of [`LossCounts::KINDS`].
+    pub const fn by_kind(&self) -> [u64; 7] {
+        [self.process, self.bind, self.refused, self.listen, self.close, self.exit, self.undecodable]
+    }
+
     /// All of them.
     pub const fn total(&self) -> u64 {
         self.process + self.bind + self.refused + self.listen + self.close + self.exit + self.undecodable

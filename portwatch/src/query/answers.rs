@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use super::{
-    Asked, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, QueryError, Record, Space, StatusAnswer,
-    SummaryAnswer, WhoAnswer,
+    Asked, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, MetricsAnswer, QueryError, Record, Space,
+    StatusAnswer, SummaryAnswer, WhoAnswer,
     claims::{Office, OfficeError},
     coordinate::Bureau,
 };
@@ -24,6 +24,8 @@ pub trait Answers: Office {
     fn summary(&self, filter: &EventFilter) -> Result<SummaryAnswer, QueryError>;
     /// How is the observer?
     fn status(&self) -> Result<StatusAnswer, QueryError>;
+    /// Everything that is counted.
+    fn metrics(&self) -> Result<MetricsAnswer, QueryError>;
     /// What works here?
     fn doctor(&self) -> Result<DoctorAnswer, QueryError>;
     /// Where people and agents keep out of each other's way.

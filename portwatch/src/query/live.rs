@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Asked, Completeness, KnownSocket, ListFilter, Record, Space, TargetAnswer, Traffic, forward, list, who,
+    Asked, Completeness, KnownSocket, ListFilter, Record, Space, TableSizes, TargetAnswer, Traffic, forward,
+    list, who,
 };
 use crate::{
     attribute::Attributor,
@@ -425,5 +426,18 @@ impl Live {
     /// How many sockets listen, and how many are bound only.
     pub fn counts(&self) -> (usize, usize) {
         (self.table.listening(), self.table.bound_only())
+    }
+
+    /// How large the live table is, in parts.
+    pub fn sizes(&self) -> TableSizes {
+        let mut sizes = TableSizes::default();
+        for socket in self.table.sockets() {
+            *match (socket.seen.endpoint.protocol, socket.seen.phase) {
+                (Protocol::Udp, _) => &mut sizes.udp,
+                (Protocol::Tcp, Phase::Listening) => &mut sizes.listening,
+                (Protocol::Tcp, _) => &mut sizes.bound,
+            } += 1;
+        }
+        sizes
     }
 }

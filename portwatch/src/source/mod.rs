@@ -27,6 +27,7 @@ mod row;
 pub mod rules;
 pub mod run;
 pub mod scan;
+pub mod sockstat;
 mod wake;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};

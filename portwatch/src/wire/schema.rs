@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     ConfigReport, Doctor, Event, Free, List, Log, LogSummary, Probe, SCHEMA, Status, VersionReport, Wait,
-    Who, claims, coordinate,
+    Who, claims, coordinate, metrics,
 };
 
 /// JSON Schema (draft 2020-12) of what each command prints with `--json`, under `properties` by command.
@@ -40,6 +40,7 @@ pub fn schema() -> Value {
         ("notes", of::<coordinate::Notes>(&mut generator)),
         ("salvage", of::<coordinate::Salvage>(&mut generator)),
         ("salvage claim", of::<coordinate::Salvaged>(&mut generator)),
+        ("metrics", of::<metrics::Metrics>(&mut generator)),
         ("status", of::<Status>(&mut generator)),
         ("doctor", of::<Doctor>(&mut generator)),
         ("version", of::<VersionReport>(&mut generator)),

@@ -26,6 +26,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("systemd-socket-activate", "systemd", "socket activation"),
     ("unshare", "util-linux", "processes in other namespaces"),
     ("python3", "python3", "programs that bind ports"),
+    (PROMETHEUS, "python3-prometheus-client", "what reads metrics"),
     ("nginx", "nginx-light", "a server to ask about"),
     ("gunicorn", "gunicorn", "a server to ask about"),
     ("redis-server", "redis-server", "a server to ask about"),
@@ -46,6 +47,9 @@ const NODE: [(&str, &str); 2] = [
     ("package.json", include_str!("node/package.json")),
     ("package-lock.json", include_str!("node/package-lock.json")),
 ];
+
+/// A module and no program: found by its file.
+const PROMETHEUS: &str = "/usr/lib/python3/dist-packages/prometheus_client/parser.py";
 
 /// Where Debian keeps programs for root; not on everybody's PATH.
 const FOR_ROOT: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -139,6 +143,9 @@ fn apt() -> Command {
 }
 
 fn found(program: &str) -> bool {
+    if program.starts_with('/') {
+        return Path::new(program).is_file();
+    }
     env::split_paths(&path()).any(|folder| is_program(&folder.join(program)))
 }
 

@@ -1,8 +1,9 @@
 //! The one table of module ranks. `ARCHITECTURE.md` shows the same.
 
 /// Modules of `portwatch/src` and their ranks. A module uses lower ranks only.
-pub(super) const RANKS: [(&str, u8); 19] = [
+pub(super) const RANKS: [(&str, u8); 20] = [
     ("model", 0),
+    ("meter", 0),
     ("platform", 0),
     ("source", 1),
     ("attribute", 2),

@@ -352,6 +352,17 @@ Examples:
 
 Exit codes: 0 a daemon runs, 1 none runs, 3 could not be seen.";
 
+pub(super) const METRICS: &str = "\
+Examples:
+  portwatch metrics
+  portwatch metrics --json | jq .peakResponseMs
+  portwatch metrics > /var/lib/node_exporter/portwatch.$$ &&
+    mv /var/lib/node_exporter/portwatch.$$ /var/lib/node_exporter/portwatch.prom
+
+The daemon serves the same at /v1/metrics on its socket. Without a daemon
+portwatch_up is 0, and what can be counted by a look is there.
+Exit codes: 0 here they are, 3 could not be seen.";
+
 pub(super) const DOCTOR: &str = "\
 Examples:
   portwatch doctor

@@ -17,6 +17,11 @@ pub fn asleep() -> Duration {
     read(awake_or_not).saturating_sub(read(awake))
 }
 
+/// Processor time that this process has used, of all its threads.
+pub fn cpu_time() -> Option<Duration> {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).ok()
+}
+
 /// Bytes of memory that this process has in use: field 2 of `/proc/self/statm`. `None` where there is none.
 pub fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;

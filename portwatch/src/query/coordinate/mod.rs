@@ -2,6 +2,7 @@
 
 mod agent;
 mod asker;
+mod counts;
 mod lock;
 mod session;
 
@@ -13,6 +14,7 @@ use std::{
 
 pub use agent::{Introduction, Remains};
 pub use asker::{Asker, Named, alive};
+pub use counts::Counts;
 pub use lock::{Bind, LockOrder, Whose};
 pub use session::{Beginning, Which};
 use tokio::sync::watch;
