@@ -54,6 +54,8 @@ pub(super) struct Embedded {
     engines: Engines,
     source: String,
     rules: Vec<String>,
+    /// So many ports a user other than root may have claimed.
+    pub(super) limit: Option<u32>,
     note: String,
     bureau: OnceCell<Bureau>,
 }
@@ -67,6 +69,7 @@ impl Embedded {
             engines: options.engines.clone(),
             source: options.source.clone(),
             rules: options.rules.clone(),
+            limit: options.ports_per_user,
             note: why.unwrap_or_else(|| NOTE.to_owned()),
             bureau: OnceCell::new(),
         }

@@ -15,7 +15,7 @@ use crate::{
         },
     },
     registry::{Name, Pattern, State},
-    resolve,
+    resolve::{self, Order},
     source::scan::HolderSearch,
     wire::claims::{
         AllowList, AllowRequest, ClaimRequest, Claimed, Claims, CleanupRequest, HealthReport, ReleaseRequest,
@@ -164,7 +164,8 @@ impl Registry for Embedded {
             None => Vec::new(),
             Some(port) => self.look(&[port], HolderSearch::All)?.0.here(port, None),
         };
-        let done = resolve::claim(&mut store, &wanted, &caller(), &there, Timestamp::now())
+        let order = Order { wanted: &wanted, caller: &caller(), there: &there, limit: self.limit };
+        let done = resolve::claim(&mut store, order, Timestamp::now())
             .map_err(|error| self.explained(error, &wanted))?;
         let (mut live, about) = self.look_at(std::slice::from_ref(&done.claim), &[])?;
         let claim = view(&mut live, done.claim);
@@ -195,11 +196,11 @@ impl Registry for Embedded {
         let (mut sockets, _, _) = live.list(&filter);
         annotate(&known, &mut sockets, live.own());
         let (sockets, unknown) = rogue_of(sockets);
-        let gone = match (query.since, self.journal()?) {
+        let (gone, gone_truncated) = match (query.since, self.journal()?) {
             (Some(since), Some(reader)) => rogue_since(&reader, &known, &sockets, &filter, since)?,
-            _ => Vec::new(),
+            _ => (Vec::new(), false),
         };
-        let answer = RogueAnswer { time: Timestamp::now(), about, sockets, gone, unknown };
+        let answer = RogueAnswer { time: Timestamp::now(), about, sockets, gone, gone_truncated, unknown };
         Ok(convert::rogue(&answer, Viewer::Unrestricted))
     }
 

@@ -26,6 +26,8 @@ pub struct AccessOptions {
     pub engines: Engines,
     /// Rules of the caller's configuration file for what is not rogue.
     pub rules: Vec<String>,
+    /// So many ports a user other than root may have claimed; `None` is no limit.
+    pub ports_per_user: Option<u32>,
 }
 
 /// A daemon when one answers, else a snapshot in this process; a recording is always played here. A socket that must not be trusted is an error:

@@ -1,4 +1,4 @@
-//! The client: one request a connection, with deadlines, on a runtime of its own.
+//! The client: one question after the other on one connection, with deadlines, on a runtime of its own.
 
 use std::{
     io,
@@ -8,7 +8,11 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
+use hyper::{
+    Request, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{runtime::Runtime, time::timeout};
@@ -25,8 +29,8 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long it may take to answer.
 const ANSWER: Duration = Duration::from_mins(1);
-/// A connection that was made to see whether a daemon accepts serves the first question if that comes so soon; the
-/// daemon ends one on which nothing is asked.
+/// A connection that was made to see whether a daemon accepts, or that has given an answer, serves the next question if that
+/// comes so soon; the daemon ends one on which nothing is asked.
 const FRESH: Duration = Duration::from_secs(1);
 /// An answer larger than this is not one.
 const LARGEST: usize = 256 << 20;
@@ -37,8 +41,12 @@ pub struct Client {
     socket: PathBuf,
     /// The connection of [`Client::probe`], for the first question.
     probed: Mutex<Option<(Stream, Instant)>>,
+    /// The connection of the last answer, for the next question.
+    kept: Mutex<Option<(Sender, Instant)>>,
     runtime: Runtime,
 }
+
+type Sender = SendRequest<Full<Bytes>>;
 
 /// Why the daemon did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +113,7 @@ impl Client {
     pub fn new(socket: PathBuf) -> Result<Self, ClientError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClientError::Start)?;
-        Ok(Self { socket, probed: Mutex::default(), runtime })
+        Ok(Self { socket, probed: Mutex::default(), kept: Mutex::default(), runtime })
     }
 
     /// Whether a daemon accepts: as [`ClientError`] says, when it does not.
@@ -128,8 +136,8 @@ impl Client {
         let body = serde_json::to_vec(order).map_err(|error| self.alien(&error))?;
         let bytes = self.runtime.block_on(async {
             timeout(ANSWER, async {
-                let body = self.send(path, Some(body)).await?;
-                self.collect(body).await
+                let (body, sender) = self.send(path, Some(body)).await?;
+                self.whole(body, sender).await
             })
             .await
             .unwrap_or_else(|_| Err(self.late(ANSWER)))
@@ -140,7 +148,7 @@ impl Client {
     /// Server-sent events at `path`; `each` is given the data of one, and ends it by `false`.
     pub fn stream(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), ClientError> {
         self.runtime.block_on(async {
-            let mut body = timeout(CONNECT + ANSWER, self.open(path))
+            let (mut body, _sender) = timeout(CONNECT + ANSWER, self.send(path, None))
                 .await
                 .unwrap_or_else(|_| Err(self.late(ANSWER)))?;
             let mut lines = Lines::default();
@@ -179,40 +187,69 @@ impl Client {
         Ok(stream)
     }
 
-    /// The body of a good answer.
-    async fn open(&self, path: &str) -> Result<hyper::body::Incoming, ClientError> {
-        self.send(path, None).await
-    }
-
-    /// The body of a good answer to a question, or to an order where there is one.
-    async fn send(&self, path: &str, order: Option<Vec<u8>>) -> Result<hyper::body::Incoming, ClientError> {
+    /// A connection that is ready to be asked on.
+    async fn fresh(&self) -> Result<Sender, ClientError> {
         let probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stream = match probed {
             Some((stream, at)) if at.elapsed() < FRESH => stream,
             _ => self.connect().await?,
         };
-        let (mut sender, connection) =
+        let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the connection to the daemon ended");
             }
         });
-        let request = match &order {
-            None => Request::get(path),
-            Some(_) => Request::post(path).header("content-type", "application/json"),
+        Ok(sender)
+    }
+
+    /// The body of a good answer to a question, or to an order where there is one; and its connection.
+    async fn send(&self, path: &str, order: Option<Vec<u8>>) -> Result<(Incoming, Sender), ClientError> {
+        let is_question = order.is_none();
+        let body = Bytes::from(order.unwrap_or_default());
+        let request = || {
+            let request = if is_question {
+                Request::get(path)
+            } else {
+                Request::post(path).header("content-type", "application/json")
+            };
+            let request = request.header("host", "portwatch").body(Full::new(body.clone()));
+            request.map_err(|error| self.broken(&error))
         };
-        let request = request
-            .header("host", "portwatch")
-            .body(Full::new(Bytes::from(order.unwrap_or_default())))
-            .map_err(|error| self.broken(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((mut sender, at)) = kept
+            && at.elapsed() < FRESH
+        {
+            match sender.try_send_request(request()?).await {
+                Ok(response) => return self.good(response, sender).await,
+                // The daemon has closed it. A question may be asked again; an order, where nobody can have carried it out.
+                Err(mut failed) => {
+                    let is_unsent = failed.take_message().is_some();
+                    let error = failed.into_error();
+                    if !is_question && !is_unsent && !was_cut(&error) {
+                        return Err(self.broken(&error));
+                    }
+                }
+            }
+        }
+        let mut sender = self.fresh().await?;
+        let response = sender.send_request(request()?).await.map_err(|error| self.broken(&error))?;
+        self.good(response, sender).await
+    }
+
+    /// The body of an answer that is none of an error.
+    async fn good(
+        &self,
+        response: hyper::Response<Incoming>,
+        sender: Sender,
+    ) -> Result<(Incoming, Sender), ClientError> {
         let status = response.status();
         let body = response.into_body();
         if status == StatusCode::OK {
-            return Ok(body);
+            return Ok((body, sender));
         }
-        let bytes = self.collect(body).await?;
+        let bytes = self.whole(body, sender).await?;
         match serde_json::from_slice(&bytes) {
             Ok(document) => {
                 Err(ClientError::Refused { status: status.as_u16(), document: Box::new(document) })
@@ -222,11 +259,18 @@ impl Client {
     }
 
     async fn fetch(&self, path: &str) -> Result<Bytes, ClientError> {
-        let body = self.open(path).await?;
-        self.collect(body).await
+        let (body, sender) = self.send(path, None).await?;
+        self.whole(body, sender).await
     }
 
-    async fn collect(&self, body: hyper::body::Incoming) -> Result<Bytes, ClientError> {
+    /// The whole answer; its connection is kept for the next question.
+    async fn whole(&self, body: Incoming, sender: Sender) -> Result<Bytes, ClientError> {
+        let bytes = self.collect(body).await?;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((sender, Instant::now()));
+        Ok(bytes)
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Bytes, ClientError> {
         let body = http_body_util::Limited::new(body, LARGEST);
         body.collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| self.broken(&error))
     }
@@ -242,6 +286,18 @@ impl Client {
     fn alien(&self, error: &impl ToString) -> ClientError {
         ClientError::Alien { path: self.socket.clone(), problem: error.to_string() }
     }
+}
+
+/// Whether a connection ended before all of a request was written to it (EPIPE): then its server has no whole request.
+fn was_cut(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The `data:` lines of a stream of server-sent events. Ours are one line each.

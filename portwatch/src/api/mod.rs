@@ -6,6 +6,7 @@ mod client;
 mod coordinate;
 mod error;
 mod openapi;
+mod orders;
 mod peer;
 mod places;
 mod registry;

@@ -1,5 +1,7 @@
 //! The claims office over HTTP. Whoever orders is who the socket says it is.
 
+use std::sync::Arc;
+
 use axum::{
     Extension, Json, Router,
     extract::{
@@ -12,6 +14,7 @@ use axum::{
 
 use super::{
     ApiError, Peer,
+    orders::Orders,
     router::{self, Desk, form, json},
 };
 use crate::{
@@ -44,6 +47,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/v1/rogue", get(rogue))
         .route("/v1/rogue/allowed", get(allowed).post(allow))
         .layer(DefaultBodyLimit::max(LARGEST))
+        .layer(Extension(Arc::<Orders>::default()))
 }
 
 impl From<OfficeError> for ApiError {
@@ -100,10 +104,15 @@ async fn claims(
 async fn claim(
     State(desk): State<Desk>,
     Extension(peer): Extension<Peer>,
+    Extension(orders): Extension<Arc<Orders>>,
     order: Result<Json<ClaimRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let wanted = convert::wanted(&body(order)?)?;
-    let answer = office(move || desk.claim(&wanted, &caller(peer))).await?;
+    let answer = match wanted.port {
+        // Whether it is in use is looked at first; nobody else waits for that.
+        Some(_) => office(move || desk.claim(&wanted, &caller(peer))).await?,
+        None => orders.claim(desk, wanted, peer.uid).await?,
+    };
     json(&convert::claimed(&answer, peer.viewer))
 }
 

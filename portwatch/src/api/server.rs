@@ -10,6 +10,7 @@ use std::{
 use axum::{Router, body::Body, extract::Request, response::IntoResponse};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 use super::{ApiError, Peer};
@@ -25,9 +26,9 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at once of one uid other than root's: nobody shuts the others out.
     pub per_uid: usize,
-    /// Time to send the head of a request.
+    /// Time to send the head of a request, the first and any further.
     pub header: Duration,
-    /// Time from connect to the end of the answer, for everything but the live stream.
+    /// Time from a question to the end of its answer, for everything but the live stream.
     pub answer: Duration,
 }
 
@@ -94,12 +95,20 @@ async fn met_peer(stream: Stream, router: Router, peer: Peer, limits: Limits, co
     }
 }
 
+/// What is asked on a connection now.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// When it was asked.
+    at: Instant,
+    /// It has no end.
+    streaming: bool,
+}
+
+/// One question after the other, as long as its peer asks; one that asks nothing is let go after `limits.header`.
 async fn connection(stream: Stream, router: Router, peer: Peer, limits: Limits) {
-    let (streaming, mut is_streaming) = tokio::sync::watch::channel(false);
+    let (asking, asked) = tokio::sync::watch::channel(Asked { at: Instant::now(), streaming: false });
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        if request.uri().path() == "/v1/watch" {
-            let _ = streaming.send(true);
-        }
+        asking.send_replace(Asked { at: Instant::now(), streaming: request.uri().path() == "/v1/watch" });
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let mut router = router.clone();
@@ -108,19 +117,23 @@ async fn connection(stream: Stream, router: Router, peer: Peer, limits: Limits) 
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
-        // A head of more than 16 kB is not ours. Bodies are never read.
+        // A head of more than 16 kB is not ours.
         .max_buf_size(16 * 1024)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
-    let result = tokio::select! {
-        result = &mut serving => result,
-        () = tokio::time::sleep(limits.answer) => {
-            if *is_streaming.borrow_and_update() {
-                serving.await
-            } else {
-                tracing::debug!(uid = peer.uid, "a client that did not read its answer was cut off");
-                return;
+    let result = loop {
+        let due = asked.borrow().at + limits.answer;
+        tokio::select! {
+            result = &mut serving => break result,
+            () = tokio::time::sleep_until(due) => {
+                let asked = *asked.borrow();
+                if asked.streaming {
+                    break serving.await;
+                }
+                if asked.at + limits.answer <= Instant::now() {
+                    tracing::debug!(uid = peer.uid, "a client that did not read its answer was cut off");
+                    return;
+                }
             }
         }
     };

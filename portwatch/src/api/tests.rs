@@ -284,3 +284,90 @@ async fn an_order_that_is_none_is_refused_before_it_reaches_the_office() {
         assert_eq!(document["error"]["code"], "bad-request");
     }
 }
+
+/// A server on a socket of its own, on a thread of its own, until this is dropped.
+#[cfg(unix)]
+struct Served {
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[cfg(unix)]
+impl Served {
+    fn at(socket: &std::path::Path, limits: super::Limits) -> Self {
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let socket = socket.to_owned();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut listener = crate::platform::local::Listener::bind(&socket, 0o600).unwrap();
+                ready.send(()).unwrap();
+                let stop = async {
+                    let _ = stopped.await;
+                };
+                super::serve(&mut listener, router(fake()), limits, false, stop).await;
+                listener.close();
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn one_connection_serves_one_question_after_the_other_and_is_let_go_when_none_comes() {
+    use std::io::{BufRead, BufReader, Read, Write};
+
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let limits = super::Limits { header: std::time::Duration::from_millis(200), ..super::Limits::default() };
+    let _served = Served::at(&socket, limits);
+    let mut stream = BufReader::new(std::os::unix::net::UnixStream::connect(&socket).unwrap());
+    stream.get_ref().set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    for _ in 0..3 {
+        stream.get_mut().write_all(b"GET /v1/ls HTTP/1.1\r\nHost: portwatch\r\n\r\n").unwrap();
+        let (mut line, mut length) = (String::new(), 0);
+        while stream.read_line(&mut line).unwrap() > 2 {
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["hidden"], 7);
+    }
+    // Nothing is asked: an end, with nothing before it.
+    assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_client_asks_again_where_the_daemon_has_let_its_connection_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let served = Served::at(&socket, super::Limits::default());
+    let client = super::Client::new(socket.clone()).unwrap();
+    let ask = || client.get::<Value>("/v1/ls").unwrap()["hidden"].clone();
+    let order = || {
+        let rule = crate::wire::claims::AllowRequest { rule: "jest".to_owned(), allow: true };
+        client.post::<Value>("/v1/rogue/allowed", &rule).unwrap()["changed"].clone()
+    };
+    assert_eq!((ask(), order(), ask()), (7.into(), true.into(), 7.into()));
+    drop(served);
+    let served = Served::at(&socket, super::Limits::default());
+    assert_eq!(ask(), 7);
+    drop(served);
+    let _served = Served::at(&socket, super::Limits::default());
+    assert_eq!(order(), true);
+}

@@ -678,6 +678,9 @@ pub(crate) struct Start {
     /// net.ipv4.ip_local_reserved_ports)
     #[arg(long)]
     pub(crate) reserve_ports: bool,
+    /// Ports that one user other than root may have claimed; 0 is no limit [default: 1000]
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) ports_per_user: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -67,6 +67,7 @@ pub(super) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> 
         redaction: redaction(settings)?,
         engines: engines(settings)?,
         rules: settings.policy.allow.clone(),
+        ports_per_user: settings.ports_per_user(),
     })
 }
 
@@ -78,6 +79,7 @@ pub(super) fn daemon(settings: &Settings, record: Option<&Path>) -> Result<Exit,
         keep_noise: settings.all.value,
         claims: settings.policy.clone(),
         reserve_ports: settings.reserve_ports.value,
+        ports_per_user: settings.ports_per_user(),
         retention_age: Duration::from_hours(24 * u64::from(settings.retention_days.value)),
         retention_bytes: u64::from(settings.retention_mb.value) << 20,
         ..Options::new(of(settings)?)
@@ -173,6 +175,7 @@ fn arguments(settings: &Settings, places: &Places) -> Vec<OsString> {
     words.extend(pair("--engines", settings.engines.value.clone().into()));
     words.extend(pair("--retention-days", settings.retention_days.value.to_string().into()));
     words.extend(pair("--retention-mb", settings.retention_mb.value.to_string().into()));
+    words.extend(pair("--ports-per-user", settings.ports_per_user.value.to_string().into()));
     if settings.all.value {
         words.push("--all".into());
     }

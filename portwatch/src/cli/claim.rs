@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
 use crate::{
+    access::AccessError,
     registry::{Name, UserPolicy, duration},
     render,
     wire::{
@@ -27,16 +28,28 @@ pub(super) fn run(args: &args::Claim, session: &mut Session<'_>) -> Result<Exit,
     let requests =
         names.iter().map(|name| request(args, &here, name, &policy)).collect::<Result<Vec<_>, _>>()?;
     let mut answer = None::<ClaimedAll>;
-    for request in &requests {
-        let done = session.access()?.claim(request)?;
+    let mut refused = None;
+    for (request, number) in requests.iter().zip(0..) {
+        let done = match session.access()?.claim(request) {
+            Ok(done) => done,
+            Err(error) => {
+                refused =
+                    Some((error, requests.iter().skip(number).map(|r| r.name.clone()).collect::<Vec<_>>()));
+                break;
+            }
+        };
         let all = answer.get_or_insert_with(|| ClaimedAll {
             schema: SCHEMA,
             source: done.source.clone(),
             claims: Vec::new(),
             fresh: 0,
+            not_claimed: Vec::new(),
         });
         all.fresh += u64::from(done.fresh);
         all.claims.push(done.claim);
+    }
+    if let Some((error, left)) = refused {
+        return Err(partly(error, left, answer, args, session));
     }
     let Some(answer) = answer else { return Ok(Exit::No) };
     for claim in answer.claims.iter().filter(|claim| !claim.strangers.is_empty()) {
@@ -54,6 +67,32 @@ pub(super) fn run(args: &args::Claim, session: &mut Session<'_>) -> Result<Exit,
         session.answer(&answer, render::claimed)?;
     }
     Ok(Exit::Yes)
+}
+
+/// What was claimed before one was refused stays claimed, and is told. A script that reads ports gets none: they would stand for
+/// the wrong names.
+fn partly(
+    error: AccessError,
+    left: Vec<String>,
+    answer: Option<ClaimedAll>,
+    args: &args::Claim,
+    session: &mut Session<'_>,
+) -> Failure {
+    if left.len() < 2 && answer.is_none() {
+        return error.into();
+    }
+    let done = answer.iter().flat_map(|answer| &answer.claims);
+    let done: Vec<String> = done.map(|claim| format!("{} ({})", claim.name, render::ports(claim))).collect();
+    let words = left.join(", ");
+    if let Some(mut answer) = answer {
+        answer.not_claimed = left;
+        if session.settings.json.value || !(args.quiet || args.export) {
+            // That it could not be written is the lesser of two failures.
+            drop(session.answer(&answer, render::claimed));
+        }
+    }
+    let done = if done.is_empty() { "nothing".to_owned() } else { done.join(", ") };
+    Failure::Partly { error, done, left: words }
 }
 
 fn ports(out: &mut dyn Write, claim: &crate::wire::claims::Claim) -> io::Result<()> {

@@ -50,6 +50,8 @@ pub(super) enum Failure {
     NeedsYes,
     #[error(transparent)]
     Access(#[from] AccessError),
+    #[error("{error}. Claimed: {done}. Not claimed: {left}")]
+    Partly { error: AccessError, done: String, left: String },
     #[cfg(target_os = "linux")]
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -88,7 +90,7 @@ impl Failure {
             Self::Resolve(error) if error.is_usage() => Exit::Usage,
             #[cfg(target_os = "linux")]
             Self::Resolve(_) => Exit::NotSeen,
-            Self::Access(error) => error.into(),
+            Self::Access(error) | Self::Partly { error, .. } => error.into(),
             Self::Page { .. } => Exit::NotSeen,
             Self::NothingToImport => Exit::No,
             Self::Output(_) => Exit::Internal,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{backend, failure::Failure};
 use crate::{
-    attribute::{PROJECT_FILE_LIMIT, is_shared},
+    attribute::{PROJECT_FILE_LIMIT, is_planted, is_shared},
     model::{Evidence, Port},
     registry::{FOREIGN, Name, ProjectConfig, Stack, UserPolicy, WHOLE, slug},
     wire::claims::ClaimRequest,
@@ -128,7 +128,11 @@ impl Here {
 /// The project file in a directory: its name, and what it says.
 fn in_directory(directory: &Path) -> Result<Option<(&'static str, ProjectConfig)>, Failure> {
     for file in FILES {
-        if let Some(config) = read(&directory.join(file), file)? {
+        let path = directory.join(file);
+        if is_planted(&path) {
+            continue;
+        }
+        if let Some(config) = read(&path, file)? {
             return Ok(Some((file, config)));
         }
     }

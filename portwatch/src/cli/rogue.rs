@@ -4,7 +4,7 @@ use super::{args, exit::Exit, failure::Failure, ls, session::Session, time, watc
 use crate::{
     render,
     wire::{
-        LogQuery,
+        Event, LogQuery,
         claims::{AllowRequest, RogueQuery},
     },
 };
@@ -20,7 +20,21 @@ pub(super) fn run(args: &args::Rogue, session: &mut Session<'_>) -> Result<Exit,
         }
         None if args.watch => {
             let query = LogQuery { kinds: Some("rogue".to_owned()), ..LogQuery::default() };
-            watch::follow(&query, false, None, session)
+            let ports = args.port.as_deref().map(ls::range).transpose()?;
+            let (from, to) = ports.unwrap_or((0, u16::MAX));
+            let is_wanted = |event: &Event| {
+                let process = event.process.as_ref();
+                let user = |user: &String| {
+                    process.is_some_and(|p| {
+                        p.user.as_ref() == Some(user) || p.uid.is_some_and(|uid| uid.to_string() == *user)
+                    })
+                };
+                // What has no port is about the record itself: events that were missed.
+                event
+                    .port
+                    .is_none_or(|port| (from..=to).contains(&port) && args.user.as_ref().is_none_or(user))
+            };
+            watch::follow_some(&query, false, None, &is_wanted, session)
         }
         None => show(args, session),
     }

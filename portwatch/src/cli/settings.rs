@@ -15,7 +15,7 @@ use super::{
     args::{ColorWhen, Global, Start},
     project::Here,
 };
-use crate::registry::{UserPolicy, nearest};
+use crate::registry::{PORTS_PER_USER, UserPolicy, nearest};
 use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
 
 const SOURCES: [&str; 6] = ["auto", "ebpf", "scan", "lsof", "netstat", "replay:FILE"];
@@ -35,7 +35,7 @@ const KEYS: [&str; 13] = [
     "ranges",
     "rogue",
 ];
-const DAEMON_KEYS: [&str; 4] = ["all", "retention_days", "retention_mb", "reserve_ports"];
+const DAEMON_KEYS: [&str; 5] = ["all", "retention_days", "retention_mb", "reserve_ports", "ports_per_user"];
 
 /// Why settings cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +112,8 @@ pub(super) struct Settings {
     pub(super) retention_mb: Setting<u32>,
     /// Claimed ports are kept back in the kernel.
     pub(super) reserve_ports: Setting<bool>,
+    /// So many ports a user other than root may have claimed; 0 is no limit.
+    pub(super) ports_per_user: Setting<u32>,
     /// What the file says of claims.
     pub(super) policy: UserPolicy,
 }
@@ -139,6 +141,7 @@ struct DaemonFile {
     retention_days: Option<std::num::NonZeroU32>,
     retention_mb: Option<std::num::NonZeroU32>,
     reserve_ports: Option<bool>,
+    ports_per_user: Option<u32>,
 }
 
 impl Settings {
@@ -199,6 +202,12 @@ impl Settings {
                 file.daemon.reserve_ports,
                 false,
             ),
+            ports_per_user: pick(
+                start.and_then(|s| s.ports_per_user),
+                Origin::Flag,
+                file.daemon.ports_per_user,
+                PORTS_PER_USER,
+            ),
             policy: file.policy,
             file: path,
             file_read,
@@ -214,6 +223,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// So many ports a user other than root may have claimed; `None` is no limit.
+    pub(super) fn ports_per_user(&self) -> Option<u32> {
+        Some(self.ports_per_user.value).filter(|&limit| limit > 0)
+    }
+
     /// Everything, for `config`.
     pub(super) fn report(&self, socket: &Path, state: &Path, here: &Here) -> ConfigReport {
         let path = |path: &Path| path.display().to_string().into();
@@ -223,7 +237,7 @@ impl Settings {
             ColorWhen::Never => "never",
         };
         let database = path(&self.state.value.as_deref().unwrap_or(state).join(crate::api::DATABASE));
-        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 15] = [
+        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 16] = [
             (
                 "socket",
                 path(self.socket.value.as_deref().unwrap_or(socket)),
@@ -244,6 +258,7 @@ impl Settings {
             ("daemon.retention_days", self.retention_days.value.into(), self.retention_days.origin, None),
             ("daemon.retention_mb", self.retention_mb.value.into(), self.retention_mb.origin, None),
             ("daemon.reserve_ports", self.reserve_ports.value.into(), self.reserve_ports.origin, None),
+            ("daemon.ports_per_user", self.ports_per_user.value.into(), self.ports_per_user.origin, None),
         ];
         let rows = rows.into_iter().map(|(name, value, origin, variable)| ConfigSetting {
             name: name.to_owned(),

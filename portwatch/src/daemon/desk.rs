@@ -46,6 +46,8 @@ pub struct Desk {
     bureau: Option<Arc<Bureau>>,
     /// Claimed ports are kept back in the kernel.
     pub(super) reserve: bool,
+    /// So many ports a user other than root may have claimed.
+    pub(super) limit: Option<u32>,
     socket: Option<PathBuf>,
     started: Timestamp,
     readers: Mutex<Vec<Reader>>,
@@ -72,6 +74,7 @@ impl Desk {
             claims: None,
             bureau: None,
             reserve: false,
+            limit: None,
             socket,
             started,
             readers: Mutex::default(),
@@ -86,10 +89,10 @@ impl Desk {
     }
 
     /// The same with a registry. `reserve`: whoever claims or gives back is told to the keeper, who keeps ports back in the
-    /// kernel.
+    /// kernel. `limit`: so many ports a user other than root may have claimed.
     #[must_use]
-    pub fn with_claims(self, claims: Claims, reserve: bool) -> Self {
-        Self { claims: Some(Mutex::new(claims)), reserve, ..self }
+    pub fn with_claims(self, claims: Claims, reserve: bool, limit: Option<u32>) -> Self {
+        Self { claims: Some(Mutex::new(claims)), reserve, limit, ..self }
     }
 
     /// The same with coordination.

@@ -192,6 +192,8 @@ pub(super) struct Keeper {
     policies: Policies,
     checks: Checks,
     reserve: Option<Reserve>,
+    /// So many ports a user other than root may have claimed.
+    limit: Option<u32>,
     known: Known,
     /// The user of this daemon.
     own: u32,
@@ -210,11 +212,13 @@ impl Keeper {
         claims: Claims,
         policy: AutoPolicy,
         reserve: Option<Reserve>,
+        limit: Option<u32>,
     ) -> Self {
         Self {
             pipeline,
             policies: Policies::default(),
             reserve,
+            limit,
             checks: Checks::new(Arc::clone(&changed)),
             changed,
             claims,
@@ -503,12 +507,16 @@ impl Keeper {
             fixed: Some(port),
             moves: false,
             terms: &terms,
+            limit: self.limit,
         };
         let claimed = match self.claims.claim(&request, Timestamp::now(), &mut |_, _| None) {
             Ok(claimed) => claimed,
-            // Somebody claimed it a moment ago: that claim stands.
             Err(error @ ClaimError::Journal(_)) => return Err(error),
-            Err(_) => return Ok(()),
+            // Somebody claimed it a moment ago: that claim stands. Or its owner has too many.
+            Err(error) => {
+                tracing::debug!(%error, %name, "no automatic claim");
+                return Ok(());
+            }
         };
         seen.push(claimed.claim.id);
         self.read()?;

@@ -56,7 +56,7 @@ use crate::{
         local::{self, Listener},
     },
     query::{About, Live, coordinate::Bureau},
-    registry::UserPolicy,
+    registry::{PORTS_PER_USER, UserPolicy},
     source::{
         Source, SourceKind, Wake,
         ebpf::{HookChoice, LoadOptions},
@@ -86,6 +86,8 @@ pub struct Options {
     pub claims: UserPolicy,
     /// Claimed ports are kept back in the kernel (root).
     pub reserve_ports: bool,
+    /// So many ports a user other than root may have claimed; `None` is no limit.
+    pub ports_per_user: Option<u32>,
     /// Container engines that may be asked.
     pub engines: Engines,
     /// Journal each noisy bind instead of summaries.
@@ -108,6 +110,7 @@ impl Options {
             redaction: Redaction::default(),
             claims: UserPolicy::default(),
             reserve_ports: false,
+            ports_per_user: Some(PORTS_PER_USER),
             engines: Engines::default(),
             keep_noise: false,
             retention_age: Duration::from_hours(30 * 24),
@@ -233,6 +236,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
         kept,
         AutoPolicy::default().but(&options.claims),
         own_netns().map(|netns| Reserve::new(netns, options.reserve_ports)),
+        options.ports_per_user,
     );
     let keeping = std::thread::Builder::new().name("registry".to_owned()).spawn(move || keeper.run());
     if let Err(error) = &keeping {
@@ -297,7 +301,7 @@ fn serve(
             .then(|| Beside::of_this_machine(options.redaction.clone(), options.engines.clone()));
         let desk = Arc::new(
             Desk::new(handle.clone(), about, Some(places.database()), Some(places.socket.clone()), started)
-                .with_claims(claims, options.reserve_ports)
+                .with_claims(claims, options.reserve_ports, options.ports_per_user)
                 .with_bureau(bureau)
                 .with_beside(beside),
         );

@@ -19,7 +19,7 @@ use crate::{
         },
     },
     registry::{Name, Pattern, State},
-    resolve,
+    resolve::{self, Order},
     source::Refresh,
 };
 
@@ -54,7 +54,7 @@ impl Desk {
         }
     }
 
-    fn touch(&self, views: &[query::claims::ClaimView], now: Timestamp) {
+    fn touch<'a>(&self, views: impl IntoIterator<Item = &'a query::claims::ClaimView>, now: Timestamp) {
         let ids = needs_touch(views, now);
         if !ids.is_empty()
             && let Ok(mut store) = self.store()
@@ -106,16 +106,18 @@ impl Office for Desk {
                 lock(&self.pipeline.live).here(port, None)
             }
         };
-        let done = resolve::claim(&mut *self.store()?, wanted, caller, &there, Timestamp::now())
-            .map_err(|error| self.explained(error, wanted, caller))?;
-        self.announce(done.event);
-        if self.reserve || done.claim.expires.is_some() {
-            self.pipeline.changed.note_claims();
+        let mut done = self.carry_out(&[Order { wanted, caller, there: &there, limit: self.limit }]);
+        done.pop().unwrap_or(Err(OfficeError::Query(QueryError::Stopping)))
+    }
+
+    fn claim_all(&self, orders: &[(Wanted, Caller)]) -> Vec<Result<ClaimAnswer, OfficeError>> {
+        // A port that is asked for is looked at first, and nobody else waits for that look.
+        if orders.iter().any(|(wanted, _)| wanted.port.is_some()) {
+            return orders.iter().map(|(wanted, caller)| self.claim(wanted, caller)).collect();
         }
-        let claim = view(&mut lock(&self.pipeline.live), done.claim);
-        let time = Timestamp::now();
-        self.touch(std::slice::from_ref(&claim), time);
-        Ok(ClaimAnswer { time, about: self.about(), claim, fresh: done.fresh })
+        let order = |(wanted, caller)| Order { wanted, caller, there: &[], limit: self.limit };
+        let orders: Vec<Order<'_>> = orders.iter().map(|(wanted, caller)| order((wanted, caller))).collect();
+        self.carry_out(&orders)
     }
 
     fn release(
@@ -173,14 +175,14 @@ impl Office for Desk {
         };
         let (sockets, unknown) = rogue_of(sockets);
         let mut about = self.about();
-        let gone = match since {
-            None => Vec::new(),
+        let (gone, gone_truncated) = match since {
+            None => (Vec::new(), false),
             Some(since) => {
                 about = self.settle()?;
                 self.read(|reader| rogue_since(reader, &known, &sockets, filter, since))?
             }
         };
-        Ok(RogueAnswer { time, about, sockets, gone, unknown })
+        Ok(RogueAnswer { time, about, sockets, gone, gone_truncated, unknown })
     }
 
     fn allowed(&self) -> Result<AllowedAnswer, OfficeError> {
@@ -216,6 +218,38 @@ impl Office for Desk {
 }
 
 impl Desk {
+    /// Claims, with one commit for all orders.
+    fn carry_out(&self, orders: &[Order<'_>]) -> Vec<Result<ClaimAnswer, OfficeError>> {
+        let all = |error: OfficeError| orders.iter().map(|_| Err(error.clone())).collect();
+        let done = match self.store() {
+            Ok(mut store) => resolve::claim_all(&mut store, orders, Timestamp::now()),
+            Err(error) => return all(error),
+        };
+        let mut done = match done {
+            Ok(done) => done,
+            Err(error) => return all(OfficeError::of(error.into(), None)),
+        };
+        let claimed = || done.iter().flatten();
+        if self.reserve || claimed().any(|claimed| claimed.claim.expires.is_some()) {
+            self.pipeline.changed.note_claims();
+        }
+        self.announce(done.iter_mut().flatten().filter_map(|claimed| claimed.event.take()));
+        let mut live = lock(&self.pipeline.live);
+        let seen: Vec<_> = done
+            .into_iter()
+            .map(|one| one.map(|claimed| (view(&mut live, claimed.claim), claimed.fresh)))
+            .collect();
+        drop(live);
+        let time = Timestamp::now();
+        let views: Vec<_> = seen.iter().flatten().map(|(view, _)| view).collect();
+        self.touch(views, time);
+        let answer = |(one, order): (Result<_, ClaimError>, &Order<'_>)| match one {
+            Ok((claim, fresh)) => Ok(ClaimAnswer { time, about: self.about(), claim, fresh }),
+            Err(error) => Err(self.explained(error, order.wanted, order.caller)),
+        };
+        seen.into_iter().zip(orders).map(answer).collect()
+    }
+
     /// Why a claim was refused; for want of ports, with the claims that use none.
     fn explained(&self, error: ClaimError, wanted: &Wanted, caller: &Caller) -> OfficeError {
         let exhausted = matches!(error, ClaimError::Exhausted(_));

@@ -5,6 +5,7 @@
 //! writing blocks, the ring fills, and the kernel counts what it drops: the loss becomes a `Gap`.
 
 use std::{
+    collections::VecDeque,
     net::IpAddr,
     num::NonZeroUsize,
     sync::{
@@ -141,6 +142,8 @@ pub struct Pipeline {
     records: Vec<Record>,
     /// Ports to look at again: a listener left them without a close.
     unsettled: Vec<Port>,
+    /// Commands that came while something was taken in and need all of it.
+    waiting: VecDeque<Command>,
     /// When the holders of stirred ports are looked at.
     settling: Option<Instant>,
     /// The newest row that the claims office has written.
@@ -182,6 +185,7 @@ impl Pipeline {
             seen: Vec::new(),
             records: Vec::new(),
             unsettled: Vec::new(),
+            waiting: VecDeque::new(),
             settling: None,
             announced: 0,
             asleep: asleep(),
@@ -207,7 +211,7 @@ impl Pipeline {
             self.tell_names();
             self.look_again();
             self.look_at_stirred();
-            while let Ok(command) = self.commands.try_recv() {
+            while let Some(command) = self.waiting.pop_front().or_else(|| self.commands.try_recv().ok()) {
                 self.obey(command);
             }
             self.report();
@@ -278,7 +282,8 @@ impl Pipeline {
         }
     }
 
-    /// Takes in what the source said.
+    /// Takes in what the source said. In between, commands are obeyed that need not wait for the rest of it: in a flood
+    /// that is long, and a source that has looked at the kernel after it must not be heard before.
     fn take(&mut self) {
         if self.seen.is_empty() {
             return;
@@ -301,14 +306,8 @@ impl Pipeline {
                     live.take(observation, &mut self.records);
                 }
                 drop(live);
-                deliver(
-                    &mut self.records,
-                    self.writer.as_ref(),
-                    &mut self.written,
-                    &self.watchers,
-                    &mut self.unsettled,
-                    (&self.handle.changed, &self.handle.tally),
-                );
+                self.deliver();
+                self.obey_what_can_be();
             }
         }
         self.seen = seen;
@@ -333,6 +332,18 @@ impl Pipeline {
             &mut self.unsettled,
             (&self.handle.changed, &self.handle.tally),
         );
+    }
+
+    /// Obeys commands that do not need everything taken in that was seen; the others wait, in their order.
+    fn obey_what_can_be(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Tell(_) | Command::Announce(_) | Command::Around(..) => self.obey(command),
+                Command::Verify(..) | Command::Settle(_) | Command::Subscribe(_) => {
+                    self.waiting.push_back(command);
+                }
+            }
+        }
     }
 
     fn obey(&mut self, command: Command) {

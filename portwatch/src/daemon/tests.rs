@@ -1,19 +1,24 @@
 //! The stages joined, driven by a source that says what it is told.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock, mpsc},
+    time::Duration,
+};
 
-use super::{Desk, Handle, Lock, LockError, Pipeline, beside::Beside};
+use super::{Desk, Handle, Lock, LockError, Pipeline, beside::Beside, pipeline::Command};
 use crate::{
     attribute::{Attributor, Roots},
-    journal::{self, Journal, WriterStatus},
+    journal::{self, Journal, Pending, WriterStatus},
     model::{
-        AskedPort, BindRefused, Bound, Closed, Endpoint, EventFilter, EventKind, Evidence, Holder, Listening,
-        Netns, Observation, Owner, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot,
+        AskedPort, BindRefused, Bound, Closed, Endpoint, Event, EventFilter, EventKind, Evidence, Holder,
+        Listening, Netns, Observation, Owner, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot,
         SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
     },
     query::{About, Answers, Asked, Completeness, Holding, Live, Space},
     source::{
-        SourceError, SourceKind, Wake,
+        Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
         fake::{FakeFeed, FakeSource},
     },
     state::Policy,
@@ -37,6 +42,10 @@ fn snapshot() -> Observation {
 }
 
 fn rig() -> Rig {
+    rig_of(|source| Box::new(source))
+}
+
+fn rig_of(dressed: impl FnOnce(FakeSource) -> Box<dyn Source>) -> Rig {
     let directory = tempfile::tempdir().unwrap();
     let database: PathBuf = directory.path().join("portwatch.db");
     let opened = Journal::open(&database, journal::Options::default()).unwrap();
@@ -45,7 +54,7 @@ fn rig() -> Rig {
     // A /proc with no process in it: what the events carried is all there is.
     let roots = Roots { proc: directory.path().join("proc"), cgroup: directory.path().join("cgroup") };
     let live = Live::new(Policy::default(), Attributor::new(roots), Some(NETNS));
-    let (pipeline, handle) = Pipeline::new(Box::new(source), wake, live, Some(opened.writer));
+    let (pipeline, handle) = Pipeline::new(dressed(source), wake, live, Some(opened.writer));
     let thread = std::thread::spawn(move || pipeline.run());
     let about = About {
         source: SourceKind::Fake,
@@ -167,8 +176,8 @@ fn a_port_that_could_not_be_looked_at_is_unknown_not_free() {
 }
 
 /// A look at the kernel that hangs until it is let go.
-fn hang(rig: &Rig) -> std::sync::mpsc::Sender<()> {
-    let (go, wait) = std::sync::mpsc::channel();
+fn hang(rig: &Rig) -> mpsc::Sender<()> {
+    let (go, wait) = mpsc::channel();
     rig.feed.hang_until(wait);
     go
 }
@@ -245,6 +254,77 @@ fn a_watcher_gets_each_event_once_from_the_journal_or_live() {
     see(&rig, [Seen::Closed(Closed { key: SocketKey::Cookie(9), by: Some(WHO) })]);
     let live = subscription.live.blocking_recv().unwrap();
     assert_eq!(live.event.kind, EventKind::Close);
+    end(rig);
+}
+
+/// A source during whose turns somebody tells and asks: what it brings is always older than the commands.
+struct Interrupted {
+    source: FakeSource,
+    handle: Arc<OnceLock<(Handle, mpsc::SyncSender<Option<Pending>>)>>,
+}
+
+/// So many observations are a flood here.
+const FLOOD: usize = 640;
+
+impl Source for Interrupted {
+    fn kind(&self) -> SourceKind {
+        self.source.kind()
+    }
+
+    fn coverage(&self) -> Vec<crate::model::Coverage> {
+        self.source.coverage()
+    }
+
+    fn degradations(&self) -> Vec<crate::model::Degradation> {
+        self.source.degradations()
+    }
+
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Observation>) -> Result<Progress, SourceError> {
+        let done = self.source.poll(timeout, out);
+        if out.len() >= FLOOD
+            && let Some((handle, settled)) = self.handle.get()
+        {
+            handle.send(Command::Settle(settled.clone()));
+            let told = Event::new(Timestamp::now(), EventKind::Ghost, Evidence::Inferred);
+            handle.send(Command::Tell(Box::new(told)));
+        }
+        done
+    }
+
+    fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        self.source.refresh(scope, out)
+    }
+
+    fn counters(&self) -> Counters {
+        self.source.counters()
+    }
+}
+
+#[test]
+fn in_a_flood_what_is_told_does_not_wait_for_its_end_and_what_is_settled_is_all_of_it() {
+    let handle = Arc::new(OnceLock::new());
+    let rig = rig_of(|source| Box::new(Interrupted { source, handle: Arc::clone(&handle) }));
+    let (settled, is_settled) = mpsc::sync_channel(1);
+    handle.set((rig.handle.clone(), settled)).unwrap();
+    let listening = |number: u64| {
+        let key = SocketKey::Cookie(1000 + number);
+        let port = Port::new(20_000 + u16::try_from(number).unwrap()).unwrap();
+        let one = socket(Phase::Listening);
+        let socket = SocketSeen { key, endpoint: Endpoint { port, ..one.endpoint }, ..one };
+        Seen::Listening(Listening { socket, by: None })
+    };
+    see(&rig, (0..FLOOD as u64).map(listening));
+    let pending = is_settled.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+    assert!(pending.wait(Duration::from_secs(20)));
+    let reader = journal::Reader::open(&rig.directory.path().join("portwatch.db")).unwrap();
+    let mut events = reader.events(&EventFilter::default()).unwrap().events;
+    // In the order in which they were written.
+    events.sort_by_key(|row| row.id);
+    let kinds: Vec<EventKind> = events.iter().map(|row| row.event.kind).collect();
+    let listens = kinds.iter().filter(|&&kind| kind == EventKind::Listen).count();
+    assert_eq!(listens, FLOOD, "what was settled is in the journal");
+    let ghost = kinds.iter().position(|&kind| kind == EventKind::Ghost).unwrap();
+    assert!(ghost <= FLOOD / 4, "told after {ghost} of {FLOOD}");
     end(rig);
 }
 

@@ -97,6 +97,10 @@ impl Claim {
     }
 }
 
+/// So many ports a user other than root may have claimed, unless the daemon's settings say otherwise. The default range has
+/// seven times as many: one user leaves room for others.
+pub const PORTS_PER_USER: u32 = 1000;
+
 /// Whether a user may release, renew or change a claim of `owner`: the owner may, and root.
 pub const fn may_change(owner: u32, user: u32) -> bool {
     user == owner || user == 0

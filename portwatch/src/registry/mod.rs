@@ -22,7 +22,7 @@ mod suggest;
 
 pub use allocate::{Asked, Exhausted, Obstacle, Terms, allocate};
 pub use auto::{WHOLE, auto_name};
-pub use claim::{Claim, ClaimPort, Kind, may_change};
+pub use claim::{Claim, ClaimPort, Kind, PORTS_PER_USER, may_change};
 pub use config::{Health, ProjectConfig, ProjectConfigError, Stack, header, within};
 pub use duration::{DurationError, duration};
 pub use import::{FOREIGN, Imported, Wish, import};

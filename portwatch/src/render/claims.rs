@@ -72,7 +72,7 @@ fn health_tone(result: &str) -> Tone {
 }
 
 /// `3100`, `3100+udp`, `3100 3101`
-pub(super) fn ports(claim: &Claim) -> String {
+pub fn ports(claim: &Claim) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut last = None;
     for port in &claim.ports {

@@ -40,7 +40,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 pub use agent::{agent, agents, salvage, salvaged};
-pub use claims::{claimed, claims, cleaned, drift, imported, released, taken, worktrees};
+pub use claims::{claimed, claims, cleaned, drift, imported, ports, released, taken, worktrees};
 pub use config::config;
 pub use doctor::doctor;
 pub use free::{free_plan, free_result};

@@ -56,6 +56,13 @@ pub fn rogue(out: &mut dyn Write, answer: &Rogue, look: &Look) -> io::Result<()>
         for event in &answer.gone {
             gone(out, event, look)?;
         }
+        if answer.gone_truncated {
+            let words = format!(
+                "These are the newest {}; older ones are left out: say a later --since, or --port A-B",
+                answer.gone.len()
+            );
+            sentence(out, Tone::Warn, &words, look)?;
+        }
     }
     if answer.unknown > 0 {
         let words = format!(

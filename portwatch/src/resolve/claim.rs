@@ -2,35 +2,71 @@
 
 use std::path::Path;
 
-use super::bind;
+use super::{bind, terms::Settings};
 use crate::{
-    journal::{ClaimError, Claimed, Claims, Released, Request},
+    journal::{ClaimError, Claimed, Claims, JournalError, Released, Request},
     model::Timestamp,
     query::{
         KnownSocket,
         claims::{self, Caller, Wanted},
     },
-    registry::{Asked, Claim, Kind, Obstacle, Tie},
+    registry::{Asked, Claim, Kind, Obstacle, PortSet, Terms, Tie},
 };
 
-/// Claims for `caller`. `there` are the sockets on the port asked for, if one was: a port that is in use may be claimed by
-/// the very program that uses it.
-pub fn claim(
+/// An order to claim.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// What is wanted.
+    pub wanted: &'a Wanted,
+    /// By whom.
+    pub caller: &'a Caller,
+    /// The sockets on the port asked for, if one was: a port that is in use may be claimed by the very program that uses it.
+    pub there: &'a [KnownSocket],
+    /// So many ports a user other than root may have claimed.
+    pub limit: Option<u32>,
+}
+
+/// Carries out one order.
+pub fn claim(claims: &mut Claims, order: Order<'_>, now: Timestamp) -> Result<Claimed, ClaimError> {
+    let mut done = claim_all(claims, &[order], now)?;
+    done.pop().unwrap_or_else(|| Err(ClaimError::Nothing(order.wanted.name.to_string())))
+}
+
+/// Carries out orders, committed together; each is done or refused by itself.
+pub fn claim_all(
     claims: &mut Claims,
-    wanted: &Wanted,
-    caller: &Caller,
-    there: &[KnownSocket],
+    orders: &[Order<'_>],
     now: Timestamp,
-) -> Result<Claimed, ClaimError> {
-    let asked = Asked { privileged: wanted.asked.privileged || caller.uid == 0, ..wanted.asked.clone() };
-    let mut terms = super::terms(&asked, Path::new("/proc"));
-    if !terms.reserved.is_empty()
-        && let Some(netns) = crate::source::process::own_netns().ok().flatten()
-    {
-        // What the kernel keeps back for claims is there to be claimed.
-        terms.reserved = terms.reserved.without(&claims.reserved(netns)?);
-    }
-    let request = Request {
+) -> Result<Vec<Result<Claimed, ClaimError>>, JournalError> {
+    let mut settings = Settings::read(Path::new("/proc"));
+    settings.without(|| match crate::source::process::own_netns() {
+        Ok(Some(netns)) => claims.reserved(netns),
+        _ => Ok(PortSet::default()),
+    })?;
+    let terms = |order: &Order<'_>| {
+        let asked = &order.wanted.asked;
+        settings.terms(&Asked { privileged: asked.privileged || order.caller.uid == 0, ..asked.clone() })
+    };
+    let terms: Vec<Terms> = orders.iter().map(terms).collect();
+    let requests: Vec<Request<'_>> =
+        orders.iter().zip(&terms).map(|(order, terms)| request(order, terms, now)).collect();
+    // Who follows a program of its own knows it; that it is this user's is all that can be checked.
+    let own = |order: &Order<'_>| {
+        let mine = |socket: &KnownSocket| socket.socket.seen.uid == Some(order.caller.uid);
+        let there = order.there;
+        is_own(order.wanted, order.caller, there)
+            || (order.wanted.moves && !there.is_empty() && there.iter().all(mine))
+    };
+    claims.claim_all(&requests, now, &mut |number, port, protocols| {
+        let order = orders.get(number)?;
+        let obstacle = bind::obstacle(port, protocols, order.wanted.host);
+        obstacle.filter(|&o| !(o == Obstacle::InUse && order.wanted.port == Some(port) && own(order)))
+    })
+}
+
+fn request<'a>(order: &Order<'a>, terms: &'a Terms, now: Timestamp) -> Request<'a> {
+    let (wanted, caller) = (order.wanted, order.caller);
+    Request {
         name: &wanted.name,
         kind: Kind::Explicit,
         owner: caller.uid,
@@ -44,15 +80,9 @@ pub fn claim(
         protocols: &wanted.protocols,
         fixed: wanted.port,
         moves: wanted.moves,
-        terms: &terms,
-    };
-    // Who follows a program of its own knows it; that it is this user's is all that can be checked.
-    let mine = |socket: &KnownSocket| socket.socket.seen.uid == Some(caller.uid);
-    let own = is_own(wanted, caller, there) || (wanted.moves && !there.is_empty() && there.iter().all(mine));
-    claims.claim(&request, now, &mut |port, protocols| {
-        let obstacle = bind::obstacle(port, protocols, wanted.host);
-        obstacle.filter(|&o| !(o == Obstacle::InUse && own && wanted.port == Some(port)))
-    })
+        terms,
+        limit: order.limit,
+    }
 }
 
 /// Whether the port asked for is in use by what the claim is for, and by nobody else.

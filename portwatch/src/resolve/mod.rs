@@ -30,7 +30,7 @@ mod wait;
 pub use bind::obstacle;
 #[cfg(target_os = "linux")]
 pub use bindable::{Bindable, bindable};
-pub use claim::{claim, give_back};
+pub use claim::{Order, claim, claim_all, give_back};
 pub use error::ResolveError;
 pub use place::{Place, PlaceError};
 #[cfg(target_os = "linux")]

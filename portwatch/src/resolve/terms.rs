@@ -2,28 +2,64 @@
 
 use std::{fs, ops::RangeInclusive, path::Path};
 
-use crate::registry::{Asked, DEFAULT_RANGE, PortRange, PortSet, Terms};
+use crate::{
+    journal::JournalError,
+    registry::{Asked, DEFAULT_RANGE, PortRange, PortSet, Terms},
+};
 
-/// The terms that follow from what was asked and from the kernel's settings below `proc_root`. A setting that cannot
-/// be read has the kernel's default.
-pub fn terms(asked: &Asked, proc_root: &Path) -> Terms {
-    let setting =
-        |name: &str| fs::read_to_string(proc_root.join("sys/net/ipv4").join(name)).unwrap_or_default();
-    let mut exclude = asked.exclude.clone();
-    if asked.range.is_none() {
-        for &range in PortSet::well_known().ranges() {
-            exclude.insert(range);
+/// What the kernel's settings say of ports.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    reserved: PortSet,
+    ephemeral: RangeInclusive<u16>,
+    unprivileged_from: u16,
+}
+
+impl Settings {
+    /// Reads them below `proc_root`. One that cannot be read has the kernel's default.
+    pub(super) fn read(proc_root: &Path) -> Self {
+        let setting =
+            |name: &str| fs::read_to_string(proc_root.join("sys/net/ipv4").join(name)).unwrap_or_default();
+        let unprivileged = setting("ip_unprivileged_port_start").trim().parse();
+        Self {
+            reserved: reserved(&setting("ip_local_reserved_ports")),
+            ephemeral: ephemeral(&setting("ip_local_port_range")),
+            unprivileged_from: unprivileged.unwrap_or(if cfg!(windows) { 0 } else { 1024 }),
         }
     }
-    let unprivileged =
-        setting("ip_unprivileged_port_start").trim().parse().unwrap_or(if cfg!(windows) { 0 } else { 1024 });
-    Terms {
-        range: asked.range.unwrap_or(DEFAULT_RANGE),
-        exclude,
-        reserved: reserved(&setting("ip_local_reserved_ports")),
-        ephemeral: (!asked.ephemeral).then(|| ephemeral(&setting("ip_local_port_range"))),
-        unprivileged_from: if asked.privileged { 0 } else { unprivileged },
+
+    /// The terms that follow from them and from what was asked.
+    pub(super) fn terms(&self, asked: &Asked) -> Terms {
+        let mut exclude = asked.exclude.clone();
+        if asked.range.is_none() {
+            for &range in PortSet::well_known().ranges() {
+                exclude.insert(range);
+            }
+        }
+        Terms {
+            range: asked.range.unwrap_or(DEFAULT_RANGE),
+            exclude,
+            reserved: self.reserved.clone(),
+            ephemeral: (!asked.ephemeral).then(|| self.ephemeral.clone()),
+            unprivileged_from: if asked.privileged { 0 } else { self.unprivileged_from },
+        }
     }
+
+    /// What the kernel keeps back for claims is there to be claimed.
+    pub(super) fn without(
+        &mut self,
+        ports: impl FnOnce() -> Result<PortSet, JournalError>,
+    ) -> Result<(), JournalError> {
+        if !self.reserved.is_empty() {
+            self.reserved = self.reserved.without(&ports()?);
+        }
+        Ok(())
+    }
+}
+
+/// The terms that follow from what was asked and from the kernel's settings below `proc_root`.
+pub fn terms(asked: &Asked, proc_root: &Path) -> Terms {
+    Settings::read(proc_root).terms(asked)
 }
 
 fn ephemeral(text: &str) -> RangeInclusive<u16> {

@@ -1,4 +1,4 @@
-//! Just enough HTTP to ask the daemon: one connection a question, as portwatch's own client does.
+//! Just enough HTTP to ask the daemon: one connection a question, as a command does, or one that is kept.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -29,6 +29,30 @@ impl Api {
         let (status, body) = response(&mut stream)?;
         ensure!(status == 200, "GET {path}: HTTP {status}: {}", String::from_utf8_lossy(&body));
         serde_json::from_slice(&body).with_context(|| format!("GET {path}: no JSON"))
+    }
+}
+
+/// A connection that is kept for one order after the other.
+#[derive(Debug)]
+pub(super) struct Kept(BufReader<UnixStream>);
+
+impl Kept {
+    pub(super) fn connect(socket: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(socket).context("connecting to the daemon")?;
+        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// The answer to an order.
+    pub(super) fn post(&mut self, path: &str, order: &Value) -> Result<Value> {
+        let order = order.to_string();
+        let length = order.len();
+        let head = "Host: portwatch\r\nContent-Type: application/json\r\nContent-Length";
+        let request = format!("POST {path} HTTP/1.1\r\n{head}: {length}\r\n\r\n{order}");
+        self.0.get_mut().write_all(request.as_bytes()).context("asking the daemon")?;
+        let (status, body) = response(&mut self.0)?;
+        ensure!(status == 200, "POST {path}: HTTP {status}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).with_context(|| format!("POST {path}: no JSON"))
     }
 }
 

@@ -173,6 +173,25 @@ pub fn is_shared(path: &Path) -> bool {
     SHARED.iter().any(|shared| path == Path::new(shared))
 }
 
+/// Whether anybody may have put this file where it is: its directory lets all write, and it is neither the directory's
+/// owner's nor root's. Such a file is nobody's word.
+pub fn is_planted(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let directory = path.parent().and_then(|directory| directory.metadata().ok());
+        let both = directory.zip(path.metadata().ok());
+        both.is_some_and(|(directory, file)| {
+            tree::is_planted(directory.mode() & 0o002 != 0, directory.uid(), file.uid())
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 /// The user's home, or anybody's: root often works in the directories of others.
 fn is_home(path: &Path, home: Option<&Path>) -> bool {
     let of_people = |parent: &Path| {

@@ -163,3 +163,32 @@ fn a_service_started_in_the_root_directory_belongs_to_the_project_of_its_script(
     assert_eq!(of(&["python3", "-c", &at("src/app.py")], root), None, "code is not a path");
     assert_eq!(of(&["python3"], &top), Some(("ledger".to_owned(), Evidence::Scan)));
 }
+
+#[test]
+fn a_file_that_anybody_may_have_put_there_is_nobodys_word() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    for (open, directory, file, planted) in [
+        (true, 0, 1000, true),
+        (true, 1000, 1001, true),
+        (true, 1000, 1000, false),
+        (true, 1000, 0, false),
+        (false, 1000, 1001, false),
+    ] {
+        assert_eq!(tree::is_planted(open, directory, file), planted, "{open} {directory} {file}");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        println!("not root: files of others cannot be made here");
+        return;
+    }
+    let (_dir, top) = workshop();
+    let open = top.join("open");
+    put(&open.join("package.json"), "{\"name\": \"trap\"}");
+    put(&open.join("own/package.json"), "{\"name\": \"own\"}");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).unwrap();
+    let found = |path: &Path| search(&own_tree(), path, None).map(|project| project.name);
+    assert_eq!(found(&open).as_deref(), Some("trap"), "root's");
+    chown(open.join("package.json"), Some(4_000_000), None).unwrap();
+    assert!(is_planted(&open.join("package.json")));
+    assert_ne!(found(&open).as_deref(), Some("trap"));
+    assert_eq!(found(&open.join("own")).as_deref(), Some("own"), "below it others cannot write");
+}

@@ -55,6 +55,16 @@ pub enum ClaimError {
     /// No port of the range is left.
     #[error("{}", exhausted(.0))]
     Exhausted(Exhausted),
+    /// Its owner has as many ports claimed as one user may have.
+    #[error("you have {has} ports claimed and want {more} more; one user may have {limit}")]
+    TooMany {
+        /// How many there are.
+        has: i64,
+        /// How many more were asked for.
+        more: u16,
+        /// How many one user may have.
+        limit: u32,
+    },
     /// Nothing is claimed under this name, pattern or port.
     #[error("nothing is claimed as {0}")]
     Nothing(String),

@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, config::DbConfig,
+};
 
 pub use allow::Allowed;
 pub use error::ClaimError;
@@ -54,6 +56,8 @@ impl Claims {
         let mut connection = open::prepare(path, Depth::Head, &mut OpenReport::default())?;
         let failed = |error| JournalError::sqlite("open", path, error);
         connection.busy_handler(Some(wait)).map_err(failed)?;
+        // Else statements are compiled anew for each value that is bound: SQLite wants to plan for the value.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
         let find = |connection: &Connection| {
             connection
                 .query_row("SELECT id FROM boot WHERE uuid = ?1", [boot_id], |row| row.get(0))
@@ -128,6 +132,43 @@ impl Claims {
             Err(Fault::Sqlite(error)) => Err(failed(error)),
             Err(Fault::Other(error)) => Err(error),
         }
+    }
+
+    /// Runs `work` for each of `count` pieces as the only writer and commits them together. Each piece holds or fails by
+    /// itself; where the database fails, none of them holds. One commit serves all: it costs more than a claim.
+    pub(in crate::journal) fn transaction_of<T, E: From<JournalError>>(
+        &mut self,
+        count: usize,
+        mut work: impl FnMut(usize, &Connection, i64) -> Result<T, Fault<E>>,
+    ) -> Result<Vec<Result<T, E>>, JournalError> {
+        let path = self.path.clone();
+        let failed = |error| JournalError::sqlite("write", &path, error);
+        let transaction =
+            Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(failed)?;
+        let run =
+            |sql| transaction.prepare_cached(sql).and_then(|mut s| s.execute([])).map(drop).map_err(failed);
+        let mut done = Vec::with_capacity(count);
+        for piece in 0..count {
+            run("SAVEPOINT piece")?;
+            let result = work(piece, &transaction, self.boot);
+            if result.is_err() {
+                run("ROLLBACK TO piece")?;
+            }
+            run("RELEASE piece")?;
+            done.push(match result {
+                Ok(value) => Ok(value),
+                Err(Fault::Other(error)) => Err(error),
+                // A row that cannot be is this piece's alone; what else fails, fails for all.
+                Err(Fault::Sqlite(error))
+                    if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) =>
+                {
+                    Err(E::from(failed(error)))
+                }
+                Err(Fault::Sqlite(error)) => return Err(failed(error)),
+            });
+        }
+        transaction.commit().map_err(failed)?;
+        Ok(done)
     }
 }
 

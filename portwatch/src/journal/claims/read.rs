@@ -14,6 +14,14 @@ use crate::{
 const COLUMNS: &str =
     "id, name, kind, owner, owner_name, agent, session, root, worktree, created, renewed, expires, seen";
 
+const PORTS_OF: &str =
+    "SELECT claim, slot, protocol, port FROM claim_port WHERE claim = ?1 ORDER BY slot, protocol";
+const ID_OF_PORT: &str = "SELECT claim FROM claim_port WHERE port = ?1 LIMIT 1";
+
+/// Statements that each claim runs.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 2] = [PORTS_OF, ID_OF_PORT];
+
 /// Every claim, by name.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Claim>> {
     let mut ports: HashMap<i64, Vec<ClaimPort>> = HashMap::new();
@@ -56,9 +64,7 @@ fn one(
 }
 
 fn ports_of(connection: &Connection, id: i64) -> rusqlite::Result<Vec<ClaimPort>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT claim, slot, protocol, port FROM claim_port WHERE claim = ?1 ORDER BY slot, protocol",
-    )?;
+    let mut statement = connection.prepare_cached(PORTS_OF)?;
     let mut rows = statement.query([id])?;
     let mut ports = Vec::new();
     while let Some(row) = rows.next()? {
@@ -69,10 +75,17 @@ fn ports_of(connection: &Connection, id: i64) -> rusqlite::Result<Vec<ClaimPort>
 
 /// The claim that has a port, whatever the protocol.
 pub(super) fn id_of_port(connection: &Connection, port: Port) -> rusqlite::Result<Option<i64>> {
+    connection.prepare_cached(ID_OF_PORT)?.query_row([port.get()], |row| row.get(0)).optional()
+}
+
+/// How many ports a user has claimed; a pair is one.
+pub(super) fn ports_of_owner(connection: &Connection, owner: u32) -> rusqlite::Result<i64> {
     connection
-        .prepare_cached("SELECT claim FROM claim_port WHERE port = ?1 LIMIT 1")?
-        .query_row([port.get()], |row| row.get(0))
-        .optional()
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT DISTINCT p.claim, p.slot
+             FROM claim c JOIN claim_port p ON p.claim = c.id WHERE c.owner = ?1)",
+        )?
+        .query_row([owner], |row| row.get(0))
 }
 
 fn port(row: &Row<'_>) -> rusqlite::Result<Option<ClaimPort>> {

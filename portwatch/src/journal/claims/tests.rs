@@ -4,7 +4,9 @@ use std::{
     sync::Barrier,
 };
 
-use super::{ClaimError, Claims, Request};
+use rusqlite::StatementStatus;
+
+use super::{ClaimError, Claimed, Claims, Request, read};
 use crate::{
     journal::{Journal, Options, Reader},
     model::{EventFilter, EventKind, Port, Protocol, Timestamp},
@@ -69,6 +71,7 @@ impl Wish {
             fixed: None,
             moves: false,
             terms: &self.terms,
+            limit: None,
         }
     }
 }
@@ -113,6 +116,88 @@ fn a_claim_and_its_release_are_in_the_log() {
             (EventKind::Release, Some("myapp:api"), Some("by uid 7"))
         ]
     );
+}
+
+#[test]
+fn orders_are_committed_together_and_a_refused_one_takes_nothing_from_its_neighbours() {
+    let (_folder, path) = place();
+    let mut claims = open(&path);
+    port(&mut claims, &Wish::new("b:b", "3100-3199").of(8));
+    let wishes = [
+        ("a:a", "3210-3210"),
+        ("b:b", "3100-3199"),
+        ("c:c", "3200-3200"),
+        ("d:d", "3200-3200"),
+        ("e:e", "3200-3200"),
+        ("a:a", "3210-3210"),
+    ]
+    .map(|(name, range)| Wish::new(name, range));
+    let mut requests: Vec<_> = wishes.iter().map(|wish| wish.of(7)).collect();
+    // Refused when the first of its ports is written already.
+    requests[2].ports = 2;
+    let mut asked = Vec::new();
+    let mut probe = |number, port: Port, _: &[Protocol]| {
+        asked.push((number, port.get()));
+        None
+    };
+    let done = claims.claim_all(&requests, at(1), &mut probe).unwrap();
+    let say = |one: &Result<Claimed, ClaimError>| match one {
+        Ok(claimed) => {
+            format!("{} at {}, fresh {}", claimed.claim.name, claimed.claim.ports[0].port, claimed.fresh)
+        }
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(
+        done.iter().map(say).collect::<Vec<_>>(),
+        [
+            "a:a at 3210, fresh true",
+            "b:b belongs to uid 8",
+            "no port of 3200 is free: 1 claimed",
+            "d:d at 3200, fresh true",
+            "no port of 3200 is free: 1 claimed",
+            "a:a at 3210, fresh false",
+        ]
+    );
+    assert_eq!(asked, [(0, 3210), (2, 3200), (3, 3200)], "the machine is asked for whom it is");
+    let kept: Vec<String> = open(&path).all().unwrap().iter().map(|claim| claim.name.to_string()).collect();
+    assert_eq!(kept, ["a:a", "b:b", "d:d"], "what was refused left nothing behind");
+    let events = Reader::open(&path).unwrap().events(&EventFilter::default()).unwrap().events;
+    let told: Vec<_> = events.iter().filter_map(|e| e.event.claim.as_deref()).collect();
+    assert_eq!(told, ["b:b", "a:a", "d:d"]);
+}
+
+#[test]
+fn one_user_can_take_only_so_many_ports_and_root_as_many_as_there_are() {
+    let (_folder, path) = place();
+    let mut claims = open(&path);
+    let limited = |wish, owner, ports| Request { limit: Some(3), ports, ..Wish::of(wish, owner) };
+    let (a, b, c) =
+        (Wish::new("a:a", "3100-3199"), Wish::new("b:b", "3100-3199"), Wish::new("c:c", "3100-3199"));
+    let both = [Protocol::Tcp, Protocol::Udp];
+    port(&mut claims, &Request { protocols: &both, ..limited(&a, 7, 2) });
+    let refused = claims.claim(&limited(&b, 7, 2), at(1), &mut free).unwrap_err().to_string();
+    assert_eq!(refused, "you have 2 ports claimed and want 2 more; one user may have 3");
+    port(&mut claims, &limited(&b, 7, 1));
+    port(&mut claims, &limited(&b, 7, 1));
+    let refused = claims.claim(&limited(&a, 7, 3), at(1), &mut free).unwrap_err();
+    assert!(matches!(refused, ClaimError::TooMany { has: 3, more: 1, limit: 3 }));
+    assert!(claims.claim(&limited(&c, 7, 1), at(1), &mut free).is_err());
+    port(&mut claims, &limited(&c, 8, 1));
+    port(&mut claims, &limited(&Wish::new("d:d", "3100-3199"), 0, 4));
+    assert_eq!(claims.all().unwrap().len(), 4);
+}
+
+#[test]
+fn no_statement_is_compiled_a_second_time() {
+    let (_folder, path) = place();
+    let mut claims = open(&path);
+    for number in 0..10 {
+        port(&mut claims, &Wish::new(&format!("a:n{number}"), "3100-3199").of(7));
+    }
+    for sql in read::STATEMENTS {
+        let statement = claims.connection.prepare_cached(sql).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{sql}");
+    }
 }
 
 #[test]

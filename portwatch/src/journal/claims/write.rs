@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::{ClaimError, Claims, Fault, read, text};
 use crate::{
-    journal::{code, time},
+    journal::{JournalError, code, time},
     model::{Event, EventKind, Evidence, Port, Protocol, Timestamp},
     registry::{self, Claim, Kind, Name, Obstacle, Terms, may_change},
 };
@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub moves: bool,
     /// Terms for the others.
     pub terms: &'a Terms,
+    /// So many ports its owner may have claimed, unless that is root; `None` is no limit.
+    pub limit: Option<u32>,
 }
 
 /// A claim that stands.
@@ -67,6 +69,9 @@ pub struct Released {
 /// Asked about a port and the protocols it is wanted for, inside the transaction.
 pub(super) type Probe<'a> = dyn FnMut(Port, &[Protocol]) -> Option<Obstacle> + 'a;
 
+/// The same, with the number of the request for which it is asked.
+pub(super) type ProbeOf<'a> = dyn FnMut(usize, Port, &[Protocol]) -> Option<Obstacle> + 'a;
+
 impl Claims {
     /// Claims, or renews what stands. `probe` says what the machine itself has against a port. All of it is one
     /// transaction: two callers never get one port.
@@ -76,19 +81,22 @@ impl Claims {
         now: Timestamp,
         probe: &mut Probe<'_>,
     ) -> Result<Claimed, ClaimError> {
-        self.transaction(|connection, boot| {
-            let standing = match read::by_name(connection, request.name)? {
-                Some(found) if found.has_expired(now) && found.owner != request.owner => {
-                    // Its time has passed; whoever has the port still is found by the probe.
-                    end(connection, boot, &found, "its time had passed", now)?;
-                    None
-                }
-                found => found,
-            };
-            match standing {
-                Some(found) => renew(connection, boot, request, found, now, probe),
-                None => make(connection, boot, request, now, probe),
+        self.transaction(|connection, boot| claim(connection, boot, request, now, probe))
+    }
+
+    /// The same for several at once, in their order: one commit for all, and each is done or refused by itself. `probe` is
+    /// told for which it is asked.
+    pub fn claim_all(
+        &mut self,
+        requests: &[Request<'_>],
+        now: Timestamp,
+        probe: &mut ProbeOf<'_>,
+    ) -> Result<Vec<Result<Claimed, ClaimError>>, JournalError> {
+        self.transaction_of(requests.len(), |number, connection, boot| match requests.get(number) {
+            Some(request) => {
+                claim(connection, boot, request, now, &mut |port, protocols| probe(number, port, protocols))
             }
+            None => Err(Fault::Sqlite(rusqlite::Error::InvalidQuery)),
         })
     }
 
@@ -142,6 +150,42 @@ impl Claims {
     }
 }
 
+fn claim(
+    connection: &Connection,
+    boot: i64,
+    request: &Request<'_>,
+    now: Timestamp,
+    probe: &mut Probe<'_>,
+) -> Result<Claimed, Fault<ClaimError>> {
+    let standing = match read::by_name(connection, request.name)? {
+        Some(found) if found.has_expired(now) && found.owner != request.owner => {
+            // Its time has passed; whoever has the port still is found by the probe.
+            end(connection, boot, &found, "its time had passed", now)?;
+            None
+        }
+        found => found,
+    };
+    match standing {
+        Some(found) => renew(connection, boot, request, found, now, probe),
+        None => make(connection, boot, request, now, probe),
+    }
+}
+
+/// Refuses `more` ports for an owner who has too many: nobody takes all of them.
+fn within_limit(
+    connection: &Connection,
+    owner: u32,
+    limit: Option<u32>,
+    more: u16,
+) -> Result<(), Fault<ClaimError>> {
+    let Some(limit) = limit.filter(|_| owner != 0 && more > 0) else { return Ok(()) };
+    let has = read::ports_of_owner(connection, owner)?;
+    if has + i64::from(more) > i64::from(limit) {
+        return Err(Fault::Other(ClaimError::TooMany { has, more, limit }));
+    }
+    Ok(())
+}
+
 fn not_owner(claim: &Claim) -> ClaimError {
     ClaimError::NotOwner {
         name: claim.name.clone(),
@@ -157,6 +201,7 @@ fn make(
     now: Timestamp,
     probe: &mut Probe<'_>,
 ) -> Result<Claimed, Fault<ClaimError>> {
+    within_limit(connection, request.owner, request.limit, request.ports.max(1))?;
     let stamp = text(now);
     let id = connection
         .prepare_cached(
@@ -309,7 +354,9 @@ fn renew(
             more = true;
         }
     }
-    for slot in u16::try_from(slots.len()).unwrap_or(u16::MAX)..request.ports {
+    let has = u16::try_from(slots.len()).unwrap_or(u16::MAX);
+    within_limit(connection, found.owner, request.limit, request.ports.saturating_sub(has))?;
+    for slot in has..request.ports {
         slot_port(connection, boot, found.id, slot, request, now, probe)?;
         more = true;
     }

@@ -98,6 +98,12 @@ impl OfficeError {
                 what,
                 remedy: "widen the range (--range A-B, or [ranges] in .portwatch.toml)".to_owned(),
             },
+            ClaimError::TooMany { .. } => Self::Refused {
+                what,
+                remedy: "portwatch cleanup gives back what is not used; root may raise the limit \
+                         (daemon.ports_per_user in the configuration file)"
+                    .to_owned(),
+            },
             ClaimError::Nothing(_) => {
                 Self::Nothing { what, remedy: "portwatch find '*' shows every claim".to_owned() }
             }

@@ -228,12 +228,12 @@ pub fn exhausted(
 }
 
 /// Claims that are live and were not written down as such for a minute, by id.
-pub fn needs_touch(views: &[ClaimView], now: Timestamp) -> Vec<i64> {
+pub fn needs_touch<'a>(views: impl IntoIterator<Item = &'a ClaimView>, now: Timestamp) -> Vec<i64> {
     let stale = |view: &&ClaimView| {
         view.state == State::Live
             && view.claim.seen.is_none_or(|seen| now.as_second() - seen.as_second() >= 60)
     };
-    views.iter().filter(stale).map(|view| view.claim.id).collect()
+    views.into_iter().filter(stale).map(|view| view.claim.id).collect()
 }
 
 /// The end of a port's last holder, out of the newest rows of each kind, newest first: the exit of the process whose

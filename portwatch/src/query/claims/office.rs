@@ -113,6 +113,8 @@ pub struct RogueAnswer {
     pub sockets: Vec<KnownSocket>,
     /// Rogue listens of the past, newest first: the listener is gone.
     pub gone: Vec<Record>,
+    /// There are more of those, older ones.
+    pub gone_truncated: bool,
     /// Listeners of which it is not known.
     pub unknown: u64,
 }
@@ -134,6 +136,10 @@ pub trait Office: Send + Sync {
     fn claims(&self, patterns: &[Pattern]) -> Result<ClaimsAnswer, OfficeError>;
     /// Claims a name.
     fn claim(&self, wanted: &Wanted, caller: &Caller) -> Result<ClaimAnswer, OfficeError>;
+    /// Claims several names; each is done or refused by itself, and the answers come in the order of the orders.
+    fn claim_all(&self, orders: &[(Wanted, Caller)]) -> Vec<Result<ClaimAnswer, OfficeError>> {
+        orders.iter().map(|(wanted, caller)| self.claim(wanted, caller)).collect()
+    }
     /// Gives claims back; with `only_dead` none on whose ports anything is.
     fn release(
         &self,

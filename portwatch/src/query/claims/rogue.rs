@@ -32,14 +32,14 @@ const PAGE: usize = 5000;
 /// More rogue listens of the past are not told of: the newest are.
 const MOST: usize = 10_000;
 
-/// Rogue listens since a moment whose sockets are not among the living, newest first.
+/// Rogue listens since a moment whose sockets are not among the living, newest first; and whether there are more.
 pub fn rogue_since(
     reader: &Reader,
     known: &Known,
     living: &[KnownSocket],
     filter: &ListFilter,
     since: Timestamp,
-) -> Result<Vec<Record>, QueryError> {
+) -> Result<(Vec<Record>, bool), QueryError> {
     let mut listens = EventFilter {
         since: Some(since),
         kinds: vec![EventKind::Listen],
@@ -57,9 +57,10 @@ pub fn rogue_since(
         let more = !fresh.is_empty();
         edge = fresh.iter().filter(|r| Some(r.event.at) == oldest).map(|r| r.id).collect();
         gone.extend(rogue_gone(known, fresh, living, filter));
+        let cut = gone.len() > MOST || (full && gone.len() == MOST);
         gone.truncate(MOST);
-        if !full || gone.len() >= MOST {
-            return Ok(gone);
+        if !full || cut {
+            return Ok((gone, cut));
         }
         // Rows of one moment may lie on both sides of a page's edge: that moment is read again.
         listens.until = oldest.and_then(|at| {

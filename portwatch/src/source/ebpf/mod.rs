@@ -25,7 +25,7 @@ use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuArray, RingBuf};
 use portwatch_common::{
     counter::{self, Counters as KernelCounters},
     decode::decode,
-    record::kind,
+    record::{ExecRecord, kind},
 };
 
 use self::{descriptors::Table, left::LeftConnections, load::Loaded, ring::Ring};
@@ -50,11 +50,16 @@ const CHEAP: Duration = Duration::from_millis(3);
 
 /// Records taken in one call of `poll`: bounds memory in a burst, and how long a caller is kept.
 const BATCH: usize = 8192;
+/// Bytes of the shortest record in the ring, with the kernel's head before it (`BPF_RINGBUF_HDR_SZ`).
+const SHORTEST: usize = size_of::<ExecRecord>() + 8;
 
 /// The source.
 pub struct EbpfSource {
     loaded: Loaded,
     ring: Ring,
+    /// No more records than these are in the ring at once. Who takes so many has all that were there when it began; without the
+    /// bound a flood that comes as fast as it is taken would never let go.
+    full: usize,
     lost: PerCpuArray<MapData, KernelCounters>,
     bound: KernelMap<MapData, u64, [u32; 2]>,
     /// Start (ns since boot) and exec id of processes whose forks, execs, signals and end are told.
@@ -103,6 +108,7 @@ impl EbpfSource {
         Ok(Self {
             loaded,
             ring,
+            full: usize::try_from(options.ring_bytes).unwrap_or(usize::MAX) / SHORTEST,
             lost,
             bound,
             processes,
@@ -134,14 +140,14 @@ impl EbpfSource {
             left.adopt(&before);
         }
         self.follow(&before);
-        self.take(usize::MAX, out)?;
+        self.take(self.full, out)?;
         // A socket that was closed between the first look and its adoption was closed unseen. The second
         // look is cheap, and what it does not find any more is let go.
         // A child that was made before its parent was followed was made unseen too: where it costs little, holders
         // are looked for again.
         let again = if self.pass.is_some() { HolderSearch::All } else { HolderSearch::None };
         let mut now = self.look(again)?;
-        self.take(usize::MAX, out)?;
+        self.take(self.full, out)?;
         self.release_gone(&before, &now);
         if again == HolderSearch::None {
             keep_holders(&before, &mut now);
@@ -293,7 +299,7 @@ impl EbpfSource {
         self.stale = false;
         let found = self.look(HolderSearch::First)?;
         self.follow(&found);
-        self.take(usize::MAX, out)?;
+        self.take(self.full, out)?;
         self.say(snapshot(found), out);
         Ok(())
     }
@@ -406,7 +412,7 @@ impl Source for EbpfSource {
     }
 
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
-        self.take(usize::MAX, out)?;
+        self.take(self.full, out)?;
         let cheap = self.pass.is_some_and(|pass| pass <= CHEAP);
         let search = if cheap { HolderSearch::All } else { HolderSearch::First };
         let found = match table(&mut self.loaded, &mut self.pass) {
@@ -414,7 +420,7 @@ impl Source for EbpfSource {
             None => self.scanner.refresh(scope),
         }?;
         self.follow(&found);
-        self.take(usize::MAX, out)?;
+        self.take(self.full, out)?;
         self.say(snapshot(found), out);
         Ok(())
     }

@@ -160,6 +160,7 @@ pub fn rogue(answer: &RogueAnswer, viewer: Viewer) -> Rogue {
         source: source(&answer.about),
         sockets: answer.sockets.iter().map(|s| socket(s, viewer)).collect(),
         gone: answer.gone.iter().map(|e| event(e, viewer)).collect(),
+        gone_truncated: answer.gone_truncated,
         unknown: answer.unknown,
     }
 }

@@ -161,6 +161,8 @@ pub struct ClaimedAll {
     pub claims: Vec<Claim>,
     /// How many of them were made now.
     pub fresh: u64,
+    /// Names that are not claimed, in the order asked: the first was refused, the others were not tried.
+    pub not_claimed: Vec<String>,
 }
 
 /// Answer of `release` and `cleanup`.
@@ -253,6 +255,8 @@ pub struct Rogue {
     pub sockets: Vec<Socket>,
     /// The listens of those that are gone, newest first; with `--since`.
     pub gone: Vec<Event>,
+    /// There are more of those, older ones: say a later `--since`, or `--port`.
+    pub gone_truncated: bool,
     /// Listeners whose process could not be seen: whether anything explains them is not known.
     pub unknown: u64,
 }

@@ -29,6 +29,12 @@ pub(in crate::attribute) struct Text {
     pub(in crate::attribute) uid: u32,
 }
 
+/// Whether anybody may have put a file where it is: its directory is `open` to all for writing, and the file is neither the
+/// directory's owner's nor root's.
+pub(in crate::attribute) const fn is_planted(open: bool, directory: u32, file: u32) -> bool {
+    open && file != 0 && file != directory
+}
+
 /// Up to `limit` bytes, and whether there was more.
 pub(in crate::attribute) fn read_up_to(mut file: File, limit: usize) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();

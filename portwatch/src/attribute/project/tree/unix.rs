@@ -11,10 +11,10 @@ use std::{
 
 use nix::{
     fcntl::{OFlag, openat},
-    sys::stat::Mode,
+    sys::stat::{Mode, fstat},
 };
 
-use super::{Text, read_up_to};
+use super::{Text, is_planted, read_up_to};
 
 /// What a process sees as `/`.
 #[derive(Debug)]
@@ -68,13 +68,19 @@ impl Tree {
 }
 
 impl Directory {
-    /// A regular file in this directory; `None` when there is none, or what is there is not a regular file.
+    /// A regular file in this directory; `None` when there is none, or what is there is not a regular file, or anybody may
+    /// have put it there.
     pub(in crate::attribute) fn text(&self, name: &Path, limit: usize) -> Option<Text> {
         // O_NONBLOCK: opening a FIFO returns at once, with a reader or without.
         let flags =
             OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = File::from(openat(self.0.as_fd(), name, flags, Mode::empty()).ok()?);
         let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let here = fstat(&self.0).ok()?;
+        let open = Mode::from_bits_truncate(here.st_mode).contains(Mode::S_IWOTH);
+        if is_planted(open, here.st_uid, metadata.uid()) {
+            return None;
+        }
         let bytes = read_up_to(file, limit).ok().filter(|(_, more)| !more).map(|(bytes, _)| bytes);
         Some(Text { bytes, uid: metadata.uid() })
     }
