@@ -182,6 +182,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     if std::env::var_os(DETACHED).is_some() {
         ending::detach();
     }
+    heap::few_arenas();
     let started = Timestamp::now();
     let places = &options.places;
 
@@ -278,7 +279,7 @@ fn serve(
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    heap::give_back();
+    heap::after_start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -306,6 +307,7 @@ fn serve(
                 .with_beside(beside),
         );
         let watchdog = tokio::spawn(manager::watchdog(handle.clone()));
+        let breath = tokio::spawn(heap::breathe());
         manager::ready();
         tracing::info!(socket = %places.socket.display(), "ready");
         let stop = async {
@@ -322,6 +324,7 @@ fn serve(
         )
         .await;
         watchdog.abort();
+        breath.abort();
         listener.close();
         Ok(())
     });
