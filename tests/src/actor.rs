@@ -159,6 +159,11 @@ sys.stdin.read()
         wait_for(&mut self.child)
     }
 
+    /// Waits until it ends by itself, while its input stays open: whatever ended it, it was not that.
+    pub fn end(mut self) -> anyhow::Result<ExitStatus> {
+        wait_for(&mut self.child)
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         Ok(kill(pid_of(&self.child)?, signal)?)

@@ -59,7 +59,7 @@ fn signals_reach_the_program_and_its_end_is_passed_on() {
     let mut run = start(&portwatch, &[&port.to_string()], portwatch.folder()).unwrap();
     assert_eq!(run.line().unwrap(), "up");
     run.signal(Signal::SIGTERM).unwrap();
-    assert_eq!(run.finish().unwrap().code(), Some(128 + 15));
+    assert_eq!(run.end().unwrap().code(), Some(128 + 15));
     // It is gone, and its port with it.
     assert_eq!(portwatch.run(&["wait", &port.to_string(), "--free"]).unwrap().code, Some(0));
 }
@@ -299,7 +299,7 @@ fn a_framework_that_picked_another_port_is_followed_by_its_claim() {
     assert!(log.contains(&format!("moved from {given}")), "{log}");
     // It ends in failure later, and that is no refused bind.
     run.signal(Signal::SIGTERM).unwrap();
-    assert_eq!(run.finish().unwrap().code(), Some(128 + 15));
+    assert_eq!(run.end().unwrap().code(), Some(128 + 15));
     assert!(!said(&portwatch).contains("try 1"), "{}", said(&portwatch));
 }
 

@@ -6,7 +6,7 @@ use super::{
     args, backend,
     exit::Exit,
     failure::Failure,
-    places::places,
+    places::own_places,
     session::{self, Session},
     stirs,
 };
@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let places = places(&args.places, session)?;
+    let places = own_places(&args.places, session)?;
     let signal = EndOptions::signal_of(&args.signal).ok_or_else(|| {
         AccessError::Usage(format!(
             "'{}' is not a signal; say TERM, INT, HUP, QUIT, USR1, USR2 or KILL",
@@ -141,7 +141,10 @@ fn target(plan: &Plan, args: &args::Free) -> Result<FreeTarget, Failure> {
                     "{} ({}) has an outgoing connection from this port; it is a client, and is not ended",
                     p.comm, p.id.pid
                 ),
-                None => "a connection uses it as its own port".to_owned(),
+                None => {
+                    "a connection uses it as its own port, or somebody came at this very moment: look again"
+                        .to_owned()
+                }
             })
         }
     };

@@ -49,6 +49,7 @@ mod watch;
 mod who;
 mod work;
 mod worktrees;
+mod zone;
 
 #[cfg(test)]
 mod tests;

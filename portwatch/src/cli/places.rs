@@ -1,18 +1,24 @@
 //! Places on the command line: PORT, HOST:PORT, PORT/udp, or the name of a claim, whose port is meant.
 
 use super::{failure::Failure, project::Here, session::Session};
-use crate::{access::AccessError, model::Port, resolve::Place};
+use crate::{access::AccessError, model::Port, platform::user::own_uid, resolve::Place};
 
 /// The places that these words mean.
 pub(super) fn places(words: &[String], session: &mut Session<'_>) -> Result<Vec<Place>, Failure> {
-    words.iter().map(|word| place(word, session)).collect()
+    words.iter().map(|word| place(word, session, false)).collect()
 }
 
-fn place(word: &str, session: &mut Session<'_>) -> Result<Place, Failure> {
+/// The same, to end who is there. A name stands for a port only where it is the caller's own: another user who claims it
+/// chooses the port, and with it who is ended.
+pub(super) fn own_places(words: &[String], session: &mut Session<'_>) -> Result<Vec<Place>, Failure> {
+    words.iter().map(|word| place(word, session, true)).collect()
+}
+
+fn place(word: &str, session: &mut Session<'_>, own: bool) -> Result<Place, Failure> {
     match word.parse::<Place>() {
         Ok(place) => Ok(place),
         Err(error) if !looks_like_a_name(word) => Err(error.into()),
-        Err(_) => claimed(word, session),
+        Err(_) => claimed(word, session, own),
     }
 }
 
@@ -25,11 +31,22 @@ pub(super) fn looks_like_a_name(word: &str) -> bool {
         && !last.chars().all(|c| c.is_ascii_digit())
 }
 
-fn claimed(word: &str, session: &mut Session<'_>) -> Result<Place, Failure> {
+fn claimed(word: &str, session: &mut Session<'_>, own: bool) -> Result<Place, Failure> {
     let name = Here::find()?.named(word)?.to_string();
     let found = session.access()?.claims(std::slice::from_ref(&name))?;
-    let port =
-        found.claims.iter().find(|claim| claim.name == name).and_then(|claim| claim.port).and_then(Port::new);
+    let claim = found.claims.iter().find(|claim| claim.name == name);
+    let port = claim.and_then(|claim| claim.port).and_then(Port::new);
+    if let (Some(claim), Some(port)) = (claim, port)
+        && own
+        && claim.owner != own_uid()
+    {
+        let owner = claim.owner_name.clone().unwrap_or_else(|| format!("uid {}", claim.owner));
+        return Err(AccessError::Refused {
+            what: format!("{name} is a claim of {owner}, who chose its port, {port}"),
+            remedy: format!("name the port if you mean it: portwatch free {port}"),
+        }
+        .into());
+    }
     port.map(Place::everywhere).ok_or_else(|| {
         AccessError::Refused {
             what: format!("nothing is claimed as {name}"),

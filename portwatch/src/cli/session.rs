@@ -6,7 +6,7 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
 use terminal_size::{Width, terminal_size_of};
 
-use super::{args::ColorWhen, backend, failure::Failure, settings::Settings};
+use super::{args::ColorWhen, backend, failure::Failure, settings::Settings, zone};
 use crate::{
     access::{Access, AccessError},
     render,
@@ -29,7 +29,7 @@ impl<'a> Session<'a> {
             terminal,
             verbose: settings.verbose.value,
             now: Timestamp::now(),
-            zone: TimeZone::system(),
+            zone: zone::local(),
             home: std::env::var(if cfg!(windows) { "USERPROFILE" } else { "HOME" }).ok(),
         };
         Self { settings, out, look, access: None }

@@ -146,6 +146,14 @@ fn settle(decided: &Plan, how: &How, stirs: Option<&Stirs>, done: &mut Done) -> 
     }
     *freed = standing.iter().all(|s| s.met);
     let now = standing.first().map_or_else(String::new, |s| s.words.clone());
+    if *freed && how.scope.force {
+        // Free for the moment only: a supervisor was gone past.
+        for note in decided.members.iter().filter_map(|member| member.note.as_ref()) {
+            if !words.contains(note.as_str()) {
+                push(words, note);
+            }
+        }
+    }
     if !*freed {
         push(words, &restarted.unwrap_or_else(|| format!("now {now}")));
         if changed {

@@ -100,7 +100,7 @@ pub(super) fn judge(
                 "it belongs to {}, and the socket to uid {giver}, who has handed it over: that does not make it the server",
                 whose.unwrap_or_else(|| "another user".to_owned())
             ),
-            format!("end what uid {giver} runs there"),
+            format!("end first what uid {giver} has running there, if anything"),
             true,
         );
     }
