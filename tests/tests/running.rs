@@ -119,8 +119,9 @@ fn start_stop_start_and_start_crash_start_of_real_servers() {
                     "crash" => {
                         // The program itself, from outside.
                         let held = place.netns.enter(|| place.portwatch.who("3100")).unwrap();
-                        let pid =
-                            held.pointer("/sockets/0/holders/0/process/pid").and_then(|pid| pid.as_i64());
+                        let pid = held
+                            .pointer("/sockets/0/holders/0/process/pid")
+                            .and_then(serde_json::Value::as_i64);
                         let pid = i32::try_from(pid.unwrap_or_else(|| panic!("{held:#}"))).unwrap();
                         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
                         Signal::SIGKILL
@@ -193,12 +194,11 @@ fn a_leftover_of_another_user_in_the_same_project_is_not_taken_not_even_by_root(
     let Some(place) = Place::new(true) else { return };
     fs::write(
         place.shop.join("other.py"),
-        // What it imports is read before it is somebody else.
-        PYTHON.replacen("class", "os.setgid(65534); os.setuid(65534); os.environ['PORT'] = '3100'\nclass", 1),
+        PYTHON.replace("print('up')", "os.setgid(65534); os.setuid(65534); print('up')"),
     )
     .unwrap();
     let mut command = Command::new("python3");
-    command.args(["-u", "other.py"]).current_dir(&place.shop);
+    command.args(["-u", "other.py"]).current_dir(&place.shop).env("PORT", "3100");
     let mut theirs = place.netns.enter(|| Actor::start(&mut command)).unwrap();
     assert_eq!(theirs.line().unwrap(), "up");
     let refused = place.run(&["3100", "--take", "--retries", "0"], KINDS[0]);
@@ -220,7 +220,10 @@ fn two_runs_of_one_name_at_once_have_one_port_and_one_of_them() {
                 let held = place.netns.enter(|| place.portwatch.run(&["find", &name, "--json"])).ok()?;
                 let port = held.json().ok()?.pointer("/claims/0/port")?.as_u64()?;
                 let who = place.netns.enter(|| place.portwatch.who(&port.to_string())).ok()?;
-                let lineage = who.pointer("/sockets/0/holders/0/process/pid")?.as_u64()?;
+                // Both may have bound it; who listens has it.
+                let mut sockets = who.pointer("/sockets")?.as_array()?.iter();
+                let has = sockets.find(|s| s.pointer("/state").is_some_and(|state| state == "listening"))?;
+                let lineage = has.pointer("/holders/0/process/pid")?.as_u64()?;
                 let parent = fs::read_to_string(format!("/proc/{lineage}/stat")).ok()?;
                 let parent: u32 = parent.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()?;
                 both.iter().position(|run| run.pid() == parent)
@@ -228,7 +231,7 @@ fn two_runs_of_one_name_at_once_have_one_port_and_one_of_them() {
             .unwrap();
             let mut winner = both.remove(first);
             let mut other = both.remove(0);
-            assert_eq!(winner.line().unwrap(), "up");
+            assert_eq!(winner.line().unwrap(), "up", "{}", place.said());
             assert!(winner.finish().unwrap().success(), "{}", place.said());
             assert_eq!(other.line().unwrap(), "up", "{}", place.said());
             assert!(other.finish().unwrap().success(), "{}", place.said());
@@ -259,7 +262,8 @@ fn time_wait_is_nothing_to_node_and_python_and_is_told_to_a_server_without_the_o
             let listener = TcpListener::bind("127.0.0.1:3100")?;
             let client = TcpStream::connect("127.0.0.1:3100")?;
             drop(listener.accept()?);
-            Ok(drop(client))
+            drop(client);
+            Ok(())
         })
     };
     leave().unwrap();

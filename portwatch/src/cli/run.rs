@@ -162,6 +162,20 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
+    /// Somebody other than the program began to listen on the place since.
+    fn lost_the_race(&self, place: &Place, child: u32, since: Timestamp) -> bool {
+        let query = LogQuery {
+            since: Some(since),
+            kinds: Some("listen".to_owned()),
+            port: Some(place.port.to_string()),
+            newest_first: true,
+            all: true,
+            ..LogQuery::default()
+        };
+        let other = |stir: crate::resolve::Stir| !stir.pids.is_empty() && !stir.pids.contains(&child);
+        self.access.log(&query).is_ok_and(|log| log.events.iter().map(stirs::stir).any(other))
+    }
+
     fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
             let _ = render::progress(&mut io::stderr().lock(), "", &self.look);
@@ -212,6 +226,9 @@ impl Caller for Teller<'_> {
             }
             // A daemon that only scans sees no refused bind.
             None if !sees => concluded(),
+            // Two sockets with SO_REUSEADDR are both bound, and one of them is refused when it is to listen, which is no
+            // refused bind: somebody else began to listen there while the program lived.
+            None if self.lost_the_race(place, child, since) => concluded(),
             None => None,
         }
     }

@@ -60,7 +60,7 @@ fn by(place: &Place, refused: &Refused) -> String {
         );
     }
     let holder = refused.holder.as_deref().unwrap_or("something");
-    let sure = if refused.certain { "" } else { " (concluded; without kernel events it is not sure)" };
+    let sure = if refused.certain { "" } else { " (concluded; the refusal itself was not seen)" };
     format!("{place} was refused to it: {holder} has it{sure}")
 }
 

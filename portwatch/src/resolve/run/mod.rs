@@ -172,7 +172,8 @@ pub fn run(
                 let outcome = if refused.certain {
                     take::take(&request.place, how)?
                 } else {
-                    Err("nobody saw the kernel refuse the port to the program; a daemon would".to_owned())
+                    Err("nobody saw the kernel refuse the port to the program (a daemon sees refused binds)"
+                        .to_owned())
                 };
                 match outcome {
                     Ok(words) => {
