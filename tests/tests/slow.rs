@@ -1,7 +1,5 @@
 //! A daemon that is kept waiting: what it knows is the answer all the same.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
 use portwatch_tests::{Actor, Netns, Portwatch, require_bpf};
 
 #[test]
