@@ -358,7 +358,9 @@ impl Access for Embedded {
                 live.take(observation, &mut records);
             }
             live.tick(Timestamp::now(), &mut records);
-            for record in records.drain(..).filter(|record| query::matches(record, &filter)) {
+            for record in
+                records.drain(..).filter(|record| query::matches(record, &filter, Viewer::Unrestricted))
+            {
                 if !each(convert::event(&record, Viewer::Unrestricted)) {
                     return Ok(());
                 }

@@ -38,7 +38,7 @@ pub(super) async fn watch(
     let before = stream::iter(subscription.backlog).map(move |record| message(&record, peer.viewer));
     let begin = (subscription.live, filter, Requests::stream(&requests));
     let live = stream::unfold(begin, move |(mut receiver, filter, open)| async move {
-        let record = next(&mut receiver, &filter).await?;
+        let record = next(&mut receiver, &filter, peer.viewer).await?;
         Some((message(&record, peer.viewer), (receiver, filter, open)))
     });
     Ok(Sse::new(before.chain(live).map(Ok)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
@@ -59,10 +59,14 @@ fn parameters(text: &str) -> Result<(bool, LogQuery), ApiError> {
 }
 
 /// The next wanted record; `None` when the daemon ends.
-async fn next(receiver: &mut Receiver<Arc<Record>>, filter: &EventFilter) -> Option<Arc<Record>> {
+async fn next(
+    receiver: &mut Receiver<Arc<Record>>,
+    filter: &EventFilter,
+    viewer: Viewer,
+) -> Option<Arc<Record>> {
     loop {
         match receiver.recv().await {
-            Ok(record) if query::matches(&record, filter) => return Some(record),
+            Ok(record) if query::matches(&record, filter, viewer) => return Some(record),
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => return Some(Arc::new(too_slow(missed))),
             Err(RecvError::Closed) => return None,

@@ -1,6 +1,6 @@
 //! What the journal tells.
 
-use super::{History, QueryError, Record};
+use super::{History, QueryError, Record, Sight, Viewer};
 use crate::{
     journal::{JournalError, Reader, Summary},
     model::{EventFilter, EventKind, Order, Port, Protocol},
@@ -49,8 +49,8 @@ pub fn of_port(reader: &Reader, port: Port, protocol: Option<Protocol>) -> Resul
 }
 
 /// Whether a live record is one that `filter` asks for, by the same rules as the journal's. Row ids play no part:
-/// a live record has none.
-pub fn matches(record: &Record, filter: &EventFilter) -> bool {
+/// a live record has none. A pattern looks at what `viewer` is shown, or it would tell what is not.
+pub fn matches(record: &Record, filter: &EventFilter, viewer: Viewer) -> bool {
     let event = &record.event;
     filter.since.is_none_or(|since| event.at >= since)
         && filter.until.is_none_or(|until| event.at < until)
@@ -61,16 +61,17 @@ pub fn matches(record: &Record, filter: &EventFilter) -> bool {
             || [event.process, event.other].into_iter().flatten().any(|id| filter.pids.contains(&id.pid)))
         && filter.pattern.as_ref().is_none_or(|pattern| {
             let pattern = pattern.to_lowercase();
-            texts(record).any(|text| contains(&text.to_lowercase(), &pattern))
+            texts(record, viewer).any(|text| contains(&text.to_lowercase(), &pattern))
         })
 }
 
-fn texts(record: &Record) -> impl Iterator<Item = String> {
-    let of_process = record.process.iter().chain(&record.other).flat_map(|p| {
+fn texts(record: &Record, viewer: Viewer) -> impl Iterator<Item = String> {
+    let of_process = record.process.iter().chain(&record.other).flat_map(move |p| {
+        let sight = viewer.sight(p);
         [
             Some(p.comm.clone()),
-            p.command.as_ref().map(ToString::to_string),
-            p.project.as_ref().map(|p| p.name.clone()),
+            p.command.as_ref().filter(|_| sight >= Sight::Public).map(ToString::to_string),
+            p.project.as_ref().filter(|_| sight >= Sight::Full).map(|p| p.name.clone()),
         ]
     });
     of_process
