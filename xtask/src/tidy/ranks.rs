@@ -1,7 +1,7 @@
 //! The one table of module ranks. `ARCHITECTURE.md` shows the same.
 
 /// Modules of `portwatch/src` and their ranks. A module uses lower ranks only.
-pub(super) const RANKS: [(&str, u8); 20] = [
+pub(super) const RANKS: [(&str, u8); 22] = [
     ("model", 0),
     ("meter", 0),
     ("platform", 0),
@@ -12,7 +12,9 @@ pub(super) const RANKS: [(&str, u8); 20] = [
     ("verdict", 3),
     ("registry", 3),
     ("coordinate", 3),
+    ("webhook", 3),
     ("journal", 4),
+    ("deliver", 4),
     ("health", 4),
     ("query", 5),
     ("resolve", 6),
