@@ -30,6 +30,7 @@ use crate::{
         sockstat,
     },
     state::Policy,
+    webhook,
     wire::{
         self, Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Who, WhoQuery,
         claims, convert,
@@ -56,6 +57,7 @@ pub(super) struct Embedded {
     rules: Vec<String>,
     /// So many ports a user other than root may have claimed.
     pub(super) limit: Option<u32>,
+    webhooks: webhook::Policy,
     note: String,
     bureau: OnceCell<Bureau>,
 }
@@ -70,6 +72,7 @@ impl Embedded {
             source: options.source.clone(),
             rules: options.rules.clone(),
             limit: options.ports_per_user,
+            webhooks: options.webhooks.clone(),
             note: why.unwrap_or_else(|| NOTE.to_owned()),
             bureau: OnceCell::new(),
         }
@@ -83,7 +86,7 @@ impl Embedded {
         let boot = boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned());
         let bureau = Bureau::open(&self.database, &boot, |_| {}, || {})
             .map_err(|error| AccessError::from(OfficeError::from(error)))?;
-        Ok(self.bureau.get_or_init(|| bureau))
+        Ok(self.bureau.get_or_init(|| bureau.with_webhooks(self.webhooks.clone())))
     }
 
     pub(super) fn database(&self) -> &Path {
@@ -423,6 +426,7 @@ impl Access for Embedded {
             claims: reader.as_ref().and_then(|_| self.states().ok()),
             // Nothing is made only to be counted.
             coordination: reader.as_ref().and_then(|_| self.bureau().ok()?.counts().ok()),
+            webhooks: reader.as_ref().and_then(|_| self.bureau().ok()?.webhook_counts().ok()),
             events: reader.and_then(|reader| reader.count().ok()),
             database_bytes: std::fs::metadata(&self.database).ok().map(|found| found.len()),
         }))

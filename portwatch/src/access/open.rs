@@ -5,6 +5,7 @@ use crate::{
     api::{Client, ClientError, Places},
     attribute::Redaction,
     engine::Engines,
+    webhook::Policy,
 };
 
 /// How to get answers.
@@ -28,6 +29,8 @@ pub struct AccessOptions {
     pub rules: Vec<String>,
     /// So many ports a user other than root may have claimed; `None` is no limit.
     pub ports_per_user: Option<u32>,
+    /// Where webhooks may lead.
+    pub webhooks: Policy,
 }
 
 /// A daemon when one answers, else a snapshot in this process; a recording is always played here. A socket that must not be trusted is an error:

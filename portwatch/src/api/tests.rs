@@ -130,6 +130,7 @@ impl Answers for Fake {
             time_wait: Some(3),
             claims: None,
             coordination: None,
+            webhooks: None,
             events: None,
             database_bytes: None,
         })

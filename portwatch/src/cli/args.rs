@@ -4,6 +4,7 @@
 mod coordinate;
 mod examples;
 mod resolve;
+mod webhook;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -18,6 +19,7 @@ pub(crate) use coordinate::{
 };
 #[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "run is for Linux"))]
 pub(crate) use resolve::{Free, Ready, Run, Wait};
+pub(crate) use webhook::{AddWebhook, OneWebhook, RemoveWebhook, Webhook, WebhookLog, WebhookWhat};
 
 /// Words of `--type`; a test holds them equal to the vocabulary's.
 pub(crate) const EVENT_TYPES: [&str; 25] = [
@@ -262,6 +264,9 @@ pub(crate) enum Command {
     /// What dead agents worked on, and taking it over
     #[command(after_help = examples::SALVAGE, args_conflicts_with_subcommands = true)]
     Salvage(Salvage),
+    /// Send events to a URL, signed, and again until they arrive
+    #[command(after_help = examples::WEBHOOK)]
+    Webhook(Webhook),
     /// Is the daemon running, what does it see, what is missing
     #[command(after_help = examples::STATUS)]
     Status,

@@ -18,6 +18,7 @@ use crate::{
     },
     engine::Engines,
     model::{ProcessId, Project},
+    webhook::{AllowList, Policy},
 };
 
 fn of(settings: &Settings) -> Result<Places, AccessError> {
@@ -57,6 +58,12 @@ pub(super) fn engines(settings: &Settings) -> Result<Engines, AccessError> {
     }
 }
 
+/// Where webhooks may lead; the file was read before, with its errors.
+fn webhooks(settings: &Settings) -> Policy {
+    let list = |texts: &Vec<String>| AllowList::parse(texts.iter().map(String::as_str)).unwrap_or_default();
+    Policy { configured: settings.webhooks.as_ref().map(list), own_uid: crate::platform::user::own_uid() }
+}
+
 pub(super) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
     access::open(&AccessOptions {
         places: of(settings)?,
@@ -68,6 +75,7 @@ pub(super) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> 
         engines: engines(settings)?,
         rules: settings.policy.allow.clone(),
         ports_per_user: settings.ports_per_user(),
+        webhooks: webhooks(settings),
     })
 }
 
@@ -80,6 +88,7 @@ pub(super) fn daemon(settings: &Settings, record: Option<&Path>) -> Result<Exit,
         claims: settings.policy.clone(),
         reserve_ports: settings.reserve_ports.value,
         ports_per_user: settings.ports_per_user(),
+        webhooks: webhooks(settings),
         retention_age: Duration::from_hours(24 * u64::from(settings.retention_days.value)),
         retention_bytes: u64::from(settings.retention_mb.value) << 20,
         ..Options::new(of(settings)?)

@@ -46,6 +46,7 @@ mod version;
 #[cfg(target_os = "linux")]
 mod wait;
 mod watch;
+mod webhook;
 mod who;
 mod work;
 mod worktrees;
@@ -157,6 +158,7 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Sessions(args) => work::list(args, &mut session),
         Command::Note(args) => work::note(args, &mut session),
         Command::Notes(args) => work::notes(args, &mut session),
+        Command::Webhook(args) => webhook::run(args, &mut session),
         Command::Status => status::run(&mut session),
         Command::Metrics => metrics::run(&mut session),
         Command::Doctor => doctor::run(&mut session),

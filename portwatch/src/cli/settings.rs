@@ -16,11 +16,12 @@ use super::{
     project::Here,
 };
 use crate::registry::{PORTS_PER_USER, UserPolicy, nearest};
+use crate::webhook::AllowList;
 use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
 
 const SOURCES: [&str; 6] = ["auto", "ebpf", "scan", "lsof", "netstat", "replay:FILE"];
 const HOOKS: [&str; 5] = ["auto", "fentry", "kprobe", "stable", "none"];
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "socket",
     "state",
     "source",
@@ -34,8 +35,10 @@ const KEYS: [&str; 13] = [
     "exclude",
     "ranges",
     "rogue",
+    "webhooks",
 ];
 const DAEMON_KEYS: [&str; 5] = ["all", "retention_days", "retention_mb", "reserve_ports", "ports_per_user"];
+const WEBHOOK_KEYS: [&str; 1] = ["allow"];
 
 /// Why settings cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +119,8 @@ pub(super) struct Settings {
     pub(super) ports_per_user: Setting<u32>,
     /// What the file says of claims.
     pub(super) policy: UserPolicy,
+    /// Where the file says that webhooks may lead; `None` where it says nothing.
+    pub(super) webhooks: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,8 +135,15 @@ struct File {
     color: Option<String>,
     no_daemon: Option<bool>,
     daemon: DaemonFile,
+    webhooks: WebhooksFile,
     #[serde(skip)]
     policy: UserPolicy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, expecting = "a table, [webhooks]")]
+struct WebhooksFile {
+    allow: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -209,6 +221,7 @@ impl Settings {
                 PORTS_PER_USER,
             ),
             policy: file.policy,
+            webhooks: file.webhooks.allow,
             file: path,
             file_read,
         };
@@ -237,7 +250,11 @@ impl Settings {
             ColorWhen::Never => "never",
         };
         let database = path(&self.state.value.as_deref().unwrap_or(state).join(crate::api::DATABASE));
-        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 16] = [
+        let (allow, allow_origin) = match &self.webhooks {
+            Some(allow) => (allow.clone(), Origin::File),
+            None => (vec!["loopback".to_owned()], Origin::Default),
+        };
+        let rows: [(&str, serde_json::Value, Origin, Option<&str>); 17] = [
             (
                 "socket",
                 path(self.socket.value.as_deref().unwrap_or(socket)),
@@ -259,6 +276,7 @@ impl Settings {
             ("daemon.retention_mb", self.retention_mb.value.into(), self.retention_mb.origin, None),
             ("daemon.reserve_ports", self.reserve_ports.value.into(), self.reserve_ports.origin, None),
             ("daemon.ports_per_user", self.ports_per_user.value.into(), self.ports_per_user.origin, None),
+            ("webhooks.allow", allow.into(), allow_origin, None),
         ];
         let rows = rows.into_iter().map(|(name, value, origin, variable)| ConfigSetting {
             name: name.to_owned(),
@@ -366,9 +384,17 @@ fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {
     {
         return Err(unknown(key, &DAEMON_KEYS, "daemon."));
     }
+    if let Some(webhooks) = table.get("webhooks").and_then(toml::Value::as_table)
+        && let Some(key) = webhooks.keys().find(|key| !WEBHOOK_KEYS.contains(&key.as_str()))
+    {
+        return Err(unknown(key, &WEBHOOK_KEYS, "webhooks."));
+    }
     let policy = UserPolicy::of(&table)
         .map_err(|error| SettingsError::Parse { path: path.to_owned(), message: error.to_string() })?;
     let file: File = toml::from_str(text).map_err(broken)?;
+    AllowList::parse(file.webhooks.allow.iter().flatten().map(String::as_str)).map_err(|error| {
+        SettingsError::Parse { path: path.to_owned(), message: format!("webhooks.allow: {error}") }
+    })?;
     Ok(File { policy, ..file })
 }
 
@@ -448,6 +474,8 @@ mod tests {
             message("daemon = 3"),
             message("[auto]\nenable = true"),
             message("rouge = 1"),
+            message("[webhooks]\nalow = []"),
+            message("[webhooks]\nallow = ['example.org']"),
             message("[ranges]\nweb = '9-5'"),
             value("--source", "ebfp"),
             value("--source", "replay:"),

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     beside::{Beside, Doubted, Verified, best},
+    courier::Posted,
     pipeline::{Command, Handle, lock},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub struct Desk {
     pub(super) claims: Option<Mutex<Claims>>,
     /// Coordination; `None` where there is no database.
     bureau: Option<Arc<Bureau>>,
+    /// What was sent to webhooks.
+    posted: Arc<Posted>,
     /// Claimed ports are kept back in the kernel.
     pub(super) reserve: bool,
     /// So many ports a user other than root may have claimed.
@@ -73,6 +76,7 @@ impl Desk {
             database,
             claims: None,
             bureau: None,
+            posted: Arc::default(),
             reserve: false,
             limit: None,
             socket,
@@ -99,6 +103,12 @@ impl Desk {
     #[must_use]
     pub fn with_bureau(self, bureau: Arc<Bureau>) -> Self {
         Self { bureau: Some(bureau), ..self }
+    }
+
+    /// The same with what counts webhooks.
+    #[must_use]
+    pub(super) fn with_posted(self, posted: Arc<Posted>) -> Self {
+        Self { posted, ..self }
     }
 
     /// Runs a command that replies.
@@ -428,6 +438,7 @@ impl Answers for Desk {
             time_wait: sockstat::time_wait(Path::new("/proc")),
             claims,
             coordination,
+            webhooks: self.bureau.as_ref().and_then(|bureau| bureau.webhook_counts().ok()),
             events: journal.as_ref().map(|status| status.events),
             database_bytes: journal.as_ref().map(|status| status.bytes),
             running: Some(Running {
@@ -436,6 +447,7 @@ impl Answers for Desk {
                 cpu: cpu_time(),
                 counters,
                 tallied: self.pipeline.tally.read(),
+                posted: self.posted.read(),
                 journal,
                 commits: self.pipeline.commits.as_ref().map(Commits::read),
             }),

@@ -16,6 +16,7 @@
 
 mod beside;
 pub mod control;
+mod courier;
 mod desk;
 mod heap;
 mod keeper;
@@ -35,6 +36,7 @@ use std::{
 
 use self::{
     beside::Beside,
+    courier::{Courier, Posted},
     keeper::{Keeper, Reserve},
     warden::Warden,
 };
@@ -64,6 +66,7 @@ use crate::{
         process,
     },
     state::Policy,
+    webhook,
 };
 
 /// Set in the environment of a daemon that `start` has made: it leaves its caller's session.
@@ -88,6 +91,8 @@ pub struct Options {
     pub reserve_ports: bool,
     /// So many ports a user other than root may have claimed; `None` is no limit.
     pub ports_per_user: Option<u32>,
+    /// Where webhooks may lead.
+    pub webhooks: webhook::Policy,
     /// Container engines that may be asked.
     pub engines: Engines,
     /// Journal each noisy bind instead of summaries.
@@ -111,6 +116,7 @@ impl Options {
             claims: UserPolicy::default(),
             reserve_ports: false,
             ports_per_user: Some(PORTS_PER_USER),
+            webhooks: webhook::Policy { configured: None, own_uid: crate::platform::user::own_uid() },
             engines: Engines::default(),
             keep_noise: false,
             retention_age: Duration::from_hours(30 * 24),
@@ -243,9 +249,18 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     if let Err(error) = &keeping {
         tracing::warn!(%error, "claims are not kept: no thread could be started");
     }
-    let warden = Warden::start(&handle, &places.database(), &boot_id, options.retention_age, changed)?;
-    let ended = serve(options, &handle, about, started, (claims, warden.bureau()));
+    let terms = warden::Terms { keep: options.retention_age, webhooks: options.webhooks.clone() };
+    let warden = Warden::start(&handle, &places.database(), &boot_id, terms, changed)?;
+    let terms = courier::Terms {
+        database: &places.database(),
+        boot_id: &boot_id,
+        policy: options.webhooks.clone(),
+        hidepid: hidepid(Path::new("/proc/self/mountinfo")),
+    };
+    let courier = Courier::start(&handle, warden.bureau(), terms);
+    let ended = serve(options, &handle, about, started, (claims, warden.bureau(), courier.posted()));
     handle.changed.stop();
+    courier.stop();
     warden.stop();
 
     // 6. Stop
@@ -269,7 +284,7 @@ fn serve(
     handle: &Handle,
     about: About,
     started: Timestamp,
-    (claims, bureau): (Claims, Arc<Bureau>),
+    (claims, bureau, posted): (Claims, Arc<Bureau>, Arc<Posted>),
 ) -> Result<(), DaemonError> {
     let places = &options.places;
     let deadline = Instant::now() + FIRST_SNAPSHOT;
@@ -304,7 +319,8 @@ fn serve(
             Desk::new(handle.clone(), about, Some(places.database()), Some(places.socket.clone()), started)
                 .with_claims(claims, options.reserve_ports, options.ports_per_user)
                 .with_bureau(bureau)
-                .with_beside(beside),
+                .with_beside(beside)
+                .with_posted(posted),
         );
         let watchdog = tokio::spawn(manager::watchdog(handle.clone()));
         let breath = tokio::spawn(heap::breathe());

@@ -19,6 +19,7 @@ mod select;
 mod store;
 mod summary;
 mod time;
+mod webhooks;
 mod worker;
 mod writer;
 
@@ -36,6 +37,7 @@ pub use error::JournalError;
 pub use open::{Journal, boot_id};
 pub use read::{Page, Reader};
 pub use summary::{Activity, Held, Refusals, Summary};
+pub use webhooks::{Dropped, Found, NewWebhook, Settled, Webhooks};
 pub use writer::{Commits, Pending, Writer, WriterStatus};
 
 use crate::model::{Event, Process, Timestamp};

@@ -72,6 +72,29 @@ impl Reader {
         ends.map(|(first, last)| open::count(first, last)).map_err(|error| self.failed(error))
     }
 
+    /// Row id of the newest event; 0 where there is none.
+    pub fn last_id(&self) -> Result<i64, JournalError> {
+        open::last_id(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// Events of these kinds (any, where none is named) with ids above `after` and up to `upto`, in the order of their ids.
+    pub fn between(
+        &self,
+        after: i64,
+        upto: i64,
+        kinds: &[EventKind],
+    ) -> Result<Vec<LoggedEvent>, JournalError> {
+        let codes: Vec<String> = kinds.iter().map(|kind| code::kind(*kind).to_string()).collect();
+        let of_kinds =
+            if codes.is_empty() { String::new() } else { format!(" AND type IN ({})", codes.join(", ")) };
+        let sql = format!(
+            "SELECT {} FROM event NOT INDEXED WHERE event.id > ?1 AND event.id <= ?2{of_kinds} ORDER BY event.id",
+            row::EVENT_COLUMNS
+        );
+        let rows = self.rows(&sql, vec![Value::Integer(after), Value::Integer(upto)])?;
+        self.join(rows)
+    }
+
     /// Events that match, the newest `limit` of them.
     pub fn events(&self, filter: &EventFilter) -> Result<Page, JournalError> {
         let limit = filter.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));

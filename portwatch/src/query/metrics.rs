@@ -28,6 +28,8 @@ pub struct MetricsAnswer {
     pub claims: Option<Vec<State>>,
     /// Locks, agents and sessions.
     pub coordination: Option<Counts>,
+    /// Webhooks, and events that wait for them.
+    pub webhooks: Option<(u64, u64)>,
     /// Events in the journal.
     pub events: Option<u64>,
     /// Size of the database with its log, bytes.
@@ -47,10 +49,25 @@ pub struct Running {
     pub counters: Counters,
     /// What was delivered.
     pub tallied: Tallied,
+    /// What was sent to webhooks.
+    pub posted: Posted,
     /// How the journal's writing goes; `None` where none is written.
     pub journal: Option<WriterStatus>,
     /// How long its batches take.
     pub commits: Option<Reading>,
+}
+
+/// Requests to webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Posted {
+    /// Arrived.
+    pub delivered: u64,
+    /// Failed, each try for itself.
+    pub failed: u64,
+    /// Events that were given up.
+    pub given_up: u64,
+    /// Events that fell out of a queue.
+    pub dropped: u64,
 }
 
 /// The live table in parts.

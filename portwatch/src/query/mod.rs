@@ -29,6 +29,6 @@ pub use error::QueryError;
 pub use forward::{Forward, PublishedPort, is_engine, is_forwarder};
 pub use history::{log, matches, of_port, summary};
 pub use live::{Around, Live};
-pub use metrics::{MetricsAnswer, Running, TableSizes, Tallied};
+pub use metrics::{MetricsAnswer, Posted, Running, TableSizes, Tallied};
 pub use space::Space;
 pub use viewer::{Sight, Viewer};

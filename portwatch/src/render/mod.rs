@@ -25,6 +25,7 @@ mod text;
 mod traffic;
 mod version;
 mod wait;
+mod webhook;
 mod when;
 mod who;
 mod work;
@@ -55,6 +56,7 @@ pub use summary::summary;
 pub use text::{Text, Tone};
 pub use version::version;
 pub use wait::{progress, wait};
+pub use webhook::{webhook_added, webhook_log, webhook_removed, webhook_tested, webhooks};
 pub use who::who;
 pub use work::{note_written, notes, session, sessions};
 

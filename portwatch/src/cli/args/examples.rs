@@ -352,6 +352,21 @@ Examples:
 
 Exit codes: 0 a daemon runs, 1 none runs, 3 could not be seen.";
 
+pub(super) const WEBHOOK: &str = "\
+Examples:
+  portwatch webhook add http://127.0.0.1:9000/hook --on refused,rogue
+  portwatch webhook add http://127.0.0.1:9000/ --on all --filter 'myapp' --secret-file key
+  portwatch webhook list
+  portwatch webhook test 1
+  portwatch webhook log 1
+  portwatch webhook remove 1
+
+Where webhooks may lead is the daemon's configuration: [webhooks] allow, this
+machine unless it says otherwise. Only http:// is supported, signed with
+HMAC-SHA256; docs/webhooks.md says how to verify it and how to reach https.
+Exit codes: 0 done, 1 no webhook, nothing sent, or the test failed, 3 not
+permitted or still unknown, 5 no daemon to send a test.";
+
 pub(super) const METRICS: &str = "\
 Examples:
   portwatch metrics

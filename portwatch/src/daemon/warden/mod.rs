@@ -30,6 +30,7 @@ use crate::{
     model::Timestamp,
     query::{Record, claims::OfficeError, coordinate::Bureau},
     source::Wake,
+    webhook::Policy,
 };
 
 /// What other processes wrote is looked for so often, and what has no pidfd is looked at.
@@ -47,13 +48,21 @@ pub(super) struct Warden {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the bureau goes by.
+pub(super) struct Terms {
+    /// What ended is kept so long.
+    pub(super) keep: Duration,
+    /// Where webhooks may lead.
+    pub(super) webhooks: Policy,
+}
+
 impl Warden {
     /// Opens the bureau and starts the thread; `wake` is told of every change.
     pub(super) fn start(
         handle: &Handle,
         database: &Path,
         boot_id: &str,
-        keep: Duration,
+        terms: Terms,
         wake: Wake,
     ) -> Result<Self, DaemonError> {
         let pipeline = handle.clone();
@@ -62,7 +71,8 @@ impl Warden {
             pipeline.send(Command::Announce(told.into_iter().map(record).collect()));
         };
         let stirred = wake.clone();
-        let bureau = Arc::new(Bureau::open(database, boot_id, announce, move || stirred.wake())?);
+        let bureau = Bureau::open(database, boot_id, announce, move || stirred.wake())?;
+        let bureau = Arc::new(bureau.with_webhooks(terms.webhooks));
         let stop = Arc::new(AtomicBool::new(false));
         let watch = Watch {
             bureau: Arc::clone(&bureau),
@@ -70,7 +80,7 @@ impl Warden {
             stop: Arc::clone(&stop),
             handles: Handles::default(),
             version: None,
-            keep,
+            keep: terms.keep,
             forget: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("warden".to_owned()).spawn(move || watch.run());

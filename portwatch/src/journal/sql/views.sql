@@ -4,6 +4,8 @@ DROP VIEW IF EXISTS claims;
 DROP VIEW IF EXISTS locks;
 DROP VIEW IF EXISTS agents;
 DROP VIEW IF EXISTS sessions;
+DROP VIEW IF EXISTS webhooks;
+DROP VIEW IF EXISTS deliveries;
 
 CREATE VIEW processes AS
 SELECT
@@ -160,3 +162,23 @@ SELECT
     (SELECT count(*) FROM note WHERE note.session = session.id) AS notes,
     (SELECT count(*) FROM file_claim f WHERE f.session = session.id AND f.released IS NULL) AS files
 FROM session;
+
+CREATE VIEW webhooks AS
+SELECT
+    id,
+    url,
+    CASE types WHEN '' THEN 'all' ELSE types END AS types,
+    ports,
+    filter,
+    ifnull(user, uid) AS user,
+    created,
+    (SELECT count(*) FROM webhook_delivery d WHERE d.webhook = webhook.id AND d.state = 'waiting') AS waiting,
+    delivered,
+    given_up,
+    dropped,
+    failures,
+    paused AS rests_until
+FROM webhook;
+
+CREATE VIEW deliveries AS
+SELECT id, webhook, event, type, state, queued, tried, tries, status, latency_ms, problem FROM webhook_delivery;

@@ -5,6 +5,7 @@ mod asker;
 mod counts;
 mod lock;
 mod session;
+mod webhook;
 
 use std::{
     fmt,
@@ -18,6 +19,7 @@ pub use counts::Counts;
 pub use lock::{Bind, LockOrder, Whose};
 pub use session::{Beginning, Which};
 use tokio::sync::watch;
+pub use webhook::WantedWebhook;
 
 use super::{QueryError, claims::OfficeError};
 use crate::{
@@ -35,6 +37,7 @@ pub struct Bureau {
     announce: Box<Announce>,
     stirred: Box<Stirred>,
     news: watch::Sender<u64>,
+    hooks: webhook::Hooks,
 }
 
 impl fmt::Debug for Bureau {
@@ -54,7 +57,8 @@ impl Bureau {
     ) -> Result<Self, JournalError> {
         let store = Mutex::new(Coordination::open(path, boot_id)?);
         let (announce, stirred) = (Box::new(announce), Box::new(stirred));
-        Ok(Self { store, announce, stirred, news: watch::Sender::new(0) })
+        let hooks = webhook::Hooks::new(path, boot_id);
+        Ok(Self { store, announce, stirred, news: watch::Sender::new(0), hooks })
     }
 
     /// Changes whenever something may have become free, or said.

@@ -9,6 +9,7 @@ mod lock;
 mod session;
 #[cfg(unix)]
 mod table;
+mod webhook;
 
 pub use agent::{
     Agent, AgentState, Agents, AgentsQuery, DeadAgent, HeartbeatRequest, RegisterRequest, Salvage,
@@ -28,6 +29,10 @@ pub use session::{
     Sessions, SessionsQuery, StartRequest,
 };
 pub use table::{Visit, every};
+pub use webhook::{
+    Deliveries, DeliveriesQuery, Delivery, RemoveWebhookRequest, TestWebhookRequest, Webhook, WebhookRequest,
+    WebhookState, WebhookTest, Webhooks, WebhooksQuery,
+};
 
 /// How it is asked over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! Everything that can be asked of the bureau, once: routes, schema and the way in process are made of this list.
 
 use super::{
-    AgentsQuery, EndRequest, ExtendRequest, FilesRequest, HandOverRequest, HeartbeatRequest, LeaveRequest,
-    LockRequest, LocksQuery, NoteRequest, NotesQuery, RegisterRequest, SalvageQuery, SalvageRequest, Serve,
-    SessionsQuery, StartRequest, UnlockRequest, UnregisterRequest,
+    AgentsQuery, DeliveriesQuery, EndRequest, ExtendRequest, FilesRequest, HandOverRequest, HeartbeatRequest,
+    LeaveRequest, LockRequest, LocksQuery, NoteRequest, NotesQuery, RegisterRequest, RemoveWebhookRequest,
+    SalvageQuery, SalvageRequest, Serve, SessionsQuery, StartRequest, TestWebhookRequest, UnlockRequest,
+    UnregisterRequest, WebhookRequest, WebhooksQuery,
 };
 
 /// Something done for every type that can be asked.
@@ -32,4 +33,9 @@ pub fn every(visitor: &mut impl Visit) {
     visitor.visit::<NotesQuery>();
     visitor.visit::<SalvageQuery>();
     visitor.visit::<SalvageRequest>();
+    visitor.visit::<WebhooksQuery>();
+    visitor.visit::<WebhookRequest>();
+    visitor.visit::<RemoveWebhookRequest>();
+    visitor.visit::<TestWebhookRequest>();
+    visitor.visit::<DeliveriesQuery>();
 }

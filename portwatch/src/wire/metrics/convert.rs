@@ -116,7 +116,20 @@ fn record(running: &Running) -> Vec<Family> {
     for (evidence, count) in &running.tallied.attributed {
         attributed = attributed.with(&[("evidence", evidence.as_str())], *count);
     }
-    vec![received, lost, undecodable, events, gaps, missed, attributed]
+    let posted = &running.posted;
+    let requests =
+        Family::counter("portwatch_webhook_requests_total", "Requests to webhooks, by what became of them.")
+            .with(&[("outcome", "delivered")], posted.delivered)
+            .with(&[("outcome", "failed")], posted.failed);
+    let given_up =
+        Family::counter("portwatch_webhook_events_given_up_total", "Events that were tried often enough.")
+            .with(&[], posted.given_up);
+    let dropped = Family::counter(
+        "portwatch_webhook_events_dropped_total",
+        "Events that found a webhook's queue full.",
+    )
+    .with(&[], posted.dropped);
+    vec![received, lost, undecodable, events, gaps, missed, attributed, requests, given_up, dropped]
 }
 
 fn journal(answer: &MetricsAnswer) -> Vec<Family> {
@@ -174,6 +187,11 @@ fn tables(answer: &MetricsAnswer) -> Vec<Family> {
             family = family.with(&[("state", state)], count);
         }
         all.push(family);
+    }
+    if let Some((count, waiting)) = answer.webhooks {
+        let help = "Events that wait for webhooks.";
+        all.push(Family::gauge("portwatch_webhooks", "Webhooks.").with(&[], count));
+        all.push(Family::gauge("portwatch_webhook_queue_events", help).with(&[], waiting));
     }
     if let Some(counts) = &answer.coordination {
         let locks = Family::gauge("portwatch_locks", "Locks, by state.")

@@ -3,6 +3,7 @@
 mod agent;
 mod lock;
 mod session;
+mod webhook;
 
 use std::{thread, time::Duration};
 
