@@ -130,7 +130,17 @@ fn from_npm(folder: &Path) -> Result<()> {
         fs::write(folder.join(name), text)?;
     }
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries", "5"]);
+    npm.args(["ci", "--loglevel", "error", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    // A registry that is away is told of within a minute.
+    npm.args([
+        "--fetch-retries",
+        "4",
+        "--fetch-retry-mintimeout",
+        "2000",
+        "--fetch-retry-maxtimeout",
+        "20000",
+    ]);
+    npm.stdout(std::process::Stdio::null());
     run(npm.current_dir(folder).env("PATH", path()))
 }
 
