@@ -303,7 +303,7 @@ fn the_queue_is_bounded_and_the_log_says_what_fell_out() {
     let (portwatch, key) = daemon();
     let port = free_port().unwrap();
     let id = add(&portwatch, port, &["--on", "note", "--secret-file", &key]);
-    // 1,300 events at once, as the journal has them; nobody is there to take one.
+    // 1,300 events at once, as the journal has them; nobody is there to take one. They are of now: what is older than retention goes.
     let mut database = rusqlite::Connection::open(portwatch.database()).unwrap();
     database.busy_timeout(DEADLINE).unwrap();
     let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
@@ -311,7 +311,7 @@ fn the_queue_is_bounded_and_the_log_says_what_fell_out() {
         .execute_batch(
             "WITH RECURSIVE n (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1300)
              INSERT INTO event (at, type, evidence, boot, count, message)
-             SELECT 1, (SELECT code FROM word WHERE topic = 'type' AND word = 'note'),
+             SELECT unixepoch('now') * 1000000000, (SELECT code FROM word WHERE topic = 'type' AND word = 'note'),
                  (SELECT code FROM word WHERE topic = 'evidence' AND word = 'kernel'), (SELECT max(id) FROM boot), 1, 'x' || value
              FROM n",
         )
