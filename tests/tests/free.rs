@@ -296,6 +296,43 @@ fn connections_in_time_wait_are_forgotten_on_request_and_living_ones_are_not() {
 }
 
 #[test]
+fn time_wait_that_refuses_every_bind_is_named_and_forgotten_on_request() {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let portwatch = Portwatch::new().unwrap();
+    // Neither the server nor what it accepts has SO_REUSEADDR: what it leaves refuses also those who have it.
+    let program = "
+import socket
+s = socket.socket()
+s.bind(('127.0.0.1', 3100))
+s.listen()
+client = socket.create_connection(('127.0.0.1', 3100))
+s.accept()[0].close()
+client.close()
+";
+    netns
+        .enter(|| {
+            let left = Actor::python(program, &[]).unwrap().finish().unwrap();
+            assert!(left.success());
+            assert!(TcpListener::bind("127.0.0.1:3100").is_err());
+            let told = portwatch.run(&["free", "3100", "--yes"])?;
+            assert_eq!(told.code, Some(1), "{told:?}");
+            assert!(
+                told.stdout.contains("1 in TIME_WAIT") && told.stdout.contains("--time-wait"),
+                "{told:?}"
+            );
+            let done = portwatch.run(&["free", "3100", "--yes", "--time-wait", "--json"])?;
+            assert_eq!(done.code, Some(0), "{done:?}");
+            assert_eq!(done.json()?["targets"][0]["time_wait_destroyed"], 1, "{done:?}");
+            drop(TcpListener::bind("127.0.0.1:3100")?);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
 fn a_graceful_server_that_closed_its_port_is_not_killed() {
     let portwatch = Portwatch::new().unwrap();
     let program = "

@@ -123,16 +123,19 @@ fn target(plan: &Plan, args: &args::Free) -> Result<FreeTarget, Failure> {
         return Ok(target);
     }
     let borrower = plan.borrowers.first();
-    target.sentence = match bindable(&plan.place)? {
+    let waiting = plan.time_wait.len();
+    let outcome = bindable(&plan.place)?;
+    // What a socket without SO_REUSEADDR has left refuses every bind, and nothing else of it is to be seen.
+    let forgets = args.connections.time_wait && waiting > 0 && borrower.is_none();
+    target.sentence = match outcome {
         Bindable::Yes => None,
-        Bindable::WithReuse if args.connections.time_wait && !plan.time_wait.is_empty() => {
+        Bindable::WithReuse | Bindable::InUse if forgets => {
             "planned".clone_into(&mut target.state);
-            Some(format!("{} in TIME_WAIT, which the kernel is to forget", plan.time_wait.len()))
+            Some(format!("{waiting} in TIME_WAIT, which the kernel is to forget"))
         }
         Bindable::WithReuse => Some(format!(
-            "for servers that set SO_REUSEADDR, as most do; for others once {} in TIME_WAIT have ended (--time-wait \
-             ends them)",
-            plan.time_wait.len()
+            "for servers that set SO_REUSEADDR, as most do; for others once {waiting} in TIME_WAIT have ended (--time-wait \
+             ends them)"
         )),
         Bindable::InUse => {
             "held".clone_into(&mut target.state);
@@ -140,6 +143,10 @@ fn target(plan: &Plan, args: &args::Free) -> Result<FreeTarget, Failure> {
                 Some(p) => format!(
                     "{} ({}) has an outgoing connection from this port; it is a client, and is not ended",
                     p.comm, p.id.pid
+                ),
+                None if waiting > 0 => format!(
+                    "{waiting} in TIME_WAIT, left by a server without SO_REUSEADDR, refuse every bind until they end, \
+                     within a minute (--time-wait ends them)"
                 ),
                 None => {
                     "a connection uses it as its own port, or somebody came at this very moment: look again"

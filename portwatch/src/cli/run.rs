@@ -248,6 +248,8 @@ impl Caller for Teller<'_> {
     fn told(&mut self, note: Note) {
         let words = words::of(&note, &self.target.place);
         match note {
+            // Most are ready within a second, and write to the same terminal.
+            Note::Waiting(after, _) if after < Duration::from_secs(1) => {}
             Note::Waiting(..) if self.terminal => {
                 self.shown = true;
                 let _ = render::progress(&mut io::stderr().lock(), &words, &self.look);

@@ -168,7 +168,10 @@ fn free(
             (false, "connections of an earlier server wait for their end (TIME_WAIT)".to_owned())
         }
         Bindable::WithReuse => (true, "free with SO_REUSEADDR, which most servers set".to_owned()),
-        Bindable::InUse => (false, "a connection uses it as its own port".to_owned()),
+        Bindable::InUse => (
+            false,
+            "a connection uses it as its own port, or one in TIME_WAIT of a server without SO_REUSEADDR has it".to_owned(),
+        ),
     })
 }
 

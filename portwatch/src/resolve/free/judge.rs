@@ -145,10 +145,14 @@ fn stop(container: &Container) -> String {
 
 /// A socket without a process to be seen.
 pub(super) fn without_holder(socket: &SnapshotSocket, port: &str) -> Refusal {
-    let uid = socket.socket.uid.map_or_else(String::new, |uid| format!(" (uid {uid})"));
+    let whose = match socket.socket.uid {
+        Some(uid) if uid == nix::unistd::geteuid().as_raw() => "of your own user".to_owned(),
+        Some(uid) => format!("of another user (uid {uid})"),
+        None => "of another user".to_owned(),
+    };
     let (why, instead) = match socket.owner {
         Owner::NotPermitted => (
-            format!("a process of another user{uid} holds it, which may not be looked into"),
+            format!("a process {whose} holds it, which may not be looked into"),
             if nix::unistd::geteuid().is_root() {
                 "somebody with CAP_SYS_PTRACE over it, which this root has not".to_owned()
             } else {
