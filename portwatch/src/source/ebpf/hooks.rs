@@ -404,6 +404,8 @@ pub(super) const LADDERS: &[Ladder] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -415,6 +417,63 @@ mod tests {
                 assert!(served || ladder.otherwise.is_some(), "{:?} by {family:?}", ladder.fact);
             }
         }
+    }
+
+    /// What the page for users says of limits, by the table.
+    fn limits() -> String {
+        let mut rows = String::from("| fact | family | hook | does not see |\n|---|---|---|---|\n");
+        for ladder in LADDERS {
+            let rungs = ladder.rungs.iter().filter_map(|rung| {
+                Some((
+                    rung.family.map_or("every", |family| HookChoice::Only(family).as_str()),
+                    rung.hook,
+                    rung.blind?,
+                ))
+            });
+            let otherwise = ladder.otherwise.map(|(hook, blind)| ("none", hook, blind));
+            for (family, hook, blind) in rungs.chain(otherwise) {
+                let _ = writeln!(rows, "| {} | {family} | {hook} | {blind} |", ladder.fact.as_str());
+            }
+        }
+        rows
+    }
+
+    /// `PORTWATCH_BLESS=1` writes them anew; the difference is then read.
+    #[test]
+    fn the_page_for_users_lists_the_limits_of_this_table() {
+        const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kernels.md");
+        let page = std::fs::read_to_string(PAGE).unwrap();
+        let (before, rest) = page.split_once("<!-- limits: begin -->\n").unwrap();
+        let (written, after) = rest.split_once("<!-- limits: end -->").unwrap();
+        let limits = limits();
+        if std::env::var_os("PORTWATCH_BLESS").is_some() {
+            let page = format!("{before}<!-- limits: begin -->\n{limits}<!-- limits: end -->{after}");
+            std::fs::write(PAGE, page).unwrap();
+            return;
+        }
+        assert!(written == limits, "docs/kernels.md lists other limits; PORTWATCH_BLESS=1 writes them anew");
+    }
+
+    #[test]
+    fn the_page_for_users_has_every_kernel_function_and_tracepoint_that_is_hooked() {
+        let page = include_str!("../../../../docs/kernels.md");
+        let missing: Vec<&str> = LADDERS
+            .iter()
+            .flat_map(|ladder| ladder.rungs)
+            .flat_map(|rung| rung.programs)
+            .flat_map(|program| match program.attach {
+                Attach::TracePoint(_, name)
+                | Attach::BtfTracePoint(name)
+                | Attach::Iterator(name)
+                | Attach::FEntry(name)
+                | Attach::FExit(name)
+                | Attach::FExitIfThere(name) => vec![name],
+                Attach::KProbe(all, some) => [all, some].concat(),
+                Attach::CgroupSock | Attach::CgroupSockAddr | Attach::SockOps => Vec::new(),
+            })
+            .filter(|name| !page.contains(&format!("{name}`")) && !page.contains(&format!("{name},")))
+            .collect();
+        assert_eq!(missing, <[&str; 0]>::default(), "docs/kernels.md does not speak of them");
     }
 
     #[test]
