@@ -9,7 +9,7 @@ use std::{
 
 use nix::libc;
 
-use crate::{Docker, Netns};
+use crate::{Docker, Netns, Podman};
 
 /// Whether BPF programs load here. Where they do not, the test is skipped aloud; where the run declares that
 /// they do (`PORTWATCH_REQUIRE=ebpf`), it fails.
@@ -69,6 +69,17 @@ pub fn require_docker(netns: &Netns, arguments: &[&str]) -> Option<Docker> {
     };
     require("docker", "dockerd does not run here (packages docker.io, busybox-static)", outcome)
         .then_some(docker)?
+}
+
+/// Whether Debian's podman runs here, as [`require_docker`] (`PORTWATCH_REQUIRE=podman`; a run that requires `ebpf` requires
+/// this too).
+pub fn require_podman(netns: &Netns) -> Option<Podman> {
+    let (podman, outcome) = match Podman::start(netns) {
+        Ok(podman) => (Some(podman), Ok(())),
+        Err(error) => (None, Err(format!("{error:#}"))),
+    };
+    require("podman", "podman does not run here (packages podman, runc, busybox-static)", outcome)
+        .then_some(podman)?
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test is visible")]

@@ -36,7 +36,7 @@ impl Docker {
     /// Starts dockerd in `netns`, where it may make bridges and rules as it likes, and imports [`IMAGE`].
     pub fn start(netns: &Netns, arguments: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("pwd").tempdir_in("/tmp")?;
-        let outside = OUTSIDE.iter().map(PathBuf::from).chain(cgroups()?);
+        let outside = OUTSIDE.iter().map(PathBuf::from).chain(cgroups("docker")?);
         let made = outside.filter(|path| !path.exists()).collect();
         let within = |name: &str| folder.path().join(name);
         let log = File::create(within("log"))?;
@@ -65,14 +65,7 @@ impl Docker {
     }
 
     fn import(&self) -> anyhow::Result<()> {
-        let root = self.folder.path().join("root");
-        fs::create_dir_all(root.join("bin"))?;
-        fs::copy("/bin/busybox", root.join("bin/busybox")).context("busybox-static")?;
-        std::os::unix::fs::symlink("busybox", root.join("bin/httpd"))?;
-        fs::write(root.join("index.html"), "from inside\n")?;
-        let archive = self.folder.path().join("image.tar");
-        let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status()?;
-        anyhow::ensure!(packed.success(), "tar: {packed}");
+        let archive = image(self.folder.path())?;
         self.docker(&["import", archive.to_str().context("path")?, IMAGE]).map(drop)
     }
 
@@ -149,14 +142,27 @@ impl Drop for Docker {
     }
 }
 
-/// `docker` in every hierarchy of control groups.
-fn cgroups() -> anyhow::Result<Vec<PathBuf>> {
+/// The files of [`IMAGE`], packed.
+pub(crate) fn image(folder: &Path) -> anyhow::Result<PathBuf> {
+    let root = folder.join("root");
+    fs::create_dir_all(root.join("bin"))?;
+    fs::copy("/bin/busybox", root.join("bin/busybox")).context("busybox-static")?;
+    std::os::unix::fs::symlink("busybox", root.join("bin/httpd"))?;
+    fs::write(root.join("index.html"), "from inside\n")?;
+    let archive = folder.join("image.tar");
+    let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status()?;
+    anyhow::ensure!(packed.success(), "tar: {packed}");
+    Ok(archive)
+}
+
+/// A group of this name in every hierarchy of control groups.
+pub(crate) fn cgroups(name: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/mounts")?;
     let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     Ok(fields
         .by_ref()
         .filter_map(|line| match line[..] {
-            [_, path, "cgroup" | "cgroup2", ..] => Some(Path::new(path).join("docker")),
+            [_, path, "cgroup" | "cgroup2", ..] => Some(Path::new(path).join(name)),
             _ => None,
         })
         .collect())

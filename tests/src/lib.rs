@@ -9,15 +9,17 @@ mod docker;
 pub mod guest;
 pub mod kernel;
 mod netns;
+mod podman;
 mod portwatch;
 mod wait;
 
 pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
 pub use capability::{
-    require_bpf, require_docker, require_netns, require_node, require_program, require_uring,
+    require_bpf, require_docker, require_netns, require_node, require_podman, require_program, require_uring,
 };
 pub use docker::{Docker, IMAGE};
 pub use netns::Netns;
+pub use podman::Podman;
 pub use portwatch::{Portwatch, Ran};
 pub use wait::{DEADLINE, wait_until};

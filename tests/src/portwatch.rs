@@ -25,6 +25,7 @@ use crate::{
 pub struct Portwatch {
     binary: PathBuf,
     folder: TempDir,
+    environment: Vec<(&'static str, PathBuf)>,
     daemon: Option<Child>,
 }
 
@@ -59,7 +60,7 @@ impl Portwatch {
         let folder = tempfile::Builder::new().prefix("pw").tempdir_in("/tmp")?;
         // A configuration that is named must be there.
         fs::write(folder.path().join("config.toml"), "")?;
-        Ok(Self { binary: binary()?, folder, daemon: None })
+        Ok(Self { binary: binary()?, folder, environment: Vec::new(), daemon: None })
     }
 
     /// One with a daemon that serves.
@@ -149,8 +150,14 @@ impl Portwatch {
             .env("PORTWATCH_SOCKET", self.socket())
             .env("PORTWATCH_STATE", self.state())
             .env("PORTWATCH_CONFIG", self.folder.path().join("config.toml"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
+    }
+
+    /// Gives the daemon and the commands that are started from now on a variable of their environment.
+    pub fn give(&mut self, name: &'static str, value: impl Into<PathBuf>) {
+        self.environment.push((name, value.into()));
     }
 
     /// Runs a command to its end.

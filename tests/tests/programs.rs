@@ -8,7 +8,13 @@
     reason = "helpers of tests fail like tests; a skip is said aloud"
 )]
 
-use std::{collections::BTreeSet, fs, net::TcpStream, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::TcpStream,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -111,6 +117,9 @@ fn agreed(portwatch: &Portwatch, netns: &Netns, port: u16, least: usize) -> Valu
 
 const GUNICORN: &str = "def app(environ, start):\n    start('200 OK', [])\n    return [b'']\n";
 
+/// For uvicorn, whose workers get the socket of their parent.
+const ASGI: &str = "async def app(scope, receive, send):\n    pass\n";
+
 const CLUSTER: &str = "
 const cluster = require('cluster');
 cluster.schedulingPolicy = cluster.SCHED_NONE;
@@ -147,6 +156,20 @@ fn start(netns: &Netns, folder: &Path) -> Vec<(&'static str, Server, u16, usize)
     let mut gunicorn =
         server(&["gunicorn", "--log-level", "error", "-w", "2", "-b", "127.0.0.1:3102", "app:app"]);
     go("gunicorn", "gunicorn", gunicorn.current_dir(folder), 3102, 3);
+    fs::write(folder.join("asgi.py"), ASGI).unwrap();
+    let mut uvicorn = server(&[
+        "uvicorn",
+        "--workers",
+        "2",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "3110",
+        "--lifespan",
+        "off",
+        "asgi:app",
+    ]);
+    go("uvicorn", "uvicorn", uvicorn.current_dir(folder).stderr(Stdio::null()), 3110, 3);
     let redis = ["redis-server", "--port", "3103", "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"];
     go("redis-server", "redis-server", server(&redis).current_dir(folder), 3103, 1);
     let listen = "TCP-LISTEN:3105,bind=127.0.0.1,fork,reuseaddr";

@@ -10,21 +10,28 @@
 
 use std::{fs, os::unix::process::CommandExt as _};
 
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_netns, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, require_netns, wait_until};
 use serde_json::{Value, json};
 
-/// Makes sockets as its arguments say, and keeps them: `FAMILY ADDRESS PORT WORD…`, words being `listen`, `reuse`,
-/// `v6only`, `udp`.
+/// Makes a socket as its arguments say, and keeps it: `ADDRESS PORT WORD…`, words being `listen`, `reuse`, `reuseport`,
+/// `v6only`, `udp`, and `nobody` for a process of that user. What does not bind says its errno.
 const HOLD: &str = "
-import socket, sys
+import os, socket, sys
 address, port, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 family = socket.AF_INET6 if ':' in address else socket.AF_INET
+if 'nobody' in words:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
 s = socket.socket(family, socket.SOCK_DGRAM if 'udp' in words else socket.SOCK_STREAM)
 if 'reuse' in words:
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if 'reuseport' in words:
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 if family == socket.AF_INET6:
     s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if 'v6only' in words else 0)
-s.bind((address, port))
+try:
+    s.bind((address, port))
+except OSError as error:
+    sys.exit(print(error.errno))
 if 'listen' in words:
     s.listen()
 print('held')
@@ -46,9 +53,16 @@ sys.stdin.read()
 ";
 
 fn hold(words: &str) -> Actor {
-    let mut actor = Actor::python(HOLD, &words.split(' ').collect::<Vec<_>>()).unwrap();
-    assert_eq!(actor.line().unwrap(), "held");
+    let (actor, line) = try_to_hold(words);
+    assert_eq!(line, "held", "{words}");
     actor
+}
+
+/// As [`hold`], for what may not succeed; gives what it said.
+fn try_to_hold(words: &str) -> (Actor, String) {
+    let mut actor = Actor::python(HOLD, &words.split(' ').collect::<Vec<_>>()).unwrap();
+    let line = actor.line().unwrap();
+    (actor, line)
 }
 
 fn verdict(portwatch: &Portwatch, target: &str) -> Value {
@@ -109,6 +123,100 @@ fn every_cause_is_told_and_the_kernel_agrees() {
             let told = agree(&portwatch, "192.0.2.9:3100", Some("address-not-here"));
             assert_eq!(told["errno_name"], "EADDRNOTAVAIL");
             agree(&portwatch, "[2001:db8::9]:3100", Some("address-not-here"));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_group_that_shares_its_port_is_joined_by_its_own_user_alone_as_was_told() {
+    if !(require_netns() && require_bpf()) {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            // The kernel's tables do not tell who shares; its programs do.
+            let portwatch = Portwatch::started(&[])?;
+            for kind in ["listen", "udp"] {
+                let target = if kind == "udp" { "127.0.0.1:3100/udp" } else { "127.0.0.1:3100" };
+                let cause = if kind == "udp" { "bound" } else { "listening" };
+                let member = hold(&format!("127.0.0.1 3100 reuseport nobody {kind}"));
+                let told = agree(&portwatch, target, Some(cause));
+                let sentence = told["sentence"].as_str().unwrap();
+                assert!(sentence.contains(&format!("python3 ({})", member.pid())), "{sentence}");
+                assert!(sentence.ends_with("With SO_REUSEPORT a socket of nobody could join."), "{sentence}");
+                // And so it is: somebody else with the option may not, its own user may, and only with the option.
+                let (_, line) = try_to_hold(&format!("127.0.0.1 3100 reuseport {kind}"));
+                assert_eq!(line, "98", "of another user");
+                let (_, line) = try_to_hold(&format!("127.0.0.1 3100 nobody {kind}"));
+                assert_eq!(line, "98", "without the option");
+                let joined = hold(&format!("127.0.0.1 3100 reuseport nobody {kind}"));
+                agree(&portwatch, target, Some(cause));
+                assert!(joined.finish()?.success() && member.finish()?.success());
+                agree(&portwatch, target, None);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Takes ports that the kernel chooses until it has no more: says them, and the errno of the end.
+const EXHAUST: &str = "
+import resource, socket, sys
+kept, ports = [], []
+listener = socket.create_server(('127.0.0.1', 4000), backlog=64)
+while True:
+    s = socket.socket(type=socket.SOCK_DGRAM if sys.argv[1] == 'udp' else socket.SOCK_STREAM)
+    try:
+        if sys.argv[1] == 'connect': s.connect(('127.0.0.1', 4000))
+        else: s.bind(('127.0.0.1', 0))
+    except OSError as error:
+        print(' '.join(map(str, sorted(ports))))
+        print(error.errno)
+        break
+    kept.append(s)
+    ports.append(s.getsockname()[1])
+sys.stdin.read()
+";
+
+#[test]
+fn the_kernel_lends_the_ports_of_which_that_is_said_and_never_a_reserved_one() {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            let portwatch = Portwatch::new()?;
+            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "3000 3007")?;
+            fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", "3003,3005")?;
+            for way in ["bind", "connect", "udp"] {
+                let protocol = if way == "udp" { "/udp" } else { "" };
+                let target = |port: u16| format!("127.0.0.1:{port}{protocol}");
+                let mut lent = Vec::new();
+                for port in 2998..3010 {
+                    let told = agree(&portwatch, &target(port), None);
+                    let sentence = told["sentence"].as_str().unwrap();
+                    let (lends, reserved) = (
+                        sentence.contains("may lend the port to"),
+                        sentence.contains("The port is reserved"),
+                    );
+                    assert_eq!(reserved, matches!(port, 3003 | 3005), "{sentence}");
+                    if lends {
+                        lent.push(port.to_string());
+                    }
+                }
+                let mut taker = Actor::python(EXHAUST, &[way])?;
+                assert_eq!(taker.line()?, lent.join(" "), "{way}");
+                let errno = if way == "connect" { "99" } else { "98" };
+                assert_eq!(taker.line()?, errno, "{way}: it has no more");
+                let cause = if way == "connect" { "connected" } else { "bound" };
+                agree(&portwatch, &target(3004), Some(cause));
+                // Kept back from whoever asks for any port, not from who asks for this one.
+                agree(&portwatch, &target(3003), None);
+                assert!(taker.finish()?.success());
+            }
             Ok(())
         })
         .unwrap();

@@ -1,0 +1,185 @@
+//! The wall clock is set while portwatch runs: order and age stay right, and the log says what happened.
+//!
+//! No namespace has a wall clock of its own, and the machine's is not a test's to set: it has neighbours. So the daemon and its
+//! commands get a C library call of ours instead (`LD_PRELOAD`), which reads the kernel's clock and adds what a file says.
+//! The kernel's own records are dated by the boot clock and stay real.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::{fs, path::Path, process::Command};
+
+use jiff::{SignedDuration, Timestamp};
+use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, require_program, wait_until};
+use serde_json::Value;
+
+const PRELOADED: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+static volatile long *ahead; /* seconds */
+__attribute__((constructor)) static void begin(void) {
+    const char *path = getenv("WALL_CLOCK");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    void *at = mmap(0, sizeof *ahead, PROT_READ, MAP_SHARED, fd, 0);
+    if (at != MAP_FAILED) ahead = at;
+    close(fd);
+}
+int clock_gettime(clockid_t id, struct timespec *t) {
+    int failed = syscall(SYS_clock_gettime, id, t);
+    if (!failed && ahead && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) t->tv_sec += *ahead;
+    return failed;
+}
+int gettimeofday(struct timeval *restrict v, void *restrict zone) {
+    struct timespec t;
+    (void)zone;
+    if (clock_gettime(CLOCK_REALTIME, &t)) return -1;
+    v->tv_sec = t.tv_sec;
+    v->tv_usec = t.tv_nsec / 1000;
+    return 0;
+}
+time_t time(time_t *to) {
+    struct timespec t;
+    if (clock_gettime(CLOCK_REALTIME, &t)) return -1;
+    if (to) *to = t.tv_sec;
+    return t.tv_sec;
+}
+"#;
+
+/// The clock of one portwatch.
+struct Clock<'a>(&'a Path);
+
+impl Clock<'_> {
+    fn set(&self, ahead: SignedDuration) {
+        // In place: it is mapped.
+        let file = fs::File::options().write(true).open(self.0.join("ahead")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &ahead.as_secs().to_ne_bytes(), 0).unwrap();
+    }
+}
+
+/// A portwatch whose wall clock a test can set; not started.
+fn with_clock() -> Portwatch {
+    let mut portwatch = Portwatch::new().unwrap();
+    let folder = portwatch.folder().to_owned();
+    fs::write(folder.join("clock.c"), PRELOADED).unwrap();
+    let library = folder.join("clock.so");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(folder.join("clock.c"));
+    let made = compiler.output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    fs::write(folder.join("ahead"), 0_i64.to_ne_bytes()).unwrap();
+    portwatch.give("LD_PRELOAD", library);
+    portwatch.give("WALL_CLOCK", folder.join("ahead"));
+    portwatch
+}
+
+fn time(value: &Value) -> Timestamp {
+    value.as_str().unwrap_or_else(|| panic!("no time: {value}")).parse().unwrap()
+}
+
+/// The moment is that of now, by a clock that is so far ahead. A busy machine takes its time.
+fn assert_now(value: &Value, ahead: SignedDuration) {
+    let off = time(value).duration_since(Timestamp::now() + ahead);
+    assert!(off.abs() < SignedDuration::from_mins(5), "{value} is {off:#} off");
+}
+
+fn the_clock_is_set(arguments: &[&str], evidence: &str) {
+    if !(require_bpf() && require_program("cc")) {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let mut portwatch = with_clock();
+    netns.enter(|| portwatch.start(arguments)).unwrap();
+    let folder = portwatch.folder().to_owned();
+    let clock = Clock(&folder);
+    let (hour, none) = (SignedDuration::from_hours(1), SignedDuration::ZERO);
+    let listener = |port: u16| netns.enter(|| Actor::listener("127.0.0.1", port)).unwrap().0;
+    let who = |port: &str, state: &str| {
+        let mut last = Value::Null;
+        let found = wait_until(&format!("{port} {state}"), DEADLINE, || {
+            last = netns.enter(|| portwatch.who(port)).ok()?;
+            (last["state"] == state).then(|| last.clone())
+        });
+        found.unwrap_or_else(|error| panic!("{error}: {last:#}"))
+    };
+    let pid = |target: &Value| target["sockets"][0]["holders"][0]["process"]["pid"].clone();
+    let since = |target: &Value| target["sockets"][0]["since"].clone();
+    let told = |way: &str| {
+        wait_until(&format!("the clock that was set {way}"), DEADLINE, || {
+            let events = portwatch.events(&["--type", "error"]).ok()?;
+            let set = format!("the clock was set {way} by");
+            events.into_iter().find(|e| e["message"].as_str().is_some_and(|m| m.starts_with(&set)))
+        })
+        .unwrap()
+    };
+
+    let first = listener(3100);
+    assert_now(&since(&who("3100", "held")), none);
+    // Back: what happens now is dated before what happened.
+    clock.set(-hour);
+    let second = listener(3200);
+    let target = who("3200", "held");
+    assert_eq!(pid(&target), second.pid(), "{target:#}");
+    assert_now(&since(&target), -hour);
+    let target = who("3100", "held");
+    assert_eq!(pid(&target), first.pid(), "{target:#}");
+    assert_now(&since(&target), -hour);
+    let set = told("back");
+    assert_now(&set["time"], -hour);
+    let ended = first.pid();
+    assert!(first.finish().unwrap().success());
+    let target = who("3100", "free");
+    let last = target["last"].as_array().unwrap();
+    // Who polls does not see who closes.
+    assert!(evidence != "kernel" || last.iter().any(|event| event["process"]["pid"] == ended), "{target:#}");
+    assert!(last.iter().any(|event| event["type"] == "close"), "{target:#}");
+    for kind in ["close", "unlisten"] {
+        for event in portwatch.events(&["--type", kind, "--port", "3100"]).unwrap() {
+            assert_now(&event["time"], -hour);
+        }
+    }
+    let listens = portwatch.events(&["--type", "listen", "--port", "3100"]).unwrap();
+    assert_eq!(listens.len(), 1, "told once, by the clock of then: {listens:#?}");
+    assert_now(&listens[0]["time"], none);
+    assert_eq!(listens[0]["evidence"], evidence);
+    let listens = portwatch.events(&["--type", "listen", "--port", "3200"]).unwrap();
+    assert_eq!(listens.len(), 1, "{listens:#?}");
+    assert_now(&listens[0]["time"], -hour);
+
+    // Forward: nothing is taken for old because of it, and nobody slept.
+    clock.set(hour);
+    let third = listener(3300);
+    let target = who("3300", "held");
+    assert_eq!(pid(&target), third.pid(), "{target:#}");
+    assert_now(&since(&target), hour);
+    told("forward");
+    let target = who("3200", "held");
+    assert_eq!(pid(&target), second.pid(), "{target:#}");
+    assert_now(&since(&target), hour);
+    assert!(second.finish().unwrap().success() && third.finish().unwrap().success());
+    who("3200", "free");
+    who("3300", "free");
+    let gaps = portwatch.events(&["--type", "gap"]).unwrap();
+    assert!(gaps.iter().all(|gap| gap["gap"]["reason"] != "paused"), "{gaps:#?}");
+    assert!(portwatch.log().lines().all(|line| !line.contains("panic")), "{}", portwatch.log());
+}
+
+#[test]
+fn after_the_wall_clock_was_set_every_answer_goes_by_the_new_one_and_the_log_says_so() {
+    the_clock_is_set(&[], "kernel");
+}
+
+#[test]
+fn a_daemon_that_polls_takes_no_set_clock_for_a_pause() {
+    the_clock_is_set(&["--source", "scan"], "scan");
+}
