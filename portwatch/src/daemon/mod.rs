@@ -24,6 +24,7 @@ mod lock;
 mod manager;
 mod office;
 mod pipeline;
+mod sleep;
 mod tally;
 mod warden;
 

@@ -21,15 +21,15 @@ use tokio::sync::broadcast;
 
 use super::{
     keeper::{Changed, UserRules},
+    sleep::Sleep,
     tally::Tally,
 };
 use crate::{
     journal::{Commits, Entry, Pending, Writer, WriterStatus},
     model::{
-        ConnectionScope, Event, EventKind, Evidence, Fact, GapReason, Observation, Phase, Port, Process,
-        ProcessId, Protocol, Seen, Timestamp,
+        ConnectionScope, Event, EventKind, Evidence, Fact, Observation, Phase, Port, Process, ProcessId,
+        Protocol, Seen, Timestamp,
     },
-    platform::vitals::asleep,
     query::{Around, Completeness, Live, Record},
     source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
 };
@@ -47,8 +47,6 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const STIRRED: Duration = Duration::from_millis(250);
 /// Longest wait of a source that has nothing to say.
 const IDLE: Duration = Duration::from_hours(1);
-/// The boot clock and the monotonic clock drift apart by this much only while the machine sleeps.
-const SLEPT: Duration = Duration::from_secs(1);
 
 /// What askers want of the pipeline's thread.
 #[derive(Debug)]
@@ -148,8 +146,7 @@ pub struct Pipeline {
     settling: Option<Instant>,
     /// The newest row that the claims office has written.
     announced: i64,
-    asleep: Duration,
-    last_look: Timestamp,
+    sleep: Sleep,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -188,8 +185,7 @@ impl Pipeline {
             waiting: VecDeque::new(),
             settling: None,
             announced: 0,
-            asleep: asleep(),
-            last_look: Timestamp::now(),
+            sleep: Sleep::new(),
         };
         (pipeline, handle)
     }
@@ -291,11 +287,14 @@ impl Pipeline {
         let mut seen = std::mem::take(&mut self.seen);
         let kernel_binds = self.kernel_binds();
         let unseen = self.source.unseen();
+        // Between a gap and the look that mends it the table is known to be wrong, and nobody is to read it.
+        let lossy = seen.iter().any(|observation| matches!(observation.seen, Seen::Gap { .. }));
+        let chunk = if lossy { usize::MAX } else { CHUNK };
         {
             let mut drain = seen.drain(..).peekable();
             while drain.peek().is_some() {
                 let mut live = lock(&self.handle.live);
-                for observation in drain.by_ref().take(CHUNK) {
+                for observation in drain.by_ref().take(chunk) {
                     if let Seen::Snapshot(snapshot) = &observation.seen {
                         live.set_completeness(match &unseen {
                             Some(why) => Completeness::Partial(why.clone()),
@@ -448,18 +447,10 @@ impl Pipeline {
 
     /// While the machine slept nothing ran, and nothing was seen either: the record says so.
     fn notice_sleep(&mut self) {
-        let asleep = asleep();
         let now = Timestamp::now();
-        if asleep.saturating_sub(self.asleep) > SLEPT {
-            let mut event = Event::new(now, EventKind::Gap, Evidence::Inferred);
-            event.gap = Some(GapReason::Paused);
-            event.since = Some(self.last_look);
-            event.message =
-                Some(format!("the machine slept for {} s", asleep.saturating_sub(self.asleep).as_secs()));
+        if let Some(event) = self.sleep.look(now) {
             self.tell(event);
         }
-        self.asleep = asleep;
-        self.last_look = now;
         self.handle.report().heard = Some(now);
     }
 }

@@ -24,7 +24,7 @@ pub use process::{
     SignalOrigin, SignalSent, Worktree,
 };
 pub use rules::BindRules;
-pub use socket::{AskedPort, Holder, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen};
+pub use socket::{AskedPort, Holder, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel};
 
 /// A moment, UTC, nanosecond resolution.
 pub type Timestamp = jiff::Timestamp;

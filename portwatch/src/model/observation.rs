@@ -47,6 +47,11 @@ pub enum Seen {
     },
     /// Connections were left to TIME_WAIT: a count, never one of them.
     ConnectionsLeft(Box<super::ConnectionsLeft>),
+    /// The wall clock was set: what was told before is dated by the old one.
+    ClockSet {
+        /// By how much it is ahead of where it was; negative when it was set back.
+        by: jiff::SignedDuration,
+    },
     /// The whole truth at one moment.
     Snapshot(Box<Snapshot>),
 }

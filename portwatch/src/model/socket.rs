@@ -89,18 +89,46 @@ pub struct Holder {
     pub evidence: Evidence,
 }
 
+/// A network device that keeps a UDP socket of the kernel's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tunnel {
+    /// What the kernel calls such devices: `vxlan`.
+    pub kind: &'static str,
+    name: [u8; Self::NAME],
+}
+
+impl Tunnel {
+    /// `IFNAMSIZ`.
+    const NAME: usize = 16;
+
+    /// A device by its name, of which what is longer than a device's name can be is cut off.
+    pub fn new(kind: &'static str, name: &[u8]) -> Self {
+        let mut own = [0; Self::NAME];
+        for (to, from) in own.iter_mut().zip(name.iter().take_while(|&&byte| byte != 0)) {
+            *to = *from;
+        }
+        Self { kind, name: own }
+    }
+
+    /// Its name, which whoever made the device has chosen.
+    pub fn name(&self) -> String {
+        let name: Vec<u8> = self.name.iter().copied().take_while(|&byte| byte != 0).collect();
+        String::from_utf8_lossy(&name).into_owned()
+    }
+}
+
 /// Why there is, or is not, a process behind a socket. These differ for the reader at 2 am.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// At least one holder is known.
     Known,
-    /// The kernel's own: the socket has no inode. (Sockets of NFS, WireGuard and VXLAN do have one; without
-    /// kernel programs they cannot be told from sockets in flight and are `NoProcess`.)
-    Kernel,
+    /// The kernel's own: the socket has no inode, or it is that of a tunnel device. (Sockets of NFS and WireGuard
+    /// cannot be told from sockets in flight and are `NoProcess`.)
+    Kernel(Option<Tunnel>),
     /// A process has it, but this observer may not look into that process.
     NotPermitted,
     /// Alive, but no process has a descriptor: it is in flight (SCM_RIGHTS, io_uring fixed file), held by the
-    /// kernel (NFS, WireGuard, VXLAN), or its holder was not found.
+    /// kernel (NFS, WireGuard), or its holder was not found.
     NoProcess,
     /// Not looked for yet, or the look was cut short.
     Unknown,
@@ -111,7 +139,7 @@ impl Owner {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Known => "known",
-            Self::Kernel => "kernel",
+            Self::Kernel(_) => "kernel",
             Self::NotPermitted => "not-permitted",
             Self::NoProcess => "no-process",
             Self::Unknown => "unknown",

@@ -68,7 +68,10 @@ fn row(group: &Group<'_>, answer: &List, look: &Look) -> Option<Vec<(Tone, Strin
     let socket = group.first()?;
     let (tone, name) = match (group.main, socket.owner.as_str()) {
         (Some(main), _) => (Tone::Plain, format!("{} {}{}", main.comm, main.pid, more(group.others.len()))),
-        (None, "kernel") => (Tone::Plain, "(kernel)".to_owned()),
+        (None, "kernel") => {
+            let device = socket.device.as_ref().map(|device| format!(" {device}")).unwrap_or_default();
+            (Tone::Plain, format!("(kernel){device}"))
+        }
         (None, "not-permitted") => (Tone::Warn, "(not permitted)".to_owned()),
         (None, "no-process") => (Tone::Warn, "(no process)".to_owned()),
         (None, _) => (Tone::Warn, "(unknown)".to_owned()),

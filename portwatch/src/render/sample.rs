@@ -125,6 +125,7 @@ pub(super) fn socket(address: &str, port: u16, holders: Vec<Process>) -> Socket 
         creator: holders.first().cloned(),
         owner: if holders.is_empty() { "unknown" } else { "known" }.to_owned(),
         holders: holders.into_iter().map(holder).collect(),
+        device: None,
         netns_name: None,
         forwards_to: None,
         claim: None,

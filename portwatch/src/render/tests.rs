@@ -151,8 +151,14 @@ fn who_tells_kernel_held_not_permitted_and_in_flight_apart() {
     let orphan =
         |owner: &str, port| Socket { owner: owner.to_owned(), ..socket("0.0.0.0", port, Vec::new()) };
     let in_flight = Socket { creator: Some(node()), ..orphan("no-process", 3102) };
-    let sockets =
-        vec![orphan("kernel", 2049), orphan("not-permitted", 3101), in_flight, orphan("unknown", 3103)];
+    let tunnel = Socket { device: Some("vxlan vx0".to_owned()), ..orphan("kernel", 4789) };
+    let sockets = vec![
+        orphan("kernel", 2049),
+        tunnel,
+        orphan("not-permitted", 3101),
+        in_flight,
+        orphan("unknown", 3103),
+    ];
     let held = target("3100", "held", sockets);
     insta::assert_snapshot!(everywhere(|out, look| who(out, &answer(false, vec![held.clone()]), look)));
 }

@@ -358,17 +358,21 @@ fn owner(out: &mut dyn Write, group: &Group<'_>, socket: &Socket, look: &Look) -
         let user = process::user(socket.user.as_deref(), socket.uid);
         let whose = user.map_or_else(String::new, |user| format!("; the socket belongs to {user}"));
         let words = match socket.owner.as_str() {
-            "kernel" => {
-                "the kernel itself holds this port (an NFS server, WireGuard and the like); there is no process to \
-                 signal"
-                    .to_owned()
-            }
+            "kernel" => match &socket.device {
+                Some(device) => {
+                    format!("the kernel itself holds this port, for network device {device}; there is no process to signal")
+                }
+                None => "the kernel itself holds this port (an NFS server and the like); there is no process to signal"
+                    .to_owned(),
+            },
             "not-permitted" => {
-                format!("some process has it, but not one you may look into{whose}; run as root or start the daemon")
+                format!(
+                    "no process that you may look into has it, and there are others{whose}; run as root or start the daemon"
+                )
             }
             "no-process" => format!(
-                "no process has a descriptor of it; it may be in flight between two processes, or held by io_uring \
-                 or by another pid namespace{whose}"
+                "no process has a descriptor of it; it may be in flight between two processes, held by io_uring, \
+                 by another pid namespace, or by the kernel itself (NFS, WireGuard){whose}"
             ),
             _ => format!("who holds it was not found{whose}"),
         };

@@ -3,6 +3,7 @@
 //!
 //! Never: know claims, print.
 
+pub mod clock;
 pub mod convert;
 #[cfg(target_os = "linux")]
 pub mod diag;
@@ -28,6 +29,8 @@ pub mod rules;
 pub mod run;
 pub mod scan;
 pub mod sockstat;
+#[cfg(target_os = "linux")]
+mod tunnels;
 mod wake;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};

@@ -5,6 +5,9 @@ use std::{
     hash::Hash,
 };
 
+use jiff::SignedDuration;
+
+use super::clock::shifted;
 use super::policy::{
     MAX_EXITS, MAX_RECENT, MAX_REMEMBERED, MAX_SCOPES, MAX_TOMBSTONES, RECENT_AGE, TOMBSTONE_AGE,
 };
@@ -85,6 +88,16 @@ impl Tombstones {
         self.remembered -= usize::from(ghost.is_some_and(|ghost| ghost.socket.is_some()));
     }
 
+    /// The clock by which all this was dated was set.
+    pub(super) fn shift(&mut self, by: SignedDuration) {
+        for tombstone in self.by_key.values_mut() {
+            tombstone.closed = shifted(tombstone.closed, by);
+        }
+        for (_, at) in &mut self.order {
+            *at = shifted(*at, by);
+        }
+    }
+
     /// Whether the socket with this key at `at` is a closed one. Cookies never repeat until reboot; an inode may be
     /// another socket after the close.
     pub(super) fn holds(&self, key: SocketKey, at: Timestamp) -> bool {
@@ -163,6 +176,13 @@ impl Processes {
             .map(|(_, key, place)| (key, place))
     }
 
+    /// As [`Tombstones::shift`].
+    pub(super) fn shift(&mut self, by: SignedDuration) {
+        for (_, (at, ..)) in &mut self.recent {
+            *at = shifted(*at, by);
+        }
+    }
+
     /// Notes an exit; `false` when it was known.
     pub(super) fn exit(&mut self, process: ProcessId) -> bool {
         self.exited.insert(process)
@@ -227,6 +247,14 @@ impl Scopes {
             self.latest.remove(part);
         }
         self.latest.push_back(scope);
+    }
+
+    /// As [`Tombstones::shift`].
+    pub(super) fn shift(&mut self, by: SignedDuration) {
+        for scope in &mut self.latest {
+            scope.begun = shifted(scope.begun, by);
+        }
+        self.newest = self.newest.map(|at| shifted(at, by));
     }
 
     /// A snapshot begun after `at` would have shown a socket there, had it still existed.

@@ -13,6 +13,7 @@
 //!
 //! Never: touch a clock, a file or a socket.
 
+mod clock;
 mod conflict;
 mod index;
 mod lifecycle;
@@ -140,6 +141,7 @@ impl LiveTable {
                 out.push(Change { event, socket: None });
             }
             Seen::ConnectionsLeft(left) => out.push(connections_left(at, evidence, &left)),
+            Seen::ClockSet { by } => self.clock_set(at, evidence, by, out),
             Seen::Snapshot(snapshot) => self.reconcile(at, &snapshot, out),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
+use jiff::SignedDuration;
+
 use super::{
+    clock::shifted,
     policy::{MAX_NOISE, NOISE_WINDOW},
     rows::later,
 };
@@ -32,6 +35,14 @@ impl Noise {
         self.open.entry(source).or_insert(Summary { first: at, count: 0 }).count += 1;
         let due = later(at, NOISE_WINDOW);
         self.due = Some(self.due.map_or(due, |d| d.min(due)));
+    }
+
+    /// The clock by which all this was dated was set.
+    pub(super) fn shift(&mut self, by: SignedDuration) {
+        for summary in self.open.values_mut() {
+            summary.first = shifted(summary.first, by);
+        }
+        self.due = self.due.map(|at| shifted(at, by));
     }
 
     /// When the next summary is due.

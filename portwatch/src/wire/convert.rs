@@ -14,7 +14,7 @@ use super::{
     LogQuery, LostCounts, Process, Project, Published, SCHEMA, Socket, SourceInfo, Target, Unit, Worktree,
 };
 use crate::{
-    model::{self, AskedPort, Evidence, Port, ProcessId, Protocol, SocketKey},
+    model::{self, AskedPort, Evidence, Owner, Port, ProcessId, Protocol, SocketKey},
     query::{self, Asked, KnownSocket, ListFilter, Record, Sight, Sort, Space, Viewer},
     registry::Standing,
 };
@@ -276,6 +276,10 @@ pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
             })
             .collect(),
         owner: inner.owner.as_str().to_owned(),
+        device: match inner.owner {
+            Owner::Kernel(Some(tunnel)) => Some(format!("{} {}", tunnel.kind, tunnel.name())),
+            _ => None,
+        },
         netns_name: known.netns_name.clone(),
         forwards_to: known.forward.as_ref().map(|f| forward(f, viewer)),
         claim: known.standing.as_ref().and_then(claim_of),

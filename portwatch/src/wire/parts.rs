@@ -165,6 +165,9 @@ pub struct Socket {
     pub holders: Vec<Holder>,
     /// known, kernel, not-permitted, no-process, unknown.
     pub owner: String,
+    /// The network device for which the kernel holds it, with its kind: `vxlan vx0`; null for every other socket.
+    #[serde(default)]
+    pub device: Option<String>,
     /// What `ip netns` calls its network namespace; null for the observer's own and for those without a name.
     pub netns_name: Option<String>,
     /// Where it leads, when a forwarder of a container engine holds it; null for every other socket.

@@ -90,7 +90,7 @@ pub(super) fn of_process(
     let command = process.and_then(|p| p.command.as_ref()).map(ToString::to_string);
     let facts = Facts {
         port,
-        kernel: owner == Owner::Kernel,
+        kernel: matches!(owner, Owner::Kernel(_)),
         pid: process.map(|p| p.id.pid),
         comm: process.map(|p| p.comm.as_str()),
         command: command.as_deref(),

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use super::*;
 use crate::model::{
     AskedPort, Connection, Evidence, Holder, Owner, Phase, Process, ProcessId, Socket, SocketKey,
-    SocketOptions, SocketSeen, TcpState, Timestamp,
+    SocketOptions, SocketSeen, TcpState, Timestamp, Tunnel,
 };
 
 const NODE: ProcessId = ProcessId { pid: 48291, start_ticks: 1 };
@@ -215,9 +215,11 @@ fn success_is_certain_only_where_everything_was_looked_at() {
 #[test]
 fn a_holder_that_is_not_known_is_not_invented() {
     for (owner, sentence) in [
-        (Owner::Kernel, "the kernel listens there"),
+        (Owner::Kernel(None), "the kernel listens there"),
+        (Owner::Kernel(Some(Tunnel::new("vxlan", b"vx0"))), "the kernel (vxlan device vx0) listens there"),
         (Owner::NotPermitted, "a process that may not be looked into here listens there"),
-        (Owner::NoProcess, "a socket without a known process listens there"),
+        (Owner::NoProcess, "a socket that no process has listens there"),
+        (Owner::Unknown, "a socket without a known process listens there"),
     ] {
         let mut known = listener("0.0.0.0");
         known.socket.owner = owner;

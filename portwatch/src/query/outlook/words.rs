@@ -247,29 +247,38 @@ fn who(party: Party<'_>, scene: &Scene<'_>) -> String {
 
 fn of_socket(socket: &Socket, scene: &Scene<'_>) -> String {
     let known = scene.sockets.iter().find(|s| s.socket.seen.key == socket.seen.key);
-    match known.and_then(|k| k.first().map(|id| (k, id))) {
-        Some((known, id)) => match known.process(id) {
-            Some(process) => format!("{} ({})", process.comm, id.pid),
-            None => format!("process {}", id.pid),
-        },
-        None => nobody(socket.owner).to_owned(),
+    let name = |id: ProcessId| match known.and_then(|known| known.process(id)) {
+        Some(process) => format!("{} ({})", process.comm, id.pid),
+        None => format!("process {}", id.pid),
+    };
+    match (socket.holders.first(), socket.owner, socket.creator) {
+        (Some(holder), ..) => name(holder.process),
+        (None, Owner::Kernel(_), _) | (None, _, None) => nobody(socket.owner),
+        (None, Owner::Known, Some(creator)) => name(creator),
+        // Who bound it does not have it any more.
+        (None, _, Some(creator)) => format!("{}, bound by {},", nobody(socket.owner), name(creator)),
     }
 }
 
 fn of_connection(connection: &Connection, scene: &Scene<'_>) -> String {
     match connection.holders.first() {
         Some(holder) if holder.evidence != Evidence::Unknown => process(holder.process, scene),
-        _ => nobody(connection.owner).to_owned(),
+        _ => nobody(connection.owner),
     }
 }
 
 /// Why no process is named.
-const fn nobody(owner: Owner) -> &'static str {
-    match owner {
-        Owner::Kernel => "the kernel",
+fn nobody(owner: Owner) -> String {
+    let words = match owner {
+        Owner::Kernel(Some(tunnel)) => {
+            return format!("the kernel ({} device {})", tunnel.kind, tunnel.name());
+        }
+        Owner::Kernel(None) => "the kernel",
         Owner::NotPermitted => "a process that may not be looked into here",
-        Owner::Known | Owner::NoProcess | Owner::Unknown => "a socket without a known process",
-    }
+        Owner::NoProcess => "a socket that no process has",
+        Owner::Known | Owner::Unknown => "a socket without a known process",
+    };
+    words.to_owned()
 }
 
 fn process(id: ProcessId, scene: &Scene<'_>) -> String {

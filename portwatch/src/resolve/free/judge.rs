@@ -159,8 +159,11 @@ pub(super) fn without_holder(socket: &SnapshotSocket, port: &str) -> Refusal {
                 format!("sudo portwatch free {port}")
             },
         ),
-        Owner::Kernel => (
-            "the kernel itself holds it".to_owned(),
+        Owner::Kernel(tunnel) => (
+            tunnel.map_or_else(
+                || "the kernel itself holds it".to_owned(),
+                |t| format!("the kernel itself holds it, for {} device {}", t.kind, t.name()),
+            ),
             format!("portwatch who {port} shows what for: a network file system, a tunnel"),
         ),
         Owner::Known | Owner::NoProcess | Owner::Unknown => (

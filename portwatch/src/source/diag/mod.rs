@@ -137,10 +137,11 @@ impl Diag {
     fn probe_bound(&mut self) -> Option<bool> {
         use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
         let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).ok()?;
-        let loopback = SockaddrIn::from(std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
-        let any = SockaddrIn::from(std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-        // Where `lo` is down, the loopback address is not there to be bound.
-        bind(fd.as_raw_fd(), &loopback).or_else(|_| bind(fd.as_raw_fd(), &any)).ok()?;
+        // Connections within a busy machine may have every port that the kernel gives out at the first address; nobody
+        // uses the second. Where `lo` is down, neither is there to be bound.
+        let places = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 85, 170, 1), Ipv4Addr::UNSPECIFIED];
+        let at = |address| SockaddrIn::from(std::net::SocketAddrV4::new(address, 0));
+        places.into_iter().find(|&address| bind(fd.as_raw_fd(), &at(address)).is_ok())?;
         let port = Port::new(getsockname::<SockaddrIn>(fd.as_raw_fd()).ok()?.port())?;
         let mut rows = Vec::new();
         let table = Table { v6: false, protocol: TCP, states: 1 << BOUND_INACTIVE, port: Some(port) };

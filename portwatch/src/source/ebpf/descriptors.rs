@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    os::unix::fs::MetadataExt as _,
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,13 @@ impl Descriptors for Table<'_> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the iterator ended inside a descriptor"));
         }
         Ok(records.iter().filter_map(descriptor).collect())
+    }
+
+    /// The iterator shows the tasks of its reader's pid namespace (`task_file_seq_get_next`); the first one has all.
+    fn sees_all(&self) -> bool {
+        /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
+        const FIRST: u64 = 0xefff_fffc;
+        std::fs::metadata("/proc/self/ns/pid").is_ok_and(|file| file.ino() == FIRST)
     }
 }
 

@@ -22,6 +22,7 @@ use std::{
 };
 
 use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuArray, RingBuf};
+use jiff::SignedDuration;
 use portwatch_common::{
     counter::{self, Counters as KernelCounters},
     decode::decode,
@@ -35,7 +36,8 @@ pub use self::{
 };
 use super::{
     Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
-    convert::{self, BootClock},
+    clock::Clock,
+    convert,
     replay::Recorder,
     scan::{HolderSearch, Roots, Scanner},
 };
@@ -47,6 +49,9 @@ use crate::model::{
 /// A pass over all descriptors that takes no longer than this is made for every question: it finds holders to whom a
 /// descriptor was passed, whom nobody saw receive it.
 const CHEAP: Duration = Duration::from_millis(3);
+
+/// The observer was stopped, or got no time, if records waited for so long.
+const STOPPED: SignedDuration = SignedDuration::from_secs(1);
 
 /// Records taken in one call of `poll`: bounds memory in a burst, and how long a caller is kept.
 const BATCH: usize = 8192;
@@ -81,6 +86,7 @@ pub struct EbpfSource {
     /// Something was lost since the begin of the last look at everything.
     stale: bool,
     recorder: Option<Recorder>,
+    clock: Clock,
 }
 
 impl EbpfSource {
@@ -123,12 +129,13 @@ impl EbpfSource {
             started: false,
             stale: false,
             recorder: None,
+            clock: Clock::system(),
         })
     }
 
     /// Writes everything that comes from now on to a recording too.
     pub fn record_to(&mut self, path: &Path) -> Result<(), SourceError> {
-        self.recorder = Some(Recorder::create(path, clock()?, &self.coverage())?);
+        self.recorder = Some(Recorder::create(path, self.clock.held(), &self.coverage())?);
         Ok(())
     }
 
@@ -159,10 +166,13 @@ impl EbpfSource {
 
     /// Every socket.
     fn look(&mut self, search: HolderSearch) -> Result<Snapshot, SourceError> {
-        match table(&mut self.loaded, &mut self.pass) {
+        let begun = self.clock.now();
+        let found = match table(&mut self.loaded, &mut self.pass) {
             Some(mut table) => self.scanner.snapshot_by(search, Some(&mut table)),
             None => self.scanner.snapshot_everywhere(search),
-        }
+        }?;
+        // By the clock of the records.
+        Ok(Snapshot { begun, ended: self.clock.now(), ..found })
     }
 
     /// Has the programs tell of the children, execs, signals and the end of holders that were found by looking.
@@ -217,7 +227,8 @@ impl EbpfSource {
     /// them knows that others are missing.
     fn take(&mut self, limit: usize, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         let begin = out.len();
-        let clock = clock()?;
+        let clock = self.clock.held();
+        let mut oldest = None;
         let (counters, undecodable) = (&mut self.counters, &mut self.undecodable);
         let recorder = &mut self.recorder;
         if let Some(recorder) = recorder {
@@ -230,7 +241,10 @@ impl EbpfSource {
                 recorder.record(bytes);
             }
             match decode(bytes) {
-                Ok(record) => out.extend(convert::observation(&record, clock)),
+                Ok(record) => {
+                    oldest.get_or_insert(clock.at(record.boot_ns()));
+                    out.extend(convert::observation(&record, clock));
+                }
                 Err(error) => {
                     counters.undecodable += 1;
                     *undecodable += 1;
@@ -248,10 +262,16 @@ impl EbpfSource {
         let lost =
             LossCounts { undecodable: std::mem::take(&mut self.undecodable), ..loss(&self.counted, &now) };
         self.counted = now;
-        let since = std::mem::replace(&mut self.whole_until, Timestamp::now());
+        let now = self.clock.now();
+        let whole = std::mem::replace(&mut self.whole_until, now);
         let gap = (lost.total() > 0).then(|| {
-            let seen = Seen::Gap { lost, since, reason: GapReason::BufferFull };
-            Observation::new(self.whole_until, Evidence::Kernel, seen)
+            // Records wait for milliseconds; where they waited for longer, nobody took them out.
+            let stopped = oldest.filter(|&oldest| now.duration_since(oldest) >= STOPPED);
+            let (since, reason) = match stopped {
+                Some(oldest) => (oldest.max(whole), GapReason::Paused),
+                None => (whole, GapReason::BufferFull),
+            };
+            Observation::new(now, Evidence::Kernel, Seen::Gap { lost, since, reason })
         });
         if let Some(recorder) = &mut self.recorder {
             recorder.end_batch(gap.as_ref());
@@ -262,6 +282,16 @@ impl EbpfSource {
             out.insert(begin, gap);
         }
         Ok(())
+    }
+
+    /// Takes over the wall clock, before anything is dated by it.
+    fn follow_clock(&mut self, out: &mut Vec<Observation>) {
+        if let Some(set) = self.clock.follow() {
+            if let Seen::ClockSet { by } = set.seen {
+                self.whole_until = self.whole_until.saturating_add(by).unwrap_or(self.whole_until);
+            }
+            out.push(set);
+        }
     }
 
     /// Delivers what does not come from a record.
@@ -296,8 +326,10 @@ impl EbpfSource {
 
     /// After a loss: what is really there. What is lost meanwhile makes the look stale again.
     fn reconcile(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        // A child may be among what was lost: where it costs little, every holder is looked for.
+        let search = if self.loaded.iterates { HolderSearch::All } else { HolderSearch::First };
         self.stale = false;
-        let found = self.look(HolderSearch::First)?;
+        let found = self.look(search).inspect_err(|_| self.stale = true)?;
         self.follow(&found);
         self.take(self.full, out)?;
         self.say(snapshot(found), out);
@@ -308,10 +340,6 @@ impl EbpfSource {
 /// A pass over all descriptors, where the iterator serves.
 fn table<'a>(loaded: &'a mut Loaded, took: &'a mut Option<Duration>) -> Option<Table<'a>> {
     loaded.iterates.then_some(Table { ebpf: &mut loaded.ebpf, took })
-}
-
-fn clock() -> Result<BootClock, SourceError> {
-    BootClock::now().map_err(|errno| SourceError::Read { what: "the clock".to_owned(), error: errno.into() })
 }
 
 /// Holders found by the first look stand where the second found the same socket.
@@ -398,6 +426,7 @@ impl Source for EbpfSource {
             if counts_due.is_zero() {
                 self.tell_left(out);
             }
+            self.follow_clock(out);
             self.take(BATCH, out)?;
             if self.stale {
                 self.reconcile(out)?;
@@ -412,13 +441,20 @@ impl Source for EbpfSource {
     }
 
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
+        self.follow_clock(out);
         self.take(self.full, out)?;
+        if self.stale {
+            // What is asked for is among everything.
+            return self.reconcile(out);
+        }
+        let begun = self.clock.now();
         let cheap = self.pass.is_some_and(|pass| pass <= CHEAP);
         let search = if cheap { HolderSearch::All } else { HolderSearch::First };
         let found = match table(&mut self.loaded, &mut self.pass) {
             Some(mut table) => self.scanner.refresh_by(scope, search, Some(&mut table)),
             None => self.scanner.refresh(scope),
         }?;
+        let found = Snapshot { begun, ended: self.clock.now(), ..found };
         self.follow(&found);
         self.take(self.full, out)?;
         self.say(snapshot(found), out);

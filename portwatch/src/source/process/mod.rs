@@ -52,7 +52,7 @@ impl From<Absent> for Owner {
             // It ended after the table was made: who holds the socket now, a later look will tell.
             Absent::Gone => Self::Unknown,
             Absent::NotPermitted => Self::NotPermitted,
-            Absent::Kernel => Self::Kernel,
+            Absent::Kernel => Self::Kernel(None),
         }
     }
 }

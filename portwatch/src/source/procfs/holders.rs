@@ -52,6 +52,9 @@ pub struct Descriptor {
 pub trait Descriptors {
     /// Every descriptor of a socket in every process.
     fn all(&mut self) -> io::Result<Vec<Descriptor>>;
+
+    /// Whether "every process" means every process of the machine: also those that procfs hides or keeps closed.
+    fn sees_all(&self) -> bool;
 }
 
 /// What a search came to.
@@ -101,7 +104,7 @@ impl ProcFs {
         wanted: &[Wanted],
         known: &HashMap<u64, Vec<Found>>,
         mode: HolderSearch,
-        table: Option<&mut dyn Descriptors>,
+        mut table: Option<&mut dyn Descriptors>,
     ) -> io::Result<Search> {
         let mut search = Search::default();
         if mode == HolderSearch::None || wanted.is_empty() {
@@ -120,15 +123,20 @@ impl ProcFs {
         }
         let mut tabled = false;
         if mode == HolderSearch::All || !inodes.all_found(&search) {
-            let all = table.map(Descriptors::all).transpose();
-            let all = all.inspect_err(|error| tracing::debug!(%error, "descriptors not read in the kernel"));
-            tabled = all.as_ref().is_ok_and(Option::is_some);
-            search.fill(&inodes, all.ok().flatten().unwrap_or_default());
-            // What the table does not show may still be somebody's, if only of one that may not be looked into.
+            tabled = read(&mut table).map(|all| search.fill(&inodes, all)).is_some();
+            let missing = inodes.missing(&search);
             if !tabled {
                 self.walk(wanted, &inodes, mode, &mut search)?;
-            } else if !inodes.all_found(&search) {
-                let missing = inodes.missing(&search);
+            } else if missing.0.is_empty() {
+                // Each has a holder.
+            } else if table.as_ref().is_some_and(|table| table.sees_all())
+                && let Some(all) = read(&mut table)
+            {
+                // Looked at twice: a descriptor may have passed to a process that was read already.
+                search.fill(&missing, all);
+                search.complete = true;
+            } else {
+                // What the table does not show may still be somebody's, if only of one that may not be looked into.
                 self.walk(wanted, &missing, HolderSearch::First, &mut search)?;
             }
         }
@@ -278,6 +286,12 @@ impl ProcFs {
         }
         children
     }
+}
+
+/// Everything that the table has; `None` where there is none, or it cannot be read.
+fn read(table: &mut Option<&mut dyn Descriptors>) -> Option<Vec<Descriptor>> {
+    let all = table.as_mut()?.all();
+    all.inspect_err(|error| tracing::debug!(%error, "descriptors not read in the kernel")).ok()
 }
 
 /// The inodes asked for, sorted.

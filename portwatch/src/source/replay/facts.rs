@@ -36,7 +36,41 @@ macro_rules! words {
 words!(EvidenceWord = Evidence { Kernel, Scan, Inherited, Inferred, Ambiguous, Unknown });
 words!(ProtocolWord = Protocol { Tcp, Udp });
 words!(PhaseWord = Phase { Bound, Listening });
-words!(OwnerWord = Owner { Known, Kernel, NotPermitted, NoProcess, Unknown });
+/// As [`Owner`]; of a tunnel device its name is not kept.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OwnerWord {
+    Known,
+    Kernel,
+    NotPermitted,
+    NoProcess,
+    Unknown,
+}
+
+impl From<Owner> for OwnerWord {
+    fn from(value: Owner) -> Self {
+        match value {
+            Owner::Known => Self::Known,
+            Owner::Kernel(_) => Self::Kernel,
+            Owner::NotPermitted => Self::NotPermitted,
+            Owner::NoProcess => Self::NoProcess,
+            Owner::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<OwnerWord> for Owner {
+    fn from(value: OwnerWord) -> Self {
+        match value {
+            OwnerWord::Known => Self::Known,
+            OwnerWord::Kernel => Self::Kernel(None),
+            OwnerWord::NotPermitted => Self::NotPermitted,
+            OwnerWord::NoProcess => Self::NoProcess,
+            OwnerWord::Unknown => Self::Unknown,
+        }
+    }
+}
+
 words!(ReasonWord = GapReason { BufferFull, NotRunning, Paused, SourceChanged, NotWritten });
 words!(
     FactWord = Fact {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use portwatch_common::{decode::decode, record::ABI};
 use serde::de::DeserializeOwned;
 
@@ -15,8 +16,11 @@ use super::{
     TAG_SNAPSHOT, VERSION, facts,
 };
 use crate::{
-    model::{Coverage, Degradation, LossCounts, Observation},
-    source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, convert, convert::BootClock},
+    model::{Coverage, Degradation, Evidence, LossCounts, Observation, Seen},
+    source::{
+        Counters, Progress, Refresh, Source, SourceError, SourceKind, clock::STEP, convert,
+        convert::BootClock,
+    },
 };
 
 /// A call of `poll` delivers about so many observations, so that a long recording does not lie in memory.
@@ -33,6 +37,8 @@ pub struct ReplaySource {
     /// Where `input` stands.
     offset: u64,
     clock: BootClock,
+    /// The clock was set, which is told with what comes next and its time.
+    set: Option<SignedDuration>,
     coverage: Vec<Coverage>,
     counters: Counters,
     state: State,
@@ -93,6 +99,7 @@ impl ReplaySource {
             input,
             offset: HEADER_LEN as u64,
             clock,
+            set: None,
             coverage: Vec::new(),
             counters: Counters::default(),
             state: State::Playing,
@@ -151,7 +158,10 @@ impl ReplaySource {
                 let offset_ns = frame.payload.as_slice().try_into().map(i64::from_le_bytes);
                 let offset_ns = offset_ns
                     .map_err(|_| self.damaged(frame.offset, "has a clock that is not 8 bytes".to_owned()))?;
-                self.clock = BootClock::from_offset_ns(offset_ns);
+                let clock = BootClock::from_offset_ns(offset_ns);
+                let by = clock.since(std::mem::replace(&mut self.clock, clock));
+                self.set =
+                    Some(by.saturating_add(self.set.unwrap_or_default())).filter(|by| by.abs() >= STEP);
             }
             TAG_GAP => {
                 let gap = self.json::<facts::Gap>(frame, "gap")?;
@@ -185,7 +195,13 @@ impl ReplaySource {
         let enough = out.len().saturating_add(BATCH);
         while out.len() < enough {
             let Some(frame) = self.frame()? else { return Ok(Progress::Ended) };
+            let before = out.len();
             self.play(&frame, out)?;
+            if let (Some(by), Some(next)) = (self.set, out.get(before)) {
+                let set = Observation::new(next.at, Evidence::Kernel, Seen::ClockSet { by });
+                self.set = None;
+                out.insert(before, set);
+            }
         }
         Ok(Progress::Open)
     }

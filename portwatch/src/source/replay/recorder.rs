@@ -120,6 +120,8 @@ impl Recorder {
             | Seen::Forked(_)
             | Seen::Execed(_)
             | Seen::Exited(_)
+            // The clock of the records tells it.
+            | Seen::ClockSet { .. }
             // A summary of now; played back it would be one of then.
             | Seen::ConnectionsLeft(_) => {}
         }

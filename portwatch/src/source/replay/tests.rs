@@ -276,6 +276,25 @@ fn a_length_of_4_gib_takes_no_memory() {
 }
 
 #[test]
+fn a_clock_that_was_set_is_told_with_the_first_that_is_dated_by_it() {
+    let (_folder, path) = folder();
+    let back = BootClock::from_offset_ns(CLOCK.offset_ns() - 3_600_000_000_000);
+    let mut recorder = Recorder::create(&path, CLOCK, &coverage()).unwrap();
+    let [listen, close, _] = records();
+    recorder.record(&encode(&listen));
+    recorder.clock(back);
+    recorder.record(b"no record");
+    recorder.record(&encode(&close));
+    drop(recorder);
+    let (seen, end) = play(&path);
+    end.unwrap();
+    let close = observation(&close, back).unwrap();
+    let by = jiff::SignedDuration::from_hours(-1);
+    let set = Observation::new(close.at, Evidence::Kernel, Seen::ClockSet { by });
+    assert_eq!(seen, [observation(&listen, CLOCK).unwrap(), set, close]);
+}
+
+#[test]
 fn a_gap_stands_before_the_records_among_which_it_was() {
     let (_folder, path) = folder();
     let mut recorder = Recorder::create(&path, BootClock::from_offset_ns(0), &coverage()).unwrap();

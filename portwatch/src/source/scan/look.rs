@@ -1,7 +1,7 @@
 //! What a polled source looks with: the kernel's tables, or a tool that prints them.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use crate::{
     model::{
         BindRules, ConnectionScope, Connections, Coverage, Degradation, Netns, Port, ProcessId, Protocol,
-        Snapshot, SocketSeen, Timestamp,
+        Snapshot, SocketSeen, Timestamp, Tunnel,
     },
     source::{Refresh, SourceError, SourceKind},
 };
@@ -39,6 +39,8 @@ pub struct Tables {
     pub bound_included: bool,
     /// Namespaces read completely, or gone. Empty where the one that is read is known anyway.
     pub namespaces: Vec<Netns>,
+    /// Devices that keep UDP sockets, by namespace and port.
+    pub tunnels: HashMap<(Option<Netns>, Port), Tunnel>,
     /// The sockets.
     pub sockets: Vec<SocketSeen>,
 }

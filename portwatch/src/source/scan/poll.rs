@@ -15,9 +15,9 @@ use super::{HolderSearch, Look, Tables};
 use crate::{
     model::{
         BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Exited, GapReason,
-        LossCounts, Netns, Observation, Phase, ProcessId, Seen, SocketKey, SocketSeen, Timestamp,
+        LossCounts, Netns, Observation, Phase, ProcessId, Seen, Snapshot, SocketKey, SocketSeen, Timestamp,
     },
-    source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake},
+    source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake, clock::Clock},
 };
 
 /// How often to look at the kernel's tables while things change.
@@ -28,7 +28,7 @@ pub const SLOWEST: Duration = Duration::from_secs(2);
 /// namespaces looked into.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
 /// A look that comes so much later than it should have means that nobody was looking.
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Something to look with, polled.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub struct ScanSource {
     last: Option<Last>,
     holders_looked: Instant,
     counters: Counters,
+    clock: Clock,
 }
 
 /// What the last look saw.
@@ -70,6 +71,7 @@ impl ScanSource {
             last: None,
             holders_looked: Instant::now(),
             counters: Counters::default(),
+            clock: Clock::system(),
         }
     }
 
@@ -101,7 +103,11 @@ impl ScanSource {
         let begun = Instant::now();
         let holders_due = self.holders_looked.elapsed() >= HOLDERS_EVERY;
         let everywhere = holders_due || self.last.is_none();
-        let tables = if everywhere { self.scanner.tables_everywhere(&[]) } else { self.scanner.tables(&[]) }?;
+        self.follow_clock(out);
+        let started = self.clock.now();
+        let mut tables =
+            if everywhere { self.scanner.tables_everywhere(&[]) } else { self.scanner.tables(&[]) }?;
+        tables.begun = started;
         let sockets = phases(&tables, self.scanner.netns());
         let gone = self.gone_processes();
         let paused = self.pause();
@@ -110,7 +116,7 @@ impl ScanSource {
         let pace = self.scanner.pace();
         self.interval = if quiet { (self.interval * 3 / 2).min(pace.slowest) } else { pace.fastest };
 
-        let at = Timestamp::now();
+        let at = self.clock.now();
         if let Some(since) = paused {
             let gap = Seen::Gap { lost: LossCounts::default(), since, reason: GapReason::Paused };
             out.push(Observation::new(at, Evidence::Scan, gap));
@@ -148,7 +154,8 @@ impl ScanSource {
                 || fresh.contains(&socket.key)
                 || socket.inode.is_some_and(|inode| orphans.contains(&inode))
         };
-        let snapshot = self.scanner.with_holders(tables, HolderSearch::First, &asked)?;
+        let found = self.scanner.with_holders(tables, HolderSearch::First, &asked)?;
+        let snapshot = Snapshot { ended: self.clock.now(), ..found };
         if every {
             self.holders_looked = Instant::now();
         }
@@ -167,10 +174,21 @@ impl ScanSource {
     fn pause(&self) -> Option<Timestamp> {
         let last = self.last.as_ref()?;
         let longest = self.interval.max(last.took * self.scanner.pace().rest) + PAUSE;
-        // Two clocks: the monotonic one stands still while the machine sleeps, the other may be set.
-        let late = Timestamp::now().duration_since(last.at);
-        let asleep = late > longest.try_into().ok()?;
+        // Linux's monotonic clock stands still while the machine sleeps; then nobody missed anything. Elsewhere only the
+        // wall clock goes on.
+        let late = self.clock.now().duration_since(last.at);
+        let asleep = !cfg!(target_os = "linux") && late > longest.try_into().ok()?;
         (asleep || last.when.elapsed() > longest).then_some(last.at)
+    }
+
+    /// Takes over the wall clock, before anything is dated by it.
+    fn follow_clock(&mut self, out: &mut Vec<Observation>) {
+        if let Some(set) = self.clock.follow() {
+            if let (Seen::ClockSet { by }, Some(last)) = (&set.seen, &mut self.last) {
+                last.at = last.at.saturating_add(*by).unwrap_or(last.at);
+            }
+            out.push(set);
+        }
     }
 }
 
@@ -210,7 +228,10 @@ impl Source for ScanSource {
     }
 
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
-        let snapshot = self.scanner.refresh(scope)?;
+        self.follow_clock(out);
+        let begun = self.clock.now();
+        let found = self.scanner.refresh(scope)?;
+        let snapshot = Snapshot { begun, ended: self.clock.now(), ..found };
         out.push(Observation::new(snapshot.ended, Evidence::Scan, Seen::Snapshot(Box::new(snapshot))));
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::{
 use super::{HolderSearch, Tables};
 use crate::model::{
     BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Netns, Owner, Port,
-    ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp,
+    ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp, Tunnel,
 };
 use crate::source::{
     Refresh, SourceError,
@@ -17,6 +17,7 @@ use crate::source::{
     netns,
     procfs::{Descriptors, Found, ProcFs, Search, Wanted},
     rules::Rules,
+    tunnels,
 };
 
 /// Beyond so many ports it is cheaper to read the whole table once than a filtered one for each.
@@ -246,6 +247,7 @@ impl Scanner {
             }
         }
         self.bound_included = tables.bound_included;
+        note_tunnels(self.netns(), &tables.sockets, &mut tables.tunnels);
         match failure {
             Some(error) if tables.protocols.is_empty() => Err(read_error(error)),
             _ => Ok(tables),
@@ -263,7 +265,8 @@ impl Scanner {
             }
         };
         let (bound_known, protocols) = (self.diag.bound_supported(), tables.protocols.clone());
-        let (sockets, namespaces) = (&mut tables.sockets, &mut tables.namespaces);
+        let (sockets, namespaces, tunnels) =
+            (&mut tables.sockets, &mut tables.namespaces, &mut tables.tunnels);
         let mut unread = None;
         let visited = netns::visit(&places, &mut |netns| {
             let before = sockets.len();
@@ -274,7 +277,11 @@ impl Scanner {
                     .try_for_each(|&protocol| read_table(&mut diag, protocol, ports, sockets).map(|_| ()))
             });
             match looked {
-                Ok(()) => namespaces.push(netns),
+                Ok(()) => {
+                    namespaces.push(netns);
+                    let new = sockets.get(before..).unwrap_or_default();
+                    note_tunnels(Some(netns), new, tunnels);
+                }
                 Err(error) => {
                     // Half a namespace would look like sockets that are gone.
                     sockets.truncate(before);
@@ -325,7 +332,7 @@ impl Scanner {
         self.remember(&tables, &search);
         let sockets = tables.sockets.into_iter().map(|socket| {
             let mode = if asked(&socket) { mode } else { HolderSearch::None };
-            snapshot_socket(socket, &search, mode)
+            snapshot_socket(socket, &search, mode, &tables.tunnels)
         });
         Ok(Snapshot {
             begun: tables.begun,
@@ -403,16 +410,54 @@ fn read_table(
     Ok(bound_included)
 }
 
-fn snapshot_socket(socket: SocketSeen, search: &Search, mode: HolderSearch) -> SnapshotSocket {
+type Tunnels = HashMap<(Option<Netns>, Port), Tunnel>;
+
+/// Notes the devices of the calling thread's namespace that keep some of these sockets.
+fn note_tunnels(netns: Option<Netns>, sockets: &[SocketSeen], tunnels: &mut Tunnels) {
+    // Most namespaces have no such socket, and need not be asked.
+    if sockets.iter().any(may_be_a_tunnels) {
+        match tunnels::in_this_namespace() {
+            Ok(found) => tunnels.extend(found.into_iter().map(|(port, tunnel)| ((netns, port), tunnel))),
+            Err(error) => tracing::debug!(%error, "the devices of a namespace were not read"),
+        }
+    }
+}
+
+/// Tunnels bind the wildcard address, and do so for root.
+fn may_be_a_tunnels(socket: &SocketSeen) -> bool {
+    socket.endpoint.protocol == Protocol::Udp
+        && socket.endpoint.address.is_unspecified()
+        && socket.uid.is_none_or(|uid| uid == 0)
+}
+
+fn snapshot_socket(
+    socket: SocketSeen,
+    search: &Search,
+    mode: HolderSearch,
+    tunnels: &Tunnels,
+) -> SnapshotSocket {
+    let nobody = |socket, owner| SnapshotSocket { socket, holders: Vec::new(), owner };
+    let tunnel = || {
+        let place = socket.endpoint;
+        tunnels.get(&(place.netns, place.port)).copied().filter(|_| may_be_a_tunnels(&socket))
+    };
     let Some(inode) = socket.inode else {
-        return SnapshotSocket { socket, holders: Vec::new(), owner: Owner::Kernel };
+        let tunnel = tunnel();
+        return nobody(socket, Owner::Kernel(tunnel));
     };
     if mode == HolderSearch::None {
-        return SnapshotSocket { socket, holders: Vec::new(), owner: Owner::Unknown };
+        return nobody(socket, Owner::Unknown);
+    }
+    let owner = search.owner(inode);
+    // A device that is up has its socket: where nobody is seen to have one on its port, it is this one.
+    if owner != Owner::Known
+        && let Some(tunnel) = tunnel()
+    {
+        return nobody(socket, Owner::Kernel(Some(tunnel)));
     }
     let holders = search.found.get(&inode).into_iter().flatten();
     let holders = holders.map(|f| Holder { process: f.process, evidence: Evidence::Scan }).collect();
-    SnapshotSocket { socket, holders, owner: search.owner(inode) }
+    SnapshotSocket { socket, holders, owner }
 }
 
 fn read_error(error: DiagError) -> SourceError {

@@ -221,6 +221,7 @@ impl<T: Table> Look for TableScanner<T> {
             ports: ports.to_vec(),
             bound_included: reading.bound_included,
             namespaces: Vec::new(),
+            tunnels: HashMap::new(),
             sockets: sockets
                 .into_values()
                 .filter(|s| ports.is_empty() || ports.contains(&s.endpoint.port))

@@ -402,3 +402,29 @@ fn a_child_inherits_until_a_look_says_otherwise_and_ends_without_a_row() {
     assert_eq!(changes.len(), 1);
     assert_eq!((changes[0].event.kind, changes[0].event.port), (Exit, Port::new(3100)));
 }
+
+#[test]
+fn the_table_stays_right_when_the_clock_is_set_back() {
+    let mut table = started();
+    let (gone, stays) = (tcp(1, "127.0.0.1", 3100), tcp(2, "127.0.0.1", 3200));
+    let hour = 3_600_000;
+    feed(
+        &mut table,
+        vec![bound(10, gone.clone(), 7), listening(11, gone.clone(), 7), bound(12, stays.clone(), 7)],
+    );
+    let by = jiff::SignedDuration::from_hours(-1);
+    let set = Observation::new(at(20 - hour), Kernel, Seen::ClockSet { by });
+    let told_set = feed(&mut table, vec![set]);
+    assert_eq!(told(&told_set), [(EventKind::Error, Kernel, 20 - hour)]);
+    let message = told_set[0].event.message.as_deref().unwrap();
+    assert!(message.starts_with("the clock was set back by 1h"), "{message}");
+    assert_eq!(told_set[0].event.since, Some(at(20)));
+    // What happens now is dated before what happened then, and counts.
+    feed(&mut table, vec![listening(30 - hour, stays.clone(), 7)]);
+    let socket = table.get(key(2)).unwrap();
+    assert_eq!((socket.seen.phase, socket.listening_since), (Phase::Listening, Some(at(30 - hour))));
+    assert_eq!(socket.since, at(12 - hour), "as old as it was");
+    // Its close was lost: the next look tells.
+    feed(&mut table, vec![taken(snapshot(40 - hour, 41 - hour, vec![held(&listens(stays), &[7])]))]);
+    assert_eq!((table.get(key(1)), table.len()), (None, 1));
+}

@@ -1,0 +1,142 @@
+//! A socket without a process to be named: held by the kernel, in flight between two processes, or of a process that may
+//! not be looked into. Each is made for real and is told in words of its own; none is taken for free.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
+
+use std::{fs, os::unix::process::CommandExt as _, process::Command};
+
+use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, Ran, require_bpf, require_netns, wait_until};
+use serde_json::Value;
+
+/// Runs Python in the namespace until it printed a line.
+fn python(netns: &Netns, program: &str) -> Actor {
+    let wrapped = format!("import array, os, socket, sys\n{program}\nprint()\nsys.stdin.read()\n");
+    let mut actor = netns.enter(|| Actor::python(&wrapped, &[])).unwrap();
+    actor.line().unwrap();
+    actor
+}
+
+const IN_FLIGHT: &str = "
+near, far = socket.socketpair()
+s = socket.create_server(('127.0.0.1', 3100))
+near.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [s.fileno()]))])
+s.close()";
+
+fn run(netns: &Netns, portwatch: &Portwatch, words: &[&str]) -> Ran {
+    netns.enter(|| portwatch.run(words)).unwrap()
+}
+
+/// The one socket that `who` has, once its owner is as said.
+fn owner(netns: &Netns, portwatch: &Portwatch, words: &[&str], owner: &str) -> Value {
+    let words = [words, &["--json"]].concat();
+    wait_until(&format!("{words:?}: {owner}"), DEADLINE, || {
+        let ran = run(netns, portwatch, &words);
+        let socket = ran.json().ok()?.pointer("/targets/0/sockets/0").cloned()?;
+        (socket["owner"] == owner && ran.code == Some(0)).then_some(socket)
+    })
+    .unwrap()
+}
+
+/// Text without line breaks.
+fn text(ran: &Ran) -> String {
+    ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_port_of_a_vxlan_device_is_the_kernels_and_the_device_is_named() {
+    if !(require_bpf() && require_netns()) {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let portwatch = netns.enter(|| Portwatch::started(&[])).unwrap();
+    let ip = |words: &[&str]| {
+        let status = netns.enter(|| Ok(Command::new("ip").args(words).status()?)).unwrap();
+        assert!(status.success(), "ip {words:?}: {status}");
+    };
+    ip(&["link", "add", "vx0", "type", "vxlan", "id", "7", "dstport", "4789", "local", "127.0.0.1"]);
+    // It has its socket only while it is up.
+    assert_eq!(run(&netns, &portwatch, &["who", "4789/udp"]).code, Some(1));
+    ip(&["link", "set", "vx0", "up"]);
+    for way in [&[][..], &["--no-daemon"]] {
+        let words = [&["who", "4789/udp"], way].concat();
+        let socket = owner(&netns, &portwatch, &words, "kernel");
+        assert_eq!((&socket["device"], &socket["holders"]), (&"vxlan vx0".into(), &Value::Array(Vec::new())));
+        let said = text(&run(&netns, &portwatch, &words));
+        assert!(
+            said.contains("held by the kernel") && said.contains("for network device vxlan vx0"),
+            "{said}"
+        );
+        assert!(
+            said.contains("would fail with EADDRINUSE: the kernel (vxlan device vx0) receives there"),
+            "{said}"
+        );
+        let listed = text(&run(&netns, &portwatch, &[&["ls", "--all"], way].concat()));
+        assert!(listed.contains("(kernel) vxlan vx0"), "{listed}");
+    }
+    // From another namespace it is the same device's.
+    let other = Netns::new().unwrap();
+    let inode = netns.inode().unwrap().to_string();
+    let socket = owner(&other, &portwatch, &["who", "4789/udp", "--netns", &inode], "kernel");
+    assert_eq!(socket["device"], "vxlan vx0");
+    // The bind fails as was said, and works once the device is down.
+    assert_eq!(run(&netns, &portwatch, &["probe", "0.0.0.0:4789/udp"]).code, Some(1));
+    ip(&["link", "set", "vx0", "down"]);
+    assert_eq!(run(&netns, &portwatch, &["probe", "0.0.0.0:4789/udp"]).code, Some(0));
+    assert_eq!(run(&netns, &portwatch, &["who", "4789/udp"]).code, Some(1));
+}
+
+#[test]
+fn a_socket_in_flight_has_no_process_and_its_binder_is_not_said_to_have_it() {
+    if !(require_bpf() && require_netns()) {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let portwatch = netns.enter(|| Portwatch::started(&[])).unwrap();
+    let actor = python(&netns, IN_FLIGHT);
+    let socket = owner(&netns, &portwatch, &["who", "3100"], "no-process");
+    assert_eq!(socket["creator"]["pid"], actor.pid());
+    assert_eq!(socket["holders"], Value::Array(Vec::new()));
+    let said = text(&run(&netns, &portwatch, &["who", "3100"]));
+    assert!(
+        said.contains("no process holds it") && said.contains("in flight between two processes"),
+        "{said}"
+    );
+    let bound = format!("bound by python3 ({}), which does not hold it now", actor.pid());
+    assert!(said.contains(&bound), "{said}");
+    let verdict = format!("a socket that no process has, bound by python3 ({}), listens on", actor.pid());
+    assert!(said.contains(&verdict), "{said}");
+    // Without kernel programs whoever is kept closed could have it, which is said, and never that it is free.
+    let ran = run(&netns, &portwatch, &["who", "3100", "--no-daemon", "--json"]);
+    let told = ran.json().unwrap()["targets"][0]["sockets"][0]["owner"].clone();
+    let closed = fs::read_link("/proc/1/fd/0").is_err();
+    assert_eq!((ran.code, told), (Some(0), if closed { "not-permitted" } else { "no-process" }.into()));
+    drop(actor);
+}
+
+#[test]
+fn another_users_process_is_not_permitted_to_be_seen_and_the_answer_says_what_would_help() {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let portwatch = Portwatch::new().unwrap();
+    let actor = python(&netns, "s = socket.create_server(('127.0.0.1', 3100))");
+    let as_stranger = |words: &[&str]| {
+        let mut command = portwatch.command(words);
+        command.env_remove("PORTWATCH_CONFIG").env("HOME", "/nonexistent").uid(65_534).gid(65_534);
+        let output = netns.enter(|| Ok(command.output()?)).unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, answer) = as_stranger(&["who", "3100", "--json", "--no-daemon"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let socket = &answer["targets"][0]["sockets"][0];
+    assert_eq!((code, &socket["owner"]), (Some(0), &"not-permitted".into()), "{answer:#}");
+    let (_, said) = as_stranger(&["who", "3100", "--no-daemon"]);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("not permitted to see the owner") && said.contains("belongs to uid 0"), "{said}");
+    assert!(said.contains("run as root"), "{said}");
+    // Asked by pid, nothing seen is not nothing there.
+    let (code, said) = as_stranger(&["who", &format!("pid:{}", actor.pid()), "--no-daemon"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("may not be looked into"), "{said}");
+}
