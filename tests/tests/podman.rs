@@ -1,11 +1,6 @@
 //! Containers of Debian's podman: a port that it publishes, which its monitor holds, and one in the machine's own network.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "helpers of tests fail like tests"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
 
 use std::{
     fs,
