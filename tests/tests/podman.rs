@@ -10,7 +10,9 @@ use std::{
     process::Command,
 };
 
-use portwatch_tests::{IMAGE, Netns, Podman, Portwatch, require_bpf, require_netns, require_podman};
+use portwatch_tests::{
+    DEADLINE, IMAGE, Netns, Podman, Portwatch, require_bpf, require_netns, require_podman, wait_until,
+};
 use serde_json::Value;
 
 /// The answer of `who` in the engine's namespace.
@@ -20,16 +22,20 @@ fn who(portwatch: &Portwatch, netns: &Netns, podman: &Podman, words: &[&str]) ->
     netns.enter(|| portwatch.run(&words)).unwrap().json().unwrap()["targets"][0].clone()
 }
 
-/// What came back over HTTP: the port really leads there.
-fn fetched(netns: &Netns, port: u16) -> String {
-    let answer = netns.enter(|| {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    });
-    answer.unwrap()
+/// The port really leads there. A container that runs does not listen yet.
+fn leads_inside(netns: &Netns, port: u16) {
+    let fetch = || {
+        let answer = netns.enter(|| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_read_timeout(Some(DEADLINE))?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        });
+        answer.ok().filter(|text| text.ends_with("from inside\n"))
+    };
+    wait_until(&format!("an answer on port {port}"), DEADLINE, fetch).unwrap();
 }
 
 /// Pids that the kernel's table and `/proc` give for a port.
@@ -52,8 +58,8 @@ fn podmans_monitor_holds_a_published_port_and_it_leads_to_the_process_in_the_con
     let labels = ["--label", "io.podman.compose.project=shop", "--label", "io.podman.compose.service=web"];
     let id = podman.serve("pwpub", 80, &[&["--publish", "8091:80"], &labels[..]].concat()).unwrap();
     let own = podman.serve("pwhost", 8092, &["--network", "host"]).unwrap();
-    assert!(fetched(&netns, 8091).ends_with("from inside\n"));
-    assert!(fetched(&netns, 8092).ends_with("from inside\n"));
+    leads_inside(&netns, 8091);
+    leads_inside(&netns, 8092);
     let pid = |name: &str| podman.inspect(name, "{{.State.Pid}}").unwrap().parse::<u64>().unwrap();
 
     // A daemon that saw it begin, and a snapshot of now.

@@ -23,6 +23,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("tmux", "tmux", "a terminal to look at"),
     ("dockerd", "docker.io", "containers with published ports"),
     ("podman", "podman", "containers of another engine"),
+    (CNI, "containernetworking-plugins", "what connects its containers"),
     ("runc", "runc", "what runs its containers"),
     ("busybox", "busybox-static", "what runs in them"),
     ("systemd-socket-activate", "systemd", "socket activation"),
@@ -50,6 +51,9 @@ const NODE: [(&str, &str); 2] = [
     ("package.json", include_str!("node/package.json")),
     ("package-lock.json", include_str!("node/package-lock.json")),
 ];
+
+/// The network stack that Debian's podman takes where it is alone; not on the PATH.
+const CNI: &str = "/usr/lib/cni/bridge";
 
 /// A module and no program: found by its file.
 const PROMETHEUS: &str = "/usr/lib/python3/dist-packages/prometheus_client/parser.py";
