@@ -116,7 +116,9 @@ fn what_changed_while_the_daemon_was_stopped_is_told_or_accounted_for() {
     kill(daemon, Signal::SIGCONT).unwrap();
 
     let gap = portwatch.wait_for("gap", &[]).unwrap();
-    assert_eq!(gap["gap"]["reason"], "buffer-full", "{gap:#}");
+    // By how long the records waited.
+    let reason = &gap["gap"]["reason"];
+    assert!(reason == "buffer-full" || reason == "paused", "{gap:#}");
     wait_until_settled(&portwatch);
     // What began while nobody looked is in the live table nevertheless.
     let target = portwatch.who(&port.to_string()).unwrap();
@@ -128,5 +130,6 @@ fn what_changed_while_the_daemon_was_stopped_is_told_or_accounted_for() {
     // The survivor's own records may be among the lost.
     assert_accounts(&Told { others: 1, ..told }, turns * 2);
     let text = portwatch.run(&["log", "--type", "gap"]).unwrap().stdout;
-    assert!(text.contains("records lost in") && text.contains("kernel buffer full"), "{text}");
+    let why = if reason == "paused" { "the observer did not run" } else { "kernel buffer full" };
+    assert!(text.contains("records lost in") && text.contains(why), "{text}");
 }

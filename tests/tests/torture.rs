@@ -178,7 +178,7 @@ print()
 sys.stdin.readline()
 for n in range(10000, 10400, 2): held.pop(n).close()
 for n in range(11000, 11300): held[n] = listen(n)
-for turn in range(4000):
+for turn in range(20000):
     s = listen(12000 + turn % 50)
     s.close()
 for turn in range(200):
@@ -220,7 +220,7 @@ fn stopped_daemon(arguments: &[&str]) -> Option<(Netns, Portwatch, Value)> {
     let table = is_the_truth(&portwatch, &netns);
     assert_eq!(table.len(), 500);
     let (parent, both) = (u64::from(actor.pid()), table[&11000].0.clone());
-    assert!(both.contains(&parent) && both.len() == 2, "{both:?}");
+    assert!(both.contains(&parent) && both.len() == 2, "{both:?}: {:#}", table[&11000].1);
     for (port, (holders, socket)) in &table {
         let expected = if port % 4 == 0 { both.clone() } else { BTreeSet::from([parent]) };
         assert_eq!(*holders, expected, "{socket:#}");

@@ -265,10 +265,11 @@ impl EbpfSource {
         let now = self.clock.now();
         let whole = std::mem::replace(&mut self.whole_until, now);
         let gap = (lost.total() > 0).then(|| {
-            // Records wait for milliseconds; where they waited for longer, nobody took them out.
-            let stopped = oldest.filter(|&oldest| now.duration_since(oldest) >= STOPPED);
+            // Records wait for milliseconds. Where the oldest waited for longer, and nobody came by meanwhile, nobody could.
+            let unseen = oldest.map(|oldest| oldest.max(whole));
+            let stopped = unseen.filter(|&since| now.duration_since(since) >= STOPPED);
             let (since, reason) = match stopped {
-                Some(oldest) => (oldest.max(whole), GapReason::Paused),
+                Some(since) => (since, GapReason::Paused),
                 None => (whole, GapReason::BufferFull),
             };
             Observation::new(now, Evidence::Kernel, Seen::Gap { lost, since, reason })
