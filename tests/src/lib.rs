@@ -21,5 +21,5 @@ pub use capability::{
 pub use docker::{Docker, IMAGE};
 pub use netns::Netns;
 pub use podman::Podman;
-pub use portwatch::{Portwatch, Ran};
+pub use portwatch::{Environment, Portwatch, Ran};
 pub use wait::{DEADLINE, wait_until};

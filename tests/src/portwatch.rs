@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -27,6 +28,23 @@ pub struct Portwatch {
     folder: TempDir,
     environment: Vec<(&'static str, PathBuf)>,
     daemon: Option<Child>,
+}
+
+/// What a program's environment needs for the portwatch commands that it runs itself.
+#[derive(Debug, Clone)]
+pub struct Environment(Vec<(OsString, Option<OsString>)>);
+
+impl Environment {
+    /// The same program in this environment.
+    pub fn around(&self, mut program: Command) -> Command {
+        for (name, value) in &self.0 {
+            match value {
+                Some(value) => program.env(name, value),
+                None => program.env_remove(name),
+            };
+        }
+        program
+    }
 }
 
 /// A finished command.
@@ -158,6 +176,13 @@ impl Portwatch {
     /// Gives the daemon and the commands that are started from now on a variable of their environment.
     pub fn give(&mut self, name: &'static str, value: impl Into<PathBuf>) {
         self.environment.push((name, value.into()));
+    }
+
+    /// The environment of [`Portwatch::command`], for other programs.
+    pub fn environment(&self) -> Environment {
+        let command = self.command(&[]);
+        let owned = |(name, value): (&OsStr, Option<&OsStr>)| (name.to_owned(), value.map(OsStr::to_owned));
+        Environment(command.get_envs().map(owned).collect())
     }
 
     /// Runs a command to its end.

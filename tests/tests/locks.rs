@@ -113,16 +113,7 @@ fn an_expired_lock_is_shown_and_taken_by_whoever_asks_next() {
 fn a_lock_ends_with_the_script_that_took_it() {
     both(|portwatch| {
         let script = format!("{} lock mine; echo taken; cat >/dev/null", portwatch.binary().display());
-        let mut shell = portwatch.command(&[]);
-        let environment: Vec<_> =
-            shell.get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect();
-        shell = Command::new("sh");
-        for (name, value) in environment {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
+        let mut shell = portwatch.environment().around(Command::new("sh"));
         let mut script = Actor::start(shell.args(["-c", &script])).unwrap();
         while script.line().unwrap() != "taken" {}
         let lock = &locks(portwatch)[0];
@@ -205,14 +196,7 @@ fn contender(portwatch: &Portwatch, directory: &Path, id: usize) -> Child {
         "while [ ! -e $DIR/end ]; do {} with-lock arena -- sh -c '{WORK}' || echo \"$ID: $?\" >> $DIR/failed; done",
         portwatch.binary().display()
     );
-    let template = portwatch.command(&[]);
-    let mut command = Command::new("sh");
-    for (name, value) in template.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let mut command = portwatch.environment().around(Command::new("sh"));
     command.env("DIR", directory).env("ID", id.to_string()).args(["-c", &script]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
 }

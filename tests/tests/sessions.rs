@@ -292,14 +292,7 @@ fn my_session_is_the_terminals_and_ends_with_it() {
             "{binary} session start 'at a terminal' -q; {binary} note 'from here'; echo done > {}; read end",
             ready.display()
         );
-        let template = portwatch.command(&[]);
-        let mut script = Command::new("script");
-        for (name, value) in template.get_envs() {
-            match value {
-                Some(value) => script.env(name, value),
-                None => script.env_remove(name),
-            };
-        }
+        let mut script = portwatch.environment().around(Command::new("script"));
         let command = format!("bash -c \"{typed}\"");
         let mut terminal = script
             .args(["-qec", &command, "/dev/null"])
@@ -368,6 +361,8 @@ fn bad_input_is_one_sentence_and_changes_nothing() {
             assert!(ran.stderr.len() < 400 && !ran.stderr.contains('\u{1b}'), "{ran:?}");
         }
         assert_eq!(desk.json(&["sessions"])["sessions"], before, "nothing was changed");
+        let agents = desk.json(&["agents", "--all"]);
+        assert_eq!(agents["total"], 1, "nobody became known by being refused: {agents}");
         assert_eq!(desk.run(&["notes", "--session", &session]).code, Some(1), "nothing was written");
     });
 }
@@ -384,13 +379,7 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
     fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(portwatch.folder(), Permissions::from_mode(0o711)).unwrap();
     let nobody = |words: &[&str]| {
-        let mut command = Command::new("setpriv");
-        for (name, value) in portwatch.command(&[]).get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        let mut command = portwatch.environment().around(Command::new("setpriv"));
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&binary).args(words);
         let output = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -416,6 +405,9 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
         (&["unlock", "db", "--owner", "a"], 3, "belongs to root"),
         (&["lock", "db", "--extend", "--owner", "a"], 3, "belongs to root"),
         (&["lock", "db", "--owner", "a"], 1, "held by a (root)"),
+        (&["agent", "unregister", "a"], 3, "agent a belongs to root"),
+        (&["lock", "mine", "--owner", "a"], 0, "Locked mine for a"),
+        (&["unlock", "mine", "--owner", "a"], 0, "Unlocked mine"),
         (&["lock", "mine", "--session", &session], 1, "there is no session"),
         (&["lock", "mine", "--pid", &pid], 1, "another user's"),
         (&["agent", "register", "b", "--pid", &pid], 1, "another user's"),
@@ -432,8 +424,8 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
         let text = format!("{}{}", ran.stdout, ran.stderr);
         assert!(text.contains(sentence) && !text.contains("swordfish"), "{words:?} {ran:?}");
         if words[0] == "lock" && words[1] == "db" && code == 1 {
-            // Asking in the name of `a` made nobody an agent of that name: another one.
-            assert_eq!(desk.json(&["agents"])["agents"].as_array().unwrap().len(), 2);
+            // Asking in the name of `a` in vain makes nobody an agent of that name.
+            assert_eq!(desk.json(&["agents"])["agents"].as_array().unwrap().len(), 1);
         }
     }
     assert_eq!(state(), before, "nothing was changed");
@@ -453,21 +445,11 @@ fn a_daemon_that_is_killed_under_load_loses_nothing_that_it_acknowledged() {
     let acknowledged = Mutex::new(Vec::<(String, String)>::new());
     let count = AtomicUsize::new(0);
     let end = AtomicBool::new(false);
-    let template: Vec<_> = portwatch
-        .command(&[])
-        .get_envs()
-        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
-        .collect();
+    let environment = portwatch.environment();
     let binary = portwatch.binary().to_owned();
     let work = |id: usize| {
         let run = |words: &[&str]| {
-            let mut command = Command::new(&binary);
-            for (name, value) in &template {
-                match value {
-                    Some(value) => command.env(name, value),
-                    None => command.env_remove(name),
-                };
-            }
+            let mut command = environment.around(Command::new(&binary));
             let agent = format!("agent-{id}");
             let output =
                 command.args(words).env("PORTWATCH_AGENT", agent).stdin(Stdio::null()).output().unwrap();
