@@ -3,12 +3,19 @@
 use serde_json::Value;
 
 use super::AccessError;
-use crate::wire::coordinate::{Ask, Place};
+use crate::wire::coordinate::{Ask, FollowQuery, Followed, Place};
 
 /// The one way in for everything of [`crate::wire::coordinate`]; [`order`] is its typed form.
 pub trait Coordination {
     /// The answer to the order at `place`.
     fn coordinate(&self, place: &Place, order: &Value) -> Result<Value, AccessError>;
+    /// Messages as they are published: of a daemon by its stream of events, else by looking at the database again and again. Ends
+    /// when `each` returns `false`, or the daemon ends.
+    fn follow_messages(
+        &self,
+        query: &FollowQuery,
+        each: &mut dyn FnMut(Followed) -> bool,
+    ) -> Result<(), AccessError>;
 }
 
 /// Asks or orders.

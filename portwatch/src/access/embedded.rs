@@ -34,7 +34,7 @@ use crate::{
     wire::{
         self, Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Who, WhoQuery,
         claims, convert,
-        coordinate::{self, Place},
+        coordinate::{self, FollowQuery, Followed, Place},
         metrics::Metrics,
     },
 };
@@ -45,6 +45,9 @@ const NOTE: &str = "no daemon runs: a snapshot of now, without refused binds, sh
 
 /// How long an answer waits for a container engine.
 const ENGINE_WAIT: Duration = Duration::from_millis(500);
+
+/// How often somebody who follows messages looks whether the database was written.
+const MESSAGE_LOOK: Duration = Duration::from_millis(50);
 
 /// No daemon.
 #[derive(Debug)]
@@ -86,7 +89,7 @@ impl Embedded {
         let boot = boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned());
         let bureau = Bureau::open(&self.database, &boot, |_| {}, || {})
             .map_err(|error| AccessError::from(OfficeError::from(error)))?;
-        Ok(self.bureau.get_or_init(|| bureau.with_webhooks(self.webhooks.clone())))
+        Ok(self.bureau.get_or_init(|| bureau.alone().with_webhooks(self.webhooks.clone())))
     }
 
     pub(super) fn database(&self) -> &Path {
@@ -194,13 +197,40 @@ impl Embedded {
     }
 }
 
+fn asker() -> Asker {
+    Asker::of(crate::platform::user::own_uid(), Some(std::process::id()))
+}
+
 impl Coordination for Embedded {
     fn coordinate(&self, place: &Place, order: &serde_json::Value) -> Result<serde_json::Value, AccessError> {
-        let bureau = self.bureau()?;
-        let asker = Asker::of(crate::platform::user::own_uid(), Some(std::process::id()));
-        match coordinate::dispatch(bureau, &asker, place, order.clone()) {
+        match coordinate::dispatch(self.bureau()?, &asker(), place, order.clone()) {
             Some(answer) => Ok(answer?),
             None => Err(AccessError::Internal(format!("nothing serves {}", place.path))),
+        }
+    }
+
+    fn follow_messages(
+        &self,
+        query: &FollowQuery,
+        each: &mut dyn FnMut(Followed) -> bool,
+    ) -> Result<(), AccessError> {
+        let bureau = self.bureau()?;
+        let mut follower = bureau.follow(&query.channel, query.after, &asker())?;
+        loop {
+            let version = bureau.version()?;
+            loop {
+                let heard = follower.hear(bureau)?;
+                if heard.is_empty() {
+                    break;
+                }
+                if !heard.into_iter().all(|heard| each(heard.into())) {
+                    return Ok(());
+                }
+            }
+            // The number stays while nobody else writes: looking at it reads no table.
+            while bureau.version()? == version {
+                std::thread::sleep(MESSAGE_LOOK);
+            }
         }
     }
 }
@@ -396,7 +426,7 @@ impl Access for Embedded {
             version: None,
             socket: None,
             database: there.as_ref().map(|_| self.database.display().to_string()),
-            database_bytes: there.map(|m| m.len()),
+            database_bytes: there.as_ref().map(std::fs::Metadata::len),
             events,
             journal_error,
             source: convert::source(&about),
@@ -404,6 +434,8 @@ impl Access for Embedded {
             listening: None,
             bound: None,
             claims: self.states().ok().map(|states| claims::convert::counts(&states)),
+            // A database is not made to say that there is nothing in it.
+            coordination: there.and_then(|_| self.bureau().ok()?.counts().ok()).map(Into::into),
             received: None,
             lost: None,
             memory_bytes: None,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Access, AccessError, Coordination, Registry};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
             AllowList, AllowRequest, ClaimRequest, Claimed, Claims, CleanupRequest, Drift, HealthReport,
             ReleaseRequest, Released, Rogue, RogueQuery,
         },
-        coordinate::{Method, Place},
+        coordinate::{FOLLOW, FollowQuery, Followed, Method, Place},
         metrics::Metrics,
     },
 };
@@ -32,6 +32,32 @@ pub(super) struct Remote {
 impl Remote {
     pub(super) const fn new(client: Client) -> Self {
         Self { client }
+    }
+
+    /// What comes at `path`, as it comes.
+    fn stream<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(T) -> bool,
+    ) -> Result<(), AccessError> {
+        let mut end = Ok(());
+        self.client.stream(path, |data| match serde_json::from_str(data) {
+            Ok(event) => each(event),
+            Err(error) => {
+                end = Err(match serde_json::from_str(data) {
+                    // Why no more comes.
+                    Ok(document) => ClientError::Refused { status: 200, document: Box::new(document) }.into(),
+                    Err(_) => AccessError::NotSeen {
+                        what: format!(
+                            "the daemon sent an event that this portwatch does not understand ({error})"
+                        ),
+                        remedy: "use the same version of both: portwatch restart".to_owned(),
+                    },
+                });
+                false
+            }
+        })?;
+        end
     }
 
     /// Many events, page by page from the newest: no answer has to fit the daemon's memory.
@@ -108,21 +134,7 @@ impl Access for Remote {
         let mut path = path("/v1/watch", query)?;
         path.push_str(if path.contains('?') { "&" } else { "?" });
         path.push_str(if backlog { "backlog=true" } else { "backlog=false" });
-        let mut alien = None;
-        self.client.stream(&path, |data| match serde_json::from_str(data) {
-            Ok(event) => each(event),
-            Err(error) => {
-                alien = Some(error);
-                false
-            }
-        })?;
-        match alien {
-            None => Ok(()),
-            Some(error) => Err(AccessError::NotSeen {
-                what: format!("the daemon sent an event that this portwatch does not understand ({error})"),
-                remedy: "use the same version of both: portwatch restart".to_owned(),
-            }),
-        }
+        self.stream(&path, each)
     }
 
     fn drift(&self, project: Option<&str>) -> Result<Drift, AccessError> {
@@ -153,6 +165,14 @@ impl Coordination for Remote {
             Method::Get => self.client.get(&path(place.path, order)?)?,
             Method::Post => self.client.post(place.path, order)?,
         })
+    }
+
+    fn follow_messages(
+        &self,
+        query: &FollowQuery,
+        each: &mut dyn FnMut(Followed) -> bool,
+    ) -> Result<(), AccessError> {
+        self.stream(&path(FOLLOW, query)?, each)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Coordination over HTTP. Whoever orders is who the socket says it is: user and process.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Extension, Json, Router,
@@ -8,19 +8,25 @@ use axum::{
         DefaultBodyLimit, Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
-    response::Response,
+    response::{
+        Response,
+        sse::{Event as Message, KeepAlive, Sse},
+    },
     routing::{get, post},
 };
+use futures_util::{Stream, StreamExt, stream};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
     ApiError, Peer,
     registry::{body, office},
     router::{self, Desk, json},
+    watch::HEARTBEAT,
 };
 use crate::{
     query::coordinate::Asker,
-    wire::coordinate::{LONGEST_WAIT, Method, Serve, Visit, every},
+    wire::coordinate::{FOLLOW, FollowQuery, Followed, LONGEST_WAIT, Method, Serve, Visit, every},
 };
 
 /// An order is a small document.
@@ -32,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) fn routes() -> Router<Desk> {
     let mut routes = Routes(Router::new());
     every(&mut routes);
-    routes.0.layer(DefaultBodyLimit::max(LARGEST))
+    routes.0.route(FOLLOW, get(follow)).layer(DefaultBodyLimit::max(LARGEST))
 }
 
 struct Routes(Router<Desk>);
@@ -87,6 +93,68 @@ async fn answer<A: Serve>(desk: Desk, peer: Peer, order: A) -> Result<Response, 
         seen = Some(who);
         let _ = tokio::time::timeout_at(until.min(now + LOOK), news.changed()).await;
     }
+}
+
+/// Messages as they are published. Each client reads the database page by page, as fast as it takes them: none is lost to one
+/// that is slow.
+async fn follow(
+    State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<FollowQuery>, QueryRejection>,
+) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, ApiError> {
+    let FollowQuery { channel, after } = router::parameters(query)?;
+    let published = desk.bureau()?.published();
+    let at_desk = Desk::clone(&desk);
+    let follower =
+        office(move || at_desk.bureau()?.follow(&channel, after, &Asker::of(peer.uid, pid(peer)))).await?;
+    let state = Some((desk, published, follower));
+    let pages = stream::unfold(state, |state| async {
+        let (desk, mut published, mut follower) = state?;
+        loop {
+            published.mark_unchanged();
+            let at_desk = Desk::clone(&desk);
+            let heard = office(move || {
+                let heard = follower.hear(at_desk.bureau()?)?;
+                Ok((follower, heard))
+            })
+            .await;
+            match heard {
+                // The channel was shared and is private again, or the database cannot be read.
+                Err(error) => return Some((vec![refusal(&error)], None)),
+                Ok((back, heard)) if heard.is_empty() => follower = back,
+                Ok((back, heard)) => {
+                    let messages = heard.into_iter().map(|heard| message(&heard.into())).collect();
+                    return Some((messages, Some((desk, published, back))));
+                }
+            }
+            published.changed().await.ok()?;
+        }
+    });
+    let messages = pages.flat_map(stream::iter).map(Ok);
+    Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+fn message(followed: &Followed) -> Message {
+    let message = match followed {
+        Followed::Message(inner) => Message::default().event("message").id(inner.id.to_string()),
+        Followed::Gap(_) => Message::default().event("gap"),
+    };
+    data(message, followed)
+}
+
+/// The last that is sent: why no more comes.
+fn refusal(error: &ApiError) -> Message {
+    tracing::debug!(%error, "a follower was refused");
+    let (_, document) = error.document();
+    data(Message::default().event("error"), &document)
+}
+
+fn data(message: Message, document: &impl Serialize) -> Message {
+    let fallback = message.clone();
+    message.json_data(document).unwrap_or_else(|error| {
+        tracing::error!(%error, "a message could not be written as JSON");
+        fallback.comment("a message could not be written")
+    })
 }
 
 fn pid(peer: Peer) -> Option<u32> {

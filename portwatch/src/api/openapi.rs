@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::wire::{
     self, claims,
-    coordinate::{Method, Serve, Visit, every},
+    coordinate::{FOLLOW, FollowQuery, Followed, Method, Serve, Visit, every},
 };
 
 /// The OpenAPI 3.1 document. `docs/openapi.json` is this, compared by a test.
@@ -47,6 +47,12 @@ pub fn openapi() -> Value {
         "/v1/doctor": answer("what works here?", json!([]), of::<wire::Doctor>(&mut generator)),
         "/v1/metrics": metrics(of::<wire::metrics::Metrics>(&mut generator)),
         "/v1/watch": watch(&of::<wire::Event>(&mut generator)),
+        (FOLLOW): stream(
+            "messages as they are published: none is left out, and what is not kept any more is told as a gap",
+            &fields::<FollowQuery>(),
+            "the data of each is one Followed document, its id the message's number; the last, of type error, is an ErrorDocument",
+            &of::<Followed>(&mut generator),
+        ),
     });
     let mut bureau = Bureau { generator: &mut generator, paths: &mut paths };
     every(&mut bureau);
@@ -221,12 +227,17 @@ fn watch(event: &Value) -> Value {
     if let Some(list) = parameters.as_array_mut() {
         list.push(parameter("backlog", "boolean", "first the events of the log that match", false));
     }
+    stream("events as they happen", &parameters, "the data of each is one Event document", event)
+}
+
+/// A stream of server-sent events.
+fn stream(summary: &str, parameters: &Value, data: &str, schema: &Value) -> Value {
     json!({ "get": {
-        "summary": "events as they happen",
+        "summary": summary,
         "parameters": parameters,
         "responses": { "200": {
-            "description": "server-sent events; the data of each is one Event document",
-            "content": { "text/event-stream": { "schema": event } },
+            "description": format!("server-sent events; {data}"),
+            "content": { "text/event-stream": { "schema": schema } },
         } },
     } })
 }

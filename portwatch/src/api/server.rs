@@ -14,9 +14,12 @@ use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 use super::{ApiError, Peer};
-use crate::platform::{
-    local::{Listener, Stream},
-    user,
+use crate::{
+    platform::{
+        local::{Listener, Stream},
+        user,
+    },
+    wire::coordinate::FOLLOW,
 };
 
 /// What one client, or all together, may take.
@@ -108,7 +111,8 @@ struct Asked {
 async fn connection(stream: Stream, router: Router, peer: Peer, limits: Limits) {
     let (asking, asked) = tokio::sync::watch::channel(Asked { at: Instant::now(), streaming: false });
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        asking.send_replace(Asked { at: Instant::now(), streaming: request.uri().path() == "/v1/watch" });
+        let streaming = matches!(request.uri().path(), "/v1/watch" | FOLLOW);
+        asking.send_replace(Asked { at: Instant::now(), streaming });
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let mut router = router.clone();

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A client that is gone is noticed at the latest after this time without events.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// Events as they happen. Each client has the broadcast's bounded queue and no more: one that reads too slowly
 /// loses the oldest and is told how many.

@@ -12,7 +12,7 @@ pub(super) fn run(args: &args::Agent, session: &mut Session<'_>) -> Result<Exit,
     let (verb, answer) = match &args.what {
         args::AgentWhat::Register(register) => {
             let request = RegisterRequest {
-                name: register.name.clone(),
+                name: register.named.name.clone(),
                 purpose: register.purpose.clone(),
                 identity: register.identity.clone(),
                 pid: register.pid,
@@ -31,18 +31,18 @@ pub(super) fn run(args: &args::Agent, session: &mut Session<'_>) -> Result<Exit,
 }
 
 pub(super) fn list(args: &args::Agents, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let answer = session.order(&AgentsQuery { all: args.all })?;
+    let answer = session.order(&AgentsQuery { all: args.all, limit: args.most.limit })?;
     session.answer(&answer, render::agents)?;
     Ok(if answer.agents.is_empty() { Exit::No } else { Exit::Yes })
 }
 
 pub(super) fn salvage(args: &args::Salvage, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let Some(args::SalvageWhat::Claim(claim)) = &args.what else {
-        let answer = session.order(&SalvageQuery {})?;
+        let answer = session.order(&SalvageQuery { limit: args.most.limit })?;
         session.answer(&answer, render::salvage)?;
         return Ok(if answer.dead.is_empty() { Exit::No } else { Exit::Yes });
     };
-    let request = SalvageRequest { name: claim.name.clone(), agent: claim.agent.clone() };
+    let request = SalvageRequest { name: claim.name.clone(), agent: claim.who.agent.clone() };
     let answer = session.order(&request)?;
     session.answer(&answer, render::salvaged)?;
     Ok(Exit::Yes)

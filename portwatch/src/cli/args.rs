@@ -1,6 +1,7 @@
 //! The command line: flags, help, and through them man pages and shell completions.
 //! Imports nothing of ours, so that nothing but this file decides what can be typed.
 
+mod channel;
 mod coordinate;
 mod examples;
 mod resolve;
@@ -13,8 +14,9 @@ use clap::{
     builder::{FalseyValueParser, PossibleValuesParser},
 };
 
+pub(crate) use channel::{Channels, Pub, Sub};
 pub(crate) use coordinate::{
-    Agent, AgentWhat, Agents, As, EndWork, Lock, Note, Notes, Salvage, SalvageWhat, StartWork, Unlock,
+    Agent, AgentWhat, Agents, As, EndWork, Lock, Locks, Note, Notes, Salvage, SalvageWhat, StartWork, Unlock,
     WithLock, Work, WorkWhat, Works,
 };
 #[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "run is for Linux"))]
@@ -22,7 +24,7 @@ pub(crate) use resolve::{Free, Ready, Run, Wait};
 pub(crate) use webhook::{AddWebhook, OneWebhook, RemoveWebhook, Webhook, WebhookLog, WebhookWhat};
 
 /// Words of `--type`; a test holds them equal to the vocabulary's.
-pub(crate) const EVENT_TYPES: [&str; 25] = [
+pub(crate) const EVENT_TYPES: [&str; 26] = [
     "bind",
     "refused",
     "listen",
@@ -43,6 +45,7 @@ pub(crate) const EVENT_TYPES: [&str; 25] = [
     "extend",
     "session",
     "note",
+    "message",
     "heartbeat",
     "gap",
     "start",
@@ -239,7 +242,7 @@ pub(crate) enum Command {
     Unlock(Unlock),
     /// Which locks are held, by whom, and for how long
     #[command(after_help = examples::LOCKS)]
-    Locks,
+    Locks(Locks),
     /// Run a program while holding a lock
     #[command(after_help = examples::WITH_LOCK)]
     WithLock(WithLock),
@@ -267,6 +270,15 @@ pub(crate) enum Command {
     /// Send events to a URL, signed, and again until they arrive
     #[command(after_help = examples::WEBHOOK)]
     Webhook(Webhook),
+    /// Publish a message in a channel
+    #[command(after_help = examples::PUB)]
+    Pub(Pub),
+    /// What was published in channels, and what is as it comes
+    #[command(after_help = examples::SUB)]
+    Sub(Sub),
+    /// Which channels there are, and who may use them
+    #[command(after_help = examples::CHANNELS)]
+    Channels(Channels),
     /// Is the daemon running, what does it see, what is missing
     #[command(after_help = examples::STATUS)]
     Status,

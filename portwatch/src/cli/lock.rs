@@ -55,8 +55,8 @@ pub(super) fn unlock(args: &args::Unlock, session: &mut Session<'_>) -> Result<E
     Ok(Exit::Yes)
 }
 
-pub(super) fn list(session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let answer = session.order(&LocksQuery {})?;
+pub(super) fn list(args: &args::Locks, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let answer = session.order(&LocksQuery { limit: args.most.limit })?;
     session.answer(&answer, render::locks)?;
     Ok(if answer.locks.is_empty() { Exit::No } else { Exit::Yes })
 }
@@ -157,7 +157,7 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
 #[cfg(target_os = "linux")]
 fn release(args: &args::WithLock, handed: bool, session: &mut Session<'_>) -> Result<(), Failure> {
     if handed {
-        return session.order(&LocksQuery {}).map(drop);
+        return session.order(&LocksQuery { limit: Some(0) }).map(drop);
     }
     let request = UnlockRequest {
         name: args.name.clone(),

@@ -5,6 +5,7 @@
 mod agent;
 mod args;
 mod backend;
+mod channel;
 mod claim;
 mod completions;
 mod config;
@@ -146,7 +147,7 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Drift(args) => drift::run(args, &mut session),
         Command::Lock(args) => lock::run(args, &mut session),
         Command::Unlock(args) => lock::unlock(args, &mut session),
-        Command::Locks => lock::list(&mut session),
+        Command::Locks(args) => lock::list(args, &mut session),
         #[cfg(target_os = "linux")]
         Command::WithLock(args) => lock::with(args, &mut session),
         #[cfg(not(target_os = "linux"))]
@@ -159,6 +160,9 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Note(args) => work::note(args, &mut session),
         Command::Notes(args) => work::notes(args, &mut session),
         Command::Webhook(args) => webhook::run(args, &mut session),
+        Command::Pub(args) => channel::publish(args, &mut session),
+        Command::Sub(args) => channel::sub(args, &mut session),
+        Command::Channels(args) => channel::list(args, &mut session),
         Command::Status => status::run(&mut session),
         Command::Metrics => metrics::run(&mut session),
         Command::Doctor => doctor::run(&mut session),

@@ -70,7 +70,6 @@ impl<'a> Session<'a> {
     }
 
     /// Looks for the way to answers anew: a daemon may have come or gone.
-    #[cfg(target_os = "linux")]
     pub(super) fn reopen(&mut self) {
         self.access = None;
     }

@@ -59,6 +59,15 @@ impl Coordination for Double {
         self.asked.borrow_mut().push(format!("{} {order}", place.path));
         nothing()
     }
+
+    fn follow_messages(
+        &self,
+        query: &crate::wire::coordinate::FollowQuery,
+        _: &mut dyn FnMut(crate::wire::coordinate::Followed) -> bool,
+    ) -> Result<(), AccessError> {
+        self.asked.borrow_mut().push(format!("{query:?}"));
+        nothing()
+    }
 }
 
 impl Registry for Double {

@@ -69,7 +69,7 @@ fn files(
 }
 
 pub(super) fn list(args: &args::Works, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let answer = session.order(&SessionsQuery { all: args.all, limit: args.limit })?;
+    let answer = session.order(&SessionsQuery { all: args.all, limit: args.most.limit })?;
     session.answer(&answer, |out, answer, look| render::sessions(out, answer, args.files, look))?;
     Ok(if answer.sessions.is_empty() { Exit::No } else { Exit::Yes })
 }
@@ -91,7 +91,7 @@ pub(super) fn notes(args: &args::Notes, session: &mut Session<'_>) -> Result<Exi
         session: args.whose.session.clone(),
         agent: args.whose.agent.clone(),
         kind: args.kind.clone(),
-        limit: args.limit,
+        limit: args.most.limit,
     };
     let answer = session.order(&query)?;
     session.answer(&answer, render::notes)?;

@@ -92,6 +92,14 @@ pub enum Denial {
         /// Whose.
         user: User,
     },
+    /// A channel that is not shared.
+    #[error("channel {name} is private to {user}")]
+    Private {
+        /// The channel.
+        name: String,
+        /// Whose.
+        user: User,
+    },
     /// There is no such thing.
     #[error("there is no {what} {name}")]
     Nothing {
@@ -151,7 +159,7 @@ impl Denial {
             | Self::Long { .. }
             | Self::Control { .. }
             | Self::Path { .. } => DenialKind::Bad,
-            Self::Foreign { .. } => DenialKind::NotPermitted,
+            Self::Foreign { .. } | Self::Private { .. } => DenialKind::NotPermitted,
             Self::Nothing { .. } => DenialKind::Nothing,
             Self::Ambiguous { .. } => DenialKind::Ambiguous,
             Self::Held { .. }
@@ -180,6 +188,9 @@ impl Denial {
                 "name the holder (--owner, PORTWATCH_AGENT), or take it away: portwatch unlock {name} --force"
             ),
             Self::Foreign { .. } => "only its owner and root may change it; nothing was changed".to_owned(),
+            Self::Private { name, user } => {
+                format!("choose another name, or ask {user} to share it: portwatch channels --share {name}")
+            }
             Self::Nothing { remedy, .. } => (*remedy).to_owned(),
             Self::TooMany { .. } => "end some first".to_owned(),
             Self::Process { .. } => "name a living process of your own".to_owned(),

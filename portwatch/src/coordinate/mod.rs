@@ -6,6 +6,7 @@
 //! Never: look at processes itself, store anything, read a clock.
 
 mod agent;
+mod channel;
 mod denial;
 mod label;
 mod lock;
@@ -14,9 +15,10 @@ mod session;
 mod span;
 
 pub use agent::{Agent, DEAD, STALE, Vitality};
+pub use channel::{Channel, Channels, LONGEST_MESSAGE, Message, may_use, message};
 pub use denial::{Denial, DenialKind};
 pub use label::{LONGEST_LABEL, label, text};
 pub use lock::{DEFAULT_TTL, Lock, PATIENCE, Standing, Waiter};
 pub use owner::{EARLIER_BOOT, Owner, OwnerKind, User, may_act};
 pub use session::{NOTE_KINDS, Note, Session, SessionState, mine, overlap, path};
-pub use span::spell;
+pub use span::{spell, spell_bytes};

@@ -17,6 +17,11 @@ pub fn spell(span: Duration) -> String {
     }
 }
 
+/// `1 byte`, `24 bytes`
+pub fn spell_bytes(count: usize) -> String {
+    if count == 1 { "1 byte".to_owned() } else { format!("{count} bytes") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

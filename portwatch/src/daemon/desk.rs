@@ -401,6 +401,7 @@ impl Answers for Desk {
             let mut live = lock(&self.pipeline.live);
             known.claims().iter().map(|claim| view(&mut live, claim.clone()).state).collect()
         });
+        let coordination = self.bureau.as_ref().and_then(|bureau| bureau.counts().ok());
         let (listening, bound) = lock(&self.pipeline.live).counts();
         let about = self.about();
         let report = self.pipeline.report();
@@ -414,6 +415,7 @@ impl Answers for Desk {
             listening: u64::try_from(listening).unwrap_or(u64::MAX),
             bound: u64::try_from(bound).unwrap_or(u64::MAX),
             claims,
+            coordination,
             counters: report.counters,
             memory_bytes: resident_bytes(),
         })

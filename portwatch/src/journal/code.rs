@@ -32,6 +32,7 @@ pub(super) const fn kind(kind: EventKind) -> i64 {
         EventKind::Stop => 27,
         EventKind::Error => 28,
         EventKind::Conflict => 29,
+        EventKind::Message => 30,
     }
 }
 

@@ -30,8 +30,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use claims::{Allowed, ClaimError, Claimed, Claims, HealthRecord, Released, Request};
 pub use coordinate::{
-    Alive, CoordinateError, Coordination, FileConflict, Freed, Heir, Register, Salvaged, StartSession,
-    TakeLock, Taken, Told,
+    Alive, CoordinateError, Coordination, FileConflict, Freed, Heir, MessagePage, MessagesWanted, OfSession,
+    Publish, Register, Salvaged, StartSession, TakeLock, Taken, Told, Voice,
 };
 pub use error::JournalError;
 pub use open::{Journal, boot_id};

@@ -32,6 +32,7 @@ pub enum EventKind {
     Extend,
     Session,
     Note,
+    Message,
     Heartbeat,
     Gap,
     Start,
@@ -41,7 +42,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order in which help lists them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Bind,
         Self::Refused,
         Self::Listen,
@@ -62,6 +63,7 @@ impl EventKind {
         Self::Extend,
         Self::Session,
         Self::Note,
+        Self::Message,
         Self::Heartbeat,
         Self::Gap,
         Self::Start,
@@ -92,6 +94,7 @@ impl EventKind {
             Self::Extend => "extend",
             Self::Session => "session",
             Self::Note => "note",
+            Self::Message => "message",
             Self::Heartbeat => "heartbeat",
             Self::Gap => "gap",
             Self::Start => "start",

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Forward, PublishedPort, Space, claims::ClaimView};
+use super::{Forward, PublishedPort, Space, claims::ClaimView, coordinate::Counts};
 use crate::{
     engine::Problem,
     journal,
@@ -384,6 +384,8 @@ pub struct StatusAnswer {
     pub bound: u64,
     /// What each claim is worth; `None` when they could not be read.
     pub claims: Option<Vec<State>>,
+    /// Locks, agents, sessions and channels; `None` when they could not be read.
+    pub coordination: Option<Counts>,
     /// What the source took in.
     pub counters: Counters,
     /// Resident memory in bytes.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::{
     Look, Text, Tone,
     claims::sentence,
+    cut,
     table::{self, Column},
     when, work,
 };
@@ -40,6 +41,7 @@ pub fn agents(out: &mut dyn Write, answer: &Agents, look: &Look) -> io::Result<(
         ]
     };
     table::untitled(out, &COLUMNS, &answer.agents.iter().map(row).collect::<Vec<_>>(), look)?;
+    cut(out, "first", answer.truncated, (answer.agents.len(), answer.total), look)?;
     hidden(out, answer.hidden, look)
 }
 
@@ -97,6 +99,7 @@ pub fn salvage(out: &mut dyn Write, answer: &Salvage, look: &Look) -> io::Result
         }
     }
     writeln!(out)?;
+    cut(out, "first", answer.truncated, (answer.dead.len(), answer.total), look)?;
     match answer.dead.as_slice() {
         [one] => {
             sentence(out, Tone::Plain, &format!("  Run: portwatch salvage claim {}", one.agent.name), look)

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{
     Look, Tone,
     claims::sentence,
+    cut,
     table::{self, Column},
     when,
 };
@@ -45,7 +46,8 @@ pub fn locks(out: &mut dyn Write, answer: &Locks, look: &Look) -> io::Result<()>
             (Tone::Plain, if one_user { String::new() } else { format!("user={user}") }),
         ]
     };
-    table::untitled(out, &COLUMNS, &answer.locks.iter().map(row).collect::<Vec<_>>(), look)
+    table::untitled(out, &COLUMNS, &answer.locks.iter().map(row).collect::<Vec<_>>(), look)?;
+    cut(out, "first", answer.truncated, (answer.locks.len(), answer.total), look)
 }
 
 /// `expires in 8m`, `expires in -37m (EXPIRED)`, `until its process 4711 ends`
@@ -129,12 +131,13 @@ mod tests {
             sample_lock("deploy-staging", "2026-03-02T01:25:45Z", Some("2026-03-02T01:30:45Z")),
         ];
         let look = sample::look(80);
-        let answer = Locks { schema: 1, time: look.now, locks: locks_of };
+        let answer = Locks { schema: 1, time: look.now, locks: locks_of, truncated: true, total: 7 };
         let mut out = Vec::new();
         locks(&mut out, &answer, &look).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "db-migrations   owner=agent-db  held 47m  expires in -37m (EXPIRED)");
+        assert_eq!(lines[2], "The first 2 of 7; more with --limit");
         assert_eq!(lines[1], "deploy-staging  owner=agent-db  held 45s  expires in 4m15s");
     }
 }

@@ -5,6 +5,7 @@
 
 mod address;
 mod agent;
+mod channel;
 mod claims;
 mod config;
 mod doctor;
@@ -41,6 +42,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 pub use agent::{agent, agents, salvage, salvaged};
+pub use channel::{channel, channels, followed, messages, published};
 pub use claims::{claimed, claims, cleaned, drift, imported, ports, released, taken, worktrees};
 pub use config::config;
 pub use doctor::doctor;
@@ -114,6 +116,22 @@ pub fn question(out: &mut dyn Write, words: &str, look: &Look) -> io::Result<()>
 pub fn quoted(out: &mut dyn Write, line: &str, look: &Look) -> io::Result<()> {
     let mut text = Text::new(look);
     text.plain("  ").plain(line);
+    text.wrapped(out, 2)
+}
+
+/// That a list was cut, and where: `The first 1000 of 2417; more with --limit`
+fn cut(
+    out: &mut dyn Write,
+    which: &str,
+    truncated: bool,
+    (shown, total): (usize, u64),
+    look: &Look,
+) -> io::Result<()> {
+    if !truncated {
+        return Ok(());
+    }
+    let mut text = Text::new(look);
+    text.push(Tone::Warn, &format!("The {which} {shown} of {total}; more with --limit"));
     text.wrapped(out, 2)
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Look, Text, Tone, log::thousands, when};
-use crate::wire::{Degradation, FactCoverage, Status};
+use crate::wire::{Degradation, FactCoverage, Status, coordinate::CoordinationCounts};
 
 /// Writes the answer.
 pub fn status(out: &mut dyn Write, answer: &Status, look: &Look) -> io::Result<()> {
@@ -60,6 +60,9 @@ pub fn status(out: &mut dyn Write, answer: &Status, look: &Look) -> io::Result<(
         };
         field(out, "claims", &words, look)?;
     }
+    if let Some(counts) = &answer.coordination {
+        coordination(out, counts, look)?;
+    }
     if let Some(received) = answer.received {
         let lost = answer.lost.map_or_else(String::new, |lost| format!(", {} lost", thousands(lost)));
         field(out, "records", &format!("{} received{lost}", thousands(received)), look)?;
@@ -77,6 +80,23 @@ pub fn status(out: &mut dyn Write, answer: &Status, look: &Look) -> io::Result<(
     }
     coverage(out, &answer.coverage, look)?;
     degradations(out, &answer.source.degradations, look)
+}
+
+/// `locks  1 held`, `agents  3 active, 1 stale`, …
+fn coordination(out: &mut dyn Write, counts: &CoordinationCounts, look: &Look) -> io::Result<()> {
+    let CoordinationCounts { locks, agents, sessions, channels } = counts;
+    let channels = [(channels.total, "kept"), (channels.followed.unwrap_or(0), "followed")];
+    for (label, parts) in [
+        ("locks", &[(locks.held, "held"), (locks.expired, "expired"), (locks.waiting, "waiting")][..]),
+        ("agents", &[(agents.active, "active"), (agents.stale, "stale"), (agents.dead, "dead")]),
+        ("sessions", &[(sessions.active, "active")]),
+        ("channels", &channels),
+    ] {
+        let there = parts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = there.map(|(count, word)| format!("{} {word}", thousands(*count))).collect();
+        field(out, label, &if words.is_empty() { "none".to_owned() } else { words.join(", ") }, look)?;
+    }
+    Ok(())
 }
 
 fn field(out: &mut dyn Write, label: &str, words: &str, look: &Look) -> io::Result<()> {

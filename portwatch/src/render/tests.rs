@@ -381,6 +381,7 @@ fn status_says_what_is_seen_and_what_is_missing() {
         listening: Some(31),
         bound: Some(7),
         claims: None,
+        coordination: None,
         received: Some(400_028),
         lost: Some(0),
         memory_bytes: Some(14_200_000),

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::{
     Look, Text, Tone,
     claims::sentence,
+    cut,
     table::{self, Column},
     when,
 };
@@ -66,7 +67,7 @@ pub fn sessions(out: &mut dyn Write, answer: &Sessions, files: bool, look: &Look
         };
         table::untitled(out, &COLUMNS, &answer.sessions.iter().map(row).collect::<Vec<_>>(), look)?;
     }
-    cut(out, answer.truncated, (answer.sessions.len(), answer.total), look)
+    cut(out, "newest", answer.truncated, (answer.sessions.len(), answer.total), look)
 }
 
 fn claims(out: &mut dyn Write, answer: &Sessions, look: &Look) -> io::Result<()> {
@@ -97,13 +98,6 @@ fn claims(out: &mut dyn Write, answer: &Sessions, look: &Look) -> io::Result<()>
         }
     }
     Ok(())
-}
-
-fn cut(out: &mut dyn Write, truncated: bool, (shown, total): (usize, u64), look: &Look) -> io::Result<()> {
-    if !truncated {
-        return Ok(());
-    }
-    sentence(out, Tone::Warn, &format!("The newest {shown} of {total}; more with --limit"), look)
 }
 
 /// Writes what became of a session.
@@ -166,9 +160,5 @@ pub fn notes(out: &mut dyn Write, answer: &Notes, look: &Look) -> io::Result<()>
         }
         line.wrapped(out, 8)?;
     }
-    if answer.truncated {
-        let words = format!("The newest {} of {}; more with --limit", answer.notes.len(), answer.total);
-        sentence(out, Tone::Warn, &words, look)?;
-    }
-    Ok(())
+    cut(out, "newest", answer.truncated, (answer.notes.len(), answer.total), look)
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     claims::{ClaimBrief, ClaimCounts},
     connection::{Connection, Traffic},
+    coordinate::CoordinationCounts,
     parts::{Degradation, Event, Published, Socket, SourceInfo},
 };
 
@@ -219,6 +220,9 @@ pub struct Status {
     /// Claims by state; null when they could not be read.
     #[serde(default)]
     pub claims: Option<ClaimCounts>,
+    /// Locks, agents, sessions and channels; null when they could not be read.
+    #[serde(default)]
+    pub coordination: Option<CoordinationCounts>,
     /// Records received from the kernel since start.
     pub received: Option<u64>,
     /// Records lost since start.

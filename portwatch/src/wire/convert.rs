@@ -592,6 +592,7 @@ pub fn status(answer: &query::StatusAnswer) -> super::Status {
         listening: Some(answer.listening),
         bound: Some(answer.bound),
         claims: answer.claims.as_deref().map(super::claims::convert::counts),
+        coordination: answer.coordination.map(Into::into),
         received: Some(answer.counters.received),
         lost: Some(answer.counters.lost),
         memory_bytes: answer.memory_bytes,

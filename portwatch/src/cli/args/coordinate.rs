@@ -58,6 +58,20 @@ pub(crate) struct Unlock {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Locks {
+    #[command(flatten)]
+    pub(crate) most: Most,
+}
+
+/// How long a list may be.
+#[derive(Debug, Args)]
+pub(crate) struct Most {
+    /// At most so many [default: 1000]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct WithLock {
     /// The lock
     #[arg(value_name = "NAME")]
@@ -78,7 +92,7 @@ pub(crate) struct WithLock {
 /// The agent that acts.
 #[derive(Debug, Args)]
 pub(crate) struct AsAgent {
-    /// As this agent [default: PORTWATCH_AGENT]
+    /// As this agent [default: PORTWATCH_AGENT; `salvage claim`: else this terminal]
     #[arg(
         long,
         visible_alias = "as",
@@ -108,9 +122,8 @@ pub(crate) enum AgentWhat {
 
 #[derive(Debug, Args)]
 pub(crate) struct Register {
-    /// Letters, digits and ._:/@+- [default: PORTWATCH_AGENT]
-    #[arg(value_name = "NAME", env = "PORTWATCH_AGENT", hide_env = true, hide_env_values = true)]
-    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) named: Named,
     /// What it works on
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) purpose: Option<String>,
@@ -124,7 +137,7 @@ pub(crate) struct Register {
 
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// The agent [default: PORTWATCH_AGENT]
+    /// The agent: letters, digits and ._:/@+- [default: PORTWATCH_AGENT]
     #[arg(value_name = "NAME", env = "PORTWATCH_AGENT", hide_env = true, hide_env_values = true)]
     pub(crate) name: String,
 }
@@ -134,6 +147,8 @@ pub(crate) struct Agents {
     /// Those too that were unregistered, were salvaged, or are dead for more than a day
     #[arg(long, short)]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) most: Most,
 }
 
 #[derive(Debug, Args)]
@@ -212,9 +227,8 @@ pub(crate) struct Works {
     /// All that are kept, and not only the active ones and those that ended within a day
     #[arg(long, short)]
     pub(crate) all: bool,
-    /// At most so many, the newest [default: 1000]
-    #[arg(long, short = 'n', value_name = "N")]
-    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) most: Most,
 }
 
 #[derive(Debug, Args)]
@@ -236,15 +250,16 @@ pub(crate) struct Notes {
     /// Only this type
     #[arg(long = "type", short = 't', value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-    /// At most so many, the newest [default: 1000]
-    #[arg(long, short = 'n', value_name = "N")]
-    pub(crate) limit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) most: Most,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Salvage {
     #[command(subcommand)]
     pub(crate) what: Option<SalvageWhat>,
+    #[command(flatten)]
+    pub(crate) most: Most,
 }
 
 #[derive(Debug, Subcommand)]
@@ -258,14 +273,6 @@ pub(crate) struct SalvageClaim {
     /// The dead agent
     #[arg(value_name = "AGENT")]
     pub(crate) name: String,
-    /// For this agent [default: PORTWATCH_AGENT, else this terminal]
-    #[arg(
-        long,
-        visible_alias = "as",
-        value_name = "AGENT",
-        env = "PORTWATCH_AGENT",
-        hide_env = true,
-        hide_env_values = true
-    )]
-    pub(crate) agent: Option<String>,
+    #[command(flatten)]
+    pub(crate) who: AsAgent,
 }

@@ -345,6 +345,40 @@ A dead agent said what it does or left a session. Taking it over moves its activ
 with notes and files, to the agent that claims it, or to this terminal.
 Exit codes: 0 done, there is some; 1 there is none, or it is not dead; 3 another user's.";
 
+pub(super) const PUB: &str = "\
+Examples:
+  portwatch pub builds 'api: tests are green'
+  portwatch pub builds --shared done          from here on every user may read and write it
+  git log -1 | portwatch pub commits
+
+The message is on disk when the command ends, and its number says where it stands among
+all. The sender is the user, and the agent (--agent, PORTWATCH_AGENT), the session, or the
+process that ran this command. A new channel is yours alone unless it is --shared.
+Exit codes: 0 published, 1 no more channels may be made, 2 usage, 3 the channel is private
+to another user.";
+
+pub(super) const SUB: &str = "\
+Examples:
+  portwatch sub builds
+  portwatch sub 'build*' --since 1h
+  portwatch sub builds --follow --history 5
+  portwatch sub builds --follow --after 41    misses nothing that came after message 41
+  portwatch sub builds --follow --limit 1     waits for one message
+
+Following goes on when the daemon is started again. Where messages are not kept any
+more that were not read yet, a line beginning with GAP says so.
+Exit codes: 0 there were some, 1 there was none, 2 usage, 3 the channel is private to
+another user, 5 the daemon ended and did not come back.";
+
+pub(super) const CHANNELS: &str = "\
+Examples:
+  portwatch channels
+  portwatch channels --share builds
+  portwatch channels --remove builds
+
+A channel is used by the user who made it, and root; a shared one by all.
+Exit codes: 0 there are some, done, 1 there is none, 3 another user's.";
+
 pub(super) const STATUS: &str = "\
 Examples:
   portwatch status

@@ -100,8 +100,18 @@ impl Warden {
         self.wake.wake();
         let deadline = Instant::now() + END;
         if let Some(thread) = self.thread.take() {
-            while !thread.is_finished() && Instant::now() < deadline {
+            while !thread.is_finished() {
+                if Instant::now() >= deadline {
+                    tracing::warn!(
+                        "whoever watches the processes behind locks and agents did not end within {} s",
+                        END.as_secs()
+                    );
+                    return;
+                }
                 std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.join().is_err() {
+                tracing::error!("the thread that watches the processes behind locks and agents panicked");
             }
         }
     }
@@ -150,7 +160,7 @@ impl Watch {
             *due = Instant::now() + LOOK;
             let version = self.bureau.version()?;
             if self.version.replace(version) != Some(version) {
-                self.bureau.stir();
+                self.bureau.changed_elsewhere();
             }
             self.bureau.sweep()?;
             if Instant::now() >= self.forget {

@@ -38,6 +38,9 @@ use crate::{
 /// Where `meta` says which ports the kernel keeps back for claims: boot, namespace, ports.
 const RESERVED: &str = "reserved_ports";
 
+/// Statements kept ready: coordination has that many.
+const STATEMENTS: usize = 128;
+
 /// A writer waits so long for others before it gives up, milliseconds.
 const PATIENCE_MS: i32 = 20_000;
 
@@ -58,6 +61,7 @@ impl Claims {
         connection.busy_handler(Some(wait)).map_err(failed)?;
         // Else statements are compiled anew for each value that is bound: SQLite wants to plan for the value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let find = |connection: &Connection| {
             connection
                 .query_row("SELECT id FROM boot WHERE uuid = ?1", [boot_id], |row| row.get(0))

@@ -1,14 +1,16 @@
 //! Agents.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::time::Duration;
+
+use rusqlite::{Row, params};
 
 use super::{
-    CoordinateError, Coordination, Done, Told, lock, moment,
+    CoordinateError, Coordination, Done, Tables, Told, Turn, lock, moment,
     owner::{columns, process},
-    session, tell, text,
+    session, text,
 };
 use crate::{
-    coordinate::{Agent, Denial, Lock, OwnerKind, STALE, User, Vitality, may_act, spell},
+    coordinate::{Agent, DEAD, Denial, Lock, OwnerKind, STALE, User, Vitality, may_act, spell},
     model::{EventKind, ProcessId, Timestamp},
 };
 
@@ -30,6 +32,23 @@ pub struct Register<'a> {
     pub identity: Option<&'a str>,
     /// It dies with this process.
     pub process: Option<ProcessId>,
+}
+
+/// The agent in whose name something is ordered: when that is followed, it is a sign of life, and how an agent becomes known
+/// that nobody registered.
+#[derive(Debug, Clone, Copy)]
+pub struct Voice<'a> {
+    /// Its name.
+    pub agent: &'a str,
+    /// Its user.
+    pub user: &'a User,
+}
+
+impl<'a> Voice<'a> {
+    /// The agent's of this name, where one is named.
+    pub fn of(agent: Option<&'a str>, user: &'a User) -> Option<Self> {
+        agent.map(|agent| Self { agent, user })
+    }
 }
 
 /// Who takes work over: an agent of a user, or who sits at a terminal.
@@ -81,24 +100,22 @@ fn agent(row: &Row<'_>, boot: i64) -> rusqlite::Result<Agent> {
     })
 }
 
-pub(super) fn all(connection: &Connection, boot: i64) -> rusqlite::Result<Vec<Agent>> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {AGENT} FROM agent ORDER BY name, uid"))?;
-    statement.query_map([], |row| agent(row, boot))?.collect()
+pub(super) fn all(tables: &Tables<'_>) -> rusqlite::Result<Vec<Agent>> {
+    tables.rows(&format!("SELECT {AGENT} FROM agent ORDER BY name, uid"), [], agent)
 }
 
-fn by_name(connection: &Connection, boot: i64, name: &str, uid: u32) -> rusqlite::Result<Option<Agent>> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {AGENT} FROM agent WHERE uid = ?1 AND name = ?2"))?;
-    statement.query_row(params![uid, name], |row| agent(row, boot)).optional()
+fn by_name(tables: &Tables<'_>, name: &str, uid: u32) -> rusqlite::Result<Option<Agent>> {
+    let sql = format!("SELECT {AGENT} FROM agent WHERE uid = ?1 AND name = ?2");
+    tables.row(&sql, params![uid, name], agent)
 }
 
 /// The agent of this name that a user may act on: one's own, for root also the only one of that name; else why not.
-fn within_reach(connection: &Connection, boot: i64, name: &str, user: &User) -> Done<Agent> {
-    if let Some(own) = by_name(connection, boot, name, user.uid)? {
+fn within_reach(tables: &Tables<'_>, name: &str, user: &User) -> Done<Agent> {
+    if let Some(own) = by_name(tables, name, user.uid)? {
         return Ok(own);
     }
-    let mut others: Vec<Agent> = all(connection, boot)?.into_iter().filter(|a| a.name == name).collect();
+    let sql = format!("SELECT {AGENT} FROM agent WHERE name = ?1");
+    let mut others = tables.rows(&sql, [name], agent)?;
     match (others.len(), others.pop()) {
         (1, Some(other)) if may_act(other.user.uid, user.uid) => Ok(other),
         (1, Some(other)) => Err(foreign(&other).into()),
@@ -119,7 +136,7 @@ impl Coordination {
 
     /// An agent of a user.
     pub fn agent(&self, name: &str, uid: u32) -> Result<Option<Agent>, CoordinateError> {
-        self.read(|connection, boot| by_name(connection, boot, name, uid))
+        self.read(|tables| by_name(tables, name, uid))
     }
 
     /// Registers an agent, or tells more of one's own. One that was dead or ended begins anew.
@@ -129,68 +146,44 @@ impl Coordination {
         user: &User,
         now: Timestamp,
     ) -> Result<(Agent, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let mut told = Told::new();
-            let found = by_name(connection, boot, register.name, user.uid)?;
-            match &found {
-                None => insert(connection, boot, register, user, now)?,
+        self.change(None, now, |turn| {
+            match by_name(turn, register.name, user.uid)? {
+                None => insert(turn, register, user)?,
                 Some(found) => {
                     let anew = matches!(found.vitality(now), Vitality::Dead | Vitality::Ended);
-                    let (pid, ticks, in_boot) = columns(register.process, boot);
-                    connection
-                        .prepare_cached(
-                            "UPDATE agent SET purpose = ifnull(?2, purpose), identity = ifnull(?3, identity),
-                                 pid = iif(?4 IS NULL AND NOT ?8, pid, ?4),
-                                 start_ticks = iif(?4 IS NULL AND NOT ?8, start_ticks, ?5),
-                                 boot = iif(?4 IS NULL AND NOT ?8, boot, ?6), seen = ?7,
-                                 registered = iif(?8, ?7, registered), told = 'active', died = NULL, cause = NULL,
-                                 ended = NULL, salvaged_by = NULL, salvaged = NULL WHERE name = ?1 AND uid = ?9",
-                        )?
-                        .execute(params![
+                    let (pid, ticks, boot) = columns(register.process, turn.boot);
+                    turn.execute(
+                        "UPDATE agent SET purpose = ifnull(?2, purpose), identity = ifnull(?3, identity),
+                             pid = iif(?4 IS NULL AND NOT ?8, pid, ?4),
+                             start_ticks = iif(?4 IS NULL AND NOT ?8, start_ticks, ?5),
+                             boot = iif(?4 IS NULL AND NOT ?8, boot, ?6), seen = ?7,
+                             registered = iif(?8, ?7, registered), told = 'active', died = NULL, cause = NULL,
+                             ended = NULL, salvaged_by = NULL, salvaged = NULL WHERE name = ?1 AND uid = ?9",
+                        params![
                             register.name,
                             register.purpose,
                             register.identity,
                             pid,
                             ticks,
-                            in_boot,
+                            boot,
                             text(now),
                             anew,
                             user.uid
-                        ])?;
+                        ],
+                    )?;
                 }
             }
-            let words = format!("registered by {user}");
-            tell(connection, boot, &mut told, (EventKind::Heartbeat, register.name, words, now))?;
-            Ok((existing(connection, boot, register.name, user.uid)?, told))
+            turn.tell(EventKind::Heartbeat, register.name, format!("registered by {user}"))?;
+            existing(turn, register.name, user.uid)
         })
     }
 
-    /// A command in the name of an agent: a sign of life, and how an agent becomes known that nobody registered.
-    pub fn present(
-        &mut self,
-        name: &str,
-        user: &User,
-        now: Timestamp,
-    ) -> Result<(Agent, Told), CoordinateError> {
-        if let Some(found) = self.agent(name, user.uid)?
-            && found.vitality(now) == Vitality::Active
-            && found.told == "active"
-            && found.silent_ms(now) < SIGN_MS
-        {
-            return Ok((found, Told::new()));
+    /// Something was asked in the name of an agent.
+    pub fn present(&mut self, voice: Voice<'_>, now: Timestamp) -> Result<Told, CoordinateError> {
+        match self.agent(voice.agent, voice.user.uid)? {
+            Some(found) if is_fresh(&found, now) => Ok(Told::new()),
+            _ => Ok(self.change(Some(voice), now, |_| Ok(()))?.1),
         }
-        self.change(|connection, boot| {
-            let mut told = Told::new();
-            match by_name(connection, boot, name, user.uid)? {
-                None => {
-                    insert(connection, boot, &Register { name, ..Register::default() }, user, now)?;
-                    let words = format!("first seen, of {user}");
-                    tell(connection, boot, &mut told, (EventKind::Heartbeat, name, words, now))?;
-                }
-                Some(found) => back(connection, boot, &mut told, &found, now)?,
-            }
-            Ok((existing(connection, boot, name, user.uid)?, told))
-        })
     }
 
     /// A sign of life of a registered agent; told of in the log, every ten seconds at most.
@@ -200,18 +193,16 @@ impl Coordination {
         user: &User,
         now: Timestamp,
     ) -> Result<(Agent, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let found = existing(connection, boot, name, user.uid)?;
+        self.change(None, now, |turn| {
+            let found = existing(turn, name, user.uid)?;
             if found.ended.is_some() {
                 return Err(nothing(name).into());
             }
-            let mut told = Told::new();
-            back(connection, boot, &mut told, &found, now)?;
-            if told.is_empty() && found.silent_ms(now) >= TOLD_MS {
-                let words = format!("after {}", silence(&found, now));
-                tell(connection, boot, &mut told, (EventKind::Heartbeat, name, words, now))?;
+            back(turn, &found)?;
+            if turn.told.is_empty() && found.silent_ms(now) >= TOLD_MS {
+                turn.tell(EventKind::Heartbeat, name, format!("after {}", silence(&found, now)))?;
             }
-            Ok((existing(connection, boot, name, user.uid)?, told))
+            existing(turn, name, user.uid)
         })
     }
 
@@ -222,29 +213,24 @@ impl Coordination {
         user: &User,
         now: Timestamp,
     ) -> Result<(Agent, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let found = within_reach(connection, boot, name, user)?;
+        self.change(None, now, |turn| {
+            let found = within_reach(turn, name, user)?;
             if found.ended.is_some() {
                 return Err(nothing(name).into());
             }
-            let mut told = Told::new();
-            connection
-                .prepare_cached(
-                    "UPDATE agent SET ended = ?2, pid = NULL, start_ticks = NULL, boot = NULL
-                     WHERE name = ?1 AND uid = ?3",
-                )?
-                .execute(params![name, text(now), found.user.uid])?;
+            turn.execute(
+                "UPDATE agent SET ended = ?2, pid = NULL, start_ticks = NULL, boot = NULL
+                 WHERE name = ?1 AND uid = ?3",
+                params![name, text(now), found.user.uid],
+            )?;
             let why = format!("agent {name} was unregistered");
-            let mut words = "unregistered".to_owned();
-            if user.uid != found.user.uid {
-                words = format!("{words} by {user}");
-            }
-            tell(connection, boot, &mut told, (EventKind::Heartbeat, name, words, now))?;
-            lock::free_where(connection, boot, &mut told, (&why, now), &|l: &Lock| is_of(l, &found))?;
-            session::abandon_where(connection, boot, &mut told, (&why, now), &|s| {
+            let by = if user.uid == found.user.uid { String::new() } else { format!(" by {user}") };
+            turn.tell(EventKind::Heartbeat, name, format!("unregistered{by}"))?;
+            lock::free_where(turn, &why, &|l: &Lock| is_of(l, &found))?;
+            session::abandon_where(turn, &why, &|s| {
                 s.user.uid == found.user.uid && s.agent.as_deref() == Some(name)
             })?;
-            Ok((existing(connection, boot, name, found.user.uid)?, told))
+            existing(turn, name, found.user.uid)
         })
     }
 
@@ -254,21 +240,31 @@ impl Coordination {
             let vitality = agent.vitality(now);
             vitality != Vitality::Ended && vitality != Vitality::Active && vitality.as_str() != agent.told
         };
-        if !self.agents()?.iter().any(news) {
+        // Most agents by far were told of, or spoke lately: only the others are read.
+        let maybe = |tables: &Tables<'_>| {
+            let stale = text(now.checked_sub(STALE).unwrap_or(now));
+            let sql = format!(
+                "SELECT {AGENT} FROM agent WHERE ended IS NULL AND told <> 'dead' AND (seen < ?1 OR died IS NOT NULL)
+                 ORDER BY name, uid"
+            );
+            tables.rows(&sql, [stale], agent)
+        };
+        if !self.read(maybe)?.iter().any(news) {
             return Ok(Told::new());
         }
-        self.change(|connection, boot| {
-            let mut told = Told::new();
-            for agent in all(connection, boot)?.iter().filter(|agent| news(agent)) {
-                let vitality = agent.vitality(now);
-                connection
-                    .prepare_cached("UPDATE agent SET told = ?2 WHERE name = ?1 AND uid = ?3")?
-                    .execute(params![agent.name, vitality.as_str(), agent.user.uid])?;
-                let words = format!("missed: {} for {}", vitality.as_str(), silence(agent, now));
-                tell(connection, boot, &mut told, (EventKind::Heartbeat, &agent.name, words, now))?;
+        let tell = |turn: &mut Turn<'_>| {
+            for agent in maybe(turn)?.iter().filter(|agent| news(agent)) {
+                let vitality = agent.vitality(now).as_str();
+                turn.execute(
+                    "UPDATE agent SET told = ?2 WHERE name = ?1 AND uid = ?3",
+                    params![agent.name, vitality, agent.user.uid],
+                )?;
+                let words = format!("missed: {vitality} for {}", silence(agent, now));
+                turn.tell(EventKind::Heartbeat, &agent.name, words)?;
             }
-            Ok(told)
-        })
+            Ok(())
+        };
+        Ok(self.change(None, now, tell)?.1)
     }
 
     /// Another agent takes over what a dead one worked on: its active sessions, with notes and files.
@@ -278,8 +274,18 @@ impl Coordination {
         by: &Heir<'_>,
         now: Timestamp,
     ) -> Result<(Salvaged, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let agent = within_reach(connection, boot, dead, by.user)?;
+        self.change(Voice::of(by.agent, by.user), now, |turn| {
+            let agent = within_reach(turn, dead, by.user)?;
+            if by.agent == Some(dead) && by.user.uid == agent.user.uid {
+                return Err(Denial::Refused {
+                    what: format!("{dead} cannot take over its own work"),
+                    remedy: format!(
+                        "where it lives again: portwatch agent heartbeat {dead}; or name another agent: --agent, \
+                         PORTWATCH_AGENT"
+                    ),
+                }
+                .into());
+            }
             if let Some(other) = &agent.salvaged_by {
                 return Err(Denial::Refused {
                     what: format!("what {dead} worked on was taken over by {other} already"),
@@ -295,58 +301,75 @@ impl Coordination {
                     ),
                     remedy: format!(
                         "an agent is dead when its process has ended, or after {} of silence",
-                        spell(crate::coordinate::DEAD)
+                        spell(DEAD)
                     ),
                 }
                 .into());
             }
-            if by.agent == Some(dead) && by.user.uid == agent.user.uid {
-                return Err(Denial::Refused {
-                    what: format!("{dead} cannot take over its own work"),
-                    remedy: "name another agent: --agent, PORTWATCH_AGENT".to_owned(),
-                }
-                .into());
-            }
-            let mut told = Told::new();
-            connection
-                .prepare_cached(
-                    "UPDATE agent SET salvaged_by = ?2, salvaged = ?3 WHERE name = ?1 AND uid = ?4",
-                )?
-                .execute(params![dead, by.name(), text(now), agent.user.uid])?;
-            let sessions = session::pass_on(connection, boot, &mut told, (&agent, by), now)?;
+            turn.execute(
+                "UPDATE agent SET salvaged_by = ?2, salvaged = ?3 WHERE name = ?1 AND uid = ?4",
+                params![dead, by.name(), text(now), agent.user.uid],
+            )?;
+            let sessions = session::pass_on(turn, &agent, by)?;
             let words = match sessions.len() {
                 1 => format!("salvaged by {}, 1 session", by.name()),
                 count => format!("salvaged by {}, {count} sessions", by.name()),
             };
-            tell(connection, boot, &mut told, (EventKind::Heartbeat, dead, words, now))?;
-            Ok((Salvaged { agent, sessions }, told))
+            turn.tell(EventKind::Heartbeat, dead, words)?;
+            Ok(Salvaged { agent, sessions })
         })
     }
 }
 
+/// It gave a sign of life so lately that another need not be written.
+fn is_fresh(agent: &Agent, now: Timestamp) -> bool {
+    agent.vitality(now) == Vitality::Active && agent.told == "active" && agent.silent_ms(now) < SIGN_MS
+}
+
+/// A sign of life of the agent in whose name something is ordered.
+pub(super) fn speak(turn: &mut Turn<'_>, Voice { agent: name, user }: Voice<'_>) -> Done<()> {
+    match by_name(turn, name, user.uid)? {
+        None => {
+            insert(turn, &Register { name, ..Register::default() }, user)?;
+            turn.tell(EventKind::Heartbeat, name, format!("first seen, of {user}"))?;
+        }
+        Some(found) if is_fresh(&found, turn.now) => {}
+        Some(found) => back(turn, &found)?,
+    }
+    Ok(())
+}
+
+/// Forgets agents that were silent since before `cutoff` and have no active session.
+pub(super) fn forget(turn: &Turn<'_>, cutoff: &str) -> rusqlite::Result<usize> {
+    turn.execute(
+        "DELETE FROM agent WHERE max(seen, ifnull(died, seen), ifnull(ended, seen)) < ?1
+           AND NOT EXISTS (SELECT 1 FROM session
+               WHERE session.uid = agent.uid AND session.agent = agent.name AND state = 'active')",
+        [cutoff],
+    )
+}
+
 /// The agents that die with a process, and the locks they have.
 pub(super) fn ended(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
+    turn: &mut Turn<'_>,
     wanted: &dyn Fn(ProcessId) -> bool,
-    (why, now): (&str, Timestamp),
+    why: &str,
 ) -> rusqlite::Result<()> {
-    let its =
-        |agent: &Agent| agent.process.is_some_and(wanted) && agent.died.is_none() && agent.ended.is_none();
-    for agent in all(connection, boot)?.into_iter().filter(its) {
+    let sql = format!(
+        "SELECT {AGENT} FROM agent WHERE pid IS NOT NULL AND died IS NULL AND ended IS NULL ORDER BY name, uid"
+    );
+    let its = |agent: &Agent| agent.process.is_some_and(wanted);
+    for agent in turn.rows(&sql, [], agent)?.into_iter().filter(its) {
         let why = match (why.is_empty(), agent.process) {
             (true, Some(process)) => lock::gone(process),
             _ => why.to_owned(),
         };
-        connection
-            .prepare_cached(
-                "UPDATE agent SET died = ?2, cause = ?3, told = 'dead' WHERE name = ?1 AND uid = ?4",
-            )?
-            .execute(params![agent.name, text(now), why, agent.user.uid])?;
-        let words = format!("dead: {why}");
-        tell(connection, boot, told, (EventKind::Heartbeat, &agent.name, words, now))?;
-        lock::free_where(connection, boot, told, (&why, now), &|l: &Lock| is_of(l, &agent))?;
+        turn.execute(
+            "UPDATE agent SET died = ?2, cause = ?3, told = 'dead' WHERE name = ?1 AND uid = ?4",
+            params![agent.name, text(turn.now), why, agent.user.uid],
+        )?;
+        turn.tell(EventKind::Heartbeat, &agent.name, format!("dead: {why}"))?;
+        lock::free_where(turn, &why, &|l: &Lock| is_of(l, &agent))?;
     }
     Ok(())
 }
@@ -358,58 +381,36 @@ fn is_of(lock: &Lock, agent: &Agent) -> bool {
 }
 
 /// A sign of life; news where the log had told of silence.
-fn back(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    found: &Agent,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
+fn back(turn: &mut Turn<'_>, found: &Agent) -> rusqlite::Result<()> {
+    let now = turn.now;
     let gone = found.died.is_some() || found.ended.is_some();
-    connection
-        .prepare_cached(
-            "UPDATE agent SET seen = ?2, told = 'active', died = NULL, cause = NULL, ended = NULL,
-                 salvaged_by = NULL, salvaged = NULL,
-                 pid = iif(?3, NULL, pid), start_ticks = iif(?3, NULL, start_ticks), boot = iif(?3, NULL, boot)
-             WHERE name = ?1 AND uid = ?4",
-        )?
-        .execute(params![found.name, text(now), gone, found.user.uid])?;
+    turn.execute(
+        "UPDATE agent SET seen = ?2, told = 'active', died = NULL, cause = NULL, ended = NULL,
+             salvaged_by = NULL, salvaged = NULL,
+             pid = iif(?3, NULL, pid), start_ticks = iif(?3, NULL, start_ticks), boot = iif(?3, NULL, boot)
+         WHERE name = ?1 AND uid = ?4",
+        params![found.name, text(now), gone, found.user.uid],
+    )?;
     if gone || found.told != "active" || found.vitality(now) != Vitality::Active {
-        let words = format!("back after {}", silence(found, now));
-        tell(connection, boot, told, (EventKind::Heartbeat, &found.name, words, now))?;
+        turn.tell(EventKind::Heartbeat, &found.name, format!("back after {}", silence(found, now)))?;
     }
     Ok(())
 }
 
 fn silence(agent: &Agent, now: Timestamp) -> String {
-    let silent = std::time::Duration::from_millis(agent.silent_ms(now).max(0).unsigned_abs());
-    if silent > STALE {
-        spell(std::time::Duration::from_secs(silent.as_secs() / 60 * 60))
-    } else {
-        spell(silent)
-    }
+    let silent = Duration::from_millis(agent.silent_ms(now).max(0).unsigned_abs());
+    if silent > STALE { spell(Duration::from_secs(silent.as_secs() / 60 * 60)) } else { spell(silent) }
 }
 
-fn insert(
-    connection: &Connection,
-    boot: i64,
-    register: &Register<'_>,
-    user: &User,
-    now: Timestamp,
-) -> Done<()> {
-    let count: u32 = connection
-        .prepare_cached("SELECT count(*) FROM agent WHERE uid = ?1")?
-        .query_row([user.uid], |row| row.get(0))?;
-    if count >= MOST_AGENTS {
+fn insert(turn: &Turn<'_>, register: &Register<'_>, user: &User) -> Done<()> {
+    if turn.count("SELECT count(*) FROM agent WHERE uid = ?1", [user.uid])? >= MOST_AGENTS {
         return Err(Denial::TooMany { user: user.clone(), what: "agents", most: MOST_AGENTS }.into());
     }
-    let (pid, ticks, in_boot) = columns(register.process, boot);
-    connection
-        .prepare_cached(
-            "INSERT INTO agent (name, uid, user, purpose, identity, pid, start_ticks, boot, registered, seen)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
-        )?
-        .execute(params![
+    let (pid, ticks, boot) = columns(register.process, turn.boot);
+    turn.execute(
+        "INSERT INTO agent (name, uid, user, purpose, identity, pid, start_ticks, boot, registered, seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+        params![
             register.name,
             user.uid,
             user.name,
@@ -417,14 +418,15 @@ fn insert(
             register.identity,
             pid,
             ticks,
-            in_boot,
-            text(now)
-        ])?;
+            boot,
+            text(turn.now)
+        ],
+    )?;
     Ok(())
 }
 
-fn existing(connection: &Connection, boot: i64, name: &str, uid: u32) -> Done<Agent> {
-    Ok(by_name(connection, boot, name, uid)?.ok_or_else(|| nothing(name))?)
+fn existing(tables: &Tables<'_>, name: &str, uid: u32) -> Done<Agent> {
+    Ok(by_name(tables, name, uid)?.ok_or_else(|| nothing(name))?)
 }
 
 fn nothing(name: &str) -> Denial {

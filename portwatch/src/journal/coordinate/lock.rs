@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 
 use super::{
-    Alive, CoordinateError, Coordination, Done, Told, moment,
+    Alive, CoordinateError, Coordination, Done, Tables, Told, Turn, Voice, moment,
     owner::{self, columns},
-    tell, text,
+    text,
 };
 use crate::{
-    coordinate::{Denial, Lock, Owner, Standing, Waiter, may_act, spell},
+    coordinate::{
+        Denial, EARLIER_BOOT, Lock, Owner, OwnerKind, PATIENCE, Standing, User, Waiter, may_act, spell,
+    },
     model::{EventKind, ProcessId, Timestamp},
 };
 
@@ -18,6 +20,8 @@ use crate::{
 const MOST_LOCKS: u32 = 1000;
 /// At most so many wait for one lock.
 const MOST_WAITERS: u32 = 1000;
+/// And at most so many of one user, for all locks together.
+const MOST_PLACES: u32 = 1000;
 /// A waiter's sign of life is written so often.
 const SIGN_MS: i64 = 1000;
 
@@ -84,37 +88,40 @@ fn lock(row: &Row<'_>, boot: i64) -> rusqlite::Result<Lock> {
     })
 }
 
-pub(super) fn all(connection: &Connection, boot: i64) -> rusqlite::Result<Vec<Lock>> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {LOCK} FROM lock ORDER BY name"))?;
-    statement.query_map([], |row| lock(row, boot))?.collect()
+pub(super) fn all(tables: &Tables<'_>) -> rusqlite::Result<Vec<Lock>> {
+    tables.rows(&format!("SELECT {LOCK} FROM lock ORDER BY name"), [], lock)
 }
 
-fn by_name(connection: &Connection, boot: i64, name: &str) -> rusqlite::Result<Option<Lock>> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {LOCK} FROM lock WHERE name = ?1"))?;
-    statement.query_row([name], |row| lock(row, boot)).optional()
+fn by_name(tables: &Tables<'_>, name: &str) -> rusqlite::Result<Option<Lock>> {
+    tables.row(&format!("SELECT {LOCK} FROM lock WHERE name = ?1"), [name], lock)
 }
 
-fn waiters(connection: &Connection, boot: i64, name: &str) -> rusqlite::Result<Vec<Waiter>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT ticket, lock, {}, waiting_pid, waiting_ticks, seen FROM lock_waiter WHERE lock = ?1 ORDER BY ticket",
-        owner::COLUMNS
-    ))?;
-    let rows = statement.query_map([name], |row| {
-        let earlier = row.get::<_, i64>(8)? != boot;
-        let ticks: i64 = row.get(10)?;
-        let seen: String = row.get(11)?;
-        Ok(Waiter {
-            ticket: row.get(0)?,
-            lock: row.get(1)?,
-            owner: owner::owner(row, 2, boot)?,
-            process: ProcessId {
-                pid: row.get(9)?,
-                start_ticks: if earlier { u64::MAX } else { ticks.cast_unsigned() },
-            },
-            seen: moment(&seen).unwrap_or(Timestamp::UNIX_EPOCH),
-        })
-    })?;
-    rows.collect()
+const WAITER: &str =
+    "ticket, lock, kind, owner, uid, user, pid, start_ticks, boot, waiting_pid, waiting_ticks, seen";
+
+fn waiter(row: &Row<'_>, boot: i64) -> rusqlite::Result<Waiter> {
+    let earlier = row.get::<_, i64>(8)? != boot;
+    let ticks: i64 = row.get(10)?;
+    let seen: String = row.get(11)?;
+    Ok(Waiter {
+        ticket: row.get(0)?,
+        lock: row.get(1)?,
+        owner: owner::owner(row, 2, boot)?,
+        process: ProcessId {
+            pid: row.get(9)?,
+            start_ticks: if earlier { EARLIER_BOOT } else { ticks.cast_unsigned() },
+        },
+        seen: moment(&seen).unwrap_or(Timestamp::UNIX_EPOCH),
+    })
+}
+
+fn waiters(tables: &Tables<'_>, name: &str) -> rusqlite::Result<Vec<Waiter>> {
+    tables.rows(&format!("SELECT {WAITER} FROM lock_waiter WHERE lock = ?1 ORDER BY ticket"), [name], waiter)
+}
+
+/// In whose name an owner speaks.
+fn voice(owner: &Owner) -> Option<Voice<'_>> {
+    (owner.kind == OwnerKind::Agent).then_some(Voice { agent: &owner.name, user: &owner.user })
 }
 
 impl Coordination {
@@ -134,15 +141,14 @@ impl Coordination {
         if let Some(still) = self.still_waiting(wanted, alive, now)? {
             return Ok((still, Told::new()));
         }
-        self.change(|connection, boot| {
-            let mut told = Told::new();
+        self.change(voice(wanted.owner), now, |turn| {
             let mut from = None;
-            let mut found = by_name(connection, boot, wanted.name)?;
+            let mut found = by_name(turn, wanted.name)?;
             match found.as_ref().map(|lock| lock.standing(wanted.owner, alive, now)) {
                 Some(Standing::Own) => {
-                    let lock = renew(connection, boot, &mut told, wanted, now)?;
-                    leave(connection, wanted.ticket, wanted.waiter)?;
-                    return Ok((Taken::Yours { lock, fresh: false, from: None }, told));
+                    let lock = renew(turn, wanted)?;
+                    leave(turn, wanted.ticket, wanted.waiter)?;
+                    return Ok(Taken::Yours { lock, fresh: false, from: None });
                 }
                 Some(ended @ (Standing::Gone | Standing::Expired)) => {
                     let why = match (ended, found.as_ref().and_then(|lock| lock.owner.process)) {
@@ -151,16 +157,16 @@ impl Coordination {
                     };
                     from = found.take().map(|lock| Box::new(Freed { lock, why }));
                     if let Some(freed) = &from {
-                        free(connection, boot, &mut told, freed, now)?;
+                        free(turn, freed)?;
                     }
                 }
                 Some(Standing::Held) | None => {}
             }
-            let ahead = ahead(connection, boot, wanted, alive, now)?;
+            let ahead = ahead(turn, wanted, alive)?;
             if found.is_none() && ahead == 0 {
-                let lock = insert(connection, boot, &mut told, wanted, now)?;
-                leave(connection, wanted.ticket, wanted.waiter)?;
-                return Ok((Taken::Yours { lock, fresh: true, from }, told));
+                let lock = insert(turn, wanted)?;
+                leave(turn, wanted.ticket, wanted.waiter)?;
+                return Ok(Taken::Yours { lock, fresh: true, from });
             }
             let Some(waiter) = wanted.waiter else {
                 return Err(match found {
@@ -169,8 +175,8 @@ impl Coordination {
                 }
                 .into());
             };
-            let ticket = enqueue(connection, boot, wanted, waiter, now)?;
-            Ok((Taken::Waiting { ticket, ahead, lock: found }, told))
+            let ticket = enqueue(turn, wanted, waiter)?;
+            Ok(Taken::Waiting { ticket, ahead, lock: found })
         })
     }
 
@@ -182,14 +188,14 @@ impl Coordination {
         now: Timestamp,
     ) -> Result<Option<Taken>, CoordinateError> {
         let Some(ticket) = wanted.ticket else { return Ok(None) };
-        self.read(|connection, boot| {
-            let queue = waiters(connection, boot, wanted.name)?;
+        self.read(|tables| {
+            let queue = waiters(tables, wanted.name)?;
             let own = queue.iter().find(|w| w.ticket == ticket && Some(w.process) == wanted.waiter);
             let fresh = own.is_some_and(|w| now.as_millisecond() - w.seen.as_millisecond() < SIGN_MS);
             if !fresh {
                 return Ok(None);
             }
-            let lock = by_name(connection, boot, wanted.name)?;
+            let lock = by_name(tables, wanted.name)?;
             let before = queue.iter().filter(|w| w.ticket < ticket && w.waits(alive, now)).count();
             let held =
                 lock.as_ref().is_some_and(|lock| lock.standing(wanted.owner, alive, now) == Standing::Held);
@@ -201,9 +207,37 @@ impl Coordination {
         })
     }
 
-    /// Gives a place in the queue back.
-    pub fn leave_queue(&mut self, ticket: i64, waiter: ProcessId) -> Result<(), CoordinateError> {
-        self.change(|connection, _| Ok(leave(connection, Some(ticket), Some(waiter))?))
+    /// Gives a place in the queue back: that of the process that asks.
+    pub fn leave_queue(
+        &mut self,
+        ticket: i64,
+        (asker, user): (ProcessId, &User),
+        now: Timestamp,
+    ) -> Result<(), CoordinateError> {
+        let give_up = |turn: &mut Turn<'_>| {
+            let sql = format!("SELECT {WAITER} FROM lock_waiter WHERE ticket = ?1");
+            let Some(found) = turn.row(&sql, [ticket], waiter)? else {
+                return Err(Denial::Nothing {
+                    what: "place in a line with the number",
+                    name: ticket.to_string(),
+                    remedy: "it was left, lost or served; portwatch locks shows how many wait",
+                }
+                .into());
+            };
+            let place = format!("place {ticket} in the line for {}", found.lock);
+            if found.owner.user.uid != user.uid {
+                return Err(Denial::Foreign { what: place, user: found.owner.user }.into());
+            }
+            if found.process != asker {
+                return Err(Denial::Refused {
+                    what: format!("{place} is of process {}, not of {}", found.process.pid, asker.pid),
+                    remedy: "only who waits leaves it".to_owned(),
+                }
+                .into());
+            }
+            Ok(leave(turn, Some(ticket), Some(asker))?)
+        };
+        self.change(None, now, give_up).map(drop)
     }
 
     /// Gives a lock back. With `force` whatever holds it, as long as it is of the same user, or the asker is root.
@@ -214,8 +248,8 @@ impl Coordination {
         force: bool,
         now: Timestamp,
     ) -> Result<(Freed, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let lock = existing(connection, boot, name)?;
+        self.change(voice(asker), now, |turn| {
+            let lock = existing(turn, name)?;
             let own = asker.speaks_for(&lock.owner);
             if !own {
                 if !may_act(lock.owner.user.uid, asker.user.uid) {
@@ -227,9 +261,8 @@ impl Coordination {
             }
             let why = if own { String::new() } else { format!("forced by {}", asker.user) };
             let freed = Freed { lock, why };
-            let mut told = Told::new();
-            free(connection, boot, &mut told, &freed, now)?;
-            Ok((freed, told))
+            free(turn, &freed)?;
+            Ok(freed)
         })
     }
 
@@ -241,8 +274,8 @@ impl Coordination {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<(Lock, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let lock = existing(connection, boot, name)?;
+        self.change(voice(asker), now, |turn| {
+            let lock = existing(turn, name)?;
             if !asker.speaks_for(&lock.owner) {
                 return Err(if may_act(lock.owner.user.uid, asker.user.uid) {
                     not_holder(&lock, asker)
@@ -258,11 +291,8 @@ impl Coordination {
                 }
                 .into());
             }
-            let mut told = Told::new();
             let owner = &lock.owner;
-            let wanted = TakeLock { name, owner, ttl: Some(ttl), waiter: None, ticket: None };
-            let lock = renew(connection, boot, &mut told, &wanted, now)?;
-            Ok((lock, told))
+            renew(turn, &TakeLock { name, owner, ttl: Some(ttl), waiter: None, ticket: None })
         })
     }
 
@@ -272,66 +302,67 @@ impl Coordination {
         name: &str,
         asker: &Owner,
         (to, words): (ProcessId, &str),
-    ) -> Result<(), CoordinateError> {
-        self.change(|connection, boot| {
-            let lock = existing(connection, boot, name)?;
+        now: Timestamp,
+    ) -> Result<Told, CoordinateError> {
+        let pass = |turn: &mut Turn<'_>| {
+            let lock = existing(turn, name)?;
             if !asker.is(&lock.owner) {
                 return Err(not_holder(&lock, asker).into());
             }
-            let (pid, ticks, boot) = columns(Some(to), boot);
-            connection
-                .prepare_cached(
-                    "UPDATE lock SET pid = ?2, start_ticks = ?3, boot = ?4,
-                         owner = CASE kind WHEN 'process' THEN ?5 ELSE owner END WHERE name = ?1",
-                )?
-                .execute(params![name, pid, ticks, boot, words])?;
+            let (pid, ticks, boot) = columns(Some(to), turn.boot);
+            turn.execute(
+                "UPDATE lock SET pid = ?2, start_ticks = ?3, boot = ?4,
+                     owner = CASE kind WHEN 'process' THEN ?5 ELSE owner END WHERE name = ?1",
+                params![name, pid, ticks, boot, words],
+            )?;
             Ok(())
-        })
+        };
+        Ok(self.change(voice(asker), now, pass)?.1)
     }
 }
 
 /// Frees the locks whose process is gone, when nobody saw its end.
-pub(super) fn free_orphans(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    alive: &Alive<'_>,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    for lock in all(connection, boot)?.into_iter().filter(|lock| lock.is_orphaned(alive)) {
+pub(super) fn free_orphans(turn: &mut Turn<'_>, alive: &Alive<'_>) -> rusqlite::Result<()> {
+    for lock in all(turn)?.into_iter().filter(|lock| lock.is_orphaned(alive)) {
         let why = lock.owner.process.map_or_else(String::new, gone);
-        free(connection, boot, told, &Freed { lock, why }, now)?;
+        free(turn, &Freed { lock, why })?;
     }
     Ok(())
 }
 
 /// Frees the locks that `wanted` picks.
 pub(super) fn free_where(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    (why, now): (&str, Timestamp),
+    turn: &mut Turn<'_>,
+    why: &str,
     wanted: &dyn Fn(&Lock) -> bool,
-) -> rusqlite::Result<Vec<Lock>> {
-    let mut freed = Vec::new();
-    for lock in all(connection, boot)?.into_iter().filter(wanted) {
-        free(connection, boot, told, &Freed { lock: lock.clone(), why: why.to_owned() }, now)?;
-        freed.push(lock);
+) -> rusqlite::Result<()> {
+    for lock in all(turn)?.into_iter().filter(wanted) {
+        free(turn, &Freed { lock, why: why.to_owned() })?;
     }
-    Ok(freed)
+    Ok(())
+}
+
+/// Takes the places of those who have been silent for long out of lines that nobody asks for any more.
+pub(super) fn forget(turn: &Turn<'_>) -> rusqlite::Result<()> {
+    turn.execute("DELETE FROM lock_waiter WHERE seen < ?1", [silent_since(turn.now)]).map(drop)
+}
+
+/// Who asked last before this waits no more.
+fn silent_since(now: Timestamp) -> String {
+    text(now.checked_sub(PATIENCE).unwrap_or(now))
 }
 
 /// The process ended, and nobody saw how.
 pub(super) fn gone(process: ProcessId) -> String {
-    if process.start_ticks == crate::coordinate::EARLIER_BOOT {
+    if process.start_ticks == EARLIER_BOOT {
         "the machine was started again".to_owned()
     } else {
         format!("its process {} is gone", process.pid)
     }
 }
 
-fn existing(connection: &Connection, boot: i64, name: &str) -> Done<Lock> {
-    let lock = by_name(connection, boot, name)?;
+fn existing(tables: &Tables<'_>, name: &str) -> Done<Lock> {
+    let lock = by_name(tables, name)?;
     Ok(lock.ok_or_else(|| Denial::Nothing {
         what: "lock",
         name: name.to_owned(),
@@ -361,69 +392,92 @@ fn not_holder(lock: &Lock, asker: &Owner) -> Denial {
 }
 
 /// How many go first; those that wait no more lose their places.
-fn ahead(
-    connection: &Connection,
-    boot: i64,
-    wanted: &TakeLock<'_>,
-    alive: &Alive<'_>,
-    now: Timestamp,
-) -> rusqlite::Result<usize> {
+fn ahead(turn: &Turn<'_>, wanted: &TakeLock<'_>, alive: &Alive<'_>) -> rusqlite::Result<usize> {
     let mut count = 0;
-    for waiter in waiters(connection, boot, wanted.name)? {
+    for waiter in waiters(turn, wanted.name)? {
         let own = Some(waiter.ticket) == wanted.ticket && Some(waiter.process) == wanted.waiter;
         if own {
             break;
         }
-        if waiter.waits(alive, now) {
+        if waiter.waits(alive, turn.now) {
             count += 1;
         } else {
-            leave(connection, Some(waiter.ticket), Some(waiter.process))?;
+            leave(turn, Some(waiter.ticket), Some(waiter.process))?;
         }
     }
     Ok(count)
 }
 
-fn leave(connection: &Connection, ticket: Option<i64>, waiter: Option<ProcessId>) -> rusqlite::Result<()> {
+fn leave(turn: &Turn<'_>, ticket: Option<i64>, waiter: Option<ProcessId>) -> rusqlite::Result<()> {
     let (Some(ticket), Some(waiter)) = (ticket, waiter) else { return Ok(()) };
-    connection
-        .prepare_cached("DELETE FROM lock_waiter WHERE ticket = ?1 AND waiting_pid = ?2")?
-        .execute(params![ticket, waiter.pid])
-        .map(drop)
+    let sql = "DELETE FROM lock_waiter WHERE ticket = ?1 AND waiting_pid = ?2";
+    turn.execute(sql, params![ticket, waiter.pid]).map(drop)
 }
 
-fn enqueue(
-    connection: &Connection,
-    boot: i64,
-    wanted: &TakeLock<'_>,
-    waiter: ProcessId,
-    now: Timestamp,
-) -> Done<i64> {
+fn enqueue(turn: &Turn<'_>, wanted: &TakeLock<'_>, waiter: ProcessId) -> Done<i64> {
+    let now = text(turn.now);
     if let Some(ticket) = wanted.ticket {
-        let kept = connection
-            .prepare_cached("UPDATE lock_waiter SET seen = ?3 WHERE ticket = ?1 AND waiting_pid = ?2")?
-            .execute(params![ticket, waiter.pid, text(now)])?;
-        if kept > 0 {
+        let sql = "UPDATE lock_waiter SET seen = ?4 WHERE ticket = ?1 AND lock = ?2 AND waiting_pid = ?3";
+        if turn.execute(sql, params![ticket, wanted.name, waiter.pid, now])? > 0 {
             return Ok(ticket);
         }
     }
-    let count: u32 = connection
-        .prepare_cached("SELECT count(*) FROM lock_waiter WHERE lock = ?1")?
-        .query_row([wanted.name], |row| row.get(0))?;
-    if count >= MOST_WAITERS {
+    let owner = wanted.owner;
+    let waiting = turn.count("SELECT count(*) FROM lock_waiter WHERE lock = ?1", [wanted.name])?;
+    if waiting >= MOST_WAITERS {
         return Err(Denial::Refused {
-            what: format!("{count} wait for {} already", wanted.name),
+            what: format!("{waiting} wait for {} already", wanted.name),
             remedy: "try again later".to_owned(),
         }
         .into());
     }
+    let uid = owner.user.uid;
+    let places = || turn.count("SELECT count(*) FROM lock_waiter WHERE uid = ?1", [uid]);
+    if places()? >= MOST_PLACES {
+        let sql = "DELETE FROM lock_waiter WHERE uid = ?1 AND seen < ?2";
+        turn.execute(sql, params![uid, silent_since(turn.now)])?;
+        if places()? >= MOST_PLACES {
+            let user = owner.user.clone();
+            return Err(Denial::TooMany { user, what: "places in lines", most: MOST_PLACES }.into());
+        }
+    }
+    let (pid, ticks, _) = columns(owner.process, turn.boot);
+    Ok(turn.insert(
+        "INSERT INTO lock_waiter (lock, kind, owner, uid, user, pid, start_ticks, boot, waiting_pid,
+             waiting_ticks, since, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
+        params![
+            wanted.name,
+            owner.kind.as_str(),
+            owner.name,
+            uid,
+            owner.user.name,
+            pid,
+            ticks,
+            turn.boot,
+            waiter.pid,
+            waiter.start_ticks.cast_signed(),
+            now,
+        ],
+    )?)
+}
+
+/// Time in milliseconds and end of a lock that is held for so long from now.
+fn term(now: Timestamp, ttl: Option<Duration>) -> (Option<i64>, Option<String>) {
+    let ms = ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+    (ms, ttl.and_then(|ttl| now.checked_add(ttl).ok()).map(text))
+}
+
+fn insert(turn: &mut Turn<'_>, wanted: &TakeLock<'_>) -> Done<Lock> {
     let owner = wanted.owner;
-    let (pid, ticks, _) = columns(owner.process, boot);
-    let ticket = connection
-        .prepare_cached(
-            "INSERT INTO lock_waiter (lock, kind, owner, uid, user, pid, start_ticks, boot, waiting_pid,
-                 waiting_ticks, since, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
-        )?
-        .insert(params![
+    if turn.count("SELECT count(*) FROM lock WHERE uid = ?1", [owner.user.uid])? >= MOST_LOCKS {
+        return Err(Denial::TooMany { user: owner.user.clone(), what: "locks", most: MOST_LOCKS }.into());
+    }
+    let (pid, ticks, boot) = columns(owner.process, turn.boot);
+    let (ms, expires) = term(turn.now, wanted.ttl);
+    turn.execute(
+        "INSERT INTO lock (name, kind, owner, uid, user, pid, start_ticks, boot, since, renewed, ttl_ms, expires)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)",
+        params![
             wanted.name,
             owner.kind.as_str(),
             owner.name,
@@ -432,86 +486,30 @@ fn enqueue(
             pid,
             ticks,
             boot,
-            waiter.pid,
-            waiter.start_ticks.cast_signed(),
-            text(now),
-        ])?;
-    Ok(ticket)
-}
-
-fn until(now: Timestamp, ttl: Option<Duration>) -> Option<Timestamp> {
-    now.checked_add(ttl?).ok()
-}
-
-fn millis(ttl: Option<Duration>) -> Option<i64> {
-    ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn insert(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    wanted: &TakeLock<'_>,
-    now: Timestamp,
-) -> Done<Lock> {
-    let owner = wanted.owner;
-    let count: u32 = connection
-        .prepare_cached("SELECT count(*) FROM lock WHERE uid = ?1")?
-        .query_row([owner.user.uid], |row| row.get(0))?;
-    if count >= MOST_LOCKS {
-        return Err(Denial::TooMany { user: owner.user.clone(), what: "locks", most: MOST_LOCKS }.into());
-    }
-    let (pid, ticks, in_boot) = columns(owner.process, boot);
-    connection
-        .prepare_cached(
-            "INSERT INTO lock (name, kind, owner, uid, user, pid, start_ticks, boot, since, renewed, ttl_ms, expires)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)",
-        )?
-        .execute(params![
-            wanted.name,
-            owner.kind.as_str(),
-            owner.name,
-            owner.user.uid,
-            owner.user.name,
-            pid,
-            ticks,
-            in_boot,
-            text(now),
-            millis(wanted.ttl),
-            until(now, wanted.ttl).map(text),
-        ])?;
+            text(turn.now),
+            ms,
+            expires,
+        ],
+    )?;
     let span = wanted.ttl.map_or_else(String::new, |ttl| format!("  for {}", spell(ttl)));
-    let message = format!("owner={}{span}", owner.name);
-    tell(connection, boot, told, (EventKind::Lock, wanted.name, message, now))?;
-    existing(connection, boot, wanted.name)
+    turn.tell(EventKind::Lock, wanted.name, format!("owner={}{span}", owner.name))?;
+    existing(turn, wanted.name)
 }
 
-fn renew(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    wanted: &TakeLock<'_>,
-    now: Timestamp,
-) -> Done<Lock> {
-    connection
-        .prepare_cached("UPDATE lock SET renewed = ?2, ttl_ms = ?3, expires = ?4 WHERE name = ?1")?
-        .execute(params![wanted.name, text(now), millis(wanted.ttl), until(now, wanted.ttl).map(text)])?;
+fn renew(turn: &mut Turn<'_>, wanted: &TakeLock<'_>) -> Done<Lock> {
+    let (ms, expires) = term(turn.now, wanted.ttl);
+    turn.execute(
+        "UPDATE lock SET renewed = ?2, ttl_ms = ?3, expires = ?4 WHERE name = ?1",
+        params![wanted.name, text(turn.now), ms, expires],
+    )?;
     let span = wanted.ttl.map_or_else(String::new, |ttl| format!("  +{}", spell(ttl)));
-    let message = format!("owner={}{span}", wanted.owner.name);
-    tell(connection, boot, told, (EventKind::Extend, wanted.name, message, now))?;
-    existing(connection, boot, wanted.name)
+    turn.tell(EventKind::Extend, wanted.name, format!("owner={}{span}", wanted.owner.name))?;
+    existing(turn, wanted.name)
 }
 
-fn free(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    freed: &Freed,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
+fn free(turn: &mut Turn<'_>, freed: &Freed) -> rusqlite::Result<()> {
     let Freed { lock, why } = freed;
-    connection.prepare_cached("DELETE FROM lock WHERE name = ?1")?.execute([&lock.name])?;
+    turn.execute("DELETE FROM lock WHERE name = ?1", [&lock.name])?;
     let why = if why.is_empty() { String::new() } else { format!("  {why}") };
-    let message = format!("owner={}{why}", lock.owner.name);
-    tell(connection, boot, told, (EventKind::Unlock, &lock.name, message, now))
+    turn.tell(EventKind::Unlock, &lock.name, format!("owner={}{why}", lock.owner.name))
 }

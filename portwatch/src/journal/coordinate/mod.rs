@@ -4,24 +4,27 @@
 //! Never: decide who is alive, or who may. Rules come from [`crate::coordinate`], liveness from the caller.
 
 mod agent;
+mod channel;
 mod lock;
 mod owner;
 mod session;
+mod turn;
 
 use std::path::Path;
 
-pub use agent::{Heir, Register, Salvaged};
+pub use agent::{Heir, Register, Salvaged, Voice};
+pub use channel::{MessagePage, MessagesWanted, Publish};
 pub use lock::{Freed, TakeLock, Taken};
-use rusqlite::Connection;
-pub use session::{FileConflict, StartSession};
+pub use session::{FileConflict, OfSession, StartSession};
+use turn::{Done, Tables, Turn};
 
 use super::{
     JournalError,
-    claims::{Claims, Fault, insert_event, moment, text},
+    claims::{Claims, moment, text},
 };
 use crate::{
-    coordinate::{Denial, Lock},
-    model::{Event, EventKind, Evidence, ProcessId, Timestamp},
+    coordinate::{Denial, EARLIER_BOOT, Lock},
+    model::{Event, ProcessId, Timestamp},
 };
 
 /// Whether a process lives.
@@ -41,14 +44,6 @@ pub enum CoordinateError {
     Denied(#[from] Denial),
 }
 
-impl From<Denial> for Fault<CoordinateError> {
-    fn from(denial: Denial) -> Self {
-        Self::Other(denial.into())
-    }
-}
-
-type Done<T> = Result<T, Fault<CoordinateError>>;
-
 /// The tables of coordination, for reading and writing.
 #[derive(Debug)]
 pub struct Coordination {
@@ -67,37 +62,49 @@ impl Coordination {
     }
 
     /// Reads, without waiting for writers.
-    fn read<T>(
-        &self,
-        work: impl FnOnce(&Connection, i64) -> rusqlite::Result<T>,
-    ) -> Result<T, CoordinateError> {
+    fn read<T>(&self, work: impl FnOnce(&Tables<'_>) -> rusqlite::Result<T>) -> Result<T, CoordinateError> {
         let (connection, boot) = self.store.parts();
-        work(connection, boot).map_err(|error| self.store.failed("read", error).into())
+        work(&Tables::new(connection, boot)).map_err(|error| self.store.failed("read", error).into())
     }
 
-    /// Changes: all of it holds, or nothing does.
-    fn change<T>(&mut self, work: impl FnOnce(&Connection, i64) -> Done<T>) -> Result<T, CoordinateError> {
-        self.store.transaction(work)
+    /// Changes, in the name of an agent where there is one: all of it holds, its sign of life too, or nothing does.
+    fn change<T>(
+        &mut self,
+        voice: Option<Voice<'_>>,
+        now: Timestamp,
+        work: impl FnOnce(&mut Turn<'_>) -> Done<T>,
+    ) -> Result<(T, Told), CoordinateError> {
+        self.store.transaction(|connection, boot| {
+            let mut turn = Turn::new(connection, boot, now);
+            if let Some(voice) = voice {
+                agent::speak(&mut turn, voice)?;
+            }
+            let done = work(&mut turn)?;
+            Ok((done, turn.told))
+        })
     }
+}
+
+/// Processes on which something depends, those of earlier boots among them.
+fn depended_on(tables: &Tables<'_>) -> rusqlite::Result<Vec<ProcessId>> {
+    let found = tables.rows(
+        "SELECT pid, start_ticks, boot FROM lock WHERE pid IS NOT NULL
+         UNION SELECT pid, start_ticks, boot FROM agent
+             WHERE pid IS NOT NULL AND died IS NULL AND ended IS NULL
+         UNION SELECT pid, start_ticks, boot FROM session
+             WHERE pid IS NOT NULL AND agent IS NULL AND state = 'active'",
+        [],
+        |row, boot| owner::process(row, 0, boot),
+    )?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 impl Coordination {
     /// Processes of this boot on which something depends.
     pub fn processes(&self) -> Result<Vec<ProcessId>, CoordinateError> {
-        self.read(|connection, boot| {
-            let mut statement = connection.prepare_cached(
-                "SELECT pid, start_ticks FROM lock WHERE pid IS NOT NULL AND boot = ?1
-                 UNION SELECT pid, start_ticks FROM agent
-                     WHERE pid IS NOT NULL AND boot = ?1 AND died IS NULL AND ended IS NULL
-                 UNION SELECT pid, start_ticks FROM session
-                     WHERE pid IS NOT NULL AND boot = ?1 AND agent IS NULL AND state = 'active'",
-            )?;
-            let row = |row: &rusqlite::Row<'_>| {
-                let ticks: i64 = row.get(1)?;
-                Ok(ProcessId { pid: row.get(0)?, start_ticks: ticks.cast_unsigned() })
-            };
-            statement.query_map([boot], row)?.collect()
-        })
+        let mut found = self.read(depended_on)?;
+        found.retain(|process| process.start_ticks != EARLIER_BOOT);
+        Ok(found)
     }
 
     /// Ends what a process had: it has ended, as `why` says.
@@ -107,54 +114,48 @@ impl Coordination {
         why: &str,
         now: Timestamp,
     ) -> Result<Told, CoordinateError> {
-        self.change(|connection, boot| {
-            let mut told = Told::new();
-            let its = |lock: &Lock| lock.owner.process == Some(process);
-            lock::free_where(connection, boot, &mut told, (why, now), &its)?;
+        let ended = |turn: &mut Turn<'_>| {
+            lock::free_where(turn, why, &|lock: &Lock| lock.owner.process == Some(process))?;
             let it = |other: ProcessId| other == process;
-            agent::ended(connection, boot, &mut told, &it, (why, now))?;
-            session::terminal_ended(connection, boot, &mut told, &it, (why, now))?;
-            Ok(told)
-        })
+            agent::ended(turn, &it, why)?;
+            session::terminal_ended(turn, &it, why)?;
+            Ok(())
+        };
+        Ok(self.change(None, now, ended)?.1)
     }
 
     /// Ends what belonged to processes that are gone, when nobody saw their end, and tells of agents that fell silent.
     pub fn sweep(&mut self, alive: &Alive<'_>, now: Timestamp) -> Result<Told, CoordinateError> {
         let gone = |process: ProcessId| !alive(process);
-        let orphans = self.read(|connection, boot| {
-            Ok(lock::all(connection, boot)?.iter().any(|lock| lock.is_orphaned(alive))
-                || agent::all(connection, boot)?.iter().any(|agent| agent.is_orphaned(alive))
-                || session::terminals(connection, boot)?.into_iter().any(gone))
-        })?;
         let mut told = Told::new();
-        if orphans {
-            told = self.change(|connection, boot| {
-                let mut told = Told::new();
-                lock::free_orphans(connection, boot, &mut told, alive, now)?;
-                agent::ended(connection, boot, &mut told, &gone, ("", now))?;
-                session::terminal_ended(connection, boot, &mut told, &gone, ("", now))?;
-                Ok(told)
-            })?;
+        if self.read(depended_on)?.into_iter().any(gone) {
+            let end = |turn: &mut Turn<'_>| {
+                lock::free_orphans(turn, alive)?;
+                agent::ended(turn, &gone, "")?;
+                session::terminal_ended(turn, &gone, "")?;
+                Ok(())
+            };
+            told = self.change(None, now, end)?.1;
         }
         told.extend(self.tell_of_silence(now)?);
         Ok(told)
     }
-}
 
-/// Writes an event about `subject` and keeps it in `told`.
-fn tell(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    (kind, subject, message, now): (EventKind, &str, String, Timestamp),
-) -> rusqlite::Result<()> {
-    let mut event = Event::new(now, kind, Evidence::Kernel);
-    event.subject = Some(subject.to_owned());
-    event.message = Some(message);
-    let id = insert_event(connection, boot, &event)?;
-    told.push((id, event));
-    Ok(())
+    /// Forgets what ended before `cutoff`: sessions, with notes and files, agents, places in lines, messages, and channels that
+    /// nobody used since. How many rows went.
+    pub fn forget(&mut self, cutoff: Timestamp, now: Timestamp) -> Result<usize, CoordinateError> {
+        let forget = |turn: &mut Turn<'_>| {
+            let cutoff = text(cutoff);
+            lock::forget(turn)?;
+            Ok(session::forget(turn, &cutoff)?
+                + agent::forget(turn, &cutoff)?
+                + channel::forget(turn, &cutoff)?)
+        };
+        Ok(self.change(None, now, forget)?.0)
+    }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_channels;

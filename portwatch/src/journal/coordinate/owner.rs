@@ -7,9 +7,6 @@ use crate::{
     model::ProcessId,
 };
 
-/// Their names, in the order in which [`owner`] reads them.
-pub(super) const COLUMNS: &str = "kind, owner, uid, user, pid, start_ticks, boot";
-
 /// The owner in the columns from `first` on.
 pub(super) fn owner(row: &Row<'_>, first: usize, boot: i64) -> rusqlite::Result<Owner> {
     let kind: String = row.get(first)?;

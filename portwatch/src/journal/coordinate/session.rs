@@ -1,15 +1,15 @@
 //! Sessions, their notes and files.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 
 use super::{
-    CoordinateError, Coordination, Done, Told,
+    CoordinateError, Coordination, Done, Tables, Told, Turn, Voice,
     agent::Heir,
     lock, moment,
     owner::{columns, process},
-    tell, text,
+    text,
 };
 use crate::{
     coordinate::{Agent, Denial, Lock, Note, OwnerKind, Session, SessionState, User, may_act, overlap},
@@ -40,6 +40,17 @@ pub struct StartSession<'a> {
     pub files: &'a [String],
     /// Claim them even where others have.
     pub force: bool,
+}
+
+/// An order about a session.
+#[derive(Debug, Clone, Copy)]
+pub struct OfSession<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// The agent in whose name it is given.
+    pub agent: Option<&'a str>,
+    /// The user who gives it.
+    pub user: &'a User,
 }
 
 /// A file that two sessions claim.
@@ -78,32 +89,24 @@ fn session(row: &Row<'_>, boot: i64) -> rusqlite::Result<Session> {
 
 /// Sessions under a condition, newest first, with the files they claim.
 fn select(
-    connection: &Connection,
-    boot: i64,
+    tables: &Tables<'_>,
     condition: &str,
     values: impl rusqlite::Params,
 ) -> rusqlite::Result<Vec<Session>> {
-    let sql = format!("SELECT {SESSION} FROM session WHERE {condition} ORDER BY created DESC, id");
-    let mut found: Vec<Session> = connection
-        .prepare_cached(&sql)?
-        .query_map(values, |row| session(row, boot))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut files: HashMap<String, Vec<String>> = HashMap::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT session, path FROM file_claim WHERE released IS NULL ORDER BY session, path",
-    )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        files.entry(row.get(0)?).or_default().push(row.get(1)?);
-    }
+    let sql = format!("SELECT {SESSION} FROM session WHERE {condition}");
+    let mut found = tables.rows(&sql, values, session)?;
     for session in &mut found {
-        session.files = files.remove(&session.id).unwrap_or_default();
+        session.files = tables.rows(
+            "SELECT path FROM file_claim WHERE session = ?1 AND released IS NULL ORDER BY path",
+            [&session.id],
+            |row, _| row.get(0),
+        )?;
     }
     Ok(found)
 }
 
-fn by_id(connection: &Connection, boot: i64, id: &str) -> Done<Session> {
-    let found = select(connection, boot, "id = ?1", [id])?.pop();
+fn by_id(tables: &Tables<'_>, id: &str) -> Done<Session> {
+    let found = select(tables, "id = ?1", [id])?.pop();
     Ok(found.ok_or_else(|| Denial::Nothing {
         what: "session",
         name: id.to_owned(),
@@ -111,27 +114,48 @@ fn by_id(connection: &Connection, boot: i64, id: &str) -> Done<Session> {
     })?)
 }
 
+const NEWEST_FIRST: &str = "ORDER BY created DESC, id";
+
 impl Coordination {
-    /// Sessions, newest first: the active ones and those that ended since.
-    pub fn sessions(&self, since: Timestamp) -> Result<Vec<Session>, CoordinateError> {
-        self.read(|connection, boot| {
-            select(connection, boot, "state = 'active' OR ended >= ?1", [text(since)])
+    /// Sessions, newest first, at most so many: the active ones and those that ended since. And how many there are.
+    pub fn sessions(&self, since: Timestamp, most: u32) -> Result<(Vec<Session>, u64), CoordinateError> {
+        self.read(|tables| {
+            let since = text(since);
+            let wanted = format!("(state = 'active' OR ended >= ?1) {NEWEST_FIRST} LIMIT ?2");
+            let count = "SELECT count(*) FROM session WHERE state = 'active' OR ended >= ?1";
+            Ok((select(tables, &wanted, params![since, most])?, tables.count(count, [&since])?.into()))
+        })
+    }
+
+    /// The active sessions of a user.
+    pub fn active_sessions(&self, uid: u32) -> Result<Vec<Session>, CoordinateError> {
+        self.read(|tables| active_of(tables, uid))
+    }
+
+    /// Ids of the active sessions of agents, newest first.
+    pub fn agents_sessions(&self) -> Result<Vec<(u32, String, String)>, CoordinateError> {
+        self.read(|tables| {
+            let sql = format!(
+                "SELECT uid, agent, id FROM session WHERE state = 'active' AND agent IS NOT NULL {NEWEST_FIRST}"
+            );
+            tables.rows(&sql, [], |row, _| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         })
     }
 
     /// One session.
     pub fn session(&self, id: &str) -> Result<Option<Session>, CoordinateError> {
-        self.read(|connection, boot| Ok(select(connection, boot, "id = ?1", [id])?.pop()))
+        self.read(|tables| Ok(select(tables, "id = ?1", [id])?.pop()))
     }
 
     /// Whether there is such an active session of this user.
     pub fn has_session(&self, id: &str, uid: u32) -> Result<bool, CoordinateError> {
-        self.read(|connection, _| exists(connection, id, uid))
+        let sql = "SELECT count(*) FROM session WHERE id = ?1 AND uid = ?2 AND state = 'active'";
+        self.read(|tables| Ok(tables.count(sql, params![id, uid])? > 0))
     }
 
     /// The active sessions of an agent.
     pub fn sessions_of(&self, agent: &Agent) -> Result<Vec<Session>, CoordinateError> {
-        self.read(|connection, boot| of_agent(connection, boot, agent))
+        self.read(|tables| of_agent(tables, agent))
     }
 
     /// Begins one under the first of `ids` that is not taken.
@@ -141,9 +165,9 @@ impl Coordination {
         user: &User,
         ids: &[String],
         now: Timestamp,
-    ) -> Result<(Session, Vec<FileConflict>, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let active = select(connection, boot, "state = 'active' AND uid = ?1", [user.uid])?;
+    ) -> Result<((Session, Vec<FileConflict>), Told), CoordinateError> {
+        self.change(Voice::of(start.agent, user), now, |turn| {
+            let active = active_of(turn, user.uid)?;
             let taken = active.iter().find(|s| match start.agent {
                 Some(agent) => s.agent.as_deref() == Some(agent),
                 None => s.agent.is_none() && s.terminal.is_some() && s.terminal == start.terminal,
@@ -152,16 +176,18 @@ impl Coordination {
                 let whose = start.agent.map_or_else(|| "this terminal".to_owned(), |a| format!("agent {a}"));
                 return Err(Denial::Refused {
                     what: format!("{} of {whose} is active", other.id),
-                    remedy: format!("end it: portwatch session end --session {}; or begin as another agent: --agent", other.id),
+                    remedy: format!(
+                        "end it: portwatch session end --session {}; or begin as another agent: --agent",
+                        other.id
+                    ),
                 }
                 .into());
             }
             if active.len() >= MOST_ACTIVE as usize {
-                return Err(Denial::TooMany { user: user.clone(), what: "active sessions", most: MOST_ACTIVE }.into());
+                let user = user.clone();
+                return Err(Denial::TooMany { user, what: "active sessions", most: MOST_ACTIVE }.into());
             }
-            let kept: u32 = connection
-                .prepare_cached("SELECT count(*) FROM session WHERE uid = ?1")?
-                .query_row([user.uid], |row| row.get(0))?;
+            let kept = turn.count("SELECT count(*) FROM session WHERE uid = ?1", [user.uid])?;
             if kept >= MOST_SESSIONS {
                 return Err(Denial::Refused {
                     what: format!("{kept} sessions of {user} are kept, as many as one user may have"),
@@ -169,113 +195,103 @@ impl Coordination {
                 }
                 .into());
             }
-            let mut free = connection.prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM session WHERE id = ?1)")?;
-            let mut id = None;
-            for candidate in ids {
-                if free.query_row([candidate], |row| row.get(0))? {
-                    id = Some(candidate);
+            let mut free = None;
+            for id in ids {
+                if turn.count("SELECT count(*) FROM session WHERE id = ?1", [id])? == 0 {
+                    free = Some(id);
                     break;
                 }
             }
-            let Some(id) = id else {
-                return Err(Denial::Refused {
-                    what: "no id is free for a session".to_owned(),
-                    remedy: "try again".to_owned(),
-                }
-                .into());
-            };
-            let (pid, ticks, in_boot) = columns(start.terminal.filter(|_| start.agent.is_none()), boot);
-            connection
-                .prepare_cached(
-                    "INSERT INTO session (id, purpose, state, uid, user, agent, pid, start_ticks, boot, root, created)
-                     VALUES (?1, ?2, 'active', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-                )?
-                .execute(params![
-                    id, start.purpose, user.uid, user.name, start.agent, pid, ticks, in_boot, start.root, text(now)
-                ])?;
-            let mut told = Told::new();
+            let id = free.ok_or_else(|| Denial::Refused {
+                what: "no id is free for a session".to_owned(),
+                remedy: "try again".to_owned(),
+            })?;
+            let (pid, ticks, boot) = columns(start.terminal.filter(|_| start.agent.is_none()), turn.boot);
+            turn.execute(
+                "INSERT INTO session (id, purpose, state, uid, user, agent, pid, start_ticks, boot, root, created)
+                 VALUES (?1, ?2, 'active', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                params![
+                    id,
+                    start.purpose,
+                    user.uid,
+                    user.name,
+                    start.agent,
+                    pid,
+                    ticks,
+                    boot,
+                    start.root,
+                    text(now)
+                ],
+            )?;
             let by = start.agent.map_or_else(String::new, |agent| format!(", agent {agent}"));
-            let words = format!("started by {user}{by}");
-            tell(connection, boot, &mut told, (EventKind::Session, id, words, now))?;
-            let conflicts = claim(connection, boot, &mut told, (id, user), (start.files, start.force), now)?;
-            Ok((by_id(connection, boot, id)?, conflicts, told))
+            turn.tell(EventKind::Session, id, format!("started by {user}{by}"))?;
+            let conflicts = claim(turn, (id, user), start.files, start.force)?;
+            Ok((by_id(turn, id)?, conflicts))
         })
     }
 
     /// Ends one: its files are free, and locks that it owns.
     pub fn end_session(
         &mut self,
-        id: &str,
+        order: &OfSession<'_>,
         (state, outcome): (SessionState, Option<&str>),
-        user: &User,
         now: Timestamp,
     ) -> Result<(Session, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let found = active(by_id(connection, boot, id)?, user)?;
-            let mut told = Told::new();
-            end(connection, boot, &mut told, &found, (state, outcome), now)?;
-            Ok((by_id(connection, boot, id)?, told))
+        self.change(order.voice(), now, |turn| {
+            let found = order.active(turn)?;
+            end(turn, &found, state, outcome)?;
+            by_id(turn, order.id)
         })
     }
 
     /// Claims files for a session; all of them, or none where one is another session's.
     pub fn claim_files(
         &mut self,
-        id: &str,
-        files: &[String],
-        force: bool,
-        user: &User,
+        order: &OfSession<'_>,
+        (files, force): (&[String], bool),
         now: Timestamp,
-    ) -> Result<(Session, Vec<FileConflict>, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let mut told = Told::new();
-            let found = active(by_id(connection, boot, id)?, user)?;
-            let conflicts = claim(connection, boot, &mut told, (id, &found.user), (files, force), now)?;
-            Ok((by_id(connection, boot, id)?, conflicts, told))
+    ) -> Result<((Session, Vec<FileConflict>), Told), CoordinateError> {
+        self.change(order.voice(), now, |turn| {
+            let found = order.active(turn)?;
+            let conflicts = claim(turn, (order.id, &found.user), files, force)?;
+            Ok((by_id(turn, order.id)?, conflicts))
         })
     }
 
     /// Gives files of a session back; those that it does not claim are returned second.
     pub fn release_files(
         &mut self,
-        id: &str,
+        order: &OfSession<'_>,
         files: &[String],
-        user: &User,
         now: Timestamp,
-    ) -> Result<(Session, Vec<String>), CoordinateError> {
-        self.change(|connection, boot| {
-            active(by_id(connection, boot, id)?, user)?;
+    ) -> Result<((Session, Vec<String>), Told), CoordinateError> {
+        self.change(order.voice(), now, |turn| {
+            order.active(turn)?;
             let mut unknown = Vec::new();
             for path in files {
-                let gone = connection
-                    .prepare_cached(
-                        "UPDATE file_claim SET released = ?3 WHERE session = ?1 AND path = ?2 AND released IS NULL",
-                    )?
-                    .execute(params![id, path, text(now)])?;
+                let gone = turn.execute(
+                    "UPDATE file_claim SET released = ?3 WHERE session = ?1 AND path = ?2 AND released IS NULL",
+                    params![order.id, path, text(now)],
+                )?;
                 if gone == 0 {
                     unknown.push(path.clone());
                 }
             }
-            Ok((by_id(connection, boot, id)?, unknown))
+            Ok((by_id(turn, order.id)?, unknown))
         })
     }
 
     /// Writes a note. It is on disk when this returns.
     pub fn add_note(
         &mut self,
-        id: &str,
+        order: &OfSession<'_>,
         (kind, words): (&str, &str),
-        agent: Option<&str>,
-        user: &User,
         now: Timestamp,
     ) -> Result<(Note, Told), CoordinateError> {
-        self.change(|connection, boot| {
-            let found = active(by_id(connection, boot, id)?, user)?;
-            let count: u32 = connection
-                .prepare_cached(
-                    "SELECT count(*) FROM session s JOIN note n ON n.session = s.id WHERE s.uid = ?1",
-                )?
-                .query_row([found.user.uid], |row| row.get(0))?;
+        self.change(order.voice(), now, |turn| {
+            let found = order.active(turn)?;
+            let sql = "SELECT count(*) FROM session s JOIN note n ON n.session = s.id WHERE s.uid = ?1";
+            let count = turn.count(sql, [found.user.uid])?;
             if count >= MOST_NOTES {
                 return Err(Denial::Refused {
                     what: format!("{count} notes of {} are kept, as many as one user may have", found.user),
@@ -283,13 +299,11 @@ impl Coordination {
                 }
                 .into());
             }
-            let mut told = Told::new();
-            let note = write_note(connection, id, (kind, words), agent, now)?;
+            let note = write_note(turn, order.id, (kind, words), order.agent)?;
             // Not its words: the log is for more eyes than the session.
-            let by = agent.map_or_else(|| user.to_string(), |agent| format!("agent {agent}"));
-            let about = format!("{kind} by {by}");
-            tell(connection, boot, &mut told, (EventKind::Note, id, about, now))?;
-            Ok((note, told))
+            let by = order.agent.map_or_else(|| order.user.to_string(), |agent| format!("agent {agent}"));
+            turn.tell(EventKind::Note, order.id, format!("{kind} by {by}"))?;
+            Ok(note)
         })
     }
 
@@ -300,48 +314,43 @@ impl Coordination {
         kind: Option<&str>,
         most: u32,
     ) -> Result<(Vec<Note>, u64), CoordinateError> {
-        self.read(|connection, _| {
-            let mut statement = connection.prepare_cached(
+        self.read(|tables| {
+            let mut notes = tables.rows(
                 "SELECT id, session, at, type, agent, text FROM note
                  WHERE session = ?1 AND ifnull(type = ?2, 1) ORDER BY id DESC LIMIT ?3",
+                params![id, kind, most],
+                |row, _| {
+                    let at: String = row.get(2)?;
+                    Ok(Note {
+                        id: row.get(0)?,
+                        session: row.get(1)?,
+                        at: moment(&at).unwrap_or(Timestamp::UNIX_EPOCH),
+                        kind: row.get(3)?,
+                        agent: row.get(4)?,
+                        text: row.get(5)?,
+                    })
+                },
             )?;
-            let row = |row: &Row<'_>| {
-                let at: String = row.get(2)?;
-                Ok(Note {
-                    id: row.get(0)?,
-                    session: row.get(1)?,
-                    at: moment(&at).unwrap_or(Timestamp::UNIX_EPOCH),
-                    kind: row.get(3)?,
-                    agent: row.get(4)?,
-                    text: row.get(5)?,
-                })
-            };
-            let mut notes: Vec<Note> =
-                statement.query_map(params![id, kind, most], row)?.collect::<rusqlite::Result<_>>()?;
             notes.reverse();
-            let count: u32 = connection
-                .prepare_cached("SELECT count(*) FROM note WHERE session = ?1 AND ifnull(type = ?2, 1)")?
-                .query_row(params![id, kind], |row| row.get(0))?;
-            Ok((notes, count.into()))
+            let sql = "SELECT count(*) FROM note WHERE session = ?1 AND ifnull(type = ?2, 1)";
+            Ok((notes, tables.count(sql, params![id, kind])?.into()))
         })
     }
+}
 
-    /// Forgets sessions, with notes and files, and agents that ended before `cutoff`. How many rows went.
-    pub fn forget(&mut self, cutoff: Timestamp) -> Result<usize, CoordinateError> {
-        self.change(|connection, _| {
-            let cutoff = text(cutoff);
-            let sessions = connection
-                .prepare_cached("DELETE FROM session WHERE state <> 'active' AND ended < ?1")?
-                .execute([&cutoff])?;
-            let agents = connection
-                .prepare_cached(
-                    "DELETE FROM agent WHERE max(seen, ifnull(died, seen), ifnull(ended, seen)) < ?1
-                       AND NOT EXISTS (SELECT 1 FROM session
-                           WHERE session.uid = agent.uid AND session.agent = agent.name AND state = 'active')",
-                )?
-                .execute([&cutoff])?;
-            Ok(sessions + agents)
-        })
+/// Forgets sessions, with notes and files, that ended before `cutoff`.
+pub(super) fn forget(turn: &Turn<'_>, cutoff: &str) -> rusqlite::Result<usize> {
+    turn.execute("DELETE FROM session WHERE state <> 'active' AND ended < ?1", [cutoff])
+}
+
+impl OfSession<'_> {
+    fn voice(&self) -> Option<Voice<'_>> {
+        Voice::of(self.agent, self.user)
+    }
+
+    /// The session, where this user may work on it.
+    fn active(&self, tables: &Tables<'_>) -> Done<Session> {
+        Ok(active(by_id(tables, self.id)?, self.user)?)
     }
 }
 
@@ -360,78 +369,106 @@ fn active(found: Session, user: &User) -> Result<Session, Denial> {
 }
 
 fn write_note(
-    connection: &Connection,
+    turn: &Turn<'_>,
     id: &str,
     (kind, words): (&str, &str),
     agent: Option<&str>,
-    now: Timestamp,
 ) -> rusqlite::Result<Note> {
-    let note = connection
-        .prepare_cached("INSERT INTO note (session, at, type, agent, text) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .insert(params![id, text(now), kind, agent, words])?;
+    let note = turn.insert(
+        "INSERT INTO note (session, at, type, agent, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![id, text(turn.now), kind, agent, words],
+    )?;
     Ok(Note {
         id: note,
         session: id.to_owned(),
-        at: now,
+        at: turn.now,
         kind: kind.to_owned(),
         agent: agent.map(str::to_owned),
         text: words.to_owned(),
     })
 }
 
+/// Claims of other active sessions that are in the way of one: the same path, one above, one below.
+fn in_the_way(tables: &Tables<'_>, id: &str, path: &str) -> rusqlite::Result<Vec<FileConflict>> {
+    let (from, to) = within(path);
+    let mut found = tables.rows(
+        "SELECT f.path, f.session FROM file_claim f JOIN session s ON s.id = f.session
+         WHERE f.released IS NULL AND f.path > ?2 AND f.path < ?3 AND s.state = 'active' AND s.id <> ?1
+         ORDER BY s.created DESC, s.id, f.path",
+        params![id, from, to],
+        |row, _| conflict(row, path),
+    )?;
+    for above in ancestors(path) {
+        found.extend(tables.rows(
+            "SELECT f.path, f.session FROM file_claim f JOIN session s ON s.id = f.session
+             WHERE f.released IS NULL AND f.path = ?2 AND s.state = 'active' AND s.id <> ?1
+             ORDER BY s.created DESC, s.id",
+            params![id, above],
+            |row, _| conflict(row, path),
+        )?);
+    }
+    debug_assert!(found.iter().all(|found| overlap(path, &found.claimed)));
+    Ok(found)
+}
+
+fn conflict(row: &Row<'_>, path: &str) -> rusqlite::Result<FileConflict> {
+    Ok(FileConflict { path: path.to_owned(), claimed: row.get(0)?, session: row.get(1)? })
+}
+
+/// Every path that begins with this one and a slash lies between these; `0` comes after `/`.
+fn within(path: &str) -> (String, String) {
+    let path = path.trim_end_matches('/');
+    (format!("{path}/"), format!("{path}0"))
+}
+
+/// The path and the directories that it lies in.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    let parents = path.match_indices('/').map(|(at, _)| path.get(..at.max(1)).unwrap_or(path));
+    parents.chain((path != "/").then_some(path))
+}
+
 /// Claims what nobody else has; with `force` the rest too, and tells of it.
 fn claim(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
+    turn: &mut Turn<'_>,
     (id, user): (&str, &User),
-    (files, force): (&[String], bool),
-    now: Timestamp,
+    files: &[String],
+    force: bool,
 ) -> Done<Vec<FileConflict>> {
     if files.is_empty() {
         return Ok(Vec::new());
     }
     let mut conflicts = Vec::new();
-    let others = select(connection, boot, "state = 'active' AND id <> ?1", [id])?;
     for path in files {
-        for other in &others {
-            for claimed in other.files.iter().filter(|claimed| overlap(path, claimed)) {
-                conflicts.push(FileConflict {
-                    path: path.clone(),
-                    claimed: claimed.clone(),
-                    session: other.id.clone(),
-                });
-            }
-        }
+        conflicts.extend(in_the_way(turn, id, path)?);
     }
     if let Some(first) = conflicts.first()
         && !force
     {
-        let holder = others.iter().find(|s| s.id == first.session);
-        let by = holder.and_then(|s| s.agent.clone()).map_or_else(String::new, |a| format!(", agent {a}"));
+        let holder = by_id(turn, &first.session)?;
+        let by = holder.agent.map_or_else(String::new, |a| format!(", agent {a}"));
         let more = match conflicts.len() - 1 {
             0 => String::new(),
             more => format!(", and {more} more"),
         };
         return Err(Denial::Refused {
             what: format!("{} is claimed by {}{by}{more}; nothing was claimed", first.path, first.session),
-            remedy: format!("portwatch sessions --files shows all; --force claims it all the same; portwatch notes --session {}", first.session),
+            remedy: format!(
+                "portwatch sessions --files shows all; --force claims it all the same; portwatch notes --session {}",
+                first.session
+            ),
         }
         .into());
     }
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO file_claim (session, path, claimed) VALUES (?1, ?2, ?3)
-         ON CONFLICT (session, path) DO UPDATE SET released = NULL, claimed = iif(released IS NULL, claimed, ?3)",
-    )?;
     for path in files {
-        insert.execute(params![id, path, text(now)])?;
+        turn.execute(
+            "INSERT INTO file_claim (session, path, claimed) VALUES (?1, ?2, ?3)
+             ON CONFLICT (session, path)
+             DO UPDATE SET released = NULL, claimed = iif(released IS NULL, claimed, ?3)",
+            params![id, path, text(turn.now)],
+        )?;
     }
-    let count: u32 = connection
-        .prepare_cached(
-            "SELECT count(*) FROM session s JOIN file_claim f ON f.session = s.id WHERE s.uid = ?1",
-        )?
-        .query_row([user.uid], |row| row.get(0))?;
-    if count > MOST_FILES {
+    let sql = "SELECT count(*) FROM session s JOIN file_claim f ON f.session = s.id WHERE s.uid = ?1";
+    if turn.count(sql, [user.uid])? > MOST_FILES {
         return Err(Denial::Refused {
             what: format!(
                 "one user claims {MOST_FILES} files at most, those of ended sessions that are kept among them"
@@ -444,117 +481,119 @@ fn claim(
         1 => "claimed 1 file".to_owned(),
         count => format!("claimed {count} files"),
     };
-    let mut whose: Vec<&str> = conflicts.iter().map(|c| c.session.as_str()).collect();
-    whose.dedup();
+    let whose: BTreeSet<&str> = conflicts.iter().map(|c| c.session.as_str()).collect();
     if !whose.is_empty() {
+        let whose: Vec<&str> = whose.into_iter().collect();
         words = format!("{words}, some of them claimed by {} too", whose.join(", "));
     }
-    tell(connection, boot, told, (EventKind::Session, id, words, now))?;
+    turn.tell(EventKind::Session, id, words)?;
     Ok(conflicts)
 }
 
 fn end(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
+    turn: &mut Turn<'_>,
     found: &Session,
-    (state, outcome): (SessionState, Option<&str>),
-    now: Timestamp,
+    state: SessionState,
+    outcome: Option<&str>,
 ) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE session SET state = ?2, ended = ?3, outcome = ?4 WHERE id = ?1")?
-        .execute(params![found.id, state.as_str(), text(now), outcome])?;
-    connection
-        .prepare_cached("UPDATE file_claim SET released = ?2 WHERE session = ?1 AND released IS NULL")?
-        .execute(params![found.id, text(now)])?;
+    turn.execute(
+        "UPDATE session SET state = ?2, ended = ?3, outcome = ?4 WHERE id = ?1",
+        params![found.id, state.as_str(), text(turn.now), outcome],
+    )?;
+    turn.execute(
+        "UPDATE file_claim SET released = ?2 WHERE session = ?1 AND released IS NULL",
+        params![found.id, text(turn.now)],
+    )?;
     let words = match outcome {
         Some(why) if state == SessionState::Abandoned => format!("abandoned: {why}"),
         _ => state.as_str().to_owned(),
     };
-    tell(connection, boot, told, (EventKind::Session, &found.id, words, now))?;
+    turn.tell(EventKind::Session, &found.id, words)?;
     let why = format!("{} is {}", found.id, state.as_str());
-    lock::free_where(connection, boot, told, (&why, now), &|l: &Lock| {
-        l.owner.kind == OwnerKind::Session && l.owner.name == found.id
-    })?;
-    Ok(())
+    lock::free_where(turn, &why, &|l: &Lock| l.owner.kind == OwnerKind::Session && l.owner.name == found.id)
 }
 
 /// Abandons the active sessions that `wanted` picks.
 pub(super) fn abandon_where(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    (why, now): (&str, Timestamp),
+    turn: &mut Turn<'_>,
+    why: &str,
     wanted: &dyn Fn(&Session) -> bool,
 ) -> rusqlite::Result<()> {
-    for found in select(connection, boot, "state = 'active'", [])?.iter().filter(|s| wanted(s)) {
-        end(connection, boot, told, found, (SessionState::Abandoned, Some(why)), now)?;
+    for found in select(turn, "state = 'active'", [])?.iter().filter(|s| wanted(s)) {
+        end(turn, found, SessionState::Abandoned, Some(why))?;
     }
     Ok(())
 }
 
 /// Abandons the sessions whose terminal has ended; the notes stay.
 pub(super) fn terminal_ended(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
+    turn: &mut Turn<'_>,
     wanted: &dyn Fn(ProcessId) -> bool,
-    (why, now): (&str, Timestamp),
+    why: &str,
 ) -> rusqlite::Result<()> {
-    for terminal in terminals(connection, boot)?.into_iter().filter(|&terminal| wanted(terminal)) {
+    for terminal in terminals(turn)?.into_iter().filter(|&terminal| wanted(terminal)) {
         let why = if why.is_empty() { lock::gone(terminal) } else { why.to_owned() };
         let why = format!("the terminal was left: {why}");
-        let here = |s: &Session| s.agent.is_none() && s.terminal == Some(terminal);
-        abandon_where(connection, boot, told, (&why, now), &here)?;
+        abandon_where(turn, &why, &|s: &Session| s.agent.is_none() && s.terminal == Some(terminal))?;
     }
     Ok(())
 }
 
 /// Lets another agent have the active sessions of one, with a note that says so.
-pub(super) fn pass_on(
-    connection: &Connection,
-    boot: i64,
-    told: &mut Told,
-    (from, to): (&Agent, &Heir<'_>),
-    now: Timestamp,
-) -> rusqlite::Result<Vec<String>> {
-    let theirs = of_agent(connection, boot, from)?;
-    let (pid, ticks, in_boot) = columns(to.terminal.filter(|_| to.agent.is_none()), boot);
+pub(super) fn pass_on(turn: &mut Turn<'_>, from: &Agent, to: &Heir<'_>) -> rusqlite::Result<Vec<String>> {
+    let theirs = of_agent(turn, from)?;
+    let (pid, ticks, boot) = columns(to.terminal.filter(|_| to.agent.is_none()), turn.boot);
     for session in &theirs {
-        connection
-            .prepare_cached(
-                "UPDATE session SET agent = ?2, uid = ?3, user = ?4, pid = ?5, start_ticks = ?6, boot = ?7 WHERE id = ?1",
-            )?
-            .execute(params![session.id, to.agent, to.user.uid, to.user.name, pid, ticks, in_boot])?;
+        turn.execute(
+            "UPDATE session SET agent = ?2, uid = ?3, user = ?4, pid = ?5, start_ticks = ?6, boot = ?7
+             WHERE id = ?1",
+            params![session.id, to.agent, to.user.uid, to.user.name, pid, ticks, boot],
+        )?;
         let words = format!("taken over from {}, which is dead", from.name);
-        write_note(connection, &session.id, ("handoff", &words), to.agent, now)?;
+        write_note(turn, &session.id, ("handoff", &words), to.agent)?;
         let about = format!("salvaged by {} from {}", to.name(), from.name);
-        tell(connection, boot, told, (EventKind::Session, &session.id, about, now))?;
+        turn.tell(EventKind::Session, &session.id, about)?;
     }
     Ok(theirs.into_iter().map(|s| s.id).collect())
 }
 
 /// The active sessions of an agent.
-fn of_agent(connection: &Connection, boot: i64, agent: &Agent) -> rusqlite::Result<Vec<Session>> {
-    let condition = "state = 'active' AND uid = ?1 AND agent = ?2";
-    select(connection, boot, condition, params![agent.user.uid, agent.name])
+fn of_agent(tables: &Tables<'_>, agent: &Agent) -> rusqlite::Result<Vec<Session>> {
+    let condition = format!("state = 'active' AND uid = ?1 AND agent = ?2 {NEWEST_FIRST}");
+    select(tables, &condition, params![agent.user.uid, agent.name])
 }
 
-/// The active sessions that end with a terminal: which, and with the leader of which.
-pub(super) fn terminals(connection: &Connection, boot: i64) -> rusqlite::Result<Vec<ProcessId>> {
-    let mut statement = connection.prepare_cached(
+/// The active sessions of a user.
+fn active_of(tables: &Tables<'_>, uid: u32) -> rusqlite::Result<Vec<Session>> {
+    select(tables, &format!("state = 'active' AND uid = ?1 {NEWEST_FIRST}"), [uid])
+}
+
+/// The leaders of terminals with which active sessions end.
+fn terminals(tables: &Tables<'_>) -> rusqlite::Result<Vec<ProcessId>> {
+    let found = tables.rows(
         "SELECT DISTINCT pid, start_ticks, boot FROM session
          WHERE state = 'active' AND agent IS NULL AND pid IS NOT NULL",
+        [],
+        |row, boot| process(row, 0, boot),
     )?;
-    let found = statement.query_map([], |row| process(row, 0, boot))?;
-    found.filter_map(Result::transpose).collect()
+    Ok(found.into_iter().flatten().collect())
 }
 
-/// Whether there is such an active session of this user.
-fn exists(connection: &Connection, id: &str, uid: u32) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT 1 FROM session WHERE id = ?1 AND uid = ?2 AND state = 'active'")?
-        .query_row(params![id, uid], |_| Ok(()))
-        .optional()
-        .map(|found| found.is_some())
+#[cfg(test)]
+mod tests {
+    use super::{ancestors, within};
+    use crate::coordinate::overlap;
+
+    #[test]
+    fn what_is_looked_for_above_and_below_is_what_overlaps() {
+        let paths = ["/", "/p", "/p/src", "/p/src/a.ts", "/p/src-old", "/p/src-old/a.ts", "/p/src0", "/q"];
+        for path in paths {
+            let (from, to) = within(path);
+            let above: Vec<&str> = ancestors(path).collect();
+            for other in paths {
+                let below = *other > *from && *other < *to;
+                assert_eq!(below || above.contains(&other), overlap(path, other), "{path} {other}");
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{CoordinateError, Coordination, Heir, Register, StartSession, TakeLock, Taken};
+use super::{CoordinateError, Coordination, Heir, OfSession, Register, StartSession, TakeLock, Taken, Voice};
 use crate::{
     coordinate::{Denial, Owner, OwnerKind, SessionState, User},
     journal::Reader,
@@ -73,7 +73,8 @@ fn log(path: &Path) -> Vec<(EventKind, String, String)> {
     let row = |e: crate::model::LoggedEvent| {
         (e.event.kind, e.event.subject.unwrap_or_default(), e.event.message.unwrap_or_default())
     };
-    page.events.into_iter().map(row).collect()
+    // That an agent spoke has tests of its own.
+    page.events.into_iter().map(row).filter(|(kind, ..)| *kind != EventKind::Heartbeat).collect()
 }
 
 #[test]
@@ -222,10 +223,10 @@ fn a_lock_passes_to_the_process_that_does_the_work() {
     let wrapper = of_process(5);
     take(&mut store, &want(&wrapper, None, None), 0).unwrap();
     assert!(
-        store.hand_over("db", &of_process(6), (process(9), "x (9)")).is_err(),
+        store.hand_over("db", &of_process(6), (process(9), "x (9)"), at(1)).is_err(),
         "not the holder's to give"
     );
-    store.hand_over("db", &wrapper, (process(9), "npm (9)")).unwrap();
+    store.hand_over("db", &wrapper, (process(9), "npm (9)"), at(1)).unwrap();
     let lock = store.locks().unwrap().remove(0);
     assert_eq!((lock.owner.name.as_str(), lock.owner.process), ("npm (9)", Some(process(9))));
     store.process_ended(process(5), "", at(1)).unwrap();
@@ -273,7 +274,7 @@ fn session(
         force: false,
     };
     match store.start_session(&start, &erich(), &[id.to_owned()], at(0)) {
-        Ok((session, ..)) => Ok(session.id),
+        Ok(((session, _), _)) => Ok(session.id),
         Err(CoordinateError::Denied(denial)) => Err(denial),
         Err(error) => panic!("{error}"),
     }
@@ -313,13 +314,15 @@ fn what_ended_is_forgotten_after_its_time_and_what_is_active_never() {
     session(&mut store, Some("a"), None, "s-old").unwrap();
     session(&mut store, Some("b"), None, "s-active").unwrap();
     for agent in ["a", "b"] {
-        store.present(agent, &erich(), at(0)).unwrap();
+        store.present(Voice { agent: agent, user: &erich() }, at(0)).unwrap();
     }
-    store.add_note("s-old", ("note", "words"), None, &erich(), at(0)).unwrap();
-    store.end_session("s-old", (SessionState::Completed, None), &erich(), at(10)).unwrap();
-    assert_eq!(store.forget(at(5)).unwrap(), 1, "the agent that is silent for longer");
+    let user = erich();
+    let old = OfSession { id: "s-old", agent: None, user: &user };
+    store.add_note(&old, ("note", "words"), at(0)).unwrap();
+    store.end_session(&old, (SessionState::Completed, None), at(10)).unwrap();
+    assert_eq!(store.forget(at(5), at(5)).unwrap(), 1, "the agent that is silent for longer");
     assert!(store.session("s-old").unwrap().is_some(), "it has not been over for long");
-    assert_eq!(store.forget(at(20)).unwrap(), 1);
+    assert_eq!(store.forget(at(20), at(20)).unwrap(), 1);
     assert!(store.session("s-old").unwrap().is_none());
     assert_eq!(store.notes("s-old", None, 10).unwrap().1, 0);
     assert!(store.session("s-active").unwrap().is_some());
@@ -331,8 +334,8 @@ fn two_users_may_have_an_agent_of_the_same_name() {
     let (_folder, path) = place();
     let mut store = open(&path);
     let other = User { uid: 1001, name: None };
-    store.present("a", &erich(), at(0)).unwrap();
-    store.present("a", &other, at(0)).unwrap();
+    store.present(Voice { agent: "a", user: &erich() }, at(0)).unwrap();
+    store.present(Voice { agent: "a", user: &other }, at(0)).unwrap();
     store.unregister("a", &other, at(1)).unwrap();
     assert!(store.agent("a", 1000).unwrap().unwrap().ended.is_none());
     let root = User { uid: 0, name: None };
@@ -341,4 +344,77 @@ fn two_users_may_have_an_agent_of_the_same_name() {
         Err(CoordinateError::Denied(Denial::Ambiguous { .. }))
     ));
     assert!(store.unregister("b", &root, at(1)).is_err());
+}
+
+#[test]
+fn an_order_that_is_refused_is_no_sign_of_life_and_makes_no_agent_known() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    take(&mut store, &want(&of_process(1), None, None), 0).unwrap();
+    let before = log(&path);
+    let web = agent("agent-web", 1000);
+    assert!(take(&mut store, &want(&web, None, None), 1).is_err());
+    assert!(store.unlock("db", &web, false, at(1)).is_err());
+    assert!(store.extend("db", &web, Duration::from_secs(1), at(1)).is_err());
+    let user = erich();
+    let none = OfSession { id: "s-none", agent: Some("agent-web"), user: &user };
+    assert!(store.add_note(&none, ("note", "words"), at(1)).is_err());
+    assert_eq!((store.agent("agent-web", 1000).unwrap(), log(&path)), (None, before));
+    // Waiting is no refusal.
+    take(&mut store, &want(&web, Some(11), None), 2).unwrap();
+    assert_eq!(store.agent("agent-web", 1000).unwrap().unwrap().seen, at(2));
+    assert!(store.unlock("db", &web, false, at(100)).is_err());
+    assert_eq!(store.agent("agent-web", 1000).unwrap().unwrap().seen, at(2));
+}
+
+#[test]
+fn only_who_waits_leaves_the_line() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    take(&mut store, &want(&of_process(1), None, None), 0).unwrap();
+    let place = ticket(&take(&mut store, &want(&of_process(11), Some(11), None), 1).unwrap()).0;
+    let stranger = User { uid: 1001, name: None };
+    let own = User { uid: 1000, name: None };
+    for (ticket, pid, user, sentence) in [
+        (place, 12, &own, "place 1 in the line for db is of process 11, not of 12"),
+        (place, 11, &stranger, "place 1 in the line for db belongs to uid 1000"),
+        (place + 1, 11, &own, "there is no place in a line with the number 2"),
+    ] {
+        let refused = store.leave_queue(ticket, (process(pid), user), at(1)).unwrap_err();
+        assert_eq!(refused.to_string(), sentence);
+    }
+    assert_eq!(store.locks().unwrap()[0].waiting, 1);
+    store.leave_queue(place, (process(11), &own), at(1)).unwrap();
+    assert_eq!(store.locks().unwrap()[0].waiting, 0);
+}
+
+#[test]
+fn one_user_has_so_many_places_in_lines_and_others_have_theirs() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let owner = |uid: u32| Owner {
+        kind: OwnerKind::Session,
+        name: "s".to_owned(),
+        user: User { uid, name: None },
+        process: None,
+    };
+    let names: Vec<String> = (0..=1000).map(|at| format!("lock-{at}")).collect();
+    let ttl = Some(Duration::from_mins(10));
+    let ask = |store: &mut Coordination, name: &str, uid: u32, second: i64| {
+        let owner = owner(uid);
+        let wanted = TakeLock { name, owner: &owner, ttl, waiter: Some(process(50)), ticket: None };
+        store.take(&wanted, &living, at(second)).map(|(taken, _)| taken)
+    };
+    for (at, name) in names.iter().enumerate() {
+        // Two users hold them: one may not have so many.
+        ask(&mut store, name, if at % 2 == 0 { 1 } else { 2 }, 0).unwrap();
+    }
+    for name in &names[..1000] {
+        assert!(matches!(ask(&mut store, name, 1000, 1).unwrap(), Taken::Waiting { .. }));
+    }
+    let refused = ask(&mut store, &names[1000], 1000, 1).unwrap_err();
+    assert_eq!(refused.to_string(), "uid 1000 has 1000 places in lines already, as many as one user may");
+    assert!(matches!(ask(&mut store, &names[1000], 1001, 1).unwrap(), Taken::Waiting { .. }));
+    // Those who do not ask any more do not stand in their own way.
+    assert!(matches!(ask(&mut store, &names[1000], 1000, 10).unwrap(), Taken::Waiting { .. }));
 }

@@ -6,6 +6,8 @@ DROP VIEW IF EXISTS agents;
 DROP VIEW IF EXISTS sessions;
 DROP VIEW IF EXISTS webhooks;
 DROP VIEW IF EXISTS deliveries;
+DROP VIEW IF EXISTS channels;
+DROP VIEW IF EXISTS messages;
 
 CREATE VIEW processes AS
 SELECT
@@ -182,3 +184,17 @@ FROM webhook;
 
 CREATE VIEW deliveries AS
 SELECT id, webhook, event, type, state, queued, tried, tries, status, latency_ms, problem FROM webhook_delivery;
+
+CREATE VIEW channels AS
+SELECT
+    name,
+    CASE shared WHEN 1 THEN 'shared' ELSE 'private' END AS access,
+    ifnull(user, uid) AS user,
+    created,
+    last AS last_message,
+    (SELECT ifnull(sum(messages), 0) FROM publisher p WHERE p.channel = channel.name) AS messages
+FROM channel
+WHERE removed IS NULL;
+
+CREATE VIEW messages AS
+SELECT id, at AS time, channel, sender, kind AS sender_kind, ifnull(user, uid) AS user, pid, text FROM message;

@@ -1,9 +1,11 @@
 //! Agents and what they leave behind.
 
+use std::collections::HashMap;
+
 use super::{Asker, Bureau, OfficeError};
 use crate::{
-    coordinate::{Agent, Note, Session, Vitality, label, text},
-    journal::{Heir, Register, Salvaged},
+    coordinate::{Agent, Note, Session, label, may_act, text},
+    journal::{Heir, Register, Salvaged, Voice},
     model::Timestamp,
 };
 
@@ -33,24 +35,25 @@ pub struct Remains {
 }
 
 impl Bureau {
-    /// A command in the name of an agent: a sign of life.
-    pub(super) fn present(&self, name: &str, asker: &Asker) -> Result<(), OfficeError> {
-        let name = label(name, "an agent")?;
-        let (_, told) = self.store().present(&name, &asker.user, Timestamp::now())?;
+    /// A question in the name of an agent was answered: a sign of life. Orders bring theirs along.
+    pub(super) fn present(&self, agent: &str, asker: &Asker) -> Result<(), OfficeError> {
+        let told = self.store().present(Voice { agent, user: &asker.user }, Timestamp::now())?;
         self.tell(told);
         Ok(())
     }
 
-    /// Every agent with its active sessions, by name. Those whose process is gone were found dead just before.
-    pub fn agents(&self) -> Result<Vec<(Agent, Vec<Session>)>, OfficeError> {
+    /// Every agent with the ids of its active sessions, by name. Those whose process is gone were found dead just before.
+    pub fn agents(&self) -> Result<Vec<(Agent, Vec<String>)>, OfficeError> {
         self.sweep()?;
         let store = self.store();
         let agents = store.agents()?;
-        let sessions = store.sessions(Timestamp::MAX)?;
+        let mut sessions: HashMap<(u32, String), Vec<String>> = HashMap::new();
+        for (uid, agent, id) in store.agents_sessions()? {
+            sessions.entry((uid, agent)).or_default().push(id);
+        }
         drop(store);
         let of = |agent: Agent| {
-            let own = |s: &&Session| s.user.uid == agent.user.uid && s.agent.as_ref() == Some(&agent.name);
-            let own = sessions.iter().filter(own).cloned().collect();
+            let own = sessions.remove(&(agent.user.uid, agent.name.clone())).unwrap_or_default();
             (agent, own)
         };
         Ok(agents.into_iter().map(of).collect())
@@ -87,45 +90,40 @@ impl Bureau {
         Ok(agent)
     }
 
-    /// What dead agents worked on and nobody has taken over: those that said what they do, or have a session. Last notes are
-    /// for their user and root.
-    pub fn remains(&self, asker: &Asker) -> Result<Vec<Remains>, OfficeError> {
+    /// What dead agents worked on and nobody has taken over: those that said what they do, or have a session; at most so many,
+    /// and how many there are. Last notes are for their user and root.
+    pub fn remains(&self, most: u32, asker: &Asker) -> Result<(Vec<Remains>, u64), OfficeError> {
         let now = Timestamp::now();
+        let mut dead = self.agents()?;
+        dead.retain(|(agent, sessions)| {
+            agent.can_be_salvaged(now) && (agent.purpose.is_some() || !sessions.is_empty())
+        });
+        let count = u64::try_from(dead.len()).unwrap_or(u64::MAX);
         let mut found = Vec::new();
-        for (agent, sessions) in self.agents()? {
-            if !agent.can_be_salvaged(now) || (agent.purpose.is_none() && sessions.is_empty()) {
-                continue;
-            }
-            let reads = crate::coordinate::may_act(agent.user.uid, asker.user.uid);
+        for (agent, _) in dead.into_iter().take(most as usize) {
+            let reads = may_act(agent.user.uid, asker.user.uid);
             let store = self.store();
-            let mut with_notes = Vec::new();
-            for session in sessions {
+            let mut sessions = Vec::new();
+            for session in store.sessions_of(&agent)? {
                 let note = if reads { store.notes(&session.id, None, 1)?.0.pop() } else { None };
-                with_notes.push((session, note));
+                sessions.push((session, note));
             }
             drop(store);
-            found.push(Remains { agent, sessions: with_notes });
+            found.push(Remains { agent, sessions });
         }
-        Ok(found)
+        Ok((found, count))
     }
 
     /// Takes over what a dead agent worked on: for an agent of the asker, else for the asker's terminal.
-    pub fn salvage(&self, dead: &str, agent: Option<&str>, asker: &Asker) -> Result<Salvaged, OfficeError> {
+    pub fn salvage(
+        &self,
+        dead: &str,
+        agent: Option<&str>,
+        asker: &Asker,
+    ) -> Result<(Agent, Vec<Session>), OfficeError> {
         let dead = label(dead, "an agent")?;
         self.sweep()?;
         let agent = agent.map(|name| label(name, "an agent")).transpose()?;
-        if agent.as_deref() == Some(&dead) {
-            // Its own voice is a sign of life, which would end what there is to salvage.
-            let own = self.store().agent(&dead, asker.user.uid)?;
-            if own.is_some_and(|a| a.vitality(Timestamp::now()) == Vitality::Dead) {
-                return Err(OfficeError::Refused {
-                    what: format!("{dead} cannot take over its own work"),
-                    remedy: format!(
-                        "it lives again: portwatch agent heartbeat {dead}; or name another agent: --agent"
-                    ),
-                });
-            }
-        }
         let terminal = asker.terminal();
         if agent.is_none() && terminal.is_none() {
             return Err(OfficeError::Refused {
@@ -134,11 +132,12 @@ impl Bureau {
             });
         }
         let heir = Heir { user: &asker.user, agent: agent.as_deref(), terminal };
-        let (salvaged, told) = self.store().salvage(&dead, &heir, Timestamp::now())?;
+        let (Salvaged { agent, sessions }, told) = self.store().salvage(&dead, &heir, Timestamp::now())?;
         self.tell(told);
-        if let Some(agent) = &agent {
-            self.present(agent, asker)?;
+        let mut moved = Vec::new();
+        for id in sessions {
+            moved.extend(self.store().session(&id)?);
         }
-        Ok(salvaged)
+        Ok((agent, moved))
     }
 }

@@ -16,10 +16,14 @@ pub struct Counts {
     pub agents_active: u64,
     /// Agents that did not for a while.
     pub agents_stale: u64,
-    /// Agents that are taken for dead and were not unregistered.
+    /// Agents that are taken for dead, were not unregistered, and whose work nobody has taken over.
     pub agents_dead: u64,
     /// Sessions that have not ended.
     pub sessions_active: u64,
+    /// Channels.
+    pub channels: u64,
+    /// Channels that somebody follows; `None` without a daemon: then nobody knows.
+    pub channels_followed: Option<u64>,
 }
 
 impl Bureau {
@@ -32,19 +36,22 @@ impl Bureau {
             *if lock.has_expired(now) { &mut counts.locks_expired } else { &mut counts.locks_held } += 1;
             counts.lock_waiters += lock.waiting;
         }
-        let (agents, sessions) = {
+        let (agents, sessions, channels) = {
             let store = self.store();
-            (store.agents()?, store.sessions(Timestamp::MAX)?)
+            // Their numbers alone: nothing of them is read.
+            (store.agents()?, store.sessions(Timestamp::MAX, 0)?.1, store.channels(0, 0)?.1)
         };
         for agent in &agents {
             match agent.vitality(now) {
                 Vitality::Active => counts.agents_active += 1,
                 Vitality::Stale => counts.agents_stale += 1,
-                Vitality::Dead => counts.agents_dead += 1,
-                Vitality::Ended => {}
+                Vitality::Dead if agent.salvaged.is_none() => counts.agents_dead += 1,
+                Vitality::Dead | Vitality::Ended => {}
             }
         }
-        counts.sessions_active = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+        counts.sessions_active = sessions;
+        counts.channels = channels;
+        counts.channels_followed = self.followed()?;
         Ok(counts)
     }
 }

@@ -49,12 +49,8 @@ pub struct LockOrder {
 
 impl Bureau {
     /// The owner that is meant. Processes are read of the asker's pid, never taken from the request, unless it names one by
-    /// pid: that must be the asker's own.
+    /// pid: that must be the asker's own. The order itself brings the agent's sign of life along: one that is refused is none.
     pub fn owner(&self, whose: &Whose, asker: &Asker) -> Result<Owner, OfficeError> {
-        let unseen = || Denial::Refused {
-            what: "the process that asks could not be seen".to_owned(),
-            remedy: "name an owner: --owner AGENT".to_owned(),
-        };
         let process: Option<Named> = match whose.bind {
             Bind::Usual => None,
             Bind::Own => Some(asker.process.clone().ok_or_else(unseen)?),
@@ -64,7 +60,6 @@ impl Bureau {
         let id = process.as_ref().map(|named| named.id);
         if let Some(agent) = &whose.agent {
             let name = label(agent, "an agent")?;
-            self.present(&name, asker)?;
             return Ok(Owner { kind: OwnerKind::Agent, name, user, process: id });
         }
         if let Some(session) = &whose.session {
@@ -106,10 +101,9 @@ impl Bureau {
 
     /// Gives a place in a line back.
     pub fn leave_queue(&self, ticket: i64, asker: &Asker) -> Result<(), OfficeError> {
-        if let Some(process) = &asker.process {
-            self.store().leave_queue(ticket, process.id)?;
-            self.stir();
-        }
+        let Some(process) = &asker.process else { return Err(unseen().into()) };
+        self.store().leave_queue(ticket, (process.id, &asker.user), Timestamp::now())?;
+        self.stir();
         Ok(())
     }
 
@@ -150,8 +144,16 @@ impl Bureau {
         let name = label(name, "a lock")?;
         let owner = self.owner(whose, asker)?;
         let to = asker.own_process(pid)?;
-        self.store().hand_over(&name, &owner, (to.id, &to.words()))?;
+        let told = self.store().hand_over(&name, &owner, (to.id, &to.words()), Timestamp::now())?;
+        self.tell(told);
         self.stir();
         Ok(())
+    }
+}
+
+fn unseen() -> Denial {
+    Denial::Refused {
+        what: "the process that asks could not be seen".to_owned(),
+        remedy: "name an owner: --owner AGENT".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod asker;
+mod channel;
 mod counts;
 mod lock;
 mod session;
@@ -10,11 +11,12 @@ mod webhook;
 use std::{
     fmt,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 pub use agent::{Introduction, Remains};
 pub use asker::{Asker, Named, alive};
+pub use channel::{ChannelView, Follower, Heard, MessageFilter, Saying};
 pub use counts::Counts;
 pub use lock::{Bind, LockOrder, Whose};
 pub use session::{Beginning, Which};
@@ -38,6 +40,10 @@ pub struct Bureau {
     stirred: Box<Stirred>,
     news: watch::Sender<u64>,
     hooks: webhook::Hooks,
+    sayings: watch::Sender<u64>,
+    followers: Arc<channel::Followers>,
+    /// All who are served by the daemon are served here.
+    is_daemons: bool,
 }
 
 impl fmt::Debug for Bureau {
@@ -57,8 +63,22 @@ impl Bureau {
     ) -> Result<Self, JournalError> {
         let store = Mutex::new(Coordination::open(path, boot_id)?);
         let (announce, stirred) = (Box::new(announce), Box::new(stirred));
-        let hooks = webhook::Hooks::new(path, boot_id);
-        Ok(Self { store, announce, stirred, news: watch::Sender::new(0), hooks })
+        Ok(Self {
+            store,
+            announce,
+            stirred,
+            news: watch::Sender::new(0),
+            hooks: webhook::Hooks::new(path, boot_id),
+            sayings: watch::Sender::new(0),
+            followers: Arc::default(),
+            is_daemons: true,
+        })
+    }
+
+    /// The same for one process alone, without a daemon.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { is_daemons: false, ..self }
     }
 
     /// Changes whenever something may have become free, or said.
@@ -70,6 +90,12 @@ impl Bureau {
     pub fn stir(&self) {
         self.news.send_modify(|count| *count += 1);
         (self.stirred)();
+    }
+
+    /// Another process changed the database: something may be free, or said.
+    pub fn changed_elsewhere(&self) {
+        self.sayings.send_modify(|count| *count += 1);
+        self.stir();
     }
 
     /// A statement that failed left the tables as they were, so a panic elsewhere does not spoil them.
@@ -104,7 +130,7 @@ impl Bureau {
 
     /// Forgets what ended before `cutoff`.
     pub fn forget(&self, cutoff: Timestamp) -> Result<usize, OfficeError> {
-        Ok(self.store().forget(cutoff)?)
+        Ok(self.store().forget(cutoff, Timestamp::now())?)
     }
 
     /// Ends what belonged to processes that nobody saw end, and tells of agents that fell silent.

@@ -7,7 +7,7 @@ use crate::{
     coordinate::{
         Denial, NOTE_KINDS, Note, Session, SessionState, label, may_act, mine, path as plain_path, text,
     },
-    journal::{FileConflict, StartSession},
+    journal::{FileConflict, OfSession, StartSession},
     model::Timestamp,
 };
 
@@ -66,22 +66,20 @@ impl Bureau {
 
     /// The session that is meant: the one that is named, else the asker's own; never the newest of anyone.
     fn which(&self, which: &Which, asker: &Asker) -> Result<Session, OfficeError> {
-        if let Some(agent) = &which.agent {
-            self.present(agent, asker)?;
-        }
+        let agent = which.agent.as_deref().map(|name| label(name, "an agent")).transpose()?;
         if let Some(id) = &which.session {
             let id = label(id, "a session")?;
             return Ok(self.store().session(&id)?.ok_or_else(|| nothing(&id))?);
         }
-        let active = self.store().sessions(Timestamp::MAX)?;
-        let own: Vec<Session> = active.into_iter().filter(|s| s.user.uid == asker.user.uid).collect();
-        Ok(mine(&own, which.agent.as_deref(), asker.terminal())?.clone())
+        let own = self.store().active_sessions(asker.user.uid)?;
+        Ok(mine(&own, agent.as_deref(), asker.terminal())?.clone())
     }
 
-    /// The active sessions and those that ended since, newest first. What ended with a terminal was ended just before.
-    pub fn sessions(&self, since: Timestamp) -> Result<Vec<Session>, OfficeError> {
+    /// The active sessions and those that ended since, newest first, at most so many; and how many there are. What ended with a
+    /// terminal was ended just before.
+    pub fn sessions(&self, since: Timestamp, most: u32) -> Result<(Vec<Session>, u64), OfficeError> {
         self.sweep()?;
-        Ok(self.store().sessions(since)?)
+        Ok(self.store().sessions(since, most)?)
     }
 
     /// Begins a session.
@@ -95,9 +93,6 @@ impl Bureau {
         let files = paths(&beginning.files)?;
         let agent = beginning.agent.as_deref().map(|name| label(name, "an agent")).transpose()?;
         self.sweep()?;
-        if let Some(agent) = &agent {
-            self.present(agent, asker)?;
-        }
         let start = StartSession {
             purpose: &purpose,
             agent: agent.as_deref(),
@@ -106,10 +101,9 @@ impl Bureau {
             files: &files,
             force: beginning.force,
         };
-        let (session, conflicts, told) =
-            self.store().start_session(&start, &asker.user, &ids(), Timestamp::now())?;
+        let (started, told) = self.store().start_session(&start, &asker.user, &ids(), Timestamp::now())?;
         self.tell(told);
-        Ok((session, conflicts))
+        Ok(started)
     }
 
     /// Ends one.
@@ -122,7 +116,7 @@ impl Bureau {
         let outcome = outcome.map(|words| text(words, "an outcome", LONGEST_NOTE)).transpose()?;
         let found = self.which(which, asker)?;
         let how = (state, outcome.as_deref());
-        let (session, told) = self.store().end_session(&found.id, how, &asker.user, Timestamp::now())?;
+        let (session, told) = self.store().end_session(&of(&found, which, asker), how, Timestamp::now())?;
         self.tell(told);
         Ok(session)
     }
@@ -137,10 +131,10 @@ impl Bureau {
         let files = paths(files)?;
         self.sweep()?;
         let found = self.which(which, asker)?;
-        let (session, conflicts, told) =
-            self.store().claim_files(&found.id, &files, force, &asker.user, Timestamp::now())?;
+        let (claimed, told) =
+            self.store().claim_files(&of(&found, which, asker), (&files, force), Timestamp::now())?;
         self.tell(told);
-        Ok((session, conflicts))
+        Ok(claimed)
     }
 
     /// Gives files of one back; second, those that it did not claim.
@@ -152,7 +146,10 @@ impl Bureau {
     ) -> Result<(Session, Vec<String>), OfficeError> {
         let files = paths(files)?;
         let found = self.which(which, asker)?;
-        Ok(self.store().release_files(&found.id, &files, &asker.user, Timestamp::now())?)
+        let (released, told) =
+            self.store().release_files(&of(&found, which, asker), &files, Timestamp::now())?;
+        self.tell(told);
+        Ok(released)
     }
 
     /// Writes a note into one.
@@ -171,9 +168,8 @@ impl Bureau {
         }
         let words = text(words, "a note", LONGEST_NOTE)?;
         let found = self.which(which, asker)?;
-        let agent = which.agent.as_deref();
         let (note, told) =
-            self.store().add_note(&found.id, (kind, &words), agent, &asker.user, Timestamp::now())?;
+            self.store().add_note(&of(&found, which, asker), (kind, &words), Timestamp::now())?;
         self.tell(told);
         Ok(note)
     }
@@ -194,8 +190,16 @@ impl Bureau {
             .into());
         }
         let (notes, count) = self.store().notes(&found.id, kind, most)?;
+        if let Some(agent) = &which.agent {
+            self.present(agent, asker)?;
+        }
         Ok((found, notes, count))
     }
+}
+
+/// An order about the session that was found.
+fn of<'a>(found: &'a Session, which: &'a Which, asker: &'a Asker) -> OfSession<'a> {
+    OfSession { id: &found.id, agent: which.agent.as_deref(), user: &asker.user }
 }
 
 fn nothing(id: &str) -> Denial {

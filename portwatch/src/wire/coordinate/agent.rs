@@ -47,6 +47,8 @@ pub struct Agent {
 pub struct AgentsQuery {
     /// Those too that were unregistered, were salvaged, or are dead for more than a day.
     pub all: bool,
+    /// At most so many; 1000 when it is not set.
+    pub limit: Option<u32>,
 }
 
 /// Answer of `agents`.
@@ -60,6 +62,12 @@ pub struct Agents {
     pub agents: Vec<Agent>,
     /// So many more are known and were not asked for.
     pub hidden: u64,
+    /// There are more that were asked for: `total` says how many in all.
+    #[serde(default)]
+    pub truncated: bool,
+    /// How many were asked for.
+    #[serde(default)]
+    pub total: u64,
 }
 
 impl Ask for AgentsQuery {
@@ -136,7 +144,10 @@ impl Ask for UnregisterRequest {
 /// What dead agents left.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct SalvageQuery {}
+pub struct SalvageQuery {
+    /// At most so many; 1000 when it is not set.
+    pub limit: Option<u32>,
+}
 
 /// A session of a dead agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -165,6 +176,12 @@ pub struct Salvage {
     pub time: Timestamp,
     /// Dead agents whose work nobody has taken over, by name.
     pub dead: Vec<DeadAgent>,
+    /// There are more: `total` says how many in all.
+    #[serde(default)]
+    pub truncated: bool,
+    /// How many there are.
+    #[serde(default)]
+    pub total: u64,
 }
 
 impl Ask for SalvageQuery {

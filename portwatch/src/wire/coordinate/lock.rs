@@ -39,7 +39,10 @@ pub struct Lock {
 /// Which locks there are.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct LocksQuery {}
+pub struct LocksQuery {
+    /// At most so many; 1000 when it is not set.
+    pub limit: Option<u32>,
+}
 
 /// Answer of `locks`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +51,14 @@ pub struct Locks {
     pub schema: u32,
     /// When it was true.
     pub time: Timestamp,
-    /// All of them, by name.
+    /// By name.
     pub locks: Vec<Lock>,
+    /// There are more: `total` says how many in all.
+    #[serde(default)]
+    pub truncated: bool,
+    /// How many there are.
+    #[serde(default)]
+    pub total: u64,
 }
 
 impl Ask for LocksQuery {

@@ -5,6 +5,8 @@
 mod serve;
 
 mod agent;
+mod channel;
+mod counts;
 mod lock;
 mod session;
 #[cfg(unix)]
@@ -15,6 +17,11 @@ pub use agent::{
     Agent, AgentState, Agents, AgentsQuery, DeadAgent, HeartbeatRequest, RegisterRequest, Salvage,
     SalvageQuery, SalvageRequest, Salvaged, UnregisterRequest, Wreck,
 };
+pub use channel::{
+    Channel, ChannelRequest, ChannelState, Channels, ChannelsQuery, FOLLOW, FollowQuery, Followed, Message,
+    MessageGap, Messages, MessagesQuery, PublishRequest, Published,
+};
+pub use counts::{AgentCounts, ChannelCounts, CoordinationCounts, LockCounts, SessionCounts};
 pub use lock::{
     ExtendRequest, Freed, HandOverRequest, LeaveRequest, Lock, LockRequest, LockState, Locks, LocksQuery,
     UnlockRequest,

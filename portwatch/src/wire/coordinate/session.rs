@@ -44,7 +44,7 @@ pub struct SessionsQuery {
     /// All that are kept, and not only the active ones and those that ended within a day.
     pub all: bool,
     /// At most so many, the newest; 1000 when it is not set.
-    pub limit: Option<u64>,
+    pub limit: Option<u32>,
 }
 
 /// Answer of `sessions`.

@@ -1,10 +1,11 @@
 //! Everything that can be asked of the bureau, once: routes, schema and the way in process are made of this list.
 
 use super::{
-    AgentsQuery, DeliveriesQuery, EndRequest, ExtendRequest, FilesRequest, HandOverRequest, HeartbeatRequest,
-    LeaveRequest, LockRequest, LocksQuery, NoteRequest, NotesQuery, RegisterRequest, RemoveWebhookRequest,
-    SalvageQuery, SalvageRequest, Serve, SessionsQuery, StartRequest, TestWebhookRequest, UnlockRequest,
-    UnregisterRequest, WebhookRequest, WebhooksQuery,
+    AgentsQuery, ChannelRequest, ChannelsQuery, DeliveriesQuery, EndRequest, ExtendRequest, FilesRequest,
+    HandOverRequest, HeartbeatRequest, LeaveRequest, LockRequest, LocksQuery, MessagesQuery, NoteRequest,
+    NotesQuery, PublishRequest, RegisterRequest, RemoveWebhookRequest, SalvageQuery, SalvageRequest, Serve,
+    SessionsQuery, StartRequest, TestWebhookRequest, UnlockRequest, UnregisterRequest, WebhookRequest,
+    WebhooksQuery,
 };
 
 /// Something done for every type that can be asked.
@@ -38,4 +39,8 @@ pub fn every(visitor: &mut impl Visit) {
     visitor.visit::<RemoveWebhookRequest>();
     visitor.visit::<TestWebhookRequest>();
     visitor.visit::<DeliveriesQuery>();
+    visitor.visit::<ChannelsQuery>();
+    visitor.visit::<ChannelRequest>();
+    visitor.visit::<MessagesQuery>();
+    visitor.visit::<PublishRequest>();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Serve, lock::given, session::session};
+use super::{Serve, cut, given, rows, session::session};
 use crate::{
     coordinate as inner,
     model::Timestamp,
@@ -22,7 +22,7 @@ use crate::{
 /// Dead for longer than this, an agent is shown on request only.
 const LONG_DEAD: Duration = Duration::from_hours(24);
 
-fn agent(agent: &inner::Agent, sessions: &[inner::Session], now: Timestamp) -> Agent {
+fn agent(agent: &inner::Agent, sessions: Vec<String>, now: Timestamp) -> Agent {
     Agent {
         name: agent.name.clone(),
         uid: agent.user.uid,
@@ -36,7 +36,7 @@ fn agent(agent: &inner::Agent, sessions: &[inner::Session], now: Timestamp) -> A
         died: agent.died,
         cause: agent.cause.clone(),
         ended: agent.ended,
-        sessions: sessions.iter().map(|s| s.id.clone()).collect(),
+        sessions,
         salvaged_by: agent.salvaged_by.clone(),
         salvaged: agent.salvaged,
     }
@@ -44,7 +44,7 @@ fn agent(agent: &inner::Agent, sessions: &[inner::Session], now: Timestamp) -> A
 
 fn state(found: &inner::Agent) -> AgentState {
     let time = Timestamp::now();
-    AgentState { schema: SCHEMA, time, agent: agent(found, &[], time) }
+    AgentState { schema: SCHEMA, time, agent: agent(found, Vec::new(), time) }
 }
 
 impl Serve for AgentsQuery {
@@ -58,10 +58,11 @@ impl Serve for AgentsQuery {
             let gone = agent.ended.is_some() || (dead && agent.salvaged.is_some());
             self.all || !(gone || (dead && agent.silent_ms(time) > long))
         };
-        let agents: Vec<Agent> =
-            all.iter().filter(|(a, _)| shown(a)).map(|(a, sessions)| agent(a, sessions, time)).collect();
+        let agents: Vec<_> = all.into_iter().filter(|(a, _)| shown(a)).collect();
         let hidden = u64::try_from(count - agents.len()).unwrap_or(0);
-        Ok(Agents { schema: SCHEMA, time, agents, hidden })
+        let (agents, truncated, total) = cut(agents, self.limit);
+        let agents = agents.into_iter().map(|(a, sessions)| agent(&a, sessions, time)).collect();
+        Ok(Agents { schema: SCHEMA, time, agents, hidden, truncated, total })
     }
 }
 
@@ -91,30 +92,30 @@ impl Serve for UnregisterRequest {
 
 impl Serve for SalvageQuery {
     fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Salvage, OfficeError> {
-        let remains = bureau.remains(asker)?;
+        let (remains, total) = bureau.remains(rows(self.limit), asker)?;
+        let truncated = u64::try_from(remains.len()).is_ok_and(|shown| shown < total);
         let time = Timestamp::now();
         let dead = remains.into_iter().map(|found| {
-            let sessions: Vec<inner::Session> = found.sessions.iter().map(|(s, _)| s.clone()).collect();
+            let sessions = found.sessions.iter().map(|(s, _)| s.id.clone()).collect();
             let wreck = |(s, note): (inner::Session, Option<inner::Note>)| Wreck {
                 session: session(&s),
                 last_note: note.map(|note| note.text),
             };
             DeadAgent {
-                agent: agent(&found.agent, &sessions, time),
+                agent: agent(&found.agent, sessions, time),
                 sessions: found.sessions.into_iter().map(wreck).collect(),
             }
         });
-        Ok(Salvage { schema: SCHEMA, time, dead: dead.collect() })
+        Ok(Salvage { schema: SCHEMA, time, dead: dead.collect(), truncated, total })
     }
 }
 
 impl Serve for SalvageRequest {
     fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Salvaged, OfficeError> {
         let by = given(self.agent.as_ref());
-        let done = bureau.salvage(&self.name, by.as_deref(), asker)?;
+        let (dead, moved) = bureau.salvage(&self.name, by.as_deref(), asker)?;
         let time = Timestamp::now();
-        let sessions = bureau.sessions(Timestamp::MAX)?;
-        let moved = sessions.iter().filter(|s| done.sessions.contains(&s.id)).map(session).collect();
-        Ok(Salvaged { schema: SCHEMA, time, agent: agent(&done.agent, &[], time), sessions: moved })
+        let sessions = moved.iter().map(session).collect();
+        Ok(Salvaged { schema: SCHEMA, time, agent: agent(&dead, Vec::new(), time), sessions })
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::Serve;
+use super::{Serve, cut, whose};
 use crate::{
     coordinate as inner,
     journal::Taken,
     model::Timestamp,
     query::{
         claims::OfficeError,
-        coordinate::{Asker, Bind, Bureau, LockOrder, Whose},
+        coordinate::{Asker, Bind, Bureau, LockOrder},
     },
     wire::{
         SCHEMA,
@@ -63,16 +63,12 @@ fn ttl(ms: u64) -> Result<Duration, OfficeError> {
     Ok(ttl)
 }
 
-/// An empty name is none.
-pub(super) fn given(text: Option<&String>) -> Option<String> {
-    text.filter(|text| !text.is_empty()).cloned()
-}
-
 impl Serve for LocksQuery {
     fn serve(&self, bureau: &Bureau, _: &Asker) -> Result<Locks, OfficeError> {
-        let locks = bureau.locks()?;
+        let (locks, truncated, total) = cut(bureau.locks()?, self.limit);
         let time = Timestamp::now();
-        Ok(Locks { schema: SCHEMA, time, locks: locks.iter().map(|l| lock(l, time)).collect() })
+        let locks = locks.iter().map(|l| lock(l, time)).collect();
+        Ok(Locks { schema: SCHEMA, time, locks, truncated, total })
     }
 }
 
@@ -80,11 +76,7 @@ impl Serve for LockRequest {
     fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<LockState, OfficeError> {
         let order = LockOrder {
             name: self.name.clone(),
-            whose: Whose {
-                agent: given(self.agent.as_ref()),
-                session: given(self.session.as_ref()),
-                bind: bind(self.own_process, self.pid),
-            },
+            whose: whose(self.agent.as_ref(), self.session.as_ref(), bind(self.own_process, self.pid)),
             ttl: self.ttl_ms.map(ttl).transpose()?,
             wait: self.wait_ms > 0,
             ticket: self.ticket,
@@ -128,22 +120,14 @@ impl Serve for LockRequest {
 
 impl Serve for UnlockRequest {
     fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Freed, OfficeError> {
-        let whose = Whose {
-            agent: given(self.agent.as_ref()),
-            session: given(self.session.as_ref()),
-            bind: bind(self.own_process, self.pid),
-        };
+        let whose = whose(self.agent.as_ref(), self.session.as_ref(), bind(self.own_process, self.pid));
         Ok(freed(&bureau.unlock(&self.name, &whose, self.force, asker)?, Timestamp::now()))
     }
 }
 
 impl Serve for ExtendRequest {
     fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<LockState, OfficeError> {
-        let whose = Whose {
-            agent: given(self.agent.as_ref()),
-            session: given(self.session.as_ref()),
-            bind: bind(false, self.pid),
-        };
+        let whose = whose(self.agent.as_ref(), self.session.as_ref(), bind(false, self.pid));
         let inner = bureau.extend(&self.name, &whose, ttl(self.ttl_ms)?, asker)?;
         let time = Timestamp::now();
         Ok(LockState {
@@ -160,11 +144,7 @@ impl Serve for ExtendRequest {
 
 impl Serve for HandOverRequest {
     fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Done, OfficeError> {
-        let whose = Whose {
-            agent: given(self.agent.as_ref()),
-            session: given(self.session.as_ref()),
-            bind: Bind::Own,
-        };
+        let whose = whose(self.agent.as_ref(), self.session.as_ref(), Bind::Own);
         bureau.hand_over(&self.name, &whose, self.pid, asker)?;
         Ok(Done::default())
     }

@@ -1,6 +1,7 @@
 //! From documents to the bureau and back.
 
 mod agent;
+mod channel;
 mod lock;
 mod session;
 mod webhook;
@@ -14,7 +15,7 @@ use crate::{
     model::Timestamp,
     query::{
         claims::OfficeError,
-        coordinate::{Asker, Bureau},
+        coordinate::{Asker, Bind, Bureau, Whose},
     },
 };
 
@@ -56,6 +57,31 @@ pub fn dispatch(
     let mut one = One { bureau, asker, place, order: Some(order), answer: None };
     every(&mut one);
     one.answer
+}
+
+/// An empty name is none.
+fn given(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
+}
+
+fn whose(agent: Option<&String>, session: Option<&String>, bind: Bind) -> Whose {
+    Whose { agent: given(agent), session: given(session), bind }
+}
+
+/// Rows of an answer when no limit is given, and the most.
+const ROWS: u32 = 1000;
+const MOST_ROWS: u32 = 10_000;
+
+/// How many rows an answer may have.
+fn rows(limit: Option<u32>) -> u32 {
+    limit.unwrap_or(ROWS).min(MOST_ROWS)
+}
+
+/// The first rows, whether there are more, and how many there are in all.
+fn cut<T>(mut all: Vec<T>, limit: Option<u32>) -> (Vec<T>, bool, u64) {
+    let (count, most) = (all.len(), rows(limit) as usize);
+    all.truncate(most);
+    (all, count > most, u64::try_from(count).unwrap_or(u64::MAX))
 }
 
 struct One<'a> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Serve, lock::given};
+use super::{Serve, given, rows};
 use crate::{
     coordinate as inner,
     journal::FileConflict,
@@ -22,8 +22,6 @@ use crate::{
 
 /// How long an ended session is shown without being asked for.
 const RECENT: Duration = Duration::from_hours(24);
-/// Rows of an answer when no limit is given, and the most.
-const LIMIT: usize = 1000;
 
 pub(super) fn session(session: &inner::Session) -> Session {
     Session {
@@ -73,11 +71,10 @@ impl Serve for SessionsQuery {
     fn serve(&self, bureau: &Bureau, _: &Asker) -> Result<Sessions, OfficeError> {
         let time = Timestamp::now();
         let since = if self.all { Timestamp::UNIX_EPOCH } else { time.checked_sub(RECENT).unwrap_or(time) };
-        let found = bureau.sessions(since)?;
-        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(LIMIT).min(LIMIT * 10);
-        let sessions: Vec<Session> = found.iter().take(limit).map(session).collect();
-        let total = u64::try_from(found.len()).unwrap_or(u64::MAX);
-        Ok(Sessions { schema: SCHEMA, time, truncated: sessions.len() < found.len(), sessions, total })
+        let (found, total) = bureau.sessions(since, rows(self.limit))?;
+        let sessions: Vec<Session> = found.iter().map(session).collect();
+        let truncated = u64::try_from(sessions.len()).is_ok_and(|shown| shown < total);
+        Ok(Sessions { schema: SCHEMA, time, truncated, sessions, total })
     }
 }
 
@@ -130,7 +127,7 @@ impl Serve for NoteRequest {
 impl Serve for NotesQuery {
     fn serve(&self, bureau: &Bureau, asker: &Asker) -> Result<Notes, OfficeError> {
         let which = which(self.session.as_ref(), self.agent.as_ref());
-        let most = self.limit.unwrap_or(1000).min(10_000);
+        let most = rows(self.limit);
         let kind = given(self.kind.as_ref());
         let (found, notes, total) = bureau.notes(&which, (kind.as_deref(), most), asker)?;
         let shown = u64::try_from(notes.len()).unwrap_or(u64::MAX);

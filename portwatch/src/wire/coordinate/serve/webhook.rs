@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LONGEST_WAIT, Serve, lock::given};
+use super::{LONGEST_WAIT, Serve, given};
 use crate::{
     model::{EventKind, Port, Timestamp},
     query::{

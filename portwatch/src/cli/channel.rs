@@ -1,0 +1,227 @@
+//! `portwatch pub`, `sub`, `channels`
+
+use std::{
+    cell::Cell,
+    io::{self, IsTerminal as _, Read as _},
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::{args, exit::Exit, failure::Failure, session::Session, time};
+use crate::{
+    access::AccessError,
+    coordinate::LONGEST_MESSAGE,
+    render,
+    wire::coordinate::{
+        ChannelRequest, ChannelsQuery, FollowQuery, Followed, Messages, MessagesQuery, PublishRequest,
+    },
+};
+
+/// Messages of before that are shown when no number is given.
+const HISTORY: u32 = 20;
+/// Messages of one answer.
+const PAGE: u32 = 1000;
+/// How one follows without a daemon.
+const POLLING: &str = "messages are looked for in the database, 20 times a second";
+/// A daemon that is there says no so often before it is believed.
+const REFUSALS: u32 = 10;
+/// How long a daemon that ended may take to come back.
+const BACK: Duration = Duration::from_secs(30);
+
+pub(super) fn publish(args: &args::Pub, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let text = match args.words.as_slice() {
+        [] => input()?,
+        [one] if one == "-" => input()?,
+        words => words.join(" "),
+    };
+    let answer = session.order(&PublishRequest {
+        channel: args.channel.clone(),
+        text,
+        agent: args.whose.agent.clone(),
+        session: args.whose.session.clone(),
+        shared: args.shared,
+    })?;
+    if args.quiet && !session.settings.json.value {
+        writeln!(session.out, "{}", answer.message.id)?;
+    } else {
+        session.answer(&answer, render::published)?;
+    }
+    Ok(Exit::Yes)
+}
+
+/// All of standard input, without the line break at its end; no more of it than a message may have.
+fn input() -> Result<String, Failure> {
+    let stdin = io::stdin().lock();
+    if stdin.is_terminal() {
+        return Err(AccessError::Usage(
+            "a message needs words; write them behind the channel, or pipe them in".to_owned(),
+        )
+        .into());
+    }
+    let unread = |what: String| AccessError::NotSeen { what, remedy: "nothing was published".to_owned() };
+    let mut bytes = Vec::new();
+    let most = u64::try_from(LONGEST_MESSAGE).unwrap_or(u64::MAX).saturating_add(2);
+    stdin
+        .take(most)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unread(format!("standard input could not be read: {error}")))?;
+    let mut text = String::from_utf8(bytes).map_err(|_| {
+        AccessError::Usage(
+            "standard input is no UTF-8, which a message has to be; nothing was published".to_owned(),
+        )
+    })?;
+    if text.ends_with('\n') {
+        text.truncate(text.len() - if text.ends_with("\r\n") { 2 } else { 1 });
+    }
+    Ok(text)
+}
+
+pub(super) fn list(args: &args::Channels, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let orders = [("share", &args.share), ("unshare", &args.unshare), ("remove", &args.remove)];
+    for (action, name) in orders {
+        if let Some(name) = name {
+            let request = ChannelRequest { name: name.clone(), action: action.to_owned() };
+            let answer = session.order(&request)?;
+            session.answer(&answer, render::channel)?;
+            return Ok(Exit::Yes);
+        }
+    }
+    let answer = session.order(&ChannelsQuery { limit: args.limit })?;
+    session.answer(&answer, render::channels)?;
+    Ok(if answer.channels.is_empty() { Exit::No } else { Exit::Yes })
+}
+
+pub(super) fn sub(args: &args::Sub, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let now = session.now();
+    let since = args.since.as_deref().map(|text| time::parse(text, &now)).transpose()?;
+    // With a beginning, all that there is from there on; otherwise the newest few.
+    let usual = match (args.follow, since.is_some() || args.after.is_some()) {
+        (_, true) => PAGE * 10,
+        (true, false) => 0,
+        (false, false) => HISTORY,
+    };
+    let most = args.limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
+    let wanted = MessagesQuery {
+        channel: args.channel.clone(),
+        after: args.after,
+        since,
+        limit: Some(args.history.unwrap_or(usual).min(most)),
+        wait_ms: 0,
+    };
+    let answer = session.order(&wanted)?;
+    if args.follow {
+        return follow(args, answer, session);
+    }
+    session.answer(&answer, |out, answer, look| render::messages(out, answer, args.after, look))?;
+    Ok(if answer.messages.is_empty() { Exit::No } else { Exit::Yes })
+}
+
+/// Writes what was there, and then what comes, each flushed, until the reader has enough or `--limit` are written.
+fn follow(args: &args::Sub, before: Messages, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let json = session.settings.json.value;
+    let mut look = session.look();
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    // What comes first goes on where the answer ended: behind its last message where there are more, else behind all.
+    let after = Cell::new(match before.messages.last() {
+        Some(last) if before.truncated && args.after.is_some() => last.id,
+        _ => before.newest,
+    });
+    if !session.access()?.is_daemon() {
+        session.warn(&format!("no daemon runs: {POLLING}"));
+    }
+    if before.truncated && args.since.is_some() {
+        let count = before.messages.len();
+        session.warn(&format!("only the newest {count} of those that were published since then are shown"));
+    }
+    if before.channels == 0 && before.hidden == 0 {
+        session.warn(&format!("nothing was published in {} yet; waiting for the first", args.channel));
+    }
+    let mut known: Vec<Followed> = before.gap.into_iter().map(Followed::Gap).collect();
+    known.extend(before.messages.into_iter().map(Followed::Message));
+    let mut written: io::Result<()> = Ok(());
+    let mut backlog = Some(known);
+    loop {
+        let ended = {
+            let (access, out) = session.parts()?;
+            let mut enough = false;
+            let mut each = |followed: Followed| {
+                look.now = Timestamp::now();
+                written = if json {
+                    render::json_line(out, &followed)
+                } else {
+                    render::followed(out, &followed, &look)
+                }
+                .and_then(|()| out.flush());
+                match &followed {
+                    Followed::Message(message) => {
+                        after.set(after.get().max(message.id));
+                        left -= 1;
+                    }
+                    Followed::Gap(_) => {}
+                }
+                enough = written.is_err() || left == 0;
+                !enough
+            };
+            let more = backlog.take().is_none_or(|known| known.into_iter().all(&mut each));
+            let query = FollowQuery { channel: args.channel.clone(), after: Some(after.get()) };
+            let ended = if more { access.follow_messages(&query, &mut each) } else { Ok(()) };
+            if enough { None } else { Some(ended) }
+        };
+        written?;
+        let Some(ended) = ended else { return Ok(Exit::Yes) };
+        written = Ok(());
+        // Only a stream that breaks off may go on; what was asked wrongly stays wrong.
+        if let Err(error @ (AccessError::Usage(_) | AccessError::Refused { .. } | AccessError::Internal(_))) =
+            ended
+        {
+            return Err(error.into());
+        }
+        again(args, after.get(), &before.database, session)?;
+    }
+}
+
+/// The stream broke off: as a rule the daemon ended. Another one that keeps the same database, or the database itself, goes on
+/// where it stopped.
+fn again(args: &args::Sub, after: i64, database: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+    let until = Instant::now() + BACK;
+    let (mut told, mut refused) = (false, 0);
+    let query = MessagesQuery {
+        channel: args.channel.clone(),
+        after: Some(after),
+        limit: Some(0),
+        ..MessagesQuery::default()
+    };
+    loop {
+        session.reopen();
+        let daemon = session.access().is_ok_and(|access| access.is_daemon());
+        match session.order(&query) {
+            Ok(answer) if answer.database == database => {
+                if !daemon {
+                    session.warn(&format!("the daemon ended after #{after}; {POLLING}"));
+                }
+                return Ok(());
+            }
+            // It is there and says no.
+            Err(error) if daemon && refused == REFUSALS => return Err(error),
+            Err(_) if daemon => refused += 1,
+            _ => {}
+        }
+        if !daemon && !told {
+            told = true;
+            session.warn(&format!("the daemon ended after #{after}; waiting for it to come back"));
+        }
+        if Instant::now() >= until {
+            return Err(AccessError::NoDaemon {
+                what: format!("the daemon ended and did not come back within {} s", BACK.as_secs()),
+                remedy: format!(
+                    "nothing is lost: portwatch sub {} --after {after} --follow goes on where this ended",
+                    args.channel
+                ),
+            }
+            .into());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
