@@ -3,7 +3,6 @@
 use std::{io, path::PathBuf};
 
 use super::{exit::Exit, settings::SettingsError, time::TimeError};
-#[cfg(target_os = "linux")]
 use crate::resolve::{PlaceError, ResolveError};
 use crate::{
     access::AccessError,
@@ -52,10 +51,8 @@ pub(super) enum Failure {
     Access(#[from] AccessError),
     #[error("{error}. Claimed: {done}. Not claimed: {left}")]
     Partly { error: AccessError, done: String, left: String },
-    #[cfg(target_os = "linux")]
     #[error(transparent)]
     Place(#[from] PlaceError),
-    #[cfg(target_os = "linux")]
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     #[error(transparent)]
@@ -83,15 +80,11 @@ impl Failure {
             | Self::Several(_)
             | Self::Header(_)
             | Self::HttpPath(_)
-            | Self::NeedsYes => Exit::Usage,
-            #[cfg(target_os = "linux")]
-            Self::Place(_) => Exit::Usage,
-            #[cfg(target_os = "linux")]
+            | Self::NeedsYes
+            | Self::Place(_) => Exit::Usage,
             Self::Resolve(error) if error.is_usage() => Exit::Usage,
-            #[cfg(target_os = "linux")]
-            Self::Resolve(_) => Exit::NotSeen,
+            Self::Resolve(_) | Self::Page { .. } => Exit::NotSeen,
             Self::Access(error) | Self::Partly { error, .. } => error.into(),
-            Self::Page { .. } => Exit::NotSeen,
             Self::NothingToImport => Exit::No,
             Self::Output(_) => Exit::Internal,
         }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     access::AccessError,
     model::Timestamp,
+    platform::ending::Signal,
     registry::duration,
     render,
     resolve::{
@@ -24,7 +25,7 @@ use crate::{
 
 pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let places = own_places(&args.places, session)?;
-    let signal = EndOptions::signal_of(&args.signal).ok_or_else(|| {
+    let signal = Signal::from_word(&args.signal).ok_or_else(|| {
         AccessError::Usage(format!(
             "'{}' is not a signal; say TERM, INT, HUP, QUIT, USR1, USR2 or KILL",
             args.signal
@@ -32,7 +33,7 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
     })?;
     let grace = if args.grace == "0" { std::time::Duration::ZERO } else { duration(&args.grace)? };
     let how = How {
-        end: EndOptions { signal, grace },
+        end: EndOptions { signal: signal.here(), grace },
         time_wait: args.connections.time_wait,
         scope: scope(args.force, session)?,
     };

@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// A wait without a limit.
+#[cfg(target_os = "linux")]
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 pub(super) fn run(args: &args::Lock, session: &mut Session<'_>) -> Result<Exit, Failure> {

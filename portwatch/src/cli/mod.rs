@@ -16,7 +16,6 @@ mod env;
 mod exit;
 mod failure;
 mod find;
-#[cfg(target_os = "linux")]
 mod free;
 mod health;
 mod import;
@@ -26,7 +25,6 @@ mod ls;
 mod man;
 mod metrics;
 mod netns;
-#[cfg(target_os = "linux")]
 mod places;
 #[cfg(target_os = "linux")]
 mod probe;
@@ -40,11 +38,9 @@ mod settings;
 #[cfg(target_os = "linux")]
 mod started;
 mod status;
-#[cfg(target_os = "linux")]
 mod stirs;
 mod time;
 mod version;
-#[cfg(target_os = "linux")]
 mod wait;
 mod watch;
 mod webhook;
@@ -127,13 +123,11 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Probe(args) => probe::run(args, &mut session),
         #[cfg(not(target_os = "linux"))]
         Command::Probe(_) => Err(absent()),
-        #[cfg(target_os = "linux")]
         Command::Wait(args) => wait::run(args, &mut session),
         #[cfg(not(target_os = "linux"))]
-        Command::Wait(_) | Command::Free(_) | Command::Run(_) => Err(absent()),
+        Command::Run(_) => Err(absent()),
         #[cfg(target_os = "linux")]
         Command::Run(args) => run::run(args, &mut session),
-        #[cfg(target_os = "linux")]
         Command::Free(args) => free::run(args, &mut session),
         Command::Claim(args) => claim::run(args, &mut session),
         Command::Find(args) => find::run(args, &mut session),
@@ -151,7 +145,7 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         #[cfg(target_os = "linux")]
         Command::WithLock(args) => lock::with(args, &mut session),
         #[cfg(not(target_os = "linux"))]
-        Command::WithLock(_) => Err(backend::absent().into()),
+        Command::WithLock(_) => Err(absent()),
         Command::Agent(args) => agent::run(args, &mut session),
         Command::Agents(args) => agent::list(args, &mut session),
         Command::Salvage(args) => agent::salvage(args, &mut session),
@@ -182,7 +176,7 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
 fn absent() -> Failure {
     crate::access::AccessError::NoDaemon {
         what: "this command is not there yet on this platform".to_owned(),
-        remedy: "who, ls and log are".to_owned(),
+        remedy: "who, ls, log, claim, wait and free are".to_owned(),
     }
     .into()
 }

@@ -21,6 +21,7 @@ use crate::{
     access::{Access, AccessError},
     health::Check,
     model::{Port, Timestamp},
+    platform::ending::Signal,
     registry::{self, Name, duration},
     render,
     resolve::{
@@ -43,10 +44,7 @@ pub(super) fn run(args: &args::Run, session: &mut Session<'_>) -> Result<Exit, F
     let since = Timestamp::now();
     let target = Target::of(&args.target, session)?;
     let how = How {
-        end: EndOptions {
-            signal: EndOptions::signal_of("TERM").ok_or_else(internal)?,
-            grace: Duration::from_secs(5),
-        },
+        end: EndOptions { signal: Signal::Term, grace: Duration::from_secs(5) },
         time_wait: false,
         scope: free::scope(false, session)?,
     };

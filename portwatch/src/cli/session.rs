@@ -135,7 +135,6 @@ pub(super) fn stderr_look() -> Look {
 }
 
 /// How an answer looks that is shown on stderr.
-#[cfg(target_os = "linux")]
 pub(super) fn stderr_look_now(session: &Session<'_>) -> Look {
     let look = stderr_look();
     Look { width: look.width, color: look.color, terminal: look.terminal, ..session.look() }

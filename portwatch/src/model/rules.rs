@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, ops::RangeInclusive};
 
-use super::Port;
+use super::{Port, Protocol};
 
 /// Settings of a network namespace, and its addresses as far as they were asked about. `None` is "not known".
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,6 +13,8 @@ pub struct BindRules {
     pub ephemeral: Option<RangeInclusive<u16>>,
     /// `net.ipv4.ip_local_reserved_ports`: which of them it leaves out.
     pub reserved: Option<Vec<RangeInclusive<u16>>>,
+    /// Ranges whose binds are refused whoever asks, over TCP and over UDP (excluded port ranges of Windows).
+    pub excluded: Option<[Vec<RangeInclusive<u16>>; 2]>,
     /// For each address asked about: whether a socket may be bound to it here.
     pub addresses: Vec<(IpAddr, bool)>,
 }
@@ -32,6 +34,16 @@ impl BindRules {
     /// Whether the port is reserved: the kernel never chooses it by itself.
     pub fn is_reserved(&self, port: Port) -> Option<bool> {
         Some(self.reserved.as_ref()?.iter().any(|range| range.contains(&port.get())))
+    }
+
+    /// The range that keeps everybody from this port.
+    pub fn excludes(&self, protocol: Protocol, port: Port) -> Option<&RangeInclusive<u16>> {
+        let [tcp, udp] = self.excluded.as_ref()?;
+        let ranges = match protocol {
+            Protocol::Tcp => tcp,
+            Protocol::Udp => udp,
+        };
+        ranges.iter().find(|range| range.contains(&port.get()))
     }
 
     /// Whether a socket may be bound to this address here; `None` when nobody looked.

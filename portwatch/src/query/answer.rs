@@ -193,7 +193,8 @@ pub struct Outlook {
     pub bindable: Option<bool>,
     /// With SO_REUSEADDR, as most servers ask.
     pub with_reuse_addr: Option<bool>,
-    /// Why it would fail, a word: listening, bound, connected, time-wait, privileged, address-not-here, v6-only.
+    /// Why it would fail, a word: listening, bound, connected, time-wait, privileged, excluded, address-not-here,
+    /// v6-only.
     pub cause: Option<&'static str>,
     /// How it would fail, positive.
     pub errno: Option<i32>,

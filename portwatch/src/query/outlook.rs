@@ -116,6 +116,7 @@ fn cause(because: Cause<'_>) -> &'static str {
         Cause::InUse { blocker: Party::Connection(_), .. } => "connected",
         Cause::TimeWait { .. } => "time-wait",
         Cause::Privileged { .. } => "privileged",
+        Cause::Excluded { .. } => "excluded",
         Cause::AddressNotHere => "address-not-here",
         Cause::MappedButV6Only => "v6-only",
     }

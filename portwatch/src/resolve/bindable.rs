@@ -1,20 +1,15 @@
 //! Would a server get this place: tried by a real bind, closed at once.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
-    os::fd::AsRawFd,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use nix::{
-    errno::Errno,
-    sys::socket::{
-        AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, setsockopt, socket,
-        sockopt,
-    },
+use super::{
+    Place, ResolveError,
+    trial::{Refused, trial},
 };
-
-use super::{Place, ResolveError};
-use crate::model::{Port, Protocol};
+use crate::model::Protocol;
 
 /// What a real bind came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,69 +36,41 @@ pub fn bindable(place: &Place) -> Result<Bindable, ResolveError> {
     };
     let mut families = 0;
     for &address in addresses {
+        let one = |reuse| trial(address, place.port, place.protocol, reuse);
         let tried = match place.protocol {
-            Protocol::Tcp => one(address, place, true),
+            Protocol::Tcp => one(true),
             // Two UDP sockets with SO_REUSEADDR would share the port, and each datagram reach one of them.
-            Protocol::Udp => one(address, place, false),
+            Protocol::Udp => one(false),
         };
         match tried {
             Ok(()) => families += 1,
-            Err(Errno::EADDRINUSE) => return Ok(Bindable::InUse),
+            Err(Refused::InUse) => return Ok(Bindable::InUse),
             // A machine without IPv6; it has the other family.
-            Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) if addresses.len() > 1 => continue,
-            Err(errno) => return Err(refused(place, address, errno)),
+            Err(Refused::NoFamily | Refused::NoAddress) if addresses.len() > 1 => continue,
+            Err(why) => return Err(refused(place, address, why)),
         }
-        if place.protocol == Protocol::Tcp && one(address, place, false) == Err(Errno::EADDRINUSE) {
+        if place.protocol == Protocol::Tcp && matches!(one(false), Err(Refused::InUse)) {
             result = Bindable::WithReuse;
         }
     }
     match addresses.first() {
-        Some(&address) if families == 0 => Err(refused(place, address, Errno::EADDRNOTAVAIL)),
+        Some(&address) if families == 0 => Err(refused(place, address, Refused::NoAddress)),
         _ => Ok(result),
     }
 }
 
-fn one(address: IpAddr, place: &Place, reuse: bool) -> Result<(), Errno> {
-    let kind = match place.protocol {
-        Protocol::Tcp => SockType::Stream,
-        Protocol::Udp => SockType::Datagram,
-    };
-    let port = place.port;
-    match address {
-        IpAddr::V4(address) => try_bind(
-            AddressFamily::Inet,
-            kind,
-            &SockaddrIn::from(SocketAddrV4::new(address, port.get())),
-            reuse,
-        ),
-        IpAddr::V6(address) => try_v6(address, port, kind, reuse),
-    }
-}
-
-fn try_v6(address: Ipv6Addr, port: Port, kind: SockType, reuse: bool) -> Result<(), Errno> {
-    let place = SockaddrIn6::from(SocketAddrV6::new(address, port.get(), 0, 0));
-    try_bind(AddressFamily::Inet6, kind, &place, reuse)
-}
-
-fn try_bind(
-    family: AddressFamily,
-    kind: SockType,
-    address: &dyn SockaddrLike,
-    reuse: bool,
-) -> Result<(), Errno> {
-    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
-    if family == AddressFamily::Inet6 {
-        setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
-    }
-    setsockopt(&fd, sockopt::ReuseAddr, &reuse)?;
-    bind(fd.as_raw_fd(), address)
-}
-
-fn refused(place: &Place, address: IpAddr, errno: Errno) -> ResolveError {
-    match errno {
-        Errno::EACCES => ResolveError::Privileged { place: place.to_string(), port: place.port },
-        Errno::EADDRNOTAVAIL => ResolveError::Address { address },
-        errno => ResolveError::Bind { place: place.to_string(), error: errno.into() },
+fn refused(place: &Place, address: IpAddr, why: Refused) -> ResolveError {
+    let bind = |error| ResolveError::Bind { place: place.to_string(), error };
+    match why {
+        Refused::NotPermitted if cfg!(windows) => bind(io::Error::other(
+            "it is not permitted: the port lies in an excluded range (netsh interface ipv4 show excludedportrange \
+             tcp), or somebody has it exclusively",
+        )),
+        Refused::NotPermitted => ResolveError::Privileged { place: place.to_string(), port: place.port },
+        Refused::NoAddress => ResolveError::Address { address },
+        Refused::NoFamily => bind(io::Error::other("this machine has no such addresses")),
+        Refused::InUse => bind(io::ErrorKind::AddrInUse.into()),
+        Refused::Other(error) => bind(error),
     }
 }
 

@@ -7,36 +7,39 @@
 //! Never: act without a fresh identity check.
 
 mod bind;
-#[cfg(target_os = "linux")]
 mod bindable;
 mod claim;
 mod error;
-#[cfg(target_os = "linux")]
 pub mod free;
-#[cfg(target_os = "linux")]
 mod healthy;
 mod place;
 #[cfg(target_os = "linux")]
 mod probe;
 #[cfg(target_os = "linux")]
 pub mod run;
-#[cfg(target_os = "linux")]
 mod stir;
 mod terms;
 mod trial;
-#[cfg(target_os = "linux")]
 mod wait;
 
 pub use bind::obstacle;
-#[cfg(target_os = "linux")]
 pub use bindable::{Bindable, bindable};
 pub use claim::{Order, claim, claim_all, give_back};
 pub use error::ResolveError;
 pub use place::{Place, PlaceError};
 #[cfg(target_os = "linux")]
 pub use probe::{Attempt, Fate, Spot, probe};
-#[cfg(target_os = "linux")]
 pub use stir::{Stir, StirKind, Stirs, Teller, stirs};
 pub use terms::terms;
-#[cfg(target_os = "linux")]
 pub use wait::{Condition, Standing, WaitRequest, wait};
+
+use crate::source::{
+    SourceError,
+    negotiate::{self, SourceChoice},
+    scan,
+};
+
+/// What the machine is looked at with here: the best table that it has.
+fn look() -> Result<Box<dyn scan::Look>, SourceError> {
+    negotiate::look(&SourceChoice::Auto, &scan::Roots::default()).map_err(|(_, error)| error)
+}

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     health::{self, Check, Health},
     model::{Phase, Port, Protocol, SnapshotSocket},
-    source::scan::{HolderSearch, Roots, Scanner},
+    source::scan::HolderSearch,
 };
 
 /// The first pause between two looks.
@@ -69,7 +69,7 @@ pub fn wait(
     stirs: Option<&Stirs>,
     progress: &mut dyn FnMut(&[Standing], Duration),
 ) -> Result<Vec<Standing>, ResolveError> {
-    let mut scanner = Scanner::new(&Roots::default())?;
+    let mut scanner = super::look()?;
     let begun = Instant::now();
     let deadline = request.timeout.map(|timeout| begun + timeout);
     let mut pause = FIRST_PAUSE;
@@ -77,7 +77,7 @@ pub fn wait(
     loop {
         let ports: Vec<Port> = request.places.iter().map(|place| place.port).collect();
         let search = if request.names { HolderSearch::First } else { HolderSearch::None };
-        let snapshot = scanner.snapshot_ports(&ports, search)?;
+        let snapshot = scanner.snapshot(&ports, search)?;
         let mut now = Vec::with_capacity(request.places.len());
         for (index, place) in request.places.iter().enumerate() {
             let mine: Vec<&SnapshotSocket> =

@@ -12,6 +12,7 @@ pub mod ebpf;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_ebpf.rs"]
 pub mod ebpf;
+pub mod excluded;
 pub mod fake;
 pub mod iphelper;
 pub mod lsof;

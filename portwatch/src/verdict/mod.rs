@@ -121,6 +121,13 @@ pub enum Cause<'a> {
         /// `net.ipv4.ip_unprivileged_port_start`: the first port that does not.
         from: u16,
     },
+    /// The system keeps the port back, in a range with others (Windows).
+    Excluded {
+        /// The first of them.
+        from: u16,
+        /// The last.
+        to: u16,
+    },
     /// The machine does not have the address.
     AddressNotHere,
     /// A v4-mapped address with IPV6_V6ONLY: IPv4 and not IPv4 at once.
@@ -166,8 +173,13 @@ pub enum Caveat {
 /// Would this bind succeed, as far as sockets go? `sockets` may be all there are: those on other ports, protocols
 /// and namespaces are left aside.
 pub fn would_bind<'a>(request: &BindRequest, sockets: impl IntoIterator<Item = &'a Socket>) -> Verdict<'a> {
-    const UNKNOWN: &BindRules =
-        &BindRules { unprivileged_from: None, ephemeral: None, reserved: None, addresses: Vec::new() };
+    const UNKNOWN: &BindRules = &BindRules {
+        unprivileged_from: None,
+        ephemeral: None,
+        reserved: None,
+        excluded: None,
+        addresses: Vec::new(),
+    };
     would_bind_in(request, sockets, World { connections: None, rules: UNKNOWN })
 }
 
@@ -198,7 +210,10 @@ pub fn would_bind_in<'a>(
 /// What the kernel asks before it looks at sockets, in its order: `__inet_bind` asks for the address first,
 /// `__inet6_bind` for the privilege.
 fn refused_by_rule<'a>(request: &BindRequest, rules: &BindRules) -> Option<(i32, Cause<'a>)> {
-    let Endpoint { address, port, .. } = request.place;
+    let Endpoint { address, port, protocol, .. } = request.place;
+    if let Some(range) = rules.excludes(protocol, port) {
+        return Some((EACCES, Cause::Excluded { from: *range.start(), to: *range.end() }));
+    }
     let privilege = match (rules.unprivileged_from, request.privileged) {
         (Some(from), Some(false)) if port.get() < from => Some((EACCES, Cause::Privileged { from })),
         _ => None,

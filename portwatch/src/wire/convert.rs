@@ -4,7 +4,6 @@
 mod connection;
 #[cfg(target_os = "linux")]
 mod probe;
-#[cfg(target_os = "linux")]
 pub mod resolve;
 
 use std::{net::IpAddr, path::Path, str::FromStr};

@@ -6,7 +6,7 @@ use crate::{model::ProcessId, source::Wake};
 
 /// No process is watched.
 #[derive(Debug, Default)]
-pub(super) struct Handles;
+pub(super) struct Handles();
 
 #[expect(clippy::unused_self, reason = "the same face as where processes are watched")]
 impl Handles {

@@ -8,7 +8,8 @@ use std::{
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::Signal,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 /// A handle of a process: whoever has its pid later is not meant.
@@ -28,10 +29,15 @@ impl Running {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Asks it to end (SIGTERM). `pidfd_send_signal(2)`, Linux 5.1.
+    /// Asks a portwatch to end (SIGTERM).
     pub fn ask(&self) -> io::Result<()> {
+        self.signal(super::Signal::Term)
+    }
+
+    /// Signals it. `pidfd_send_signal(2)`, Linux 5.1.
+    pub fn signal(&self, signal: super::Signal) -> io::Result<()> {
         let null = std::ptr::null::<nix::libc::siginfo_t>();
-        let signal = Signal::SIGTERM as i32;
+        let signal = posix(signal) as i32;
         // SAFETY: the descriptor is open; a null siginfo means the one that kill(2) would make.
         let result = unsafe {
             nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal, null, 0)
@@ -45,4 +51,28 @@ impl Running {
         let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
         Ok(poll(&mut fds, timeout)? > 0)
     }
+}
+
+const fn posix(signal: super::Signal) -> Signal {
+    match signal {
+        super::Signal::Term => Signal::SIGTERM,
+        super::Signal::Int => Signal::SIGINT,
+        super::Signal::Hup => Signal::SIGHUP,
+        super::Signal::Quit => Signal::SIGQUIT,
+        super::Signal::Usr1 => Signal::SIGUSR1,
+        super::Signal::Usr2 => Signal::SIGUSR2,
+        super::Signal::Kill => Signal::SIGKILL,
+    }
+}
+
+/// The number of a signal.
+#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
+pub(super) const fn number(signal: super::Signal) -> Option<i32> {
+    Some(posix(signal) as i32)
+}
+
+/// Whether the kernel would let this process end the one that has the pid now: signal 0 asks and does nothing.
+pub fn may_end(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid) else { return false };
+    pid > 0 && !matches!(kill(Pid::from_raw(pid), None), Err(nix::errno::Errno::EPERM))
 }

@@ -17,8 +17,8 @@ use windows_sys::Win32::{
         Console::{GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE},
         Threading::{
             CREATE_NEW_PROCESS_GROUP, CreateEventW, DETACHED_PROCESS, EVENT_MODIFY_STATE, INFINITE,
-            OpenEventW, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, SetEvent,
-            WaitForSingleObject,
+            OpenEventW, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
+            PROCESS_TERMINATE, SetEvent, TerminateProcess, WaitForSingleObject,
         },
     },
 };
@@ -28,6 +28,20 @@ use crate::platform::windows::{Guard, Handle, done, wide};
 /// The event of a process; in every session's namespace, so that an administrator's terminal finds a service's.
 fn name(pid: u32) -> Vec<u16> {
     wide(OsStr::new(&format!(r"Global\portwatch-end-{pid}")))
+}
+
+/// The exit code of a process that was ended: what `taskkill /F` gives.
+const ENDED: u32 = 1;
+
+/// There are no signals, and so no numbers of them.
+pub(super) const fn number(_: super::Signal) -> Option<i32> {
+    None
+}
+
+/// Whether this process may end the one that has the pid now.
+pub fn may_end(pid: u32) -> bool {
+    // SAFETY: the call takes no memory of ours.
+    Handle::new(unsafe { OpenProcess(PROCESS_TERMINATE, 0, pid) }).is_ok()
 }
 
 /// A handle of a process: while it is open, nobody else gets its pid.
@@ -46,13 +60,23 @@ impl Running {
         Ok(Self { process, pid })
     }
 
-    /// Asks it to end.
+    /// Asks a portwatch to end.
     pub fn ask(&self) -> io::Result<()> {
         let name = name(self.pid);
         // SAFETY: the name ends with a NUL.
         let event = Handle::new(unsafe { OpenEventW(EVENT_MODIFY_STATE, 0, name.as_ptr()) })?;
         // SAFETY: the handle is open.
         done(unsafe { SetEvent(event.raw()) })
+    }
+
+    /// Ends it at once, whatever was said: there are no signals. The handle that this one was opened with does not
+    /// carry the right to it, so that looking needs none; the new one is of the same process, whose pid is nobody
+    /// else's while the first is open.
+    pub fn signal(&self, _: super::Signal) -> io::Result<()> {
+        // SAFETY: the call takes no memory of ours.
+        let process = Handle::new(unsafe { OpenProcess(PROCESS_TERMINATE, 0, self.pid) })?;
+        // SAFETY: the handle is open.
+        done(unsafe { TerminateProcess(process.raw(), ENDED) })
     }
 
     /// Waits until it has ended; `false` when the time passes before.

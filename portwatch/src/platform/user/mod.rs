@@ -27,6 +27,15 @@ pub fn is_privileged() -> bool {
     own_uid() == 0
 }
 
+/// How a command is given with all rights.
+pub fn with_all_rights(command: &str) -> String {
+    if cfg!(windows) {
+        format!("{command} in a terminal that runs as administrator")
+    } else {
+        format!("sudo {command}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

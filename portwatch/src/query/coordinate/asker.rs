@@ -67,7 +67,7 @@ impl Asker {
 
 /// Whether a process lives, by pid and start time.
 pub fn alive(id: ProcessId) -> bool {
-    kin::identify(id.pid) == Some(id)
+    kin::alive(id)
 }
 
 #[cfg(target_os = "linux")]
@@ -92,15 +92,18 @@ mod kin {
         Some(Found { named, parent, session, on_terminal: kin.on_terminal, uid })
     }
 
-    pub(super) fn identify(pid: u32) -> Option<ProcessId> {
-        ProcFs::open(Path::new("/proc")).ok()?.identify(pid)
+    pub(super) fn alive(id: ProcessId) -> bool {
+        ProcFs::open(Path::new("/proc")).ok().and_then(|mut procfs| procfs.identify(id.pid)) == Some(id)
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod kin {
     use super::Named;
-    use crate::model::ProcessId;
+    use crate::{
+        model::ProcessId,
+        source::process::{Absent, Processes},
+    };
 
     pub(super) struct Found {
         pub(super) named: Named,
@@ -110,12 +113,27 @@ mod kin {
         pub(super) uid: Option<u32>,
     }
 
-    pub(super) fn of(_: u32) -> Option<Found> {
-        None
+    pub(super) fn of(pid: u32) -> Option<Found> {
+        let mut processes = Processes::open().ok()?;
+        let id = processes.identify(pid).ok()?;
+        let seen = processes.process(id)?;
+        // There are no sessions that a process leads.
+        Some(Found {
+            named: Named { id, comm: seen.comm },
+            parent: seen.parent_pid,
+            session: 0,
+            on_terminal: false,
+            uid: seen.uid,
+        })
     }
 
-    pub(super) fn identify(_: u32) -> Option<ProcessId> {
-        None
+    /// One that may not be looked into is not dead: nobody's lock goes to another for want of a right.
+    pub(super) fn alive(id: ProcessId) -> bool {
+        match Processes::open().map(|mut processes| processes.identify(id.pid)) {
+            Ok(Ok(found)) => found == id,
+            Ok(Err(absent)) => absent != Absent::Gone,
+            Err(_) => true,
+        }
     }
 }
 

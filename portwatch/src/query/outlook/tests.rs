@@ -92,6 +92,7 @@ fn rules() -> BindRules {
         unprivileged_from: Some(1024),
         ephemeral: Some(32_768..=60_999),
         reserved: Some(Vec::new()),
+        excluded: None,
         addresses: Vec::new(),
     }
 }
@@ -312,6 +313,11 @@ fn privilege_range_and_address_are_told() {
     let reserved = BindRules { reserved: Some(vec![3100..=3100]), ..lent };
     let told = known(None, Vec::new(), &reserved).sentence;
     assert!(told.contains("The port is reserved (net.ipv4.ip_local_reserved_ports)"), "{told}");
+
+    let kept_back = BindRules { excluded: Some([vec![3000..=3199], Vec::new()]), ..rules() };
+    let told = known(None, Vec::new(), &kept_back);
+    assert!(told.sentence.contains("would fail with WSAEACCES: Windows keeps 3000-3199 back"), "{told:?}");
+    assert_eq!((told.bindable, told.errno), (Some(false), Some(13)));
 
     let address: IpAddr = "192.0.2.7".parse().unwrap();
     let elsewhere = BindRules { addresses: vec![(address, false)], ..rules() };

@@ -45,6 +45,11 @@ fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_
             "A {bind} would fail with EACCES: ports below {from} need CAP_NET_BIND_SERVICE \
              (net.ipv4.ip_unprivileged_port_start)."
         ),
+        Cause::Excluded { from, to } => format!(
+            "A {bind} would fail with WSAEACCES: Windows keeps {from}-{to} back (netsh interface ipv4 show \
+             excludedportrange {}; what Hyper-V, WSL or containers took is often given back by: net stop winnat).",
+            request.place.protocol
+        ),
         Cause::AddressNotHere => {
             format!("A {bind} would fail with EADDRNOTAVAIL: this machine does not have the address.")
         }

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     model::Process,
+    platform::ending::Signal,
     resolve::{Condition, ResolveError, Stirs, WaitRequest, wait},
+    source::process::Processes,
 };
 
 /// Children that were forked while their parents were ended hold the same socket; so often they are looked for.
@@ -170,9 +172,10 @@ fn is_heir(process: &Process, decided: &Plan, begun_ticks: u64) -> bool {
     process.id.start_ticks >= begun_ticks && decided.members.iter().any(|m| m.process.uid == process.uid)
 }
 
-/// When this process began, in clock ticks since the boot: proc(5), field 22 of stat.
+/// When this process began, as [`ProcessId::start_ticks`](crate::model::ProcessId::start_ticks) counts.
 fn own_start() -> u64 {
-    procfs::process::Process::myself().and_then(|own| own.stat()).map_or(u64::MAX, |stat| stat.starttime)
+    let own = Processes::open().ok().and_then(|mut processes| processes.identify(std::process::id()).ok());
+    own.map_or(u64::MAX, |own| own.start_ticks)
 }
 
 fn push(words: &mut String, more: &str) {
@@ -186,12 +189,13 @@ fn push(words: &mut String, more: &str) {
 fn in_words(ended: &[Ended], options: EndOptions) -> String {
     let mut words = String::new();
     let what = |outcome: &Outcome| match outcome {
-        Outcome::Signalled(_) => format!("ended by {}", EndOptions::name(options.signal)),
+        Outcome::Signalled(_) => format!("ended by {}", options.signal.name()),
         Outcome::EndedByItself => "ended with it".to_owned(),
         Outcome::LetGo(_) => "let the port go and is still ending".to_owned(),
+        Outcome::Killed if options.signal == Signal::Kill => "killed".to_owned(),
         Outcome::Killed => format!("killed {} ms later", options.grace.as_millis()),
         Outcome::NotTheSame => "gone before, its pid was not signalled".to_owned(),
-        Outcome::Survived => "did not end, not even by SIGKILL".to_owned(),
+        Outcome::Survived => "did not end, not even when it was killed".to_owned(),
         Outcome::Another(program) => {
             format!("runs {program} now, which was not shown, and was not signalled")
         }

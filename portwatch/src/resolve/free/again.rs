@@ -72,6 +72,7 @@ mod tests {
         let member = Member {
             process: now,
             inodes: Vec::new(),
+            sockets: Vec::new(),
             image: Image::default(),
             role: Role::Alone,
             note: None,

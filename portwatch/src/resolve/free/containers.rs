@@ -12,11 +12,12 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     engine::{Engines, Running},
     model::{Engine, Netns, Process, SocketSeen, addresses_overlap},
+    platform::local,
     query::is_engine,
     resolve::Place,
 };
@@ -237,7 +238,7 @@ fn call(socket: &Path, method: Method, path: &str, wait: Duration) -> io::Result
 }
 
 async fn exchange(socket: &Path, method: Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
-    let stream = UnixStream::connect(socket).await?;
+    let stream = local::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
     let request = Request::builder()

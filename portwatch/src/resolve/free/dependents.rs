@@ -7,7 +7,7 @@ use crate::{
     attribute::Attributor,
     model::{Connection, ConnectionScope, Port, Process, TcpState},
     resolve::{Place, ResolveError},
-    source::scan::Scanner,
+    source::scan::Look,
 };
 
 /// Beyond so many peers on this machine it is enough to count them.
@@ -26,13 +26,14 @@ pub(super) struct Around {
 
 /// Looks. `held` says that a listener is there, whose connections are not borrowed.
 pub(super) fn around(
-    scanner: &mut Scanner,
+    scanner: &mut dyn Look,
     attributor: &mut Attributor,
     place: &Place,
     held: bool,
 ) -> Result<Around, ResolveError> {
     let scope = ConnectionScope::Ports { ports: vec![place.port], holders: !held };
-    let connections = scanner.connections(&scope)?;
+    // Not every system tells of connections.
+    let Some(connections) = scanner.connections(&scope)? else { return Ok(Around::default()) };
     let mut around = Around::default();
     let mut served: Vec<&Connection> = Vec::new();
     for row in &connections.rows {
@@ -53,7 +54,7 @@ pub(super) fn around(
     ports.dedup();
     ports.truncate(NAMED);
     let scope = ConnectionScope::Ports { ports, holders: true };
-    let ends = scanner.connections(&scope)?;
+    let ends = scanner.connections(&scope)?.unwrap_or_default();
     let mut known: BTreeMap<(Option<u32>, IpAddr), Dependent> = BTreeMap::new();
     for row in served {
         let same = |a: IpAddr, b: IpAddr| a.to_canonical() == b.to_canonical();

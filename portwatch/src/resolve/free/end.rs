@@ -5,13 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-
 use super::{
     Member, Plan, Role,
-    pidfd::{Handle, Missed},
+    handle::{Handle, Missed},
 };
-use crate::{model::Process, resolve::ResolveError};
+use crate::{model::Process, platform::ending::Signal, resolve::ResolveError};
 
 /// Between two looks at who is left.
 const LOOK: Duration = Duration::from_millis(10);
@@ -29,33 +27,6 @@ pub struct EndOptions {
     pub signal: Signal,
     /// How long until SIGKILL.
     pub grace: Duration,
-}
-
-impl EndOptions {
-    /// `TERM`, `SIGTERM` or `15`.
-    pub fn signal_of(word: &str) -> Option<Signal> {
-        let bare = word.to_ascii_uppercase();
-        let bare = bare.strip_prefix("SIG").unwrap_or(&bare);
-        let known = [
-            ("TERM", Signal::TERM),
-            ("INT", Signal::INT),
-            ("HUP", Signal::HUP),
-            ("QUIT", Signal::QUIT),
-            ("KILL", Signal::KILL),
-            ("USR1", Signal::USR1),
-            ("USR2", Signal::USR2),
-        ];
-        known
-            .into_iter()
-            .find(|(name, signal)| *name == bare || signal.as_raw().to_string() == bare)
-            .map(|(_, s)| s)
-    }
-
-    /// `SIGTERM`
-    pub fn name(signal: Signal) -> String {
-        nix::sys::signal::Signal::try_from(signal.as_raw())
-            .map_or_else(|_| format!("signal {}", signal.as_raw()), |s| s.as_str().to_owned())
-    }
 }
 
 /// What became of a member.
@@ -135,7 +106,7 @@ pub fn end(plan: &Plan, options: EndOptions) -> Result<Vec<Ended>, ResolveError>
         wait_for_any(&targets);
     }
     for target in targets.iter_mut().filter(|t| t.outcome.is_none()) {
-        target.signal(Signal::KILL);
+        target.signal(Signal::Kill);
     }
     let last = Instant::now() + DYING;
     for target in &mut targets {
@@ -175,7 +146,7 @@ impl<'a> Target<'a> {
         let Some(handle) = &self.handle else { return };
         // What it does with a signal is its own: a server may begin anew in place.
         let image = self.sent.is_none().then_some(&self.member.image);
-        let missed = match handle.signal_holder(signal, &self.member.inodes, image) {
+        let missed = match handle.signal_holder(signal, self.member, image) {
             Ok(()) => {
                 self.sent = Some(signal);
                 return;
@@ -186,7 +157,7 @@ impl<'a> Target<'a> {
             Missed::NotTheSame => match self.sent {
                 None if handle.ended(Duration::ZERO) => Outcome::EndedByItself,
                 None => Outcome::NotTheSame,
-                Some(signal) => Outcome::Signalled(EndOptions::name(signal)),
+                Some(signal) => Outcome::Signalled(signal.name().to_owned()),
             },
             Missed::LetGo => self.let_go(),
             Missed::Another(program) => Outcome::Another(program),
@@ -195,7 +166,7 @@ impl<'a> Target<'a> {
     }
 
     fn let_go(&self) -> Outcome {
-        self.sent.map_or(Outcome::EndedByItself, |signal| Outcome::LetGo(EndOptions::name(signal)))
+        self.sent.map_or(Outcome::EndedByItself, |signal| Outcome::LetGo(signal.name().to_owned()))
     }
 
     fn look(&mut self) {
@@ -206,10 +177,10 @@ impl<'a> Target<'a> {
         if handle.ended(Duration::ZERO) {
             self.outcome = Some(match self.sent {
                 None => Outcome::EndedByItself,
-                Some(Signal::KILL) => Outcome::Killed,
-                Some(signal) => Outcome::Signalled(EndOptions::name(signal)),
+                Some(Signal::Kill) => Outcome::Killed,
+                Some(signal) => Outcome::Signalled(signal.name().to_owned()),
             });
-        } else if self.sent.is_some() && handle.holds(&self.member.inodes).is_ok_and(|holds| !holds) {
+        } else if self.sent.is_some() && handle.holds(self.member).is_ok_and(|holds| !holds) {
             // A server that ends in order closes its socket first; so does one that is just dying.
             let since = *self.let_go.get_or_insert_with(Instant::now);
             if since.elapsed() > LET_GO {

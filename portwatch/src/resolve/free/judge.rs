@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Refusal, supervisor, supervisor::Care};
 use crate::{
     model::{Container, Engine, Owner, Process, SnapshotSocket},
+    platform::user::{is_privileged, own_uid, with_all_rights},
     query::{is_engine, is_forwarder},
 };
 
@@ -91,7 +92,7 @@ pub(super) fn judge(
     if !may_signal(pid) {
         let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
         let why = format!("it belongs to {}", whose.unwrap_or_else(|| "another user".to_owned()));
-        return refused(why, format!("sudo portwatch free {port}"), false);
+        return refused(why, with_all_rights(&format!("portwatch free {port}")), false);
     }
     if let Some(giver) = asker.giver.filter(|_| !asker.force) {
         let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
@@ -146,17 +147,17 @@ fn stop(container: &Container) -> String {
 /// A socket without a process to be seen.
 pub(super) fn without_holder(socket: &SnapshotSocket, port: &str) -> Refusal {
     let whose = match socket.socket.uid {
-        Some(uid) if uid == nix::unistd::geteuid().as_raw() => "of your own user".to_owned(),
+        Some(uid) if uid == own_uid() => "of your own user".to_owned(),
         Some(uid) => format!("of another user (uid {uid})"),
         None => "of another user".to_owned(),
     };
     let (why, instead) = match socket.owner {
         Owner::NotPermitted => (
             format!("a process {whose} holds it, which may not be looked into"),
-            if nix::unistd::geteuid().is_root() {
-                "somebody with CAP_SYS_PTRACE over it, which this root has not".to_owned()
+            if is_privileged() {
+                "somebody with the right to look into it (CAP_SYS_PTRACE), which this user has not".to_owned()
             } else {
-                format!("sudo portwatch free {port}")
+                with_all_rights(&format!("portwatch free {port}"))
             },
         ),
         Owner::Kernel(tunnel) => (

@@ -1,20 +1,31 @@
 //! `free`: who would be ended is decided and shown first; then it is done, each signal after a fresh identity check.
 //!
-//! Only processes that listen on or are bound to the place are targets, never clients; only through a pidfd; and never
-//! one that a supervisor would start again, whose own command is named instead.
+//! Only processes that listen on or are bound to the place are targets, never clients; only through a handle of exactly
+//! that process; and never one that a supervisor would start again, whose own command is named instead.
 
 mod act;
 mod again;
 mod containers;
 mod dependents;
 mod end;
+#[cfg(not(target_os = "linux"))]
+mod exe;
+#[cfg(not(target_os = "linux"))]
+mod handle;
+#[cfg(target_os = "linux")]
 mod image;
 mod judge;
+#[cfg(target_os = "linux")]
 mod pidfd;
 mod plan;
 mod supervisor;
 mod time_wait;
 mod units;
+
+#[cfg(not(target_os = "linux"))]
+use exe as image;
+#[cfg(target_os = "linux")]
+use pidfd as handle;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -29,7 +40,7 @@ pub use units::{UnitStop, stop_unit};
 use super::Place;
 use crate::{
     attribute::Redaction,
-    model::{Connection, Process, ProcessId},
+    model::{Connection, Endpoint, Process, ProcessId},
 };
 
 /// What may be looked at, and how far to go.
@@ -73,10 +84,12 @@ pub struct Plan {
 pub struct Member {
     /// Who.
     pub process: Arc<Process>,
-    /// Inodes of the sockets for whose sake it is ended.
+    /// Inodes of the sockets for whose sake it is ended, where sockets have them.
     pub inodes: Vec<u64>,
     /// Which program it ran when it was shown.
     pub image: Image,
+    /// Where those sockets are.
+    pub sockets: Vec<Endpoint>,
     /// What it is to the other members.
     pub role: Role,
     /// What else is to be known.

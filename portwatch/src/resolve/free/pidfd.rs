@@ -1,17 +1,20 @@
 //! Signals to exactly one process: the handle is opened first, and whether it is the right process is asked after.
 
-use std::{fs, io, os::fd::AsFd, path::Path, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use nix::libc::ESRCH;
 
-use super::Image;
-use crate::{model::ProcessId, source::procfs::ProcFs};
+use super::{Image, Member};
+use crate::{
+    model::ProcessId,
+    platform::ending::{Running, Signal},
+    source::procfs::ProcFs,
+};
 
 /// A process that stays the same one, whoever gets its pid later.
 #[derive(Debug)]
 pub(super) struct Handle {
-    fd: std::os::fd::OwnedFd,
+    running: Running,
     id: ProcessId,
 }
 
@@ -31,13 +34,12 @@ pub(super) enum Missed {
 impl Handle {
     /// Opens it, and checks that it is `id`.
     pub(super) fn open(id: ProcessId) -> Result<Self, Missed> {
-        let pid = i32::try_from(id.pid).ok().and_then(Pid::from_raw).ok_or(Missed::NotTheSame)?;
-        let fd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(fd) => fd,
-            Err(rustix::io::Errno::SRCH) => return Err(Missed::NotTheSame),
-            Err(error) => return Err(Missed::Refused(error.into())),
+        let running = match Running::open(id.pid) {
+            Ok(running) => running,
+            Err(error) if error.raw_os_error() == Some(ESRCH) => return Err(Missed::NotTheSame),
+            Err(error) => return Err(Missed::Refused(error)),
         };
-        let handle = Self { fd, id };
+        let handle = Self { running, id };
         if handle.is_the_same() { Ok(handle) } else { Err(Missed::NotTheSame) }
     }
 
@@ -49,8 +51,8 @@ impl Handle {
     }
 
     /// It still holds one of these sockets.
-    pub(super) fn holds(&self, inodes: &[u64]) -> io::Result<bool> {
-        let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    pub(super) fn holds(&self, member: &Member) -> io::Result<bool> {
+        let wanted: Vec<String> = member.inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
         for entry in fs::read_dir(format!("/proc/{}/fd", self.id.pid))? {
             if let Ok(target) = fs::read_link(entry?.path())
                 && wanted.iter().any(|wanted| target.as_os_str() == wanted.as_str())
@@ -65,10 +67,10 @@ impl Handle {
     pub(super) fn signal_holder(
         &self,
         signal: Signal,
-        inodes: &[u64],
+        member: &Member,
         image: Option<&Image>,
     ) -> Result<(), Missed> {
-        match self.holds(inodes) {
+        match self.holds(member) {
             Ok(true) => {}
             Ok(false) => return Err(if self.is_the_same() { Missed::LetGo } else { Missed::NotTheSame }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Missed::NotTheSame),
@@ -81,17 +83,15 @@ impl Handle {
         if !self.is_the_same() {
             return Err(Missed::NotTheSame);
         }
-        match pidfd_send_signal(&self.fd, signal) {
+        match self.running.signal(signal) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::SRCH) => Err(Missed::NotTheSame),
-            Err(error) => Err(Missed::Refused(error.into())),
+            Err(error) if error.raw_os_error() == Some(ESRCH) => Err(Missed::NotTheSame),
+            Err(error) => Err(Missed::Refused(error)),
         }
     }
 
     /// Waits for its end, at most so long; `true` when it has ended.
     pub(super) fn ended(&self, timeout: Duration) -> bool {
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(timeout.as_millis()).unwrap_or(PollTimeout::MAX);
-        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+        self.running.wait(timeout).unwrap_or(false)
     }
 }

@@ -1,6 +1,6 @@
 //! Deciding who would be ended. Looks, and changes nothing.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     ContainerStop, Image, Member, Plan, Refusal, Role, Scope, UnitStop,
@@ -12,21 +12,22 @@ use super::{
 use crate::{
     attribute::{Attributor, Roots as AttributeRoots},
     model::{Ancestor, Netns, Owner, Process, ProcessId, Protocol, SnapshotSocket},
-    resolve::{Place, ResolveError},
+    platform::ending::may_end,
+    resolve::{Place, ResolveError, look},
     source::{
-        procfs::{ProcFs, Stat},
-        scan::{HolderSearch, Roots, Scanner},
+        process::{Processes, own_ancestors},
+        scan::HolderSearch,
     },
 };
 
 /// What freeing each place takes.
 pub fn plan(places: &[Place], scope: &Scope) -> Result<Vec<Plan>, ResolveError> {
-    let mut scanner = Scanner::new(&Roots::default())?;
+    let mut scanner = look()?;
     let mut attributor = Attributor::with_redaction(AttributeRoots::default(), scope.redaction.clone());
     let mut deciding =
         Deciding { asker: asker(&mut attributor, scope.force), scope, engines: None, netns: scanner.netns() };
     let ports: Vec<_> = places.iter().map(|place| place.port).collect();
-    let snapshot = scanner.snapshot_ports(&ports, HolderSearch::All)?;
+    let snapshot = scanner.snapshot(&ports, HolderSearch::All)?;
     let mut known: BTreeMap<ProcessId, Arc<Process>> = BTreeMap::new();
     for seen in &snapshot.processes {
         known.insert(seen.id, attributor.learn(seen));
@@ -41,7 +42,7 @@ pub fn plan(places: &[Place], scope: &Scope) -> Result<Vec<Plan>, ResolveError> 
             let mut plan = deciding.of_place(place, &sockets, &known);
             plan.udp_too = udp_too;
             if place.protocol == Protocol::Tcp {
-                let around = around(&mut scanner, &mut attributor, place, plan.held)?;
+                let around = around(scanner.as_mut(), &mut attributor, place, plan.held)?;
                 plan.dependents = around.dependents;
                 plan.time_wait = around.time_wait;
                 plan.borrowers = around.borrowers;
@@ -120,7 +121,7 @@ impl Deciding<'_> {
         decided: &mut Decided,
     ) {
         let asker = Asker { giver, ..self.asker.clone() };
-        let mut judgement = judge(process, &asker, port, &may_signal);
+        let mut judgement = judge(process, &asker, port, &may_end);
         if let Judgement::MayForward(refusal) = judgement {
             let behind: Vec<_> = held.iter().flat_map(|s| self.engines().behind(&s.socket)).collect();
             if decided.stop(behind) {
@@ -128,7 +129,7 @@ impl Deciding<'_> {
             }
             let ordinary = asker.force || self.engines().disown(process);
             judgement = match self.engines().problem.clone() {
-                _ if ordinary => judge(process, &Asker { engine_told: true, ..asker }, port, &may_signal),
+                _ if ordinary => judge(process, &Asker { engine_told: true, ..asker }, port, &may_end),
                 Some(problem) => Judgement::Refused(unasked(refusal, &problem)),
                 None => {
                     let why = format!("{}; no engine that answers knows which", refusal.why);
@@ -184,7 +185,15 @@ impl Deciding<'_> {
         };
         let inodes = held.iter().filter_map(|s| s.socket.inode).collect();
         let image = Image::of(process);
-        decided.members.push(Member { process: Arc::clone(process), inodes, image, role: Role::Alone, note });
+        let sockets = held.iter().map(|s| s.socket.endpoint).collect();
+        decided.members.push(Member {
+            process: Arc::clone(process),
+            inodes,
+            sockets,
+            image,
+            role: Role::Alone,
+            note,
+        });
     }
 
     fn engines(&mut self) -> &Engines {
@@ -241,29 +250,14 @@ fn give_roles(members: &mut [Member]) {
     members.sort_by_key(|m| (m.role, m.process.id.pid));
 }
 
-/// Whether the kernel would let us: signal 0 asks and does nothing.
-fn may_signal(pid: u32) -> bool {
-    let Ok(pid) = i32::try_from(pid) else { return false };
-    !matches!(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None), Err(nix::errno::Errno::EPERM))
-}
-
-/// This process and its ancestors.
+/// This process and its ancestors. Who is the parent of everybody is nobody's in particular: that one is told of elsewhere.
 pub(super) fn own_line() -> Vec<u32> {
-    let mut own = Vec::new();
-    let mut pid = std::process::id();
-    while pid > 1 && !own.contains(&pid) {
-        own.push(pid);
-        let parent = std::fs::read(format!("/proc/{pid}/stat")).ok();
-        pid = parent.and_then(|bytes| Stat::parse(&bytes).map(|stat| stat.parent_pid)).unwrap_or(0);
-    }
-    own
+    own_ancestors().into_iter().filter(|&pid| pid > 1).collect()
 }
 
 fn asker(attributor: &mut Attributor, force: bool) -> Asker {
-    let own = own_line();
-    let this =
-        ProcFs::open(Path::new("/proc")).ok().and_then(|mut procfs| procfs.identify(std::process::id()));
+    let this = Processes::open().ok().and_then(|mut processes| processes.identify(std::process::id()).ok());
     let container =
         this.and_then(|id| attributor.of(id)).and_then(|p| Some(p.container.as_ref()?.id.clone()));
-    Asker { own, container, force, engine_told: false, giver: None }
+    Asker { own: own_line(), container, force, engine_told: false, giver: None }
 }

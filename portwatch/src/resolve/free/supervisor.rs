@@ -70,7 +70,7 @@ fn endless(ancestor: &Ancestor) -> bool {
 fn of(ancestor: &Ancestor, process: &Process) -> Option<Care> {
     let pid = ancestor.pid;
     let args: &[String] = ancestor.command.as_ref().map_or(&[], |c| &c.args);
-    let is = |name: &str| ancestor.comm == name || args.iter().take(3).any(|arg| base(arg) == name);
+    let is = |name: &str| base(&ancestor.comm) == name || args.iter().take(3).any(|arg| base(arg) == name);
     let restarts =
         |name: &str, instead: String| Some(Care::Restarts { who: format!("{name} ({pid})"), instead });
     let watches =
@@ -78,6 +78,12 @@ fn of(ancestor: &Ancestor, process: &Process) -> Option<Care> {
     if args.first().is_some_and(|arg| arg.starts_with("PM2 ")) || ancestor.comm.starts_with("PM2 ") {
         let named = format!("pm2 stop ID (pm2 list shows the id of pid {})", child(process, ancestor));
         return restarts("pm2", named);
+    }
+    // The service control manager of Windows: a service may be set to be started again when it fails.
+    if ancestor.comm.eq_ignore_ascii_case("services.exe") {
+        let pid = child(process, ancestor);
+        let instead = format!("sc stop NAME (tasklist /svc /fi \"PID eq {pid}\" shows the name)");
+        return restarts("the service control manager", instead);
     }
     if is("supervisord") {
         let pid = child(process, ancestor);
@@ -111,7 +117,7 @@ fn of(ancestor: &Ancestor, process: &Process) -> Option<Care> {
         }
     }
     let node_watch =
-        ancestor.comm == "node" && args.iter().skip(1).any(|arg| arg == "--watch" || arg == "watch");
+        base(&ancestor.comm) == "node" && args.iter().skip(1).any(|arg| arg == "--watch" || arg == "watch");
     if node_watch { watches("node --watch") } else { None }
 }
 
@@ -129,8 +135,10 @@ fn plain<'a>(word: Option<&'a String>, stand_in: &'a str) -> &'a str {
         .unwrap_or(stand_in)
 }
 
+/// The file's name, without the ending that programs of Windows have.
 fn base(arg: &str) -> &str {
-    arg.rsplit('/').next().unwrap_or(arg)
+    let name = arg.rsplit(['/', '\\']).next().unwrap_or(arg);
+    name.strip_suffix(".exe").unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -175,6 +183,11 @@ mod tests {
         assert!(restarted(ancestor(40, "portwatch", run)).ends_with("kill 40"));
         assert!(watched(ancestor(40, "node", "node|/app/node_modules/.bin/nodemon|server.js")));
         assert!(watched(ancestor(40, "node", "node|--watch|server.js")));
+        let nodemon =
+            r"C:\Program Files\nodejs\node.exe|C:\app\node_modules\nodemon\bin\nodemon.js|server.js";
+        assert!(watched(ancestor(40, "node.exe", nodemon)));
+        let service = ancestor(40, "services.exe", r"C:\Windows\system32\services.exe");
+        assert!(restarted(service).starts_with("the service control manager (40): sc stop NAME"));
         assert!(watched(ancestor(40, "watchexec", "watchexec|-r|--|./server")));
     }
 

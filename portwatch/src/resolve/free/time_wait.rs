@@ -1,15 +1,17 @@
 //! Ending TIME_WAIT: the kernel is asked to forget connections that wait for stray packets.
 
-use nix::libc::{EACCES, EINVAL, EOPNOTSUPP, EPERM};
-
 use crate::{
     model::Connection,
     resolve::{Place, ResolveError},
-    source::{SourceError, diag::Diag},
 };
 
 /// Has the kernel forget the connections in TIME_WAIT at a place, and no others; gives their number.
+#[cfg(target_os = "linux")]
 pub fn destroy(place: &Place) -> Result<u64, ResolveError> {
+    use nix::libc::{EACCES, EINVAL, EOPNOTSUPP, EPERM};
+
+    use crate::source::{SourceError, diag::Diag};
+
     let unread = |error: crate::source::diag::DiagError| SourceError::Read {
         what: format!("sock_diag, {}", error.table),
         error: error.error,
@@ -23,6 +25,12 @@ pub fn destroy(place: &Place) -> Result<u64, ResolveError> {
         };
         ResolveError::TimeWait { error, remedy }
     })
+}
+
+/// Only Linux can be asked to.
+#[cfg(not(target_os = "linux"))]
+pub fn destroy(_: &Place) -> Result<u64, ResolveError> {
+    Err(ResolveError::TimeWait { error: std::io::ErrorKind::Unsupported.into(), remedy: "wait" })
 }
 
 /// Whether a bind of the place would meet it.

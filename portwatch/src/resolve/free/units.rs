@@ -67,7 +67,7 @@ fn asked(command: &mut Command, limit: Duration, told: impl FnOnce(&str) -> Told
 }
 
 fn manager(unit: &Unit) -> Vec<String> {
-    let me = nix::unistd::geteuid().as_raw();
+    let me = crate::platform::user::own_uid();
     match unit.manager {
         None => Vec::new(),
         Some(uid) if uid == me => vec!["--user".to_owned()],

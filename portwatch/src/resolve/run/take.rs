@@ -130,8 +130,14 @@ mod tests {
             evidence: Evidence::Scan,
         };
         let process = Arc::new(process);
-        let member =
-            Member { process, inodes: Vec::new(), image: Image::default(), role: Role::Alone, note: None };
+        let member = Member {
+            process,
+            inodes: Vec::new(),
+            sockets: Vec::new(),
+            image: Image::default(),
+            role: Role::Alone,
+            note: None,
+        };
         Plan { members: vec![member], ..Plan::of("3100".parse().unwrap()) }
     }
 

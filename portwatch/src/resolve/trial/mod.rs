@@ -29,7 +29,6 @@ pub(super) enum Refused {
     /// The machine has no such protocol family (EAFNOSUPPORT).
     NoFamily,
     /// Anything else.
-    #[expect(dead_code, reason = "told where binds are explained")]
     Other(io::Error),
 }
 

@@ -35,6 +35,21 @@ pub struct Extras {
     pub user: Option<String>,
 }
 
+/// This process and its ancestors, as far as they can be seen.
+pub fn own_ancestors() -> Vec<u32> {
+    let mut up = Vec::new();
+    let Ok(mut processes) = Processes::open() else { return vec![std::process::id()] };
+    let (mut pid, mut born) = (std::process::id(), u64::MAX);
+    while pid != 0 && !up.contains(&pid) {
+        up.push(pid);
+        // A process that began after its child has the pid of somebody who is gone.
+        let Ok(id) = processes.identify(pid) else { break };
+        let Some(seen) = processes.process(id).filter(|_| id.start_ticks <= born) else { break };
+        (pid, born) = (seen.parent_pid, id.start_ticks);
+    }
+    up
+}
+
 /// Why a pid has no identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {

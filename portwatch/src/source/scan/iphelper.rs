@@ -1,6 +1,10 @@
 //! The IP helper of Windows as a table.
 
-use std::ptr;
+use std::{
+    path::PathBuf,
+    ptr,
+    time::{Duration, Instant},
+};
 
 use windows_sys::Win32::{
     Foundation::{ERROR_INSUFFICIENT_BUFFER, ERROR_SUCCESS},
@@ -15,21 +19,29 @@ use super::{
     poll::{FASTEST, SLOWEST},
 };
 use crate::{
-    model::{Coverage, Fact, Owner},
+    model::{BindRules, Coverage, Fact, Owner},
     source::{
         SourceError, SourceKind,
+        excluded::{Excluded, parse as parse_excluded},
         iphelper::{Kind, parse},
+        run::{find, output},
     },
 };
 
 /// A table that grows while it is asked for is asked for again so often.
 const ATTEMPTS: usize = 10;
+/// How long netsh may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// So long what it said is taken for true.
+const RULES_LAST: Duration = Duration::from_secs(30);
 
 /// The tables.
 #[derive(Debug, Default)]
 pub struct IpHelper {
     /// Kept between readings. u64s, for the alignment of what is written into it.
     buffer: Vec<u64>,
+    /// What decides a bind besides sockets, and when that was asked.
+    rules: Option<(Instant, BindRules)>,
 }
 
 /// The tables of the IP helper.
@@ -60,6 +72,18 @@ impl IpHelper {
         }
         Err(failed(std::io::Error::other("it grew faster than it could be read")))
     }
+}
+
+/// What netsh says.
+fn excluded(protocol: &str) -> Result<Excluded, SourceError> {
+    let root = std::env::var_os("SystemRoot").map_or_else(|| PathBuf::from(r"C:\Windows"), PathBuf::from);
+    let program = find("netsh", &[root.join("System32").join("netsh.exe")])?;
+    let words = ["interface", "ipv4", "show", "excludedportrange", protocol];
+    let answer = output(&program, &words, LIMIT)?;
+    parse_excluded(&answer.stdout).ok_or_else(|| SourceError::Read {
+        what: program.display().to_string(),
+        error: std::io::Error::other("it shows no excluded port ranges"),
+    })
 }
 
 fn failed(error: std::io::Error) -> SourceError {
@@ -108,6 +132,29 @@ impl Table for IpHelper {
             Fact::Refused | Fact::AskedPort | Fact::SignalSender | Fact::OutOfMemory | Fact::TimeWait => None,
         };
         Fact::ALL.into_iter().map(|fact| Coverage { fact, hook: hook(fact) }).collect()
+    }
+
+    fn bind_rules(&mut self) -> BindRules {
+        // They change when a virtual machine or a container starts, and cost two processes.
+        let fresh = self.rules.as_ref().filter(|(at, _)| at.elapsed() < RULES_LAST);
+        if let Some((_, rules)) = fresh {
+            return rules.clone();
+        }
+        let rules = match (excluded("tcp"), excluded("udp")) {
+            (Ok(tcp), Ok(udp)) => BindRules {
+                // No port needs a privilege here.
+                unprivileged_from: Some(0),
+                reserved: Some(tcp.kept),
+                excluded: Some([tcp.refused, udp.refused]),
+                ..BindRules::default()
+            },
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::debug!(%error, "excluded port ranges are not known");
+                BindRules { unprivileged_from: Some(0), ..BindRules::default() }
+            }
+        };
+        self.rules = Some((Instant::now(), rules.clone()));
+        rules
     }
 
     fn read(&mut self) -> Result<Reading, SourceError> {

@@ -8,8 +8,8 @@ use std::{
 use super::{HolderSearch, Look, Pace, Tables};
 use crate::{
     model::{
-        AskedPort, Coverage, Degradation, Endpoint, Evidence, Holder, Netns, Owner, Phase, Port, ProcessId,
-        Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
+        AskedPort, BindRules, Coverage, Degradation, Endpoint, Evidence, Holder, Netns, Owner, Phase, Port,
+        ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
     },
     source::{
         SourceError, SourceKind,
@@ -31,6 +31,11 @@ pub trait Table: std::fmt::Debug + Send {
 
     /// Reads it.
     fn read(&mut self) -> Result<Reading, SourceError>;
+
+    /// What decides a bind besides sockets.
+    fn bind_rules(&mut self) -> BindRules {
+        BindRules::default()
+    }
 }
 
 /// One reading of a table.
@@ -264,6 +269,10 @@ impl<T: Table> Look for TableScanner<T> {
             sockets,
             processes,
         })
+    }
+
+    fn bind_rules(&mut self, _: &[IpAddr]) -> BindRules {
+        self.table.bind_rules()
     }
 
     fn known_holders(&self) -> BTreeSet<ProcessId> {

@@ -364,3 +364,17 @@ fn a_port_that_needs_a_privilege_is_refused_before_anything_else_but_the_address
     assert_eq!(told("192.0.2.1", Some(false)), Some(Err(99)));
     assert_eq!(told("2001:db8::1", Some(false)), Some(Err(13)));
 }
+
+#[test]
+fn a_port_that_the_system_keeps_back_is_refused_to_everybody_over_its_protocol() {
+    let port = Port::new(25_340).unwrap();
+    let rules = BindRules { excluded: Some([vec![25_313..=25_412], Vec::new()]), ..BindRules::default() };
+    let world = World { connections: Some(&[]), rules: &rules };
+    let outcome = |protocol, privileged| {
+        let asked = BindRequest { privileged: Some(privileged), ..request(protocol, "127.0.0.1", port) };
+        would_bind_in(&asked, [], world).outcome
+    };
+    let because = Cause::Excluded { from: 25_313, to: 25_412 };
+    assert_eq!(outcome(Protocol::Tcp, true), Outcome::Fails { errno: 13, because });
+    assert_eq!(predicted(outcome(Protocol::Udp, true)), Some(Ok(())));
+}

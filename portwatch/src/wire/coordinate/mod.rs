@@ -1,7 +1,6 @@
 //! Coordination, as documents: one type for each thing that can be asked or ordered, with its place in the API and the type
 //! of its answer.
 
-#[cfg(unix)]
 mod serve;
 
 mod agent;
@@ -9,7 +8,6 @@ mod channel;
 mod counts;
 mod lock;
 mod session;
-#[cfg(unix)]
 mod table;
 mod webhook;
 
@@ -28,9 +26,7 @@ pub use lock::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-#[cfg(unix)]
 pub use serve::{LONGEST_WAIT, Serve, dispatch};
-#[cfg(unix)]
 pub use session::{
     Conflict, EndRequest, FilesRequest, Note, NoteRequest, Noted, Notes, NotesQuery, Session, SessionState,
     Sessions, SessionsQuery, StartRequest,
