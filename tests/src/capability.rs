@@ -59,6 +59,23 @@ pub fn require_node(name: &str) -> Option<PathBuf> {
     require("tools", &format!("{name} is not in target/tools/node"), outcome).then_some(program)
 }
 
+/// The Windows program, where it was built and Wine is here to run it (`PORTWATCH_EXE` and `WINEPREFIX`, set by `cargo
+/// xtask cross --test`), as [`require_bpf`] with `PORTWATCH_REQUIRE=wine`; no other requirement includes it.
+pub fn require_wine() -> Option<PathBuf> {
+    let program = env::var_os("PORTWATCH_EXE").map(PathBuf::from);
+    let required = env::var("PORTWATCH_REQUIRE").is_ok_and(|words| words == "wine");
+    assert!(program.is_some() || !required, "PORTWATCH_REQUIRE=wine, and PORTWATCH_EXE names no program");
+    if program.is_none() {
+        skipped("PORTWATCH_EXE names no Windows program: cargo xtask cross --test");
+    }
+    program
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test is visible")]
+fn skipped(why: &str) {
+    eprintln!("SKIPPED {}: {why}", thread::current().name().unwrap_or("a test"));
+}
+
 /// Whether Debian's dockerd runs here with a bridge and published ports, as [`require_bpf`]
 /// (`PORTWATCH_REQUIRE=docker`; a run that requires `ebpf` requires this too). Gives the engine, in `netns`.
 pub fn require_docker(netns: &Netns, arguments: &[&str]) -> Option<Docker> {

@@ -17,6 +17,7 @@ pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
 pub use capability::{
     require_bpf, require_docker, require_netns, require_node, require_podman, require_program, require_uring,
+    require_wine,
 };
 pub use docker::{Docker, IMAGE};
 pub use netns::Netns;

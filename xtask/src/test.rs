@@ -32,22 +32,26 @@ pub(crate) struct Arguments {
 type Step = (&'static str, fn(&Path) -> Result<Outcome>);
 
 /// The steps of --strict, cheap ones first and the tests last: their summary closes the output.
-const STRICT: [Step; 10] = [
+const STRICT: [Step; 12] = [
     ("format", checks::format),
     ("tidy", checks::tidy),
     ("lints", checks::lints),
     ("documentation", checks::documentation),
+    ("platforms", checks::platforms),
     ("object", checks::object),
     ("dependencies", checks::dependencies),
     ("advisories", checks::advisories),
     ("fuzz", checks::fuzz),
     ("kernels", checks::kernels),
+    ("wine", checks::wine),
     ("tests", checks::tests_with_kernel),
 ];
 
-/// Steps that run only where --only or --require names them. The kernel matrix: see docs/kernels.md for what does not
+/// Steps that run only where --only or --require names them. Platforms and Wine: everything is compiled
+/// again for another system, which takes minutes. The
+/// kernel matrix: see docs/kernels.md for what does not
 /// hold on other kernels at present.
-const ON_DEMAND: [&str; 1] = ["kernels"];
+const ON_DEMAND: [&str; 3] = ["platforms", "kernels", "wine"];
 
 const PLAIN: [Step; 1] = [("tests", checks::tests)];
 
@@ -68,7 +72,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
             holds(&arguments.only, name)
         }
     };
-    packages::install(!arguments.no_install, arguments.strict)?;
+    packages::install(!arguments.no_install, arguments.strict, arguments.strict && wanted("wine"))?;
     packages::install_for_node(&crate::setup::target_dir(root), !arguments.no_install, arguments.strict)?;
     let mut failed = Vec::new();
     for (name, step) in all.iter().filter(|(name, _)| wanted(name)) {

@@ -43,6 +43,18 @@ pub(super) fn documentation(root: &Path) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// The code that is compiled for Windows and macOS alone.
+pub(super) fn platforms(root: &Path) -> Result<Outcome> {
+    crate::cross::check(root)?;
+    Ok(Outcome::Done)
+}
+
+/// The Windows program, end to end.
+pub(super) fn wine(root: &Path) -> Result<Outcome> {
+    crate::cross::windows(root)?;
+    Ok(Outcome::Done)
+}
+
 /// The committed kernel object is what its sources give, byte for byte.
 pub(super) fn object(root: &Path) -> Result<Outcome> {
     let own = std::env::current_exe().context("where is this program?")?;

@@ -45,6 +45,12 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("xz", "xz-utils", "modules of the kernels that are booted"),
 ];
 
+/// The same for the step `wine` alone: they are large.
+const FOR_WINE: &[(&str, &str, &str)] = &[
+    ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32", "the Windows program"),
+    ("/usr/lib/wine/wine64", "wine64", "what runs it"),
+];
+
 /// Programs for node from the npm registry, and everything they need, in the versions and with the checksums of a lock file:
 /// supervisors, to be recognised as they really are. Only run by tests, no part of portwatch.
 const NODE: [(&str, &str); 2] = [
@@ -75,8 +81,9 @@ pub(super) fn path() -> OsString {
 
 /// Installs what is missing, where that can be done: as root, with apt-get. Elsewhere says what is missing, or
 /// fails if nothing may be.
-pub(super) fn install(allowed: bool, all_required: bool) -> Result<()> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(program, ..)| !found(program)).collect();
+pub(super) fn install(allowed: bool, all_required: bool, wine: bool) -> Result<()> {
+    let needed = NEEDED.iter().chain(FOR_WINE.iter().filter(|_| wine));
+    let missing: Vec<_> = needed.filter(|(program, ..)| !found(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -159,6 +166,7 @@ fn apt() -> Command {
     apt
 }
 
+/// On the PATH, or where its path says.
 fn found(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).is_file();

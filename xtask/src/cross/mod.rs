@@ -2,9 +2,13 @@
 //!
 //! rustup is not asked for targets: the standard library is built from the compiler's own source, which `setup` has.
 //! Everything lies in a target folder of its own, since what makes that possible is part of every fingerprint.
+//!
+//! The check of the code needs no compiler for C: nothing is linked by it.
+
+mod run;
+mod stub;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -25,6 +29,9 @@ pub(crate) struct Arguments {
     /// Check the code and build nothing.
     #[arg(long)]
     check: bool,
+    /// On Windows' program, run the end-to-end test under Wine, too.
+    #[arg(long)]
+    test: bool,
 }
 
 /// How far a target can be taken.
@@ -71,10 +78,11 @@ const TARGETS: [Target; 5] = [
 /// What became of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
+    Tested,
     Ran,
     Built,
-    Checked,
-    Skipped(String),
+    /// Only the code, and why no more.
+    Checked(String),
 }
 
 /// Takes every target as far as it goes, and says how far that was.
@@ -87,40 +95,57 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let wanted = |t: &&Target| arguments.only.is_empty() || arguments.only.iter().any(|only| only == t.name);
     for target in TARGETS.iter().filter(wanted) {
         say(&format!("== {}", target.name));
-        let outcome = take(root, &tools, target, arguments.check).with_context(|| target.name.to_owned())?;
+        let outcome = take(root, &tools, target, arguments).with_context(|| target.name.to_owned())?;
         outcomes.push((target.name, outcome));
     }
     for (name, outcome) in outcomes {
         let words = match outcome {
+            Outcome::Tested => "linted, built, run and tested end to end".to_owned(),
             Outcome::Ran => "linted, built and run".to_owned(),
             Outcome::Built => "linted and built; nothing here runs it".to_owned(),
-            Outcome::Checked => "linted (type-checked) only".to_owned(),
-            Outcome::Skipped(why) => format!("SKIPPED: {why}"),
+            Outcome::Checked(why) => format!("linted (type-checked) only: {why}"),
         };
         say(&format!("{name:<28} {words}"));
     }
     Ok(())
 }
 
-fn take(root: &Path, tools: &Tools, target: &Target, only_check: bool) -> Result<Outcome> {
+/// The code of the targets that no test of this machine compiles, checked: what a change to the code of all breaks there.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let only = ["x86_64-pc-windows-gnu", "aarch64-apple-darwin"].map(str::to_owned).to_vec();
+    run(root, &Arguments { only, check: true, test: false })
+}
+
+/// The Windows program: built, run and tested.
+pub(crate) fn windows(root: &Path) -> Result<()> {
+    run(root, &Arguments { only: vec!["x86_64-pc-windows-gnu".to_owned()], check: false, test: true })
+}
+
+fn take(root: &Path, tools: &Tools, target: &Target, arguments: &Arguments) -> Result<Outcome> {
     let zig = setup::target_dir(root).join("tools/zig/bin");
     let compiler = match target.compiler {
         Compiler::Gcc(program) => program,
         Compiler::Zig => "cargo-zigbuild",
     };
-    if !found(compiler) && !zig.join(compiler).is_file() {
-        return Ok(Outcome::Skipped(format!("{compiler} is not installed")));
-    }
     cargo(root, tools, target, "clippy", &["--", "-D", "warnings"])?;
-    if only_check {
-        return Ok(Outcome::Checked);
+    if arguments.check {
+        return Ok(Outcome::Checked("nothing else was asked for".to_owned()));
+    }
+    if !found(compiler) && !zig.join(compiler).is_file() {
+        return Ok(Outcome::Checked(format!("{compiler} is not installed")));
     }
     let build = if target.compiler == Compiler::Zig { "zigbuild" } else { "build" };
     cargo(root, tools, target, build, &["--bin", "portwatch"])?;
-    let folder = folder(root).join(target.name).join("debug");
-    let program = [folder.join("portwatch.exe"), folder.join("portwatch")].into_iter().find(|p| p.is_file());
-    let program = program.with_context(|| format!("{} has no program", folder.display()))?;
-    smoke(&program, target.runner, root)
+    let programs = folder(root).join(target.name).join("debug");
+    let program =
+        [programs.join("portwatch.exe"), programs.join("portwatch")].into_iter().find(|p| p.is_file());
+    let program = program.with_context(|| format!("{} has no program", programs.display()))?;
+    let outcome = run::smoke(&program, target.runner, root)?;
+    if arguments.test && target.runner == Runner::Wine && outcome == Outcome::Ran {
+        run::test(&program, root)?;
+        return Ok(Outcome::Tested);
+    }
+    Ok(outcome)
 }
 
 /// Where all of this is built.
@@ -133,10 +158,14 @@ fn cargo(root: &Path, tools: &Tools, target: &Target, verb: &str, arguments: &[&
     let mut folders = vec![zig];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let path = std::env::join_paths(folders)?;
-    // zig's own front end also serves clippy, whose build scripts compile C.
-    let program = if target.compiler == Compiler::Zig { "cargo-zigbuild" } else { "cargo" };
+    let program = if verb == "zigbuild" { "cargo-zigbuild" } else { "cargo" };
     let upper = target.name.to_uppercase().replace('-', "_");
     let mut command = Command::new(program);
+    // A folder of its own: what a check has made must not be taken for what a build needs.
+    let built = if verb == "clippy" { folder(root).join("check") } else { folder(root) };
+    if verb == "clippy" {
+        stub::instead_of_compilers(&mut command, &built, &target.name.replace('-', "_"))?;
+    }
     command
         .current_dir(root)
         .arg(verb)
@@ -145,7 +174,7 @@ fn cargo(root: &Path, tools: &Tools, target: &Target, verb: &str, arguments: &[&
         .args(arguments)
         .env("PATH", path)
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", folder(root))
+        .env("CARGO_TARGET_DIR", &built)
         .env("MACOSX_DEPLOYMENT_TARGET", "11.0");
     match target.compiler {
         Compiler::Gcc(linker) => {
@@ -161,68 +190,6 @@ fn cargo(root: &Path, tools: &Tools, target: &Target, verb: &str, arguments: &[&
         command.env("__CARGO_TESTS_ONLY_SRC_ROOT", &tools.library);
     }
     setup::status(&mut command)
-}
-
-/// Runs the program where something can.
-fn smoke(program: &Path, runner: Runner, root: &Path) -> Result<Outcome> {
-    let command = match runner {
-        Runner::Nothing => return Ok(Outcome::Built),
-        // `env PROGRAM` is PROGRAM.
-        Runner::Native => Ok(Command::new("env")),
-        Runner::Wine => wine(&folder(root)),
-        Runner::Qemu => qemu(),
-    };
-    let mut command = match command {
-        Ok(command) => command,
-        Err(why) => {
-            say(&format!("not run: {why:#}"));
-            return Ok(Outcome::Built);
-        }
-    };
-    let output = command.arg(program).arg("version").output().with_context(|| format!("{command:?}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() || !text.starts_with("portwatch ") {
-        bail!("{command:?} ended with {}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    say(text.trim_end());
-    Ok(Outcome::Ran)
-}
-
-fn qemu() -> Result<Command> {
-    if !found("qemu-aarch64-static") {
-        bail!("qemu-aarch64-static is not installed (Debian: qemu-user-static)");
-    }
-    let mut command = Command::new("qemu-aarch64-static");
-    command.args(["-L", "/usr/aarch64-linux-gnu"]);
-    Ok(command)
-}
-
-/// Wine with a prefix of our own. Debian's has no `bcryptprimitives.dll`, from which Rust takes random numbers: the one
-/// function of it is given by a library of ten lines.
-fn wine(folder: &Path) -> Result<Command> {
-    const LOADER: &str = "/usr/lib/wine/wine64";
-    const SHIM: &str = "#include <windows.h>\n#include <ntsecapi.h>\n\
-        __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE buffer, SIZE_T length)\n\
-        { return RtlGenRandom(buffer, (ULONG)length); }\n";
-    if !Path::new(LOADER).is_file() {
-        bail!("{LOADER} is not there (Debian: wine64)");
-    }
-    let prefix = folder.join("wine");
-    let library = prefix.join("drive_c/windows/system32/bcryptprimitives.dll");
-    let command = || {
-        let mut command = Command::new(LOADER);
-        command.env("WINEPREFIX", &prefix).env("WINEDEBUG", "-all").env_remove("DISPLAY");
-        command
-    };
-    if !library.is_file() {
-        fs::create_dir_all(&prefix)?;
-        setup::status(command().args(["wineboot", "-i"]))?;
-        let source = folder.join("bcryptprimitives.c");
-        fs::write(&source, SHIM)?;
-        let mut compile = Command::new("x86_64-w64-mingw32-gcc");
-        setup::status(compile.args(["-O2", "-shared", "-o"]).arg(&library).arg(&source).arg("-ladvapi32"))?;
-    }
-    Ok(command())
 }
 
 /// Whether a program is on the PATH.
