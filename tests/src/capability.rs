@@ -61,6 +61,9 @@ pub fn require_node(name: &str) -> Option<PathBuf> {
 
 /// The Windows program, where it was built and Wine is here to run it (`PORTWATCH_EXE` and `WINEPREFIX`, set by `cargo
 /// xtask cross --test`), as [`require_bpf`] with `PORTWATCH_REQUIRE=wine`; no other requirement includes it.
+///
+/// # Panics
+/// Where it is required and not there.
 pub fn require_wine() -> Option<PathBuf> {
     let program = env::var_os("PORTWATCH_EXE").map(PathBuf::from);
     let required = env::var("PORTWATCH_REQUIRE").is_ok_and(|words| words == "wine");
