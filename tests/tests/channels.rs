@@ -1,6 +1,6 @@
 //! Channels on the real binary: every message in order, none lost, and nobody reads what is not his.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
     collections::BTreeMap,
@@ -271,8 +271,8 @@ impl Shared {
 
     fn command(&self, uid: &str, words: &[&str]) -> Command {
         let mut command = self.portwatch.environment().around(Command::new("setpriv"));
-        let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
-        command.args([&reuid, &regid, "--clear-groups", "--"]);
+        let (user, group) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+        command.args([&user, &group, "--clear-groups", "--"]);
         command.arg(self.portwatch.folder().join("portwatch")).args(words).stdin(Stdio::null());
         command
     }
@@ -411,8 +411,8 @@ fn a_daemon_that_is_killed_while_many_publish_loses_no_message_and_no_order() {
         .collect();
     assert!(stored.windows(2).all(|pair| pair[0].0 < pair[1].0), "in the order of their numbers");
     let there: BTreeMap<i64, String> = stored.iter().cloned().collect();
-    let lost: Vec<_> = acknowledged.iter().filter(|(id, text)| there.get(id) != Some(text)).collect();
-    assert!(lost.is_empty(), "of {} acknowledged, lost: {lost:?}", acknowledged.len());
+    let missing: Vec<_> = acknowledged.iter().filter(|(id, text)| there.get(id) != Some(text)).collect();
+    assert!(missing.is_empty(), "of {} acknowledged, lost: {missing:?}", acknowledged.len());
     // Each sender's own are in the order in which it said them.
     for id in 0..4 {
         let prefix = format!("{id} ");

@@ -90,7 +90,7 @@ impl Windows {
         wait_until(&format!("{kind} of {port} in the log"), DEADLINE, || {
             let port = port.to_string();
             let ran = self.run(&["--json", "log", "--type", kind, "--port", &port, "--limit", "0"]).ok()?;
-            let events = ran.json().ok()?["events"].as_array()?.clone();
+            let events = ran.json().ok()?.get("events")?.as_array()?.clone();
             (!events.is_empty()).then_some(events)
         })
     }

@@ -195,7 +195,7 @@ fn again(args: &args::Sub, after: i64, database: &str, session: &mut Session<'_>
     };
     loop {
         session.reopen();
-        let daemon = session.access().is_ok_and(|access| access.is_daemon());
+        let daemon = session.access().is_ok_and(crate::access::Access::is_daemon);
         match session.order(&query) {
             Ok(answer) if answer.database == database => {
                 if !daemon {

@@ -314,7 +314,7 @@ fn what_ended_is_forgotten_after_its_time_and_what_is_active_never() {
     session(&mut store, Some("a"), None, "s-old").unwrap();
     session(&mut store, Some("b"), None, "s-active").unwrap();
     for agent in ["a", "b"] {
-        store.present(Voice { agent: agent, user: &erich() }, at(0)).unwrap();
+        store.present(Voice { agent, user: &erich() }, at(0)).unwrap();
     }
     let user = erich();
     let old = OfSession { id: "s-old", agent: None, user: &user };
