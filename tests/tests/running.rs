@@ -14,15 +14,16 @@ use portwatch_tests::{
     Actor, DEADLINE, Netns, Portwatch, require_bpf, require_netns, require_program, wait_until,
 };
 
-/// HTTP servers on PORT, as people start them: until their input ends, which ends them in order.
+/// HTTP servers on PORT, as people start them: until their input ends, which ends them in order. Python looks for signals between
+/// two instructions: one that comes right before a read that blocks would wait for the input.
 const PYTHON: &str = "
-import http.server, os, sys, threading
+import http.server, os, select, sys, threading
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *words): pass
 server = http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Quiet)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print('up')
-sys.stdin.read()
+while not select.select([sys.stdin], [], [], 0.1)[0]: pass
 ";
 const NODE: &str = "
 const server = require('http').createServer((request, response) => response.end('hello'));
