@@ -2,7 +2,7 @@
 //!
 //! The live table orders by time, and the wall clock can be set while the daemon runs. So a source keeps one distance
 //! between boot clock and wall clock for everything that it says, and takes over a new one only between two
-//! deliveries, with a word to whoever holds older times ([`Seen::ClockSet`](crate::model::Seen::ClockSet)).
+//! deliveries, with a word to whoever holds older times ([`Seen::ClockSet`]).
 
 use jiff::SignedDuration;
 
