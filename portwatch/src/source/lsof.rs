@@ -171,8 +171,13 @@ mod tests {
         assert_eq!(
             rows,
             [
-                row(942, "127.0.0.1 57580", State::Other, None),
-                row(501, ":: 8080", State::Listening, Some(0x3b19_0d9d_07c2_c3db)),
+                row(783, "0.0.0.0 57607", State::Other, None),
+                row(866, "0.0.0.0 5000", State::Other, None),
+                row(942, "192.168.1.226 57628", State::Other, None),
+                row(1006, "127.0.0.1 57580", State::Other, None),
+                row(56079, ":: 4211", State::Listening, Some(0x82a9_3244_c543_5ea6)),
+                row(56079, "::ffff:127.0.0.1 4211", State::Other, Some(0xe8d5_d489_f5d4_7b2d)),
+                row(67460, ":: 4301", State::Listening, Some(0x22b0_707f_7a30_6957)),
                 row(501, "127.0.0.1 8081", State::Bound, Some(0x3b19_0d9d_07c2_c3dc)),
                 row(501, "fe80::26fd:c41b:b5bc:ff7 1024", State::Other, Some(0x3b19_0d9d_07c2_c3dd)),
             ]

@@ -139,6 +139,7 @@ mod tests {
             rows(capture),
             [
                 row("tcp 192.168.1.191 52044", Other, 9811),
+                row("tcp 192.168.1.191 52040", Other, 9811),
                 row("tcp :: 8080", Listening, 501),
                 row("tcp 127.0.0.1 8081", Bound, 501),
                 row("tcp 192.0.2.10 50123", Other, 777),
@@ -149,7 +150,7 @@ mod tests {
         );
         let numbers: Vec<_> = parse(capture).rows.iter().map(|r| r.identity).collect();
         assert_eq!(numbers[0], None, "an old form without the column");
-        assert_eq!(numbers[1], Some(0x001a_2b3c));
+        assert_eq!(numbers[2], Some(0x001a_2b3c));
     }
 
     #[test]
@@ -159,12 +160,13 @@ mod tests {
             rows(capture),
             [
                 row("tcp 192.168.1.233 52137", Other, 2903),
+                row("tcp 192.168.1.233 52126", Other, 5767),
                 row("tcp 192.168.1.233 52125", Other, 75236),
                 row("tcp :: 8080", Listening, 501),
             ]
         );
         let parsed = parse(capture);
-        assert_eq!(parsed.rows[2].v6_only, Some(false));
+        assert_eq!(parsed.rows[3].v6_only, Some(false));
         assert_eq!(parsed.rows[0].identity, Some(0x023c_645f));
     }
 
@@ -175,12 +177,13 @@ mod tests {
             rows(capture),
             [
                 row("tcp 127.0.0.1 49515", Other, 22712),
+                row("tcp 127.0.0.1 49510", Other, 22712),
                 row("tcp :: 8080", Listening, 501),
                 row("tcp fe80::1c2b:3a4d:5e6f:7081 1024", Listening, 400),
                 row("tcp :: 8082", Listening, 666),
             ]
         );
-        assert_eq!(parse(capture).rows[3].v6_only, Some(true));
+        assert_eq!(parse(capture).rows[4].v6_only, Some(true));
     }
 
     #[test]

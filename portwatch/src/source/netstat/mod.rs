@@ -15,12 +15,14 @@ mod properties {
 
     use super::{super::row::Parse, linux, macos, windows};
 
-    const CAPTURES: [(&[u8], Parse); 5] = [
+    const CAPTURES: [(&[u8], Parse); 7] = [
         (include_bytes!("../fixtures/netstat-linux.txt"), linux::parse),
         (include_bytes!("../fixtures/netstat-macos-14.txt"), macos::parse),
+        (include_bytes!("../fixtures/netstat-macos-15.txt"), macos::parse),
         (include_bytes!("../fixtures/netstat-macos-26.txt"), macos::parse),
         (include_bytes!("../fixtures/netstat-windows.txt"), windows::parse),
         (include_bytes!("../fixtures/netstat-windows-german.txt"), windows::parse),
+        (include_bytes!("../fixtures/netstat-windows-languages.txt"), windows::parse),
     ];
 
     proptest! {
