@@ -1,12 +1,15 @@
 //! The fallbacks of other platforms, on this one: lsof and netstat as they come from Debian, against real sockets. What
 //! they cannot tell is asserted, too: it must be unknown, never "free".
 
-use std::{net::TcpListener, os::unix::process::CommandExt as _};
+use std::{collections::BTreeMap, net::TcpListener, os::unix::process::CommandExt as _};
 
 use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, Ran, require_netns, require_program, wait_until};
 use serde_json::Value;
 
 const TOOLS: [&str; 2] = ["lsof", "netstat"];
+
+/// With what they stand in for.
+const SOURCES: [&str; 3] = ["scan", "lsof", "netstat"];
 
 /// Whether the tools are here.
 fn ready() -> bool {
@@ -69,6 +72,142 @@ sys.stdin.read()
             Ok(())
         })
         .unwrap();
+}
+
+/// Every kind of socket, by a program and a child that inherited all of them; `bound` does not listen.
+const KINDS: &str = "
+import os, signal, socket, sys
+def made(family, kind, address, only=None):
+    s = socket.socket(family, kind)
+    if only is not None:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    s.bind((address, 0))
+    return s
+V4, V6, TCP, UDP = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM
+bound = made(V4, TCP, '127.0.0.1')
+listening = [made(V4, TCP, '127.0.0.1'), made(V4, TCP, '0.0.0.0'), made(V6, TCP, '::1'), made(V6, TCP, '::', False),
+    made(V6, TCP, '::', True)]
+for s in listening:
+    s.listen()
+udp = [made(V4, UDP, '127.0.0.1'), made(V4, UDP, '0.0.0.0'), made(V6, UDP, '::1'), made(V6, UDP, '::', False)]
+talking = made(V4, UDP, '127.0.0.1')
+talking.connect(udp[0].getsockname())
+child = os.fork()
+if child == 0:
+    signal.pause()
+print(bound.getsockname()[1], child)
+sys.stdin.read()
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+";
+
+/// Each socket that `ls` shows, and its processes.
+fn table(ran: &Ran) -> anyhow::Result<BTreeMap<String, Vec<u64>>> {
+    let document = ran.json()?;
+    let sockets = document.get("sockets").and_then(Value::as_array).into_iter().flatten();
+    let place = |s: &Value| format!("{} {} {} {}", s["protocol"], s["address"], s["port"], s["state"]);
+    let sorted = |mut pids: Vec<u64>| {
+        pids.sort_unstable();
+        pids
+    };
+    Ok(sockets.map(|s| (place(s), sorted(pids(s)))).collect())
+}
+
+#[test]
+fn what_the_tools_list_is_what_the_scan_lists_but_for_what_they_cannot_know() {
+    if !ready() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            let portwatch = Portwatch::new()?;
+            let mut actor = Actor::python(KINDS, &[])?;
+            let words = actor.line()?;
+            let words: Vec<u64> = words.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+            let [bound, child] = words[..] else { panic!("{words:?}") };
+            let mut both = vec![u64::from(actor.pid()), child];
+            both.sort_unstable();
+            let list = |source: &str| -> anyhow::Result<BTreeMap<String, Vec<u64>>> {
+                let ran = portwatch.run(&["--no-daemon", "--source", source, "ls", "--all", "--json"])?;
+                assert_eq!(ran.code, Some(0), "{source} {ran:?}");
+                table(&ran)
+            };
+            let mut truth = list("scan")?;
+            assert!(truth.values().all(|pids| *pids == both), "{truth:#?}");
+            // Linux before 6.8 does not tell of it either.
+            truth.retain(|place, _| !place.contains(&format!(" {bound} ")));
+            assert_eq!(truth.len(), 10, "{truth:#?}");
+            assert_eq!(list("lsof")?, truth);
+            let netstat = list("netstat")?;
+            assert!(netstat.keys().eq(truth.keys()), "{netstat:#?} {truth:#?}");
+            assert!(
+                netstat.values().all(|pids| matches!(pids[..], [pid] if both.contains(&pid))),
+                "{netstat:#?}"
+            );
+            assert!(actor.finish()?.success());
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn claims_a_new_holder_and_what_ended_meanwhile_are_told_by_a_daemon_on_each_source() {
+    if !ready() {
+        return;
+    }
+    for source in SOURCES {
+        let netns = Netns::new().unwrap();
+        netns
+            .enter(|| {
+                let mut portwatch = Portwatch::started(&["--source", source])?;
+                let claimed = portwatch.run(&["claim", "tools:web", "--range", "24000-24099", "-q"])?;
+                let port = claimed.stdout.trim().to_owned();
+                // Nothing ties the program to the claim: to have the port is to squat on it.
+                let state = |wanted: &str| {
+                    wait_until(&format!("the claim to be {wanted}"), DEADLINE, || {
+                        let found = portwatch.run(&["find", "tools:web", "--json"]).ok()?.json().ok()?;
+                        (found.pointer("/claims/0/state")? == wanted).then_some(())
+                    })
+                };
+                let number: u16 = port.parse()?;
+                let (first, _) = Actor::listener("127.0.0.1", number)?;
+                state("squatted")?;
+                let holder = |target: &Value| target.pointer("/sockets/0/holders/0/process/pid").cloned();
+                let target = portwatch.who(&port)?;
+                assert_eq!(holder(&target), Some(first.pid().into()), "{source} {target:#}");
+                first.finish()?;
+                portwatch.wait_for("close", &["--port", &port])?;
+                // A tool that shows nothing does not say that there is nothing.
+                state(if source == "scan" { "idle" } else { "unknown" })?;
+
+                // Another program on the same port is another socket.
+                let (second, _) = Actor::listener("127.0.0.1", number)?;
+                let pid = u64::from(second.pid());
+                wait_until("the second holder", DEADLINE, || {
+                    (holder(&portwatch.who(&port).ok()?)? == pid).then_some(())
+                })?;
+                let waited = portwatch.run(&["wait", &port, "--listening", "--timeout", "20s", "--json"])?;
+                assert!(
+                    waited.code == Some(0) && waited.stdout.contains(&pid.to_string()),
+                    "{source} {waited:?}"
+                );
+                let plan = portwatch.run(&["free", "--dry-run", "--json", &port])?.json()?;
+                assert_eq!(plan["targets"][0]["processes"][0]["process"]["pid"], pid, "{source} {plan:#}");
+
+                // While nobody looked.
+                portwatch.stop()?;
+                second.finish()?;
+                portwatch.start(&["--source", source])?;
+                let target = portwatch.who(&port)?;
+                let gone = if source == "scan" { "free" } else { "unknown" };
+                assert!(target.get("state").is_some_and(|state| state == gone), "{source} {target:#}");
+                let status = portwatch.status()?;
+                assert_eq!(status["source"]["source"], source, "{status:#}");
+                Ok(())
+            })
+            .unwrap_or_else(|error| panic!("{source}: {error:#}"));
+    }
 }
 
 #[test]

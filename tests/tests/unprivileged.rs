@@ -11,7 +11,8 @@ use std::{
     path::PathBuf,
 };
 
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, require_program, wait_until};
+use serde_json::Value;
 
 const NOBODY: u32 = 65534;
 
@@ -102,30 +103,49 @@ fn doctor_and_status_say_what_is_missing_and_what_would_mend_it() {
 
 #[test]
 fn a_daemon_of_ones_own_polls_and_says_so() {
+    polls(&["start"], "scan", "127.41.0.2");
+}
+
+#[test]
+fn a_daemon_of_ones_own_on_a_tool_sees_what_is_its_users() {
+    for (tool, address) in [("lsof", "127.41.0.4"), ("netstat", "127.41.0.5")] {
+        if require_program(tool) {
+            polls(&["start", "--source", tool], tool, address);
+        }
+    }
+}
+
+/// A plain user's daemon, and a listener of that user's.
+fn polls(start: &[&str], source: &str, address: &str) {
     let Some(nobody) = Nobody::new().map(Nobody::with_state) else { return };
-    let started = nobody.run(&["start"]);
+    let started = nobody.run(start);
     assert_eq!(started.code, Some(0), "{started:?}");
     let told = || {
         let status = nobody.run(&["status", "--json"]).json().unwrap();
-        assert_eq!(status["source"]["source"], "scan");
-        let degradations = status["source"]["degradations"].as_array().unwrap();
-        assert!(degradations.iter().any(|d| d["name"] == "no-bpf-permission"), "{status:#}");
-        let refused = status["coverage"].as_array().unwrap().iter().find(|c| c["fact"] == "refused").unwrap();
-        assert!(refused["hook"].is_null());
+        let list = |pointer: &str| status.pointer(pointer).and_then(Value::as_array).unwrap();
+        let is = |value: &Value, name: &str, text: &str| value.get(name).is_some_and(|value| value == text);
+        assert!(status.pointer("/source/source").is_some_and(|value| value == source), "{status:#}");
+        // What was asked for by name is no less than was wanted.
+        let less = list("/source/degradations").iter().any(|d| is(d, "name", "no-bpf-permission"));
+        assert_eq!(less, source == "scan", "{status:#}");
+        let refused = list("/coverage").iter().find(|c| is(c, "fact", "refused")).unwrap();
+        assert_eq!(refused.get("hook"), Some(&Value::Null));
 
         let program = format!(
-            "import os, socket, sys
-os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
-s = socket.create_server(('127.41.0.2', 0)); print(s.getsockname()[1]); sys.stdin.read()"
+            "import socket, sys
+s = socket.create_server(('{address}', 0)); print(s.getsockname()[1]); sys.stdin.read()"
         );
-        let mut own = Actor::python(&program, &[]).unwrap();
+        // Not one that becomes nobody by itself: the kernel then lets only root look at its descriptors.
+        let mut python = std::process::Command::new("/usr/bin/python3");
+        let mut own =
+            Actor::start(python.args(["-S", "-u", "-c", &program]).uid(NOBODY).gid(NOBODY)).unwrap();
         let port = own.line().unwrap();
         let events = |kind: &str| {
             let log = nobody.run(&["log", "--json", "--port", &port, "--type", kind]);
-            log.json().ok()?["events"].as_array()?.first().cloned()
+            log.json().ok()?.pointer("/events/0").cloned()
         };
         let listen = wait_until("the poll to find it", DEADLINE, || events("listen")).unwrap();
-        assert_eq!(listen["evidence"], "scan");
+        assert!(is(&listen, "evidence", "scan"), "{listen:#}");
         own.finish().unwrap();
         wait_until("the poll to miss it", DEADLINE, || events("close")).unwrap();
     };
