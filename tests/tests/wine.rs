@@ -2,6 +2,8 @@
 //! builds it and names it. Wine is not Windows: what this shows and what it cannot is in docs/platforms.md.
 
 use std::{
+    fs::File,
+    io::{Read as _, Seek as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -10,25 +12,31 @@ use anyhow::Context as _;
 use portwatch_tests::{Actor, DEADLINE, Ran, require_wine, wait_until};
 use serde_json::Value;
 
-/// A Windows program that listens on a port of 127.0.0.1, tells it and its pid, and ends when its input does.
+/// A Windows program that listens on a port of 127.0.0.1 (that of PORT, where it is set), tells it and its pid, and ends
+/// when its input does, with the code that CODE names. With an argument it listens nowhere.
 const LISTENER: &str = r#"
 #include <winsock2.h>
 #include <stdio.h>
-int main(void) {
+#include <stdlib.h>
+int main(int count, char **words) {
     WSADATA data;
     struct sockaddr_in place = { .sin_family = AF_INET };
     int length = sizeof place, ttl = 64;
+    const char *port = getenv("PORT"), *code = getenv("CODE");
     WSAStartup(0x0202, &data);
     SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
     place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(s, (struct sockaddr *)&place, sizeof place) || listen(s, 5)) return 3;
-    /* Wine names the process of a socket once the process has a descriptor of it. */
-    setsockopt(s, IPPROTO_IP, 4 /* IP_TTL */, (char *)&ttl, sizeof ttl);
-    getsockname(s, (struct sockaddr *)&place, &length);
+    if (port) place.sin_port = htons(atoi(port));
+    if (count == 1) {
+        if (bind(s, (struct sockaddr *)&place, sizeof place) || listen(s, 5)) return 3;
+        /* Wine names the process of a socket once the process has a descriptor of it. */
+        setsockopt(s, IPPROTO_IP, 4 /* IP_TTL */, (char *)&ttl, sizeof ttl);
+        getsockname(s, (struct sockaddr *)&place, &length);
+    }
     printf("%d %lu\n", ntohs(place.sin_port), GetCurrentProcessId());
     fflush(stdout);
     while (getchar() != EOF) {}
-    return 0;
+    return code ? atoi(code) : 0;
 }
 "#;
 
@@ -64,26 +72,62 @@ impl Windows {
         command
     }
 
+    /// What it says goes to files: under Wine the daemon that `start` leaves behind keeps the stderr of who started it open,
+    /// so that a pipe would end with the daemon.
     fn run(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
-        let output = self.command(arguments).output()?;
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
+        let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let mut command = self.command(arguments);
+        let mut child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;
+        let ended =
+            wait_until(&format!("the end of {arguments:?}"), 3 * DEADLINE, || child.try_wait().transpose());
+        if ended.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        let text = |mut file: File| -> anyhow::Result<String> {
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok(Ran { code: ended??.code(), stdout: text(stdout)?, stderr: text(stderr)? })
     }
 
-    /// A listener, its port and its pid in Windows' numbers.
-    fn listener(&self) -> anyhow::Result<(Actor, u64, u64)> {
+    /// The listener's program, as Windows names it.
+    fn program(&self) -> anyhow::Result<PathBuf> {
         let program = self.folder.path().join("listener.exe");
-        if !program.exists() {
-            let source = program.with_extension("c");
+        if !program.is_file() {
+            let source = self.folder.path().join("listener.c");
             std::fs::write(&source, LISTENER)?;
             let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
             let built = compiler.arg("-o").arg(&program).arg(&source).arg("-lws2_32").status()?;
             anyhow::ensure!(built.success(), "{compiler:?} ended with {built}");
         }
-        let mut actor = Actor::start(&mut Self::wine(&program))?;
-        let line = actor.line()?;
-        let (port, pid) = line.trim().split_once(' ').with_context(|| format!("it told {line:?}"))?;
-        Ok((actor, port.parse()?, pid.parse()?))
+        Ok(program)
+    }
+
+    /// A listener, its port and its pid in Windows' numbers.
+    fn listener(&self) -> anyhow::Result<(Actor, u64, u64)> {
+        told(Actor::start(&mut Self::wine(&self.program()?))?)
+    }
+
+    /// A listener that portwatch runs, its port and its pid.
+    fn running(&self, arguments: &[&str]) -> anyhow::Result<(Actor, u64, u64)> {
+        let program = self.program()?;
+        let mut command = self.command(arguments);
+        told(Actor::start(command.arg("--").arg(program).env("CODE", "7"))?)
+    }
+
+    /// A port of its own for a claim.
+    fn claimed(&self, name: &str) -> anyhow::Result<u64> {
+        let ran = self.run(&["claim", name, "--range", "21000-21999", "-q"])?;
+        anyhow::ensure!(ran.code == Some(0), "{ran:?}");
+        Ok(ran.stdout.trim().parse()?)
+    }
+
+    fn is_held(&self, port: u64) -> anyhow::Result<bool> {
+        let ran = self.run(&["--no-daemon", "--json", "who", &port.to_string()])?;
+        Ok(ran.json()?.pointer("/targets/0/state") == Some(&"held".into()))
     }
 
     fn events(&self, kind: &str, port: u64) -> anyhow::Result<Vec<Value>> {
@@ -94,6 +138,13 @@ impl Windows {
             (!events.is_empty()).then_some(events)
         })
     }
+}
+
+/// What a listener tells.
+fn told(mut actor: Actor) -> anyhow::Result<(Actor, u64, u64)> {
+    let line = actor.line()?;
+    let (port, pid) = line.trim().split_once(' ').with_context(|| format!("it told {line:?}"))?;
+    Ok((actor, port.parse()?, pid.parse()?))
 }
 
 impl Drop for Windows {
@@ -128,7 +179,6 @@ fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program
     assert!(second.code != Some(0) && second.stderr.contains("already"), "{second:?}");
     let (two, other, other_pid) = windows.listener().unwrap();
     let listens = windows.events("listen", other).unwrap();
-    assert_eq!(listens[0]["process"]["pid"], other_pid, "{listens:?}");
     assert_eq!(listens[0]["evidence"], "scan", "{listens:?}");
     let ran = windows.run(&["--json", "who", &other.to_string()]).unwrap();
     let answer = ran.json().unwrap();
@@ -141,10 +191,8 @@ fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program
     );
 
     // Claims.
-    let ran = windows.run(&["claim", "wine:web", "--range", "21000-21999", "-q"]).unwrap();
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    let claimed: u64 = ran.stdout.trim().parse().unwrap();
-    assert!((21_000..22_000).contains(&claimed), "{ran:?}");
+    let claimed = windows.claimed("wine:web").unwrap();
+    assert!((21_000..22_000).contains(&claimed), "{claimed}");
     let ran = windows.run(&["find", "wine:web"]).unwrap();
     assert!(ran.code == Some(0) && ran.stdout.contains(&claimed.to_string()), "{ran:?}");
     assert_eq!(windows.events("claim", claimed).unwrap().len(), 1);
@@ -160,7 +208,8 @@ fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program
     let answer = ran.json().unwrap();
     assert_eq!((ran.code, &answer["targets"][0]["state"]), (Some(0), &"freed".into()), "{ran:?}");
     assert_eq!(answer["targets"][0]["processes"][0]["outcome"], "killed", "{ran:?}");
-    assert_eq!(two.finish().unwrap().code(), Some(1), "what TerminateProcess was given");
+    // Its input is open still. With which code it ended Wine tells nobody outside.
+    two.end().unwrap();
     assert_eq!(windows.events("close", other).unwrap().len(), 1);
     let ran = windows.run(&["free", "--yes", &other.to_string()]).unwrap();
     assert!(ran.code == Some(0) && ran.stdout.contains("free"), "{ran:?}");
@@ -172,6 +221,88 @@ fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program
     assert_eq!(windows.run(&["stop"]).unwrap().code, Some(1));
     let log = windows.run(&["log", "--port", &other.to_string()]).unwrap();
     assert!(log.stdout.contains("listener.exe"), "{log:?}");
+}
+
+#[test]
+fn a_bind_that_is_tried_is_refused_by_its_winsock_code_and_shares_no_port() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    let (listener, port, pid) = windows.listener().unwrap();
+    let place = format!("127.0.0.1:{port}");
+    let ran = windows.run(&["probe", "--json", &place]).unwrap();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let answer = ran.json().unwrap();
+    assert_eq!((&answer["bindable"], &answer["with_reuse_addr"]), (&false.into(), &Value::Null), "{answer}");
+    let plain = &answer["addresses"][0]["plain"];
+    assert_eq!(
+        (&plain["errno"], &plain["errno_name"]),
+        (&10_048.into(), &"WSAEADDRINUSE".into()),
+        "{answer}"
+    );
+    let why = answer["addresses"][0]["verdict"]["sentence"].to_string();
+    assert!(why.contains(&format!("listener.exe ({pid})")), "{why}");
+    let text = windows.run(&["probe", &place]).unwrap().stdout;
+    assert!(text.contains("not bindable") && text.contains("not tried"), "{text}");
+    assert_eq!(windows.run(&["probe", "--reuse-addr", &place]).unwrap().code, Some(3), "it is not known");
+    listener.finish().unwrap();
+    let ran = windows.run(&["probe", "--json", &place]).unwrap();
+    assert_eq!((ran.code, &ran.json().unwrap()["bindable"]), (Some(0), &true.into()), "{ran:?}");
+}
+
+#[test]
+fn a_program_gets_its_port_and_gives_its_code_and_ends_with_who_runs_it() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    let claimed = windows.claimed("wine:run").unwrap();
+    let (one, port, _) = windows.running(&["run", "wine:run"]).unwrap();
+    assert_eq!(port, claimed);
+    assert!(windows.is_held(port).unwrap());
+    assert_eq!(one.finish().unwrap().code(), Some(7), "the program's own");
+
+    // Whoever runs it is ended: so is it.
+    let (two, port, _) = windows.running(&["run", "wine:run"]).unwrap();
+    drop(two);
+    wait_until("the end of the program", DEADLINE, || (!windows.is_held(port).ok()?).then_some(())).unwrap();
+
+    // One that is not ready in time is ended.
+    let silent = windows.program().unwrap();
+    let mut command = windows.command(&["run", "--wait-ready", "500ms", "wine:run", "--"]);
+    let mut late = Actor::start(command.arg(&silent).arg("silent").stderr(Stdio::null())).unwrap();
+    late.line().unwrap();
+    assert_eq!(late.end().unwrap().code(), Some(1));
+
+    // Somebody else has the port: the program fails, is started again, and who it was is said.
+    let (holder, port, pid) = windows.listener().unwrap();
+    let mut command = windows.command(&["run", "--retries", "1", "--delay", "10ms", &port.to_string(), "--"]);
+    let output = command.arg(&silent).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "the program's own: {said}");
+    assert!(said.contains("try 1 of 1") && said.contains(&format!("listener.exe ({pid})")), "{said}");
+    assert_eq!(holder.finish().unwrap().code(), Some(0));
+
+    for (wrong, code) in [("no-such-program", 127), (r"C:\windows", 126)] {
+        let ran = windows.run(&["run", "21500", "--", wrong]).unwrap();
+        assert!(ran.code == Some(code) && ran.stderr.contains(wrong), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_lock_is_held_as_long_as_its_program_runs() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    let ran = windows.run(&["start"]).unwrap();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let (one, ..) = windows.running(&["with-lock", "wine"]).unwrap();
+    let locks = windows.run(&["locks", "--json"]).unwrap();
+    assert_eq!(
+        (locks.code, &locks.json().unwrap()["locks"][0]["name"]),
+        (Some(0), &"wine".into()),
+        "{locks:?}"
+    );
+    let ran = windows.run(&["lock", "wine"]).unwrap();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(one.finish().unwrap().code(), Some(7), "the program's own");
+    assert_eq!(windows.run(&["locks"]).unwrap().code, Some(1));
 }
 
 #[test]

@@ -19,7 +19,10 @@ pub(crate) use coordinate::{
     Agent, AgentWhat, Agents, As, EndWork, Lock, Locks, Note, Notes, Salvage, SalvageWhat, StartWork, Unlock,
     WithLock, Work, WorkWhat, Works,
 };
-#[cfg_attr(not(target_os = "linux"), expect(unused_imports, reason = "run is for Linux"))]
+#[cfg_attr(
+    not(any(target_os = "linux", windows)),
+    expect(unused_imports, reason = "run is not there on macOS")
+)]
 pub(crate) use resolve::{Free, Ready, Run, Wait};
 pub(crate) use webhook::{AddWebhook, OneWebhook, RemoveWebhook, Webhook, WebhookLog, WebhookWhat};
 

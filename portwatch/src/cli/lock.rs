@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A wait without a limit.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 pub(super) fn run(args: &args::Lock, session: &mut Session<'_>) -> Result<Exit, Failure> {
@@ -106,7 +106,7 @@ fn late(name: &str, waited: Duration, answer: &LockState) -> AccessError {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<Exit, Failure> {
     use crate::{
         resolve::run::{Signals, supervised},
@@ -155,7 +155,7 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
     std::process::exit(code)
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 fn release(args: &args::WithLock, handed: bool, session: &mut Session<'_>) -> Result<(), Failure> {
     if handed {
         return session.order(&LocksQuery { limit: Some(0) }).map(drop);

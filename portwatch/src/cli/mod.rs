@@ -26,16 +26,15 @@ mod man;
 mod metrics;
 mod netns;
 mod places;
-#[cfg(target_os = "linux")]
 mod probe;
 mod project;
 mod release;
 mod rogue;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod run;
 mod session;
 mod settings;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod started;
 mod status;
 mod stirs;
@@ -119,14 +118,11 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Ls(args) => ls::run(args, &mut session),
         Command::Log(args) => log::run(args, &mut session),
         Command::Watch(args) => watch::run(args, &mut session),
-        #[cfg(target_os = "linux")]
         Command::Probe(args) => probe::run(args, &mut session),
-        #[cfg(not(target_os = "linux"))]
-        Command::Probe(_) => Err(absent()),
         Command::Wait(args) => wait::run(args, &mut session),
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(not(any(target_os = "linux", windows)))]
         Command::Run(_) => Err(absent()),
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", windows))]
         Command::Run(args) => run::run(args, &mut session),
         Command::Free(args) => free::run(args, &mut session),
         Command::Claim(args) => claim::run(args, &mut session),
@@ -142,9 +138,9 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Lock(args) => lock::run(args, &mut session),
         Command::Unlock(args) => lock::unlock(args, &mut session),
         Command::Locks(args) => lock::list(args, &mut session),
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", windows))]
         Command::WithLock(args) => lock::with(args, &mut session),
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(not(any(target_os = "linux", windows)))]
         Command::WithLock(_) => Err(absent()),
         Command::Agent(args) => agent::run(args, &mut session),
         Command::Agents(args) => agent::list(args, &mut session),
@@ -172,7 +168,7 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
 }
 
 /// What is not there yet on this platform.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 fn absent() -> Failure {
     crate::access::AccessError::NoDaemon {
         what: "this command is not there yet on this platform".to_owned(),

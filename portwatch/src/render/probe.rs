@@ -74,7 +74,8 @@ fn cell(bind: &ProbedBind) -> (Tone, String) {
         (Some(true), ..) => (Tone::Plain, "bound".to_owned()),
         (Some(false), Some(name), _) => (Tone::Bad, name.clone()),
         (Some(false), None, errno) => (Tone::Bad, format!("errno {}", errno.unwrap_or(0))),
-        (None, ..) => (Tone::Faint, "no such family".to_owned()),
+        (None, _, Some(_)) => (Tone::Faint, "no such family".to_owned()),
+        (None, _, None) => (Tone::Faint, "not tried".to_owned()),
     }
 }
 

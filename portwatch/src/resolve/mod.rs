@@ -13,9 +13,8 @@ mod error;
 pub mod free;
 mod healthy;
 mod place;
-#[cfg(target_os = "linux")]
 mod probe;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub mod run;
 mod stir;
 mod terms;
@@ -27,7 +26,6 @@ pub use bindable::{Bindable, bindable};
 pub use claim::{Order, claim, claim_all, give_back};
 pub use error::ResolveError;
 pub use place::{Place, PlaceError};
-#[cfg(target_os = "linux")]
 pub use probe::{Attempt, Fate, Spot, probe};
 pub use stir::{Stir, StirKind, Stirs, Teller, stirs};
 pub use terms::terms;

@@ -25,11 +25,21 @@ use meeting::{Meeting, meeting};
 use party::Standing;
 use sharing::{Share, share};
 
-/// Numbers of Linux, whose rules these are.
-const EACCES: i32 = 13;
-const EINVAL: i32 = 22;
-const EADDRINUSE: i32 = 98;
-const EADDRNOTAVAIL: i32 = 99;
+/// The rules are Linux's; the numbers are those that a program of this system is given (Winsock's on Windows).
+const EACCES: i32 = if cfg!(windows) { 10_013 } else { 13 };
+const EINVAL: i32 = if cfg!(windows) { 10_022 } else { 22 };
+const EADDRINUSE: i32 = on(98, 48, 10_048);
+const EADDRNOTAVAIL: i32 = on(99, 49, 10_049);
+
+const fn on(linux: i32, bsd: i32, windows: i32) -> i32 {
+    if cfg!(windows) {
+        windows
+    } else if cfg!(target_os = "linux") {
+        linux
+    } else {
+        bsd
+    }
+}
 
 /// A bind that somebody thinks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

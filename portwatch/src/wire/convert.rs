@@ -2,7 +2,6 @@
 //! is left out here, on the way out, so that every transport withholds the same.
 
 mod connection;
-#[cfg(target_os = "linux")]
 mod probe;
 pub mod resolve;
 
@@ -18,7 +17,6 @@ use crate::{
     registry::Standing,
 };
 
-#[cfg(target_os = "linux")]
 pub use probe::{explained, probe};
 
 /// A question that cannot be asked; the sentence says how it is asked rightly.
@@ -421,9 +419,19 @@ fn errno_name(errno: i32) -> Option<String> {
     }
 }
 
+/// Winsock's, as far as a bind gives them.
 #[cfg(not(unix))]
-fn errno_name(_: i32) -> Option<String> {
-    None
+fn errno_name(errno: i32) -> Option<String> {
+    let name = match errno {
+        10_013 => "WSAEACCES",
+        10_022 => "WSAEINVAL",
+        10_047 => "WSAEAFNOSUPPORT",
+        10_048 => "WSAEADDRINUSE",
+        10_049 => "WSAEADDRNOTAVAIL",
+        10_055 => "WSAENOBUFS",
+        _ => return None,
+    };
+    Some(name.to_owned())
 }
 
 /// Real-time signals (above 31) have no names of their own.

@@ -23,7 +23,8 @@ pub struct Probe {
     pub protocol: String,
     /// Every address could be bound without any option; null when none was there to be tried.
     pub bindable: Option<bool>,
-    /// The same with SO_REUSEADDR, which most servers set.
+    /// The same with SO_REUSEADDR, which most servers set; null on Windows, where it means to share a port with whoever
+    /// has it and is not tried.
     pub with_reuse_addr: Option<bool>,
     /// What was tried.
     pub addresses: Vec<ProbedAddress>,
@@ -45,7 +46,8 @@ pub struct ProbedAddress {
 /// One bind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbedBind {
-    /// It was bound; null when the machine has no such family.
+    /// It was bound; null when it was not tried: the machine has no such family (then there is an errno), or the option
+    /// means something else here.
     pub bound: Option<bool>,
     /// errno, positive.
     pub errno: Option<i32>,

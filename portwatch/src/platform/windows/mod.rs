@@ -1,5 +1,6 @@
-//! What several rooms need of Windows: wide text, handles, security.
+//! What several rooms need of Windows: wide text, handles, security, jobs.
 
+mod job;
 mod security;
 mod token;
 
@@ -7,6 +8,7 @@ use std::{ffi::OsStr, io, os::windows::ffi::OsStrExt};
 
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, INVALID_HANDLE_VALUE};
 
+pub(crate) use self::job::Job;
 pub(crate) use self::security::{Guard, owner_of};
 pub(crate) use self::token::{Sid, Token};
 

@@ -6,7 +6,6 @@ mod life;
 mod ready;
 mod signals;
 mod take;
-mod terminal;
 
 use std::{
     ffi::{OsStr, OsString},

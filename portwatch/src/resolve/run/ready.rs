@@ -50,7 +50,7 @@ pub(super) struct Readiness {
 
 impl Readiness {
     pub(super) fn new(ready: &Ready, begun: Instant) -> Result<Self, ResolveError> {
-        let operation = "make an eventfd".to_owned();
+        let operation = "make what wakes this process".to_owned();
         Ok(Self {
             check: ready.check.clone(),
             timeout: ready.timeout,

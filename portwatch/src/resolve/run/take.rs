@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Pid, getpgid};
-
 use super::Refused;
 use crate::{
     attribute::{Attributor, Roots},
     model::{Process, ProcessId},
+    platform::user,
     resolve::{
         Place, ResolveError,
         free::{self, How, Plan},
     },
-    source::procfs::ProcFs,
+    source::process::Processes,
 };
 
 /// Ends whoever holds the place, if it is a leftover of this directory's project.
@@ -26,7 +25,7 @@ pub(super) fn take(place: &Place, how: &How) -> Result<Result<String, String>, R
     if plan.members.is_empty() || !plan.units.is_empty() || !plan.containers.is_empty() {
         return Ok(Err(format!("no process of this project holds it; portwatch who {place}")));
     }
-    if let Some(why) = stranger(&plan, own_project().as_deref(), nix::unistd::getuid().as_raw()) {
+    if let Some(why) = stranger(&plan, own_project().as_deref(), user::own_uid()) {
         return Ok(Err(format!("{why}; portwatch free {place} would end it")));
     }
     let done = free::act(&plan, how, None)?;
@@ -52,15 +51,14 @@ fn stranger(plan: &Plan, project: Option<&Path>, uid: u32) -> Option<String> {
 }
 
 fn own_project() -> Option<PathBuf> {
-    let pid = std::process::id();
-    let id: ProcessId = ProcFs::open("/proc".as_ref()).ok()?.identify(pid)?;
+    let id: ProcessId = Processes::open().ok()?.identify(std::process::id()).ok()?;
     Some(Attributor::new(Roots::default()).of(id)?.project.as_ref()?.root.clone())
 }
 
 /// Where no daemon tells: the child failed, and somebody else holds the place.
 pub fn concluded(place: &Place, how: &How, child: u32) -> Option<Refused> {
     let plan = free::plan(std::slice::from_ref(place), &how.scope).ok()?.pop()?;
-    let other = |process: &Process| !is_of_group(process.id.pid, child);
+    let other = |process: &Process| !is_of(process, child);
     let holder = plan.members.iter().map(|m| &m.process).find(|p| other(p));
     let unseen = plan.refusals.iter().find(|r| r.process.as_deref().is_none_or(other));
     let waiting = u64::try_from(plan.time_wait.len()).unwrap_or(u64::MAX);
@@ -83,16 +81,25 @@ pub fn waiting(place: &Place, how: &How) -> u64 {
 fn named(process: &Process) -> String {
     let runner = process.lineage.iter().find(|above| {
         let args = above.command.as_ref().map_or(&[][..], |command| command.args.as_slice());
-        above.comm == "portwatch" && args.get(1).is_some_and(|word| word == "run")
+        above.comm.trim_end_matches(".exe") == "portwatch" && args.get(1).is_some_and(|word| word == "run")
     });
     let by = runner.map_or_else(String::new, |r| format!(", started by portwatch run ({})", r.pid));
     format!("{} ({}){by}", process.comm, process.id.pid)
 }
 
 /// Left behind by the child itself: whoever is of its process group.
-fn is_of_group(pid: u32, child: u32) -> bool {
-    let group = i32::try_from(pid).ok().and_then(|pid| getpgid(Some(Pid::from_raw(pid))).ok());
+#[cfg(unix)]
+fn is_of(process: &Process, child: u32) -> bool {
+    use nix::unistd::{Pid, getpgid};
+    let pid = i32::try_from(process.id.pid);
+    let group = pid.ok().and_then(|pid| getpgid(Some(Pid::from_raw(pid))).ok());
     group.and_then(|group| u32::try_from(group.as_raw()).ok()) == Some(child)
+}
+
+/// The child itself, or below it.
+#[cfg(not(unix))]
+fn is_of(process: &Process, child: u32) -> bool {
+    process.id.pid == child || process.lineage.iter().any(|above| above.pid == child)
 }
 
 #[cfg(test)]

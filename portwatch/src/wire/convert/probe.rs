@@ -59,6 +59,7 @@ fn bind(fate: Fate) -> probe::ProbedBind {
         Fate::Bound => (Some(true), None),
         Fate::Refused(errno) => (Some(false), Some(errno)),
         Fate::NoFamily(errno) => (None, Some(errno)),
+        Fate::NotTried => (None, None),
     };
     probe::ProbedBind { bound, errno, errno_name: errno.and_then(errno_name) }
 }

@@ -1,7 +1,6 @@
-//! One life of the program: its own process group, the terminal, signals passed on.
+//! Its own process group, the terminal, signals passed on.
 
 use std::{
-    ffi::OsString,
     io,
     os::{
         fd::{AsFd as _, BorrowedFd},
@@ -21,70 +20,20 @@ use nix::{
     unistd::{Pid, getpgrp, getpid, getppid, getsid, setpgid, tcsetpgrp},
 };
 
-use super::{
-    Caller, Note, Signals,
-    life::{Life, News},
-    terminal::Terminal,
-};
+use super::{End, Lived, Program, failed, hear, look, terminal::Terminal};
 use crate::{
     model::Port,
-    resolve::{ResolveError, Stirs},
+    resolve::{
+        ResolveError, Stirs,
+        run::{Caller, Signals, life::Life},
+    },
 };
 
 /// How long a program that was not ready has to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What is started.
-#[derive(Debug)]
-pub(super) struct Program {
-    /// The program and its arguments.
-    pub(super) words: Vec<OsString>,
-    /// Variables to set.
-    pub(super) variables: Vec<(String, String)>,
-    /// It is to have the terminal, where there is one. Without it, Ctrl-C is seen here.
-    pub(super) lends_terminal: bool,
-    /// It is told to end (SIGTERM) when this process is killed.
-    pub(super) ends_with_us: bool,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// By itself.
-    Code(i32),
-    /// By a signal.
-    Signal(i32),
-    /// By us: it was not ready in time.
-    NotReady,
-}
-
-impl End {
-    /// As a shell has it.
-    pub const fn code(self) -> i32 {
-        match self {
-            Self::Code(code) => code,
-            Self::Signal(signal) => 128 + signal,
-            Self::NotReady => 1,
-        }
-    }
-}
-
-/// A life that is over.
-#[derive(Debug)]
-pub(super) struct Lived {
-    pub(super) child: u32,
-    pub(super) end: End,
-    /// It listened somewhere.
-    pub(super) listened: bool,
-    /// It listened on this port instead of the one it was given, and the claim went with it.
-    pub(super) moved: Option<Port>,
-    pub(super) took: Duration,
-    /// Somebody at the terminal ended it.
-    pub(super) was_asked_to_end: bool,
-}
-
 /// Starts it and stays with it to its end. `started` is given its pid, and makes what is watched of its life.
-pub(super) fn supervise<'a>(
+pub(in crate::resolve::run) fn supervise<'a>(
     program: &Program,
     signals: &Signals,
     stirs: Option<&Stirs>,
@@ -127,7 +76,7 @@ pub(super) fn supervise<'a>(
         supervised.sleep(signals, stirs)?;
     };
     // What it did last is not here yet; what it did before is.
-    supervised.observe_events(stirs);
+    hear(&mut supervised.life, stirs);
     Ok(supervised.lived(child, ended))
 }
 
@@ -206,38 +155,13 @@ impl Supervised<'_> {
         let _ = killpg(self.pid, Signal::SIGCONT);
     }
 
-    fn observe_events(&mut self, stirs: Option<&Stirs>) {
-        for stir in stirs.map(Stirs::take).unwrap_or_default() {
-            if let Some(life) = &mut self.life {
-                life.hear(&stir);
-            }
-        }
-    }
-
     fn observe(&mut self, stirs: Option<&Stirs>, caller: &mut dyn Caller) -> Result<(), ResolveError> {
-        self.observe_events(stirs);
-        let took = self.begun.elapsed();
-        let news = self.life.as_mut().map_or_else(|| Ok(Vec::new()), Life::look)?;
-        for news in news {
-            match news {
-                News::Elsewhere(given, port) => {
-                    let moved = caller.moves_to(port);
-                    if matches!(moved, super::Moved::Claim(_)) {
-                        self.moved = Some(port);
-                    }
-                    caller.told(Note::Elsewhere(given, port, moved));
-                }
-                News::Several(ports) => caller.told(Note::Several(ports)),
-                News::Waiting(words) => caller.told(Note::Waiting(took, words)),
-                News::Ready(words) => caller.told(Note::Ready(took, words)),
-                News::NotReady(after, words) => {
-                    caller.told(Note::NotReady(after, words));
-                    self.not_ready = true;
-                    self.kill_at = Some(Instant::now() + GRACE);
-                    let _ = killpg(self.pid, Signal::SIGTERM);
-                    let _ = killpg(self.pid, Signal::SIGCONT);
-                }
-            }
+        hear(&mut self.life, stirs);
+        if look(&mut self.life, self.begun.elapsed(), caller, &mut self.moved)? {
+            self.not_ready = true;
+            self.kill_at = Some(Instant::now() + GRACE);
+            let _ = killpg(self.pid, Signal::SIGTERM);
+            let _ = killpg(self.pid, Signal::SIGCONT);
         }
         if self.kill_at.is_some_and(|at| Instant::now() >= at) {
             self.kill_at = None;
@@ -319,8 +243,4 @@ fn spawn(what: &Program, signals: &Signals, terminal: Option<i32>) -> Result<Pid
         .map_err(|error| ResolveError::Start { program: program.to_string_lossy().into_owned(), error })?;
     // Reaped by pid in `supervise`; dropping the handle does nothing.
     i32::try_from(child.id()).map(Pid::from_raw).map_err(|error| failed("run it", io::Error::other(error)))
-}
-
-fn failed(operation: &str, error: io::Error) -> ResolveError {
-    ResolveError::Io { operation: operation.to_owned(), error }
 }

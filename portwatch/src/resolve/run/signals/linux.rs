@@ -1,4 +1,4 @@
-//! Signals as something to wait for, so that they can be passed on.
+//! By a signalfd.
 
 use std::{
     cell::Cell,
@@ -55,16 +55,16 @@ impl Signals {
     }
 
     /// The mask to give to the program.
-    pub(super) const fn before(&self) -> SigSet {
+    pub(in crate::resolve::run) const fn before(&self) -> SigSet {
         self.before
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::resolve::run) fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
     /// The next signal that came.
-    pub(super) fn next(&self) -> Option<Signal> {
+    pub(in crate::resolve::run) fn next(&self) -> Option<Signal> {
         let info = self.fd.read_signal().ok()??;
         let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
         if matches!(signal, Signal::SIGTERM | Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT) {
@@ -74,12 +74,12 @@ impl Signals {
     }
 
     /// A signal came that asks to end.
-    pub(super) fn was_asked_to_end(&self) -> bool {
+    pub(in crate::resolve::run) fn was_asked_to_end(&self) -> bool {
         self.ended.get()
     }
 
     /// Waits for such a signal while no program runs.
-    pub(super) fn wait_for_end(&self, timeout: Duration) -> Result<bool, ResolveError> {
+    pub(in crate::resolve::run) fn wait_for_end(&self, timeout: Duration) -> Result<bool, ResolveError> {
         let end = std::time::Instant::now() + timeout;
         loop {
             while let Some(signal) = self.next() {

@@ -1,15 +1,14 @@
-//! Where a program listens: by looking at its processes' sockets.
+//! By `/proc`: its descriptors are looked at.
 
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    net::IpAddr,
 };
 
 use nix::unistd::{Pid, getpgid};
 
 use crate::{
-    model::{Phase, Port, Protocol, SocketSeen},
+    model::{Phase, Protocol, SocketSeen},
     resolve::ResolveError,
     source::{
         procfs::Stat,
@@ -19,26 +18,21 @@ use crate::{
 
 /// Looks for the sockets of a program and of what it started.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(in crate::resolve::run) struct Family {
     child: u32,
     scanner: Option<Scanner>,
 }
 
-/// A place where the program is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Served {
-    pub(super) address: IpAddr,
-    pub(super) port: Port,
-    pub(super) v6_only: bool,
-}
-
 impl Family {
-    pub(super) const fn new(child: u32) -> Self {
+    pub(in crate::resolve::run) const fn new(child: u32) -> Self {
         Self { child, scanner: None }
     }
 
     /// The sockets that its processes serve over this protocol now.
-    pub(super) fn sockets(&mut self, protocol: Protocol) -> Result<Vec<SocketSeen>, ResolveError> {
+    pub(in crate::resolve::run) fn sockets(
+        &mut self,
+        protocol: Protocol,
+    ) -> Result<Vec<SocketSeen>, ResolveError> {
         let scanner = match &mut self.scanner {
             Some(scanner) => scanner,
             none => none.insert(Scanner::new(&Roots::default())?),

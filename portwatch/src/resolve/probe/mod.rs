@@ -3,17 +3,16 @@
 //! For the moment between bind and close the port is taken, some microseconds long: a server that binds it in that
 //! very moment fails. That is why `who` computes its verdict instead.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd as _,
-};
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as system;
 
-use nix::{
-    errno::Errno,
-    sys::socket::{
-        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt::ReuseAddr,
-    },
-};
+use std::net::IpAddr;
 
 use crate::model::{Port, Protocol};
 
@@ -33,10 +32,12 @@ pub struct Spot {
 pub enum Fate {
     /// It was bound, and is free again.
     Bound,
-    /// The kernel refused, with this errno (positive).
+    /// The kernel refused, with this errno (positive; on Windows the code of Winsock).
     Refused(i32),
     /// The machine has no such family (IPv6 is switched off): nothing was tried. The errno of the socket call.
     NoFamily(i32),
+    /// The option means something else on this system, so it was not tried.
+    NotTried,
 }
 
 /// One attempt.
@@ -50,45 +51,31 @@ pub struct Attempt {
     pub fate: Fate,
 }
 
-/// Tries every place, without SO_REUSEADDR and with it. Other options are as a new socket has them, so that `::`
-/// takes IPv4 too unless `net.ipv6.bindv6only` is set.
+/// Tries every place, without SO_REUSEADDR and with it. Other options are as a new socket has them, so that on Linux
+/// `::` takes IPv4 too unless `net.ipv6.bindv6only` is set. On Windows the option lets a socket share a port with whoever
+/// has it: there the bind is an exclusive one, which meets everybody, and is tried once.
 pub fn probe(places: &[Spot]) -> Vec<Attempt> {
     let both = |&place: &Spot| {
-        [false, true].map(|reuse_addr| Attempt { place, reuse_addr, fate: attempt(place, reuse_addr) })
+        [false, true].map(|reuse_addr| Attempt {
+            place,
+            reuse_addr,
+            fate: system::attempt(place, reuse_addr),
+        })
     };
     places.iter().flat_map(both).collect()
 }
 
-fn attempt(place: Spot, reuse_addr: bool) -> Fate {
-    let family = if place.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let kind = match place.protocol {
-        Protocol::Tcp => SockType::Stream,
-        Protocol::Udp => SockType::Datagram,
-    };
-    let fd = match socket(family, kind, SockFlag::empty(), None) {
-        Ok(fd) => fd,
-        Err(errno @ (Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT)) => return Fate::NoFamily(errno as i32),
-        Err(errno) => return Fate::Refused(errno as i32),
-    };
-    if reuse_addr && let Err(errno) = setsockopt(&fd, ReuseAddr, &true) {
-        return Fate::Refused(errno as i32);
-    }
-    let to = SocketAddr::new(place.address, place.port.get());
-    match bind(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
-        Ok(()) => Fate::Bound,
-        // IPv6 is there and switched off on every interface (net.ipv6.conf.all.disable_ipv6).
-        Err(errno @ Errno::EADDRNOTAVAIL) if place.address == IpAddr::from([0_u16; 8]) => {
-            Fate::NoFamily(errno as i32)
-        }
-        Err(errno) => Fate::Refused(errno as i32),
-    }
-}
-
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::net::{TcpListener, UdpSocket};
 
+    use nix::errno::Errno;
+
     use super::*;
+
+    const IN_USE: Fate = Fate::Refused(Errno::EADDRINUSE as i32);
+    const NOT_HERE: Fate = Fate::Refused(Errno::EADDRNOTAVAIL as i32);
 
     fn place(address: &str, port: u16, protocol: Protocol) -> Spot {
         Spot { address: address.parse().unwrap(), port: Port::new(port).unwrap(), protocol }
@@ -101,7 +88,7 @@ mod tests {
         let places = [place("127.0.0.1", port, Protocol::Tcp)];
         let fates =
             |places: &[Spot]| probe(places).iter().map(|a| (a.reuse_addr, a.fate)).collect::<Vec<_>>();
-        assert_eq!(fates(&places), [(false, Fate::Refused(98)), (true, Fate::Refused(98))]);
+        assert_eq!(fates(&places), [(false, IN_USE), (true, IN_USE)]);
         // The other protocol and another address are other places.
         let beside = [place("127.0.0.1", port, Protocol::Udp), place("127.0.0.7", port, Protocol::Tcp)];
         assert!(fates(&beside).iter().all(|(_, fate)| *fate == Fate::Bound));
@@ -115,6 +102,6 @@ mod tests {
     fn an_address_of_somebody_else_is_refused_as_such() {
         let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let attempts = probe(&[place("192.0.2.1", port, Protocol::Udp)]);
-        assert!(attempts.iter().all(|a| a.fate == Fate::Refused(99)), "{attempts:?}");
+        assert!(attempts.iter().all(|a| a.fate == NOT_HERE), "{attempts:?}");
     }
 }
