@@ -54,7 +54,7 @@ fn zombie(process: ProcessId) -> Option<i32> {
 fn reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
     const INFO_EXIT: u64 = 1 << 3;
     /// `_IOWR(0xFF, 11, 64 bytes)`
-    const GET_INFO: u64 = (3 << 30) | (64 << 16) | (0xFF << 8) | 0x0B;
+    const GET_INFO: nix::libc::Ioctl = (3 << 30) | (64 << 16) | (0xFF << 8) | 0x0B;
     #[repr(C)]
     #[derive(Default)]
     struct Info {
@@ -67,7 +67,7 @@ fn reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
     const { assert!(size_of::<Info>() == 64) };
     let mut info = Info { mask: INFO_EXIT, ..Info::default() };
     // SAFETY: the descriptor is open, and the kernel writes at most the 64 bytes that the number names.
-    let result = unsafe { nix::libc::ioctl(pidfd.as_raw_fd(), GET_INFO as _, std::ptr::from_mut(&mut info)) };
+    let result = unsafe { nix::libc::ioctl(pidfd.as_raw_fd(), GET_INFO, std::ptr::from_mut(&mut info)) };
     (result == 0 && info.mask & INFO_EXIT != 0).then_some(info.exit_code)
 }
 
