@@ -306,7 +306,7 @@ impl Answers for Desk {
         } else if space.is_beyond(own) && !ports.is_empty() {
             self.verify(Refresh::PortsEverywhere(ports.clone()))?
         } else if !ports.is_empty() {
-            self.verify(Refresh::Ports(ports.clone()))?
+            self.verify(Refresh::Asked(ports.clone()))?
         } else {
             Verified::default()
         };

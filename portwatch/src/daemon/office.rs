@@ -77,7 +77,7 @@ impl Office for Desk {
             .collect();
         let mut about = self.about();
         let verified =
-            if asked.is_empty() { Verified::default() } else { self.verify(Refresh::Ports(asked))? };
+            if asked.is_empty() { Verified::default() } else { self.verify(Refresh::Asked(asked))? };
         if let Some(late) = &verified.late {
             about.note.get_or_insert_with(|| late.clone());
         }
@@ -102,7 +102,7 @@ impl Office for Desk {
         let there = match wanted.port {
             None => Vec::new(),
             Some(port) => {
-                self.verify(Refresh::Ports(vec![port]))?;
+                self.verify(Refresh::Asked(vec![port]))?;
                 lock(&self.pipeline.live).here(port, None)
             }
         };
@@ -130,7 +130,7 @@ impl Office for Desk {
         let known = self.known()?;
         let verified = if only_dead {
             let ports = known.claims().iter().flat_map(|c| c.ports.iter().map(|p| p.port)).collect();
-            self.verify(Refresh::Ports(ports))?
+            self.verify(Refresh::Asked(ports))?
         } else {
             Verified::default()
         };

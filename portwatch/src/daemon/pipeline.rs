@@ -382,6 +382,14 @@ impl Pipeline {
     }
 
     fn refresh(&mut self, scope: &Refresh) {
+        // A bound socket that is asked about is looked at, not only remembered: who has it, whether it is there.
+        let whole = match scope {
+            Refresh::Asked(ports) if lock(&self.handle.live).has_bound(ports) => {
+                Some(Refresh::Ports(ports.clone()))
+            }
+            _ => None,
+        };
+        let scope = whole.as_ref().unwrap_or(scope);
         let result = self.source.refresh(scope, &mut self.seen);
         self.take();
         if let Err(error) = result {

@@ -222,6 +222,9 @@ pub struct Snapshot {
     /// TCP sockets that are bound but do not listen were read (kernel 6.8+). Without it a bound TCP
     /// socket that is missing is not known to be gone.
     pub bound_included: bool,
+    /// They were left out although the kernel would show them: the source hears of each by itself. Nothing at all is said
+    /// of those that are missing.
+    pub bound_left_out: bool,
     /// The sockets: TCP listening, TCP bound, UDP.
     pub sockets: Vec<SnapshotSocket>,
     /// Facts of the processes named by `sockets`.

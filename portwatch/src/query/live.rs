@@ -124,6 +124,12 @@ impl Live {
         known
     }
 
+    /// Whether one of these ports has a TCP socket that is bound and does not listen.
+    pub fn has_bound(&self, ports: &[Port]) -> bool {
+        let mut on_ports = ports.iter().flat_map(|&port| self.table.on_port(port, Some(Protocol::Tcp)));
+        on_ports.any(|socket| socket.seen.phase == Phase::Bound)
+    }
+
     /// Ports with a socket in the namespace that questions mean.
     pub fn ports_here(&self) -> HashSet<Port> {
         let own = self.own;

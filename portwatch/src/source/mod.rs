@@ -87,7 +87,9 @@ pub enum Refresh {
     /// The sockets on these ports and their holders, quickly: known holders are confirmed first, a walk over
     /// all processes happens only for a socket whose known holders are gone.
     Ports(Vec<Port>),
-    /// The same in every network namespace that may be entered.
+    /// The same for whoever asks about these ports: what the source hears of by itself, it need not look up.
+    Asked(Vec<Port>),
+    /// As `Ports` in every network namespace that may be entered.
     PortsEverywhere(Vec<Port>),
     /// Every socket, in every network namespace that may be entered; holders of those whose holders are not known.
     All,

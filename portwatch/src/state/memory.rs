@@ -201,6 +201,7 @@ pub(super) struct Scope {
     protocols: Vec<Protocol>,
     ports: Vec<Port>,
     pub(super) bound_included: bool,
+    pub(super) bound_left_out: bool,
 }
 
 impl Scope {
@@ -211,6 +212,7 @@ impl Scope {
             protocols: snapshot.protocols.clone(),
             ports: snapshot.ports.clone(),
             bound_included: snapshot.bound_included,
+            bound_left_out: snapshot.bound_left_out,
         }
     }
 

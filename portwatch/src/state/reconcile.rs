@@ -46,7 +46,7 @@ impl LiveTable {
             // A bound TCP socket where bound ones were not read. One that had listened, or that no process has any
             // more, is in all likelihood closed: MPTCP tells the end of listening and no close.
             let likely = entry.listened || entry.socket.owner == Owner::NoProcess;
-            likely.then_some((key, Evidence::Inferred))
+            (likely && !scope.bound_left_out).then_some((key, Evidence::Inferred))
         });
         let mut judged: Vec<_> = judged.collect();
         judged.sort_unstable_by_key(|&(key, _)| key);

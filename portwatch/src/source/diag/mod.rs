@@ -47,6 +47,15 @@ pub struct DiagError {
     pub error: io::Error,
 }
 
+/// Whether a dump has TCP sockets that are bound and do not listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Where the kernel lists them.
+    Included,
+    /// Not asked for.
+    LeftOut,
+}
+
 /// What a dump of one protocol came to.
 #[derive(Debug, Default)]
 pub struct Dump {
@@ -78,11 +87,14 @@ impl Diag {
     }
 
     /// Every socket of `protocol`, or those on `port`.
-    pub fn dump(&mut self, protocol: Protocol, port: Option<Port>) -> Result<Dump, DiagError> {
+    pub fn dump(&mut self, protocol: Protocol, port: Option<Port>, bound: Bound) -> Result<Dump, DiagError> {
         let mut rows = Vec::new();
         match protocol {
             Protocol::Tcp => {
-                let states = 1 << LISTEN | 1 << BOUND_INACTIVE;
+                let states = match bound {
+                    Bound::Included => 1 << LISTEN | 1 << BOUND_INACTIVE,
+                    Bound::LeftOut => 1 << LISTEN,
+                };
                 self.rows("TCP over IPv4", Table { v6: false, protocol: TCP, states, port }, &mut rows)?;
                 self.rows("TCP over IPv6", Table { v6: true, protocol: TCP, states, port }, &mut rows)?;
             }
@@ -102,6 +114,7 @@ impl Diag {
         }
         let bound_included = match protocol {
             Protocol::Udp => true,
+            Protocol::Tcp if bound == Bound::LeftOut => false,
             Protocol::Tcp => {
                 if rows.iter().any(|row| is_bound_inactive(row.state)) {
                     self.bound_supported = Some(true);

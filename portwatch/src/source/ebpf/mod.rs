@@ -38,6 +38,7 @@ use super::{
     Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
     clock::Clock,
     convert,
+    procfs::Descriptors,
     replay::Recorder,
     scan::{HolderSearch, Roots, Scanner},
 };
@@ -451,9 +452,13 @@ impl Source for EbpfSource {
         let begun = self.clock.now();
         let cheap = self.pass.is_some_and(|pass| pass <= CHEAP);
         let search = if cheap { HolderSearch::All } else { HolderSearch::First };
-        let found = match table(&mut self.loaded, &mut self.pass) {
-            Some(mut table) => self.scanner.refresh_by(scope, search, Some(&mut table)),
-            None => self.scanner.refresh(scope),
+        let binds = self.loaded.coverage.iter().any(|c| c.fact == Fact::Bind && c.hook.is_some());
+        let mut table = table(&mut self.loaded, &mut self.pass);
+        let search = if table.is_some() { search } else { HolderSearch::First };
+        let table = table.as_mut().map(|table| table as &mut dyn Descriptors);
+        let found = match scope {
+            Refresh::Asked(ports) if binds => self.scanner.refresh_listeners(ports, search, table),
+            _ => self.scanner.refresh_by(scope, search, table),
         }?;
         let found = Snapshot { begun, ended: self.clock.now(), ..found };
         self.follow(&found);

@@ -160,6 +160,8 @@ pub(super) struct Shot {
     protocols: Vec<ProtocolWord>,
     ports: Vec<PortNumber>,
     bound_included: bool,
+    #[serde(default)]
+    bound_left_out: bool,
     sockets: Vec<Held>,
     processes: Vec<ProcessFacts>,
 }
@@ -260,6 +262,7 @@ impl Shot {
             protocols: snapshot.protocols.iter().map(|&p| p.into()).collect(),
             ports: snapshot.ports.iter().map(|&p| PortNumber(p)).collect(),
             bound_included: snapshot.bound_included,
+            bound_left_out: snapshot.bound_left_out,
             sockets: snapshot.sockets.iter().map(Held::from).collect(),
             processes: snapshot.processes.iter().map(ProcessFacts::from).collect(),
         }
@@ -273,6 +276,7 @@ impl Shot {
             protocols: self.protocols.into_iter().map(Into::into).collect(),
             ports: self.ports.into_iter().map(|p| p.0).collect(),
             bound_included: self.bound_included,
+            bound_left_out: self.bound_left_out,
             sockets: self.sockets.into_iter().map(Into::into).collect(),
             processes: self.processes.into_iter().map(Into::into).collect(),
         };

@@ -101,6 +101,7 @@ fn snapshot() -> Observation {
         protocols: vec![Protocol::Tcp, Protocol::Udp],
         ports: vec![Port::new(5432).unwrap()],
         bound_included: true,
+        bound_left_out: false,
         sockets: vec![
             socket(
                 SocketKey::Cookie(u64::MAX),

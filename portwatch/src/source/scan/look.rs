@@ -37,6 +37,8 @@ pub struct Tables {
     pub ports: Vec<Port>,
     /// Bound TCP sockets are among `sockets`.
     pub bound_included: bool,
+    /// As in the snapshot.
+    pub bound_left_out: bool,
     /// Namespaces read completely, or gone. Empty where the one that is read is known anyway.
     pub namespaces: Vec<Netns>,
     /// Devices that keep UDP sockets, by namespace and port.
@@ -129,10 +131,12 @@ pub trait Look: std::fmt::Debug + Send {
     /// Looks a part of the truth up again.
     fn refresh(&mut self, scope: &Refresh) -> Result<Snapshot, SourceError> {
         match scope {
-            Refresh::Ports(ports) | Refresh::PortsEverywhere(ports) if ports.is_empty() => {
+            Refresh::Ports(ports) | Refresh::Asked(ports) | Refresh::PortsEverywhere(ports)
+                if ports.is_empty() =>
+            {
                 Ok(Snapshot { begun: Timestamp::now(), ended: Timestamp::now(), ..Snapshot::default() })
             }
-            Refresh::Ports(ports) => self.snapshot(ports, HolderSearch::First),
+            Refresh::Ports(ports) | Refresh::Asked(ports) => self.snapshot(ports, HolderSearch::First),
             Refresh::PortsEverywhere(ports) => self.snapshot_everywhere(ports, HolderSearch::First),
             Refresh::All => self.snapshot_everywhere(&[], HolderSearch::First),
         }

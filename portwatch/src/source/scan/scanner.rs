@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::source::{
     Refresh, SourceError,
-    diag::{Diag, DiagError},
+    diag::{Bound, Diag, DiagError},
     netns,
     procfs::{Descriptors, Found, ProcFs, Search, Wanted},
     rules::Rules,
@@ -149,13 +149,31 @@ impl Scanner {
         table: Option<&mut dyn Descriptors>,
     ) -> Result<Snapshot, SourceError> {
         match scope {
-            Refresh::Ports(ports) | Refresh::PortsEverywhere(ports) if ports.is_empty() => {
+            Refresh::Ports(ports) | Refresh::Asked(ports) | Refresh::PortsEverywhere(ports)
+                if ports.is_empty() =>
+            {
                 self.snapshot_ports(ports, search)
             }
-            Refresh::Ports(ports) => self.look(ports, search, table),
+            Refresh::Ports(ports) | Refresh::Asked(ports) => self.look(ports, search, table),
             Refresh::PortsEverywhere(ports) => self.look_everywhere(ports, search, table),
             Refresh::All => self.look_everywhere(&[], search, table),
         }
+    }
+
+    /// As [`Scanner::refresh_by`] on `ports`, but without TCP sockets that are bound and do not listen. The kernel finds those by a
+    /// walk over all its bind buckets, once for each family: milliseconds, where listeners take microseconds
+    /// (`inet_diag_dump_icsk`).
+    pub fn refresh_listeners(
+        &mut self,
+        ports: &[Port],
+        search: HolderSearch,
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Snapshot, SourceError> {
+        if ports.is_empty() {
+            return self.snapshot_ports(ports, search);
+        }
+        let tables = self.tables_with(ports, Bound::LeftOut)?;
+        self.with_holders(tables, search, table, |_| true)
     }
 
     /// TCP connections. Nobody here knows who left those in TIME_WAIT.
@@ -224,6 +242,10 @@ impl Scanner {
 
     /// The sockets alone, on `ports` or (none named) all. Cheap: no process is looked at.
     pub(super) fn tables(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
+        self.tables_with(ports, Bound::Included)
+    }
+
+    fn tables_with(&mut self, ports: &[Port], bound: Bound) -> Result<Tables, SourceError> {
         self.degradations.clear();
         let mut tables = Tables {
             begun: Timestamp::now(),
@@ -233,7 +255,7 @@ impl Scanner {
         };
         let mut failure = None;
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            match read_table(&mut self.diag, protocol, ports, &mut tables.sockets) {
+            match read_table(&mut self.diag, protocol, ports, bound, &mut tables.sockets) {
                 Ok(bound_included) => {
                     tables.protocols.push(protocol);
                     if protocol == Protocol::Tcp {
@@ -246,7 +268,10 @@ impl Scanner {
                 }
             }
         }
-        self.bound_included = tables.bound_included;
+        match bound {
+            Bound::Included => self.bound_included = tables.bound_included,
+            Bound::LeftOut => tables.bound_left_out = true,
+        }
         note_tunnels(self.netns(), &tables.sockets, &mut tables.tunnels);
         match failure {
             Some(error) if tables.protocols.is_empty() => Err(read_error(error)),
@@ -272,9 +297,9 @@ impl Scanner {
             let before = sockets.len();
             let looked = Diag::open(Some(netns)).and_then(|diag| {
                 let mut diag = diag.with_bound_supported(bound_known);
-                protocols
-                    .iter()
-                    .try_for_each(|&protocol| read_table(&mut diag, protocol, ports, sockets).map(|_| ()))
+                protocols.iter().try_for_each(|&protocol| {
+                    read_table(&mut diag, protocol, ports, Bound::Included, sockets).map(drop)
+                })
             });
             match looked {
                 Ok(()) => {
@@ -342,6 +367,7 @@ impl Scanner {
             protocols: tables.protocols,
             ports: tables.ports,
             bound_included: tables.bound_included,
+            bound_left_out: tables.bound_left_out,
             ended: Timestamp::now(),
         })
     }
@@ -392,10 +418,11 @@ fn read_table(
     diag: &mut Diag,
     protocol: Protocol,
     ports: &[Port],
+    bound: Bound,
     seen: &mut Vec<SocketSeen>,
 ) -> Result<bool, DiagError> {
     if ports.is_empty() || ports.len() > FILTERED_DUMPS {
-        let dump = diag.dump(protocol, None)?;
+        let dump = diag.dump(protocol, None, bound)?;
         seen.extend(
             dump.sockets.into_iter().filter(|s| ports.is_empty() || ports.contains(&s.endpoint.port)),
         );
@@ -403,7 +430,7 @@ fn read_table(
     }
     let mut bound_included = true;
     for &port in ports {
-        let dump = diag.dump(protocol, Some(port))?;
+        let dump = diag.dump(protocol, Some(port), bound)?;
         bound_included &= dump.bound_included;
         seen.extend(dump.sockets);
     }

@@ -225,6 +225,7 @@ impl<T: Table> Look for TableScanner<T> {
             protocols: vec![Protocol::Tcp, Protocol::Udp],
             ports: ports.to_vec(),
             bound_included: reading.bound_included,
+            bound_left_out: false,
             namespaces: Vec::new(),
             tunnels: HashMap::new(),
             sockets: sockets
@@ -266,6 +267,7 @@ impl<T: Table> Look for TableScanner<T> {
             protocols: tables.protocols,
             ports: tables.ports,
             bound_included: tables.bound_included,
+            bound_left_out: tables.bound_left_out,
             sockets,
             processes,
         })

@@ -97,6 +97,7 @@ pub(super) fn snapshot(begun: i64, ended: i64, sockets: Vec<SnapshotSocket>) -> 
         protocols: vec![Protocol::Tcp, Protocol::Udp],
         ports: Vec::new(),
         bound_included: true,
+        bound_left_out: false,
         sockets,
         processes: Vec::new(),
     }

@@ -291,6 +291,18 @@ fn an_mptcp_subflow_that_ended_without_close_goes_with_the_next_look_at_its_port
 }
 
 #[test]
+fn a_look_that_leaves_bound_sockets_out_says_nothing_of_them() {
+    let mut table = started();
+    feed(&mut table, vec![listening(1, tcp(1, "::", 80), 7), unlistened(2, 1)]);
+    let mut look = snapshot(10, 12, vec![]);
+    look.ports = vec![port(80)];
+    look.bound_included = false;
+    look.bound_left_out = true;
+    assert_eq!(told(&feed(&mut table, vec![taken(look)])), []);
+    assert_eq!(table.get(key(1)).unwrap().seen.phase, Phase::Bound);
+}
+
+#[test]
 fn an_exit_takes_the_holder_and_leaves_the_socket() {
     let mut table = started();
     let s = listens(tcp(1, "0.0.0.0", 80));
