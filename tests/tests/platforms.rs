@@ -101,6 +101,18 @@ os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
 ";
 
+/// The numbers of the program's next line.
+fn numbers<const N: usize>(actor: &mut Actor) -> anyhow::Result<[u64; N]> {
+    let line = actor.line()?;
+    let numbers: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    numbers.try_into().map_err(|_| anyhow::anyhow!("{N} numbers expected: {line}"))
+}
+
+/// Two pids, in the order in which tables are compared.
+fn pair(a: u64, b: u64) -> Vec<u64> {
+    vec![a.min(b), a.max(b)]
+}
+
 /// Each socket that `ls` shows, and its processes.
 fn table(ran: &Ran) -> anyhow::Result<BTreeMap<String, Vec<u64>>> {
     let document = ran.json()?;
@@ -123,11 +135,8 @@ fn what_the_tools_list_is_what_the_scan_lists_but_for_what_they_cannot_know() {
         .enter(|| {
             let portwatch = Portwatch::new()?;
             let mut actor = Actor::python(KINDS, &[])?;
-            let words = actor.line()?;
-            let words: Vec<u64> = words.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-            let [bound, child] = words[..] else { panic!("{words:?}") };
-            let mut both = vec![u64::from(actor.pid()), child];
-            both.sort_unstable();
+            let [bound, child] = numbers(&mut actor)?;
+            let both = pair(u64::from(actor.pid()), child);
             let list = |source: &str| -> anyhow::Result<BTreeMap<String, Vec<u64>>> {
                 let ran = portwatch.run(&["--no-daemon", "--source", source, "ls", "--all", "--json"])?;
                 assert_eq!(ran.code, Some(0), "{source} {ran:?}");
@@ -266,17 +275,14 @@ os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
 ";
             let mut actor = Actor::python(program, &[])?;
-            let words = actor.line()?;
-            let words: Vec<u64> = words.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-            let [port, flying, child] = words[..] else { panic!("{words:?}") };
+            let [port, flying, child] = numbers(&mut actor)?;
             assert_eq!(actor.line()?, "closed");
             let own = u64::from(actor.pid());
 
             let ran = who(&portwatch, "lsof", &port.to_string())?;
             let mut found = pids(&sockets(&ran)?[0]);
             found.sort_unstable();
-            let mut both = vec![own, child];
-            both.sort_unstable();
+            let both = pair(own, child);
             assert_eq!(found, both, "{ran:?}");
             let ran = who(&portwatch, "netstat", &port.to_string())?;
             let found = pids(&sockets(&ran)?[0]);
