@@ -257,7 +257,7 @@ fn another_user_cannot_renew_or_release_a_claim_and_root_can() {
     };
     let claimed = as_user(65_534, &["claim", "myapp:api", "-q"]);
     assert_eq!(claimed.code, Some(0), "{claimed:?}");
-    let before = claims(&portwatch, "*");
+    let before = claims(&portwatch, "myapp:*");
     assert_eq!(before[0]["owner"], 65_534);
     for words in [
         &["claim", "myapp:api", "-q"][..],
@@ -270,7 +270,7 @@ fn another_user_cannot_renew_or_release_a_claim_and_root_can() {
         assert_eq!(ran.code, Some(expected), "{words:?} {ran:?}");
         assert!(ran.stderr.contains("65534") || ran.stderr.contains("nobody"), "{ran:?}");
     }
-    assert_eq!(claims(&portwatch, "*"), before, "nothing changed");
+    assert_eq!(claims(&portwatch, "myapp:*"), before, "nothing changed");
     assert_eq!(portwatch.run(&["release", "myapp:api"]).unwrap().code, Some(0));
     let told = log(&portwatch, &["--type", "release"]);
     let message = told[0]["message"].as_str().unwrap();
