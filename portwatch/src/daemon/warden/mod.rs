@@ -1,14 +1,17 @@
 //! Who lives: the processes behind locks, agents and sessions, each by a pidfd, which tells of its end at once.
 //!
 //! One thread. What belonged to a process that has ended is ended, with how that ended in the log. What another process wrote
-//! into the database without this daemon is noticed within a second.
+//! into the database without this daemon is noticed within a second. While nothing happens, it sleeps.
 
 #[cfg(target_os = "linux")]
 mod ending;
+mod pace;
 #[cfg(target_os = "linux")]
 mod pidfds;
 #[cfg(not(target_os = "linux"))]
 mod sweeps;
+#[cfg(target_os = "linux")]
+mod writes;
 
 use std::{
     path::Path,
@@ -20,10 +23,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[cfg(target_os = "linux")]
-use self::pidfds::Handles;
+use self::pace::{LOOK, Pace};
 #[cfg(not(target_os = "linux"))]
-use self::sweeps::Handles;
+use self::sweeps::{Handles, Writes};
+#[cfg(target_os = "linux")]
+use self::{pidfds::Handles, writes::Writes};
 use super::{DaemonError, Handle, pipeline::Command};
 use crate::{
     journal::Told,
@@ -33,8 +37,6 @@ use crate::{
     webhook::Policy,
 };
 
-/// What other processes wrote is looked for so often, and what has no pidfd is looked at.
-const LOOK: Duration = Duration::from_secs(1);
 /// What is older than the time of retention is looked for so often.
 const FORGET: Duration = Duration::from_mins(10);
 /// How long the daemon waits for its end.
@@ -74,11 +76,16 @@ impl Warden {
         let bureau = Bureau::open(database, boot_id, announce, move || stirred.wake())?;
         let bureau = Arc::new(bureau.with_webhooks(terms.webhooks));
         let stop = Arc::new(AtomicBool::new(false));
+        let writes = Writes::beside(database)
+            .map_err(|error| tracing::debug!(%error, "the database is looked into every second"))
+            .ok();
         let watch = Watch {
             bureau: Arc::clone(&bureau),
             wake: wake.clone(),
             stop: Arc::clone(&stop),
             handles: Handles::default(),
+            writes,
+            pace: Pace::new(Instant::now()),
             version: None,
             keep: terms.keep,
             forget: Instant::now(),
@@ -123,6 +130,9 @@ struct Watch {
     wake: Wake,
     stop: Arc<AtomicBool>,
     handles: Handles,
+    /// `None` where nothing tells of them.
+    writes: Option<Writes>,
+    pace: Pace,
     version: Option<i64>,
     /// What ended is kept so long.
     keep: Duration,
@@ -133,31 +143,34 @@ struct Watch {
 impl Watch {
     fn run(mut self) {
         let mut failing = false;
-        let mut due = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
-            let done = self.turn(&mut due);
+            let done = self.turn();
             if let Err(error) = &done
                 && !failing
             {
                 tracing::warn!(%error, "the processes behind locks and agents could not be looked after");
             }
             failing = done.is_err();
-            if let Err(error) = self.handles.wait(&self.wake, due) {
+            let writes = self.writes.as_ref().filter(|_| self.pace.hears());
+            if let Err(error) = self.handles.wait(&self.wake, writes, self.pace.due()) {
                 tracing::warn!(%error, "waiting for processes failed");
                 std::thread::sleep(LOOK);
             }
         }
     }
 
-    fn turn(&mut self, due: &mut Instant) -> Result<(), OfficeError> {
+    fn turn(&mut self) -> Result<(), OfficeError> {
         let stirred = self.wake.wait(Duration::ZERO).unwrap_or(true);
         self.wake.clear();
         for (process, why) in self.handles.ended() {
             self.bureau.ended(process, &why)?;
         }
-        let look = Instant::now() >= *due;
+        // Before the look: what is written after it is told of later.
+        if self.writes.as_ref().is_some_and(Writes::any) {
+            self.pace.written(Instant::now());
+        }
+        let look = self.pace.look(Instant::now());
         if look {
-            *due = Instant::now() + LOOK;
             let version = self.bureau.version()?;
             if self.version.replace(version) != Some(version) {
                 self.bureau.changed_elsewhere();
@@ -171,16 +184,22 @@ impl Watch {
             }
         }
         if stirred || look {
-            self.follow()?;
+            let all_are_watched = self.follow()?;
+            if look && all_are_watched && self.writes.is_some() {
+                let silence = self.bureau.next_silence(Timestamp::now())?;
+                self.pace.rest(silence);
+            }
         }
         Ok(())
     }
 
-    /// Watches the processes that matter now, and no others.
-    fn follow(&mut self) -> Result<(), OfficeError> {
-        for process in self.handles.follow(&self.bureau.processes()?) {
+    /// Watches the processes that matter now, and no others. Whether each of them tells of its end.
+    fn follow(&mut self) -> Result<bool, OfficeError> {
+        let wanted = self.bureau.processes()?;
+        let gone = self.handles.follow(&wanted);
+        for &process in &gone {
             self.bureau.ended(process, &format!("its process {} is gone", process.pid))?;
         }
-        Ok(())
+        Ok(self.handles.watched() + gone.len() >= wanted.len())
     }
 }

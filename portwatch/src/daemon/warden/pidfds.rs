@@ -10,7 +10,7 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::ending;
+use super::{ending, writes::Writes};
 use crate::{model::ProcessId, query::coordinate::alive, source::Wake};
 
 /// So many processes are watched; a daemon has 1024 descriptors at the least. Others are looked at every second.
@@ -58,9 +58,15 @@ impl Handles {
         ended.into_iter().map(tell).collect()
     }
 
-    /// Waits until one has ended, until `wake`, or until `due`.
-    pub(super) fn wait(&self, wake: &Wake, due: Instant) -> io::Result<()> {
+    /// How many are watched.
+    pub(super) fn watched(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Waits until one has ended, until `wake`, until somebody writes, or until `due`.
+    pub(super) fn wait(&self, wake: &Wake, writes: Option<&Writes>, due: Instant) -> io::Result<()> {
         let mut fds = vec![PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
+        fds.extend(writes.map(|writes| PollFd::new(writes.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.0.values().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
         let left = due.saturating_duration_since(Instant::now()).as_millis() + 1;
         match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {

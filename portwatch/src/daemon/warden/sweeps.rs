@@ -1,8 +1,24 @@
 //! Where nothing tells of a process's end: the warden looks every second.
 
-use std::{io, time::Instant};
+use std::{io, path::Path, time::Instant};
 
 use crate::{model::ProcessId, source::Wake};
+
+/// Nothing tells who writes into the database.
+#[derive(Debug)]
+pub(super) enum Writes {}
+
+impl Writes {
+    /// Never.
+    pub(super) fn beside(_: &Path) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Never called.
+    pub(super) fn any(&self) -> bool {
+        match *self {}
+    }
+}
 
 /// No process is watched.
 #[derive(Debug, Default)]
@@ -20,8 +36,13 @@ impl Handles {
         Vec::new()
     }
 
+    /// None.
+    pub(super) fn watched(&self) -> usize {
+        0
+    }
+
     /// Waits until `wake`, or until `due`.
-    pub(super) fn wait(&self, wake: &Wake, due: Instant) -> io::Result<()> {
+    pub(super) fn wait(&self, wake: &Wake, _: Option<&Writes>, due: Instant) -> io::Result<()> {
         wake.wait(due.saturating_duration_since(Instant::now())).map(drop)
     }
 }

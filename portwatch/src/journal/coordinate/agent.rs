@@ -267,6 +267,23 @@ impl Coordination {
         Ok(self.change(None, now, tell)?.1)
     }
 
+    /// When the next of the agents that speak now, or were told of as stale, has been silent for too long.
+    pub fn next_silence(&self, now: Timestamp) -> Result<Option<Timestamp>, CoordinateError> {
+        let stale = text(now.checked_sub(STALE).unwrap_or(now));
+        let sql = "SELECT min(seen) FILTER (WHERE seen >= ?1), min(seen) FILTER (WHERE seen < ?1)
+                   FROM agent WHERE ended IS NULL AND died IS NULL AND told <> 'dead'";
+        let seen = self.read(|tables| {
+            tables.row(sql, [stale], |row, _| {
+                Ok([row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?])
+            })
+        })?;
+        // Silence is counted in whole milliseconds, and has to be longer.
+        let due = |(seen, patience): (Option<String>, Duration)| {
+            moment(&seen?)?.checked_add(patience + Duration::from_millis(2)).ok()
+        };
+        Ok(seen.into_iter().flat_map(|seen| seen.into_iter().zip([STALE, DEAD])).filter_map(due).min())
+    }
+
     /// Another agent takes over what a dead one worked on: its active sessions, with notes and files.
     pub fn salvage(
         &mut self,

@@ -330,6 +330,34 @@ fn what_ended_is_forgotten_after_its_time_and_what_is_active_never() {
 }
 
 #[test]
+fn the_moment_is_known_at_which_the_next_agent_has_been_silent_for_too_long() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let speak = |store: &mut Coordination, agent: &str, second: i64| {
+        store.present(Voice { agent, user: &erich() }, at(second)).unwrap();
+    };
+    assert_eq!(store.next_silence(at(0)).unwrap(), None);
+    speak(&mut store, "a", 0);
+    speak(&mut store, "b", 100);
+    let told = |store: &mut Coordination, moment: Timestamp| {
+        let words = |(_, event): (i64, crate::model::Event)| event.subject.unwrap_or_default();
+        store.sweep(&living, moment).unwrap().into_iter().map(words).collect::<Vec<_>>()
+    };
+    // Each time nobody is told of a moment before, and somebody then.
+    let mut now = at(200);
+    for (agent, seconds) in [("a", 600), ("b", 700), ("a", 1200), ("b", 1300)] {
+        let due = store.next_silence(now).unwrap().unwrap();
+        assert!(due > at(seconds) && due < at(seconds + 1), "{agent} {due}");
+        assert_eq!(told(&mut store, at(seconds)), Vec::<String>::new());
+        assert_eq!(told(&mut store, due), [agent]);
+        now = due;
+    }
+    assert_eq!(store.next_silence(now).unwrap(), None, "dead ones are told of");
+    speak(&mut store, "a", 1400);
+    assert!(store.next_silence(at(1400)).unwrap().is_some_and(|due| due > at(2000)));
+}
+
+#[test]
 fn two_users_may_have_an_agent_of_the_same_name() {
     let (_folder, path) = place();
     let mut store = open(&path);

@@ -12,6 +12,7 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 pub use agent::{Introduction, Remains};
@@ -131,6 +132,12 @@ impl Bureau {
     /// Forgets what ended before `cutoff`.
     pub fn forget(&self, cutoff: Timestamp) -> Result<usize, OfficeError> {
         Ok(self.store().forget(cutoff, Timestamp::now())?)
+    }
+
+    /// How long until an agent is silent for so long that it is told of, unless something happens before.
+    pub fn next_silence(&self, now: Timestamp) -> Result<Option<Duration>, OfficeError> {
+        let due = self.store().next_silence(now)?;
+        Ok(due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default()))
     }
 
     /// Ends what belonged to processes that nobody saw end, and tells of agents that fell silent.
