@@ -1,4 +1,4 @@
-//! What the daemon does by itself, where it was told to: health checks at an interval.
+//! What the daemon does by itself, where it was told to: health checks at an interval, the end of claims whose time has passed.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
 
@@ -79,4 +79,23 @@ fn a_program_is_asked_at_the_interval_of_its_project_and_only_changes_are_told()
     wait_for_event(&portwatch, 5, "healthy");
     ask("/other");
     wait_for_event(&portwatch, 6, "UNHEALTHY: 404 Not Found");
+}
+
+#[test]
+fn a_claim_whose_time_has_passed_ends_however_much_is_written_meanwhile() {
+    let portwatch = Portwatch::started(&[]).unwrap();
+    let run = |words: &[&str], code: i32| {
+        let ran = portwatch.run(words).unwrap();
+        assert_eq!(ran.code, Some(code), "{words:?} {ran:?}");
+    };
+    run(&["claim", "brief:api", "--ttl", "1s", "-q"], 0);
+    let mut others = 0;
+    wait_until("the claim to end", DEADLINE, || {
+        others += 1;
+        run(&["claim", &format!("other:n{others}"), "-q"], 0);
+        (portwatch.run(&["find", "brief:api"]).unwrap().code == Some(1)).then_some(())
+    })
+    .unwrap();
+    let released = portwatch.wait_for("release", &["--filter", "brief:api"]).unwrap();
+    assert_eq!(released["message"], "its time has passed");
 }

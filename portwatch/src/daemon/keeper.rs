@@ -313,7 +313,8 @@ impl Keeper {
         let ids: HashSet<i64> = self.known.claims().iter().map(|c| c.id).collect();
         self.lives.retain(|id, _| ids.contains(id));
         self.checks.retain(|id| ids.contains(&id));
-        self.next_sweep = self.until_sweep();
+        // Never later: claims are read again whenever anything is written, and what is due would never be done.
+        self.next_sweep = self.next_sweep.min(self.until_sweep());
         if let Some(reserve) = &mut self.reserve
             && let Some(problem) = reserve.update(&mut self.claims, self.known.claims())?
         {
