@@ -98,6 +98,23 @@ fn a_claim_is_idempotent_and_survives_being_opened_again() {
 }
 
 #[test]
+fn the_number_of_a_claim_that_was_given_back_is_no_other_claims() {
+    let (_folder, path) = place();
+    let mut claims = open(&path);
+    let claim = |claims: &mut Claims, name: &str, second: i64| {
+        let wish = Wish::new(name, "3100-3199");
+        claims.claim(&wish.of(7), at(second), &mut free).unwrap().claim.id
+    };
+    let first = claim(&mut claims, "myapp:api", 0);
+    claims.release(7, "by uid 7", at(0), &mut |_| true).unwrap();
+    let second = claim(&mut claims, "myapp:web", 1);
+    assert!(second > first);
+    // Several at one moment, and one by a clock that was set back.
+    let third = claim(&mut claims, "myapp:db", 1);
+    assert!(claim(&mut claims, "myapp:cache", 0) > third && third > second);
+}
+
+#[test]
 fn a_claim_and_its_release_are_in_the_log() {
     let (_folder, path) = place();
     let wish = Wish::new("myapp:api", "3100-3199");

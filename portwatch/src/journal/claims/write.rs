@@ -203,10 +203,13 @@ fn make(
 ) -> Result<Claimed, Fault<ClaimError>> {
     within_limit(connection, request.owner, request.limit, request.ports.max(1))?;
     let stamp = text(now);
+    // By the clock, and not the row's next number, which is that of a claim that was just given back: whoever remembers that
+    // one by its number must not take this one for it.
     let id = connection
         .prepare_cached(
-            "INSERT INTO claim (name, kind, owner, owner_name, agent, session, root, worktree, created, renewed,
-                 expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
+            "INSERT INTO claim (id, name, kind, owner, owner_name, agent, session, root, worktree, created, renewed,
+                 expires) VALUES (max(?11, coalesce((SELECT max(id) FROM claim), 0) + 1), ?1, ?2, ?3, ?4, ?5, ?6, ?7,
+                 ?8, ?9, ?9, ?10)",
         )?
         .insert(params![
             request.name.to_string(),
@@ -219,6 +222,7 @@ fn make(
             request.worktree,
             stamp,
             request.expires.map(text),
+            now.as_microsecond(),
         ])?;
     for slot in 0..request.ports.max(1) {
         slot_port(connection, boot, id, slot, request, now, probe)?;
