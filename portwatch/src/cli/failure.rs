@@ -47,6 +47,8 @@ pub(super) enum Failure {
     Several(&'static str),
     #[error("this would release every claim; say so with --yes")]
     NeedsYes,
+    #[error("the shell put the names of the files here in the place of *; quote it: portwatch {0} '*'")]
+    Unquoted(&'static str),
     #[error(transparent)]
     Access(#[from] AccessError),
     #[error("{error}. Claimed: {done}. Not claimed: {left}")]
@@ -81,6 +83,7 @@ impl Failure {
             | Self::Header(_)
             | Self::HttpPath(_)
             | Self::NeedsYes
+            | Self::Unquoted(_)
             | Self::Place(_) => Exit::Usage,
             Self::Resolve(error) if error.is_usage() => Exit::Usage,
             Self::Resolve(_) | Self::Page { .. } => Exit::NotSeen,

@@ -1,12 +1,18 @@
 //! `portwatch find` and `portwatch claims`
 
-use super::{args, exit::Exit, failure::Failure, project::Here, session::Session, worktrees};
+use std::path::Path;
+
+use super::{args, exit::Exit, failure::Failure, glob, project::Here, session::Session, worktrees};
 use crate::{render, wire::claims::Claims};
 
 pub(super) fn run(args: &args::Find, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let patterns = if args.patterns.is_empty() { vec!["*".to_owned()] } else { args.patterns.clone() };
-    let answer = session.access()?.claims(&patterns)?;
-    show(&answer, session)
+    let answer = session.access()?.claims(&patterns);
+    let is_nothing = answer.as_ref().map_or(true, |a| a.claims.is_empty() && a.unclaimed.is_empty());
+    if is_nothing && glob::is_of_shell(&args.patterns, Path::new(".")) {
+        return Err(Failure::Unquoted("find"));
+    }
+    show(&answer?, session)
 }
 
 /// `portwatch claims [--worktree]`

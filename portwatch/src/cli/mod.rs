@@ -17,6 +17,7 @@ mod exit;
 mod failure;
 mod find;
 mod free;
+mod glob;
 mod health;
 mod import;
 mod lock;

@@ -1,8 +1,11 @@
 //! `portwatch release` and `portwatch cleanup`
 
-use std::io::{self, BufRead, IsTerminal};
+use std::{
+    io::{self, BufRead, IsTerminal},
+    path::Path,
+};
 
-use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
+use super::{args, exit::Exit, failure::Failure, glob, project::Here, session::Session};
 use crate::{
     registry::{Pattern, duration},
     render,
@@ -10,12 +13,11 @@ use crate::{
 };
 
 pub(super) fn run(args: &args::Release, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let mut patterns = Vec::new();
-    for text in &args.patterns {
-        let pattern: Pattern = text.parse()?;
-        // A bare word is a claim of this project before it is a whole project.
-        patterns.push(pattern);
+    // Directories are often named like the projects in them.
+    if !args.yes && glob::is_of_shell(&args.patterns, Path::new(".")) {
+        return Err(Failure::Unquoted("release"));
     }
+    let patterns = args.patterns.iter().map(|text| text.parse()).collect::<Result<Vec<Pattern>, _>>()?;
     if patterns.iter().any(Pattern::is_all) && !args.yes && !confirmed(session)? {
         return Ok(Exit::No);
     }
