@@ -178,6 +178,8 @@ print(s.getsockname()[1], flush=True); sys.stdin.read()'\ntrue\n",
     assert!(named(&rogue["holders"][0]["process"]), "{rogue}");
     let text = portwatch.run(&["rogue", "--port", &port]).unwrap().stdout;
     assert!(text.contains("random") && text.contains("scratch.sh"), "{text}");
+    let told = portwatch.run(&["log", "--type", "rogue", "--port", &port]).unwrap().stdout;
+    assert!(told.contains("random  by sh scratch.sh ("), "{told}");
     script.finish().unwrap();
     let gone = wait_until("the rogue listener among the gone", DEADLINE, || {
         let answer = portwatch.run(&words).unwrap().json().unwrap();
@@ -191,16 +193,13 @@ print(s.getsockname()[1], flush=True); sys.stdin.read()'\ntrue\n",
     assert_eq!(portwatch.run(&words[..5]).unwrap().code, Some(1), "what is allowed is not rogue");
 }
 
-/// How long callers compete; more where nobody waits for it.
-fn contest() -> Duration {
-    let seconds = std::env::var("PORTWATCH_CONTEST_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(3))
-}
+/// How long callers compete.
+const CONTEST: Duration = Duration::from_secs(10);
 
 #[test]
 fn sixteen_callers_with_and_without_a_daemon_get_no_port_twice_and_a_crash_loses_none() {
     let mut portwatch = Portwatch::started(&[]).unwrap();
-    let end = Instant::now() + contest();
+    let end = Instant::now() + CONTEST;
     let ports: Vec<(String, u16)> = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..16)
             .map(|caller| {

@@ -230,6 +230,12 @@ fn details(event: &Event, command: bool, look: &Look) -> Vec<Text> {
     if event.random == Some(true) {
         part(Tone::Plain, "random");
     }
+    if event.kind == "rogue"
+        && let Some(parent) = event.process.as_ref().and_then(|process| process.lineage.get(..1))
+        && let Some(parent) = process::lineage(parent, look)
+    {
+        part(Tone::Plain, &format!("by {parent}"));
+    }
     if event.kind == "noise" {
         let span = event.since.map(|since| event.time.as_second().saturating_sub(since.as_second()));
         let within = span.map_or_else(String::new, |s| format!(" within {}", when::span(s)));

@@ -65,10 +65,11 @@ pub fn rogue(out: &mut dyn Write, answer: &Rogue, look: &Look) -> io::Result<()>
         }
     }
     if answer.unknown > 0 {
-        let words = format!(
-            "{} more listeners belong to processes that could not be seen; ask as root, or a daemon of root's",
-            answer.unknown
-        );
+        let belong = match answer.unknown {
+            1 => "1 more listener belongs to a process".to_owned(),
+            more => format!("{more} more listeners belong to processes"),
+        };
+        let words = format!("{belong} that could not be seen; ask as root, or a daemon of root's");
         sentence(out, Tone::Warn, &words, look)?;
     }
     note(out, &answer.source, look)
