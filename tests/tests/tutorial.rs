@@ -148,6 +148,118 @@ fn a_day_with_claims() {
     drop(living);
 }
 
+#[test]
+fn the_log_the_locks_and_the_database_as_the_tutorial_asks_them() {
+    if !require_netns() {
+        return;
+    }
+    let night = || {
+        a_night_of_forensics();
+        Ok(())
+    };
+    Netns::new().unwrap().enter(night).unwrap();
+}
+
+fn a_night_of_forensics() {
+    let portwatch = Portwatch::started(&[]).unwrap();
+    let directory = portwatch.folder().join("myapp");
+    fs::create_dir(&directory).unwrap();
+    let services = r#"{"project": "myapp", "services": {"api": {"cmd": "python3 server.py", "healthPath": "/health?deep=true"}}}"#;
+    fs::write(directory.join(".portdaddyrc"), services).unwrap();
+    fs::write(directory.join("server.py"), SERVER).unwrap();
+    let shell = Terminal { portwatch, directory };
+
+    // What the night has seen: claims, a release, a lock that is stuck, an agent.
+    let port = shell.expect(&["claim", "myapp:api", "-q"], 0).trim().to_owned();
+    shell.expect(&["claim", "myapp:web"], 0);
+    shell.expect(&["claim", "dashboard:worker"], 0);
+    shell.expect(&["release", "dashboard:worker"], 0);
+    shell.expect(&["lock", "db-migrations", "--owner", "agent-db", "--ttl", "10m"], 0);
+    shell.expect(&["lock", "db-migrations", "--owner", "agent-db", "--extend"], 0);
+    shell.expect(&["agent", "register", "agent-worker", "--purpose", "Payments"], 0);
+    let server = run_server(&shell.directory, &port);
+    wait_until("the claim to be live", DEADLINE, || {
+        (shell.run(&["find", "myapp:api", "--json"]).json().unwrap()["claims"][0]["state"] == "live")
+            .then_some(())
+    })
+    .unwrap();
+    // The path is that of .portdaddyrc.
+    let verbose = ["health", "myapp:api", "--verbose"];
+    shell.has(
+        &verbose,
+        0,
+        &["healthy", "200 OK", &format!("{port}/health?deep=true"), "{\"status\":\"ok\"}"],
+    );
+
+    // portwatch log
+    let log = shell.expect(&["log"], 0);
+    for part in
+        ["claim ", "release ", "lock ", "extend ", "listen ", "health ", "heartbeat ", &format!("{port}/tcp")]
+    {
+        assert!(log.contains(part), "no {part}:\n{log}");
+    }
+    let kinds = |words: &[&str]| -> Vec<String> {
+        let ran = shell.run(&[&["log", "--json"], words].concat());
+        let events = ran.json().unwrap()["events"].as_array().unwrap().clone();
+        events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(&["--type", "claim,release"]), ["claim", "claim", "claim", "release"]);
+    assert_eq!(kinds(&["--type", "lock,unlock,extend"]), ["lock", "extend"]);
+    assert_eq!(kinds(&["--type", "claim", "--since", "1h", "--filter", "myapp:*"]), ["claim", "claim"]);
+    assert_eq!(kinds(&["--type", "heartbeat", "--filter", "agent-worker", "--since", "1h"]), ["heartbeat"]);
+    shell.has(&["log", "--type", "error"], 1, &["Nothing happened that matches."]);
+    let midnight = ["log", "--since", "2026-03-01T00:00:00Z", "--until", "2026-03-01T02:00:00Z"];
+    shell.has(&midnight, 1, &["Nothing happened that matches."]);
+    shell.has(
+        &["log", "--summary"],
+        0,
+        &["3  claim", "1  release", "1  lock", "Most active", "Longest held", &format!("{port}/tcp")],
+    );
+
+    // "Lock is stuck and nothing can proceed"
+    shell.has(&["locks"], 0, &["db-migrations", "owner=agent-db", "expires in"]);
+    shell.has(&["agents"], 0, &["agent-worker", "active", "\"Payments\""]);
+    let forced = shell.expect(&["unlock", "db-migrations", "--force"], 0);
+    assert_eq!(forced, "Lock db-migrations force-released (was held by agent-db)\n");
+    shell.expect(&["locks"], 1);
+    assert_eq!(
+        kinds(&["--type", "lock,unlock,extend", "--filter", "db-migrations", "--since", "2h"]),
+        ["lock", "extend", "unlock"]
+    );
+    shell.has(&["status"], 0, &["running", "claims", "locks", "agents", "2 active", "sessions", "channels"]);
+    shell.has(&["salvage"], 1, &["No dead agent left anything"]);
+    shell.has(&["metrics"], 0, &["portwatch_uptime_seconds", "process_resident_memory_bytes"]);
+    shell.has(&["version"], 0, &["build", "the same build"]);
+
+    // sqlite3 portwatch.db, where config says that it is
+    let config = shell.run(&["config", "--json"]).json().unwrap();
+    let database =
+        config["settings"].as_array().unwrap().iter().find(|row| row["name"] == "database").unwrap();
+    let open = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let journal = rusqlite::Connection::open_with_flags(database["value"].as_str().unwrap(), open).unwrap();
+    let ask = |sql: &str| -> Vec<String> {
+        let mut statement = journal.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    assert_eq!(ask("PRAGMA integrity_check"), ["ok"]);
+    assert_eq!(ask("SELECT name FROM claims ORDER BY created ASC"), ["myapp:api", "myapp:web"]);
+    let old = "SELECT name FROM claims WHERE created < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-24 hours')";
+    assert!(ask(old).is_empty());
+    assert_eq!(ask("SELECT name FROM agents WHERE purpose = 'Payments'"), ["agent-worker"]);
+    let around = "SELECT type FROM events WHERE subject = 'db-migrations' ORDER BY at";
+    assert_eq!(ask(around), ["lock", "extend", "unlock"]);
+    drop(server);
+
+    // As it is typed there, without quotes: the shell puts the files' names in the place of the *.
+    for (command, code) in [("find", 2), ("release", 2)] {
+        let ran = shell.run(&[command, "server.py"]);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("quote it: portwatch {command} '*'")), "{ran:?}");
+    }
+    shell.has(&["release", "*", "--yes"], 0, &["Released 2 claims"]);
+}
+
 fn run_server(directory: &Path, port: &str) -> Actor {
     let mut command = Command::new("python3");
     let mut server = Actor::start(command.args(["server.py", port]).current_dir(directory)).unwrap();
