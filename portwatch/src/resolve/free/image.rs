@@ -75,7 +75,7 @@ mod tests {
         let mut child = Command::new("bash")
             .args([
                 "-c",
-                "read; echo title > /proc/$$/comm; echo; read; exec bash -c 'echo; read; exec cat' x",
+                "echo; read; echo title > /proc/$$/comm; echo; read; exec bash -c 'echo; read; exec cat' x",
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -84,6 +84,8 @@ mod tests {
         let (pid, mut say) = (child.id(), child.stdin.take().unwrap());
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut line = || lines.read_line(&mut String::new()).unwrap();
+        // Whoever starts a program goes on before the kernel has laid its stack out.
+        line();
         let bash = Image::now(pid);
         writeln!(say).unwrap();
         line();
