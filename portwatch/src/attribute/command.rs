@@ -58,6 +58,16 @@ fn begins(cut: &str, whole: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// The form of redis-server 7.0's, whose title is shorter than its arguments were.
+    #[test]
+    fn what_is_left_of_arguments_behind_a_title_is_no_arguments() {
+        let args = |bytes: &[u8]| CommandLine::from_nul_separated(bytes, false).args;
+        assert_eq!(args(b"redis-server 127.0.0.1:6379\0\0\0\0\0"), ["redis-server 127.0.0.1:6379"]);
+        assert_eq!(args(b"redis-server\0--save\0\0"), ["redis-server", "--save", ""]);
+        assert_eq!(args(b"a\0\0b\0"), ["a", "", "b"]);
+        assert!(args(b"\0\0\0").is_empty() && args(b"").is_empty());
+    }
+
     fn line(text: &str, truncated: bool) -> CommandLine {
         CommandLine { args: text.split(' ').map(str::to_owned).collect(), truncated }
     }

@@ -32,8 +32,13 @@ pub struct CommandLine {
 
 impl CommandLine {
     /// Splits the NUL-separated bytes of a process's argument area. Bytes after a missing final NUL are kept.
+    /// A program that writes a title over its arguments (redis) fills what is left with NULs: several at the end are
+    /// no arguments.
     pub fn from_nul_separated(bytes: &[u8], truncated: bool) -> Self {
         let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+        let padded = bytes.ends_with(b"\0\0");
+        let text = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let bytes = bytes.get(..text).filter(|_| padded).unwrap_or(bytes);
         let args = if bytes.is_empty() {
             Vec::new()
         } else {
