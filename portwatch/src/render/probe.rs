@@ -6,7 +6,7 @@ use super::{
     Look, Text, Tone, address, note,
     table::{self, Column},
 };
-use crate::wire::{Probe, ProbedBind};
+use crate::wire::{Probe, ProbedAddress, ProbedBind};
 
 const COLUMNS: [Column; 3] = [
     Column { title: "ADDRESS", priority: 0, least: 12, right: false },
@@ -51,6 +51,20 @@ pub fn probe(out: &mut dyn Write, answer: &Probe, look: &Look) -> io::Result<()>
         if tried.verdict.as_ref().is_some_and(|v| failed && v.bindable == Some(true)) {
             sentences.push("The kernel refused all the same: nothing that was seen explains it.".to_owned());
         }
+    }
+    // A verdict that could not know whose TIME_WAIT it is; the kernel does.
+    let strict = |tried: &&ProbedAddress| {
+        let unknown = tried
+            .verdict
+            .as_ref()
+            .is_some_and(|v| v.cause.as_deref() == Some("time-wait") && v.with_reuse_addr.is_none());
+        unknown && tried.reuse_addr.bound == Some(false)
+    };
+    if answer.addresses.iter().any(|tried| strict(&tried)) {
+        sentences.push(format!(
+            "The kernel refused it with SO_REUSEADDR too: who left them had it not. portwatch free {} --time-wait ends them.",
+            answer.port
+        ));
     }
     for sentence in sentences {
         let mut line = Text::new(look);

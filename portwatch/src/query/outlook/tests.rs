@@ -301,7 +301,7 @@ fn privilege_range_and_address_are_told() {
     assert_eq!(
         told.sentence,
         "A bind of 0.0.0.0:3100 would succeed for root and whoever has CAP_NET_BIND_SERVICE, which ports below 4000 \
-         need."
+         need (net.ipv4.ip_unprivileged_port_start)."
     );
     assert_eq!(told.bindable, None, "it depends on who asks");
     let lent = BindRules { ephemeral: Some(3000..=4000), ..rules() };
@@ -324,7 +324,8 @@ fn privilege_range_and_address_are_told() {
     let told = known(Some("192.0.2.7"), Vec::new(), &elsewhere);
     assert_eq!(
         told.sentence,
-        "A bind of 192.0.2.7:3100 would fail with EADDRNOTAVAIL: this machine does not have the address."
+        "A bind of 192.0.2.7:3100 would fail with EADDRNOTAVAIL: this machine does not have the address; \
+         0.0.0.0 means every one that it has."
     );
     assert_eq!((told.bindable, told.errno), (Some(false), Some(99)));
 }

@@ -51,7 +51,11 @@ fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_
             request.place.protocol
         ),
         Cause::AddressNotHere => {
-            format!("A {bind} would fail with EADDRNOTAVAIL: this machine does not have the address.")
+            let all = if request.place.address.is_ipv4() { "0.0.0.0" } else { "::" };
+            format!(
+                "A {bind} would fail with EADDRNOTAVAIL: this machine does not have the address; {all} means every one \
+                 that it has."
+            )
         }
         Cause::MappedButV6Only => {
             format!("A {bind} would fail with EINVAL: the address is IPv4, the socket IPv6 only.")
@@ -115,7 +119,8 @@ fn unless(caveats: &[Caveat]) -> String {
             Caveat::Privileged { from: Some(from) } => {
                 let _ = write!(
                     text,
-                    " for root and whoever has CAP_NET_BIND_SERVICE, which ports below {from} need"
+                    " for root and whoever has CAP_NET_BIND_SERVICE, which ports below {from} need \
+                     (net.ipv4.ip_unprivileged_port_start)"
                 );
             }
             Caveat::Privileged { from: None } => not_looked.push("it needs a privilege (port below 1024)"),
