@@ -92,7 +92,8 @@ impl Actor {
         Self::start(Command::new("python3").args(["-S", "-u", "-c", program]).args(arguments))
     }
 
-    /// Binds a TCP address and listens until its input ends; gives the port, which matters where 0 was asked.
+    /// Binds a TCP address and listens until its input ends; gives the port, which matters where 0 was asked: one of
+    /// [`free_port`], to which a test may come back.
     pub fn listener(address: &str, port: u16) -> anyhow::Result<(Self, u16)> {
         let program = "
 import socket, sys
@@ -103,6 +104,7 @@ s.listen()
 print(s.getsockname()[1])
 sys.stdin.read()
 ";
+        let port = if port == 0 { free_port()? } else { port };
         let mut actor = Self::python(program, &[address, &port.to_string()])?;
         let port = actor.line()?.parse()?;
         Ok((actor, port))

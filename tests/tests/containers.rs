@@ -17,7 +17,8 @@ use nix::{
     unistd::Pid,
 };
 use portwatch_tests::{
-    Actor, DEADLINE, Docker, IMAGE, Netns, Portwatch, require_bpf, require_docker, require_netns, wait_until,
+    Actor, DEADLINE, Docker, IMAGE, Netns, Portwatch, free_port, require_bpf, require_docker, require_netns,
+    wait_until,
 };
 use serde_json::Value;
 
@@ -200,8 +201,11 @@ fn without_a_userland_proxy_dockerd_holds_the_port_and_it_leads_to_the_container
     assert!(forwards.clone().all(|s| s["forwards_to"].is_null()), "{own:#}");
 }
 
-/// A control group of the version 2 hierarchy, taken away when it is empty again.
-struct Group(PathBuf);
+/// A control group of the version 2 hierarchy, taken away when it is empty again, with those above it that are empty then.
+struct Group {
+    path: PathBuf,
+    root: PathBuf,
+}
 
 impl Group {
     fn new(path: &str) -> Option<Self> {
@@ -211,33 +215,31 @@ impl Group {
             [_, path, "cgroup2", ..] => Some(PathBuf::from(path)),
             _ => None,
         })?;
-        let group = root.join(path);
-        fs::create_dir_all(&group).unwrap();
-        Some(Self(group))
+        let group = Self { path: root.join(path), root };
+        fs::create_dir_all(&group.path).unwrap();
+        Some(group)
     }
 
     fn hold(&self, pid: u32) {
-        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+        fs::write(self.path.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let emptied = || fs::remove_dir(&self.0).is_ok().then_some(());
+        let emptied = || fs::remove_dir(&self.path).is_ok().then_some(());
         let _ = wait_until("the group to be empty", DEADLINE, emptied);
-        // Its slice, where it was ours.
-        let _ = self.0.parent().map(fs::remove_dir);
+        // Those above it, where they were ours.
+        for above in self.path.ancestors().skip(1).take_while(|above| *above != self.root) {
+            if fs::remove_dir(above).is_err() {
+                break;
+            }
+        }
     }
 }
 
-#[test]
-fn a_unit_is_known_by_its_control_group_with_a_daemon_and_without_one() {
-    if !require_bpf() {
-        return;
-    }
-    let name = format!("pwtest-{}.service", std::process::id());
-    let group = Group::new(&format!("pwtest{}.slice/{name}", std::process::id())).unwrap();
-    let portwatch = Portwatch::started(&[]).unwrap();
+/// Listens once it was told to, and prints its port.
+fn in_group(group: &Group) -> (Actor, String) {
     let program = "
 import socket, sys
 sys.stdin.readline()
@@ -249,6 +251,18 @@ sys.stdin.read()
     group.hold(actor.pid());
     actor.say("").unwrap();
     let port = actor.line().unwrap();
+    (actor, port)
+}
+
+#[test]
+fn a_unit_is_known_by_its_control_group_with_a_daemon_and_without_one() {
+    if !require_bpf() {
+        return;
+    }
+    let name = format!("pwtest-{}.service", std::process::id());
+    let group = Group::new(&format!("pwtest{}.slice/{name}", std::process::id())).unwrap();
+    let portwatch = Portwatch::started(&[]).unwrap();
+    let (actor, port) = in_group(&group);
     for words in [&["who", &port, "--json"][..], &["who", &port, "--json", "--no-daemon"]] {
         let target = portwatch.run(words).unwrap().json().unwrap()["targets"][0].clone();
         let unit = &target["sockets"][0]["holders"][0]["process"]["unit"];
@@ -268,13 +282,58 @@ sys.stdin.read()
 }
 
 #[test]
+fn a_pod_and_a_container_of_containerd_and_crio_are_known_by_their_control_groups() {
+    if !require_bpf() {
+        return;
+    }
+    // The groups that kubelet and the engines make, by systemd's driver and by their own; the last is containerd's without a pod.
+    let id = |digit: char| format!("{:08x}{}", std::process::id(), String::from(digit).repeat(56));
+    let uid = format!("{:08x}-1111-2222-3333-444455556666", std::process::id());
+    let escaped = uid.replace('-', "_");
+    let slice = format!("kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{escaped}.slice");
+    let portwatch = Portwatch::started(&[]).unwrap();
+    for (path, engine, id, pod) in [
+        (format!("{slice}/cri-containerd-{}.scope", id('a')), "containerd", id('a'), Some(&uid)),
+        (format!("{slice}/crio-{}.scope", id('b')), "cri-o", id('b'), Some(&uid)),
+        (
+            format!("kubepods/besteffort/pod{uid}/cri-containerd-{}", id('c')),
+            "containerd",
+            id('c'),
+            Some(&uid),
+        ),
+        (format!("system.slice/nerdctl-{}.scope", id('d')), "containerd", id('d'), None),
+    ] {
+        let group = Group::new(&path).unwrap();
+        let (actor, port) = in_group(&group);
+        for way in [&[][..], &["--no-daemon"]] {
+            let ran = portwatch.run(&[&["who", &port, "--json"][..], way].concat()).unwrap();
+            let target = ran.json().unwrap()["targets"][0].clone();
+            let container = &target["sockets"][0]["holders"][0]["process"]["container"];
+            assert_eq!(
+                (&container["id"], &container["engine"]),
+                (&id.as_str().into(), &engine.into()),
+                "{target:#}"
+            );
+            assert_eq!(container["pod"], pod.map_or(Value::Null, |pod| pod.as_str().into()), "{target:#}");
+        }
+        let said = portwatch.run(&["who", &port]).unwrap().stdout;
+        assert!(said.contains(&id[..12]), "{said}");
+        // Who would free it is told whose it is, and nothing is ended.
+        let free = portwatch.run(&["free", &port, "--yes", "--engines", "off"]).unwrap();
+        let instead = if pod.is_some() { "kubectl delete pod" } else { "nerdctl stop" };
+        assert_eq!(free.code, Some(3), "{free:?}");
+        assert!(free.stdout.contains(instead), "{free:?}");
+        assert!(actor.finish().unwrap().success());
+    }
+}
+
+#[test]
 fn an_activated_socket_is_told_by_who_made_it_and_by_the_program_that_has_it() {
     if !require_bpf() {
         return;
     }
     let portwatch = Portwatch::started(&[]).unwrap();
-    // A port that was free a moment ago; nobody gives one out by chance so soon again.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port().unwrap();
     let service = "import socket, sys\ns = socket.socket(fileno=3)\nprint('ready')\nsys.stdout.flush()\nsys.stdin.read()";
     let mut activator = Actor::start(
         Command::new("systemd-socket-activate")

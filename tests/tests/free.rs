@@ -11,14 +11,16 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_netns, require_program, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Netns, Portwatch, free_port, require_netns, require_program, wait_until,
+};
 
 /// A server with workers that share its socket; what they do with SIGTERM is `sys.argv[2]`.
 const FORKING: &str = "
 import os, signal, socket, sys
 s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-s.bind(('127.0.0.1', 0))
+s.bind(('127.0.0.1', int(sys.argv[3])))
 s.listen()
 if sys.argv[2] == 'stubborn':
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -53,8 +55,9 @@ const server = require('http').createServer((request, response) => response.end(
 server.listen(+process.argv[1], '127.0.0.1', () => console.log(server.address().port));
 ";
     let start = |port: &str| Actor::start(Command::new("node").args(["-e", program, port])).unwrap();
-    let mut server = start("0");
-    let port = server.line().unwrap();
+    let port = free_port().unwrap().to_string();
+    let mut server = start(&port);
+    assert_eq!(server.line().unwrap(), port);
     for _ in 0..5 {
         let ran = portwatch.run(&["free", &port, "--yes"]).unwrap();
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -67,7 +70,7 @@ server.listen(+process.argv[1], '127.0.0.1', () => console.log(server.address().
 #[test]
 fn without_consent_nothing_is_ended_and_the_dry_run_names_the_same_targets() {
     let portwatch = Portwatch::new().unwrap();
-    let mut server = Actor::python(FORKING, &["4", "plain"]).unwrap();
+    let mut server = Actor::python(FORKING, &["4", "plain", &free_port().unwrap().to_string()]).unwrap();
     let line = server.line().unwrap();
     let mut words = line.split(' ').map(|word| word.parse::<u64>().unwrap());
     let port = words.next().unwrap().to_string();
@@ -98,7 +101,7 @@ fn without_consent_nothing_is_ended_and_the_dry_run_names_the_same_targets() {
 #[test]
 fn a_server_that_ignores_sigterm_is_killed_after_the_grace() {
     let portwatch = Portwatch::new().unwrap();
-    let mut server = Actor::python(FORKING, &["1", "stubborn"]).unwrap();
+    let mut server = Actor::python(FORKING, &["1", "stubborn", "0"]).unwrap();
     let line = server.line().unwrap();
     let port = line.split(' ').next().unwrap();
     let ran = portwatch.run(&["free", port, "--yes", "--grace", "100ms"]).unwrap();
@@ -330,6 +333,31 @@ client.close()
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn the_first_signal_can_be_another_and_the_server_ends_in_its_own_way() {
+    let portwatch = Portwatch::new().unwrap();
+    let program = "
+import signal, socket, sys
+def end(number, _):
+    print(signal.Signals(number).name)
+    sys.exit(0)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT): signal.signal(number, end)
+s = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+print('up')
+while True: signal.pause()
+";
+    let port = free_port().unwrap().to_string();
+    for (word, name) in [("INT", "SIGINT"), ("sigquit", "SIGQUIT")] {
+        let mut server = Actor::python(program, &[&port]).unwrap();
+        assert_eq!(server.line().unwrap(), "up");
+        let ran = portwatch.run(&["free", &port, "--yes", "--signal", word]).unwrap();
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(&format!("python3 ({}) ended by {name}", server.pid())), "{ran:?}");
+        assert_eq!(server.line().unwrap(), name);
+        assert!(server.end().unwrap().success());
+    }
 }
 
 #[test]

@@ -48,8 +48,10 @@ fn the_program_has_its_port_and_its_exit_code_is_the_answer() {
     assert_eq!(absent.code, Some(127));
     assert!(absent.stderr.contains("cannot run no-such-program"), "{absent:?}");
     let restarted =
-        portwatch.run(&["run", "3100", "--restart", "1", "--", "sh", "-c", "echo x; exit 3"]).unwrap();
-    assert_eq!((restarted.code, restarted.stdout.as_str()), (Some(3), "x\nx\n"), "{restarted:?}");
+        portwatch.run(&["run", "3100", "--restart", "2", "--", "sh", "-c", "echo x; exit 3"]).unwrap();
+    assert_eq!((restarted.code, restarted.stdout.as_str()), (Some(3), "x\nx\nx\n"), "{restarted:?}");
+    let said = |text: &str| restarted.stderr.contains(text);
+    assert!(said("restart 1 of 2 in 500 ms") && said("restart 2 of 2 in 1 s"), "{restarted:?}");
 }
 
 #[test]
