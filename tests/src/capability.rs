@@ -9,7 +9,7 @@ use std::{
 
 use nix::libc;
 
-use crate::{Docker, Netns, Podman};
+use crate::{Docker, Netns, Podman, Systemd};
 
 /// Whether BPF programs load here. Where they do not, the test is skipped aloud; where the run declares that
 /// they do (`PORTWATCH_REQUIRE=ebpf`), it fails.
@@ -100,6 +100,17 @@ pub fn require_podman(netns: &Netns) -> Option<Podman> {
     };
     require("podman", "podman does not run here (packages podman, runc, busybox-static)", outcome)
         .then_some(podman)?
+}
+
+/// Whether Debian's systemd runs here as pid 1 of namespaces of its own, as [`require_docker`] (`PORTWATCH_REQUIRE=systemd`; a
+/// run that requires `ebpf` requires this too). Gives it, in `netns`, with these units.
+pub fn require_systemd(netns: &Netns, units: &[(&str, &str)]) -> Option<Systemd> {
+    let (systemd, outcome) = match Systemd::start(netns, units) {
+        Ok(systemd) => (Some(systemd), Ok(())),
+        Err(error) => (None, Err(format!("{error:#}"))),
+    };
+    require("systemd", "systemd does not run here (package systemd, cgroup2, overlayfs)", outcome)
+        .then_some(systemd)?
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test is visible")]

@@ -11,16 +11,18 @@ pub mod kernel;
 mod netns;
 mod podman;
 mod portwatch;
+mod systemd;
 mod wait;
 
 pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
 pub use capability::{
-    require_bpf, require_docker, require_netns, require_node, require_podman, require_program, require_uring,
-    require_wine,
+    require_bpf, require_docker, require_netns, require_node, require_podman, require_program,
+    require_systemd, require_uring, require_wine,
 };
 pub use docker::{Docker, IMAGE};
 pub use netns::Netns;
 pub use podman::Podman;
 pub use portwatch::{Environment, Portwatch, Ran};
+pub use systemd::Systemd;
 pub use wait::{DEADLINE, wait_until};

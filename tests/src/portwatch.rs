@@ -187,10 +187,14 @@ impl Portwatch {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+        self.run_command(self.command(arguments))
+    }
+
+    /// Runs a program to its end.
+    pub fn run_command(&self, mut command: Command) -> anyhow::Result<Ran> {
         // Files, not pipes: nobody needs to read while the command runs, and a full pipe cannot stop it.
         let (out, err) =
             (tempfile::NamedTempFile::new_in(&self.folder)?, tempfile::NamedTempFile::new_in(&self.folder)?);
-        let mut command = self.command(arguments);
         command.stdout(out.reopen()?).stderr(err.reopen()?);
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         let status = wait_for(&mut child);

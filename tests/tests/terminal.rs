@@ -13,7 +13,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use portwatch_tests::{Actor, DEADLINE, Portwatch, require_bpf, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, free_port, require_bpf, wait_until};
 
 /// A terminal of so many columns that runs portwatch. It ends with this value.
 struct Terminal {
@@ -171,4 +171,108 @@ print()";
     let output = child.wait_with_output().unwrap();
     assert!(first.contains("start"), "{first}");
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{output:?}");
+}
+
+#[test]
+fn wait_has_one_line_of_progress_on_a_terminal_and_none_in_a_pipe() {
+    let portwatch = Portwatch::new().unwrap();
+    let port = free_port().unwrap();
+    let (holder, _) = Actor::listener("127.0.0.1", port).unwrap();
+    let asked = port.to_string();
+    let terminal = Terminal::run(&portwatch, 100, &["wait", &asked, "--free", "--timeout", "10m"]);
+    let held = format!(" s: {asked} python3 ({}) listens", holder.pid());
+    // The same line, whose seconds go on.
+    let first = terminal.until(&held);
+    let second = wait_until("the next second", DEADLINE, || {
+        Some(terminal.screen()).filter(|screen| screen.contains(&held) && *screen != first)
+    })
+    .unwrap();
+    for screen in [first, second] {
+        assert_eq!(screen.matches("waiting").count(), 1, "{screen}");
+    }
+    drop(holder);
+    let screen = terminal.until("END");
+    assert!(screen.starts_with(&format!("{asked}/tcp  free, after ")), "{screen}");
+    assert!(!screen.contains("waiting"), "{screen}");
+
+    let (_holder, _) = Actor::listener("127.0.0.1", port).unwrap();
+    let ran = portwatch.run(&["wait", &asked, "--free", "--timeout", "1200ms"]).unwrap();
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(1), "", ""));
+}
+
+#[test]
+fn free_says_on_a_terminal_what_it_waits_for_and_nothing_of_that_in_a_pipe() {
+    let portwatch = Portwatch::new().unwrap();
+    let program = "
+import signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+s = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+print('up')
+sys.stdin.read()
+";
+    let stubborn = |port: u16| {
+        let mut actor = Actor::python(program, &[&port.to_string()]).unwrap();
+        assert_eq!(actor.line().unwrap(), "up");
+        actor
+    };
+    let port = free_port().unwrap();
+    let asked = port.to_string();
+    let holder = stubborn(port);
+    let terminal = Terminal::run(&portwatch, 120, &["free", &asked, "--yes", "--grace", "5s"]);
+    let words = format!("s: SIGTERM sent to python3 ({}), SIGKILL after 5000 ms", holder.pid());
+    let screen = terminal.until(&words);
+    assert_eq!(screen.matches("waiting").count(), 1, "{screen}");
+    let screen = terminal.until("END");
+    assert!(!screen.contains("waiting") && screen.contains("killed 5000 ms later"), "{screen}");
+
+    let holder = stubborn(port);
+    let ran = portwatch.run(&["free", &asked, "--yes", "--grace", "1s"]).unwrap();
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.stdout.starts_with(&format!("{asked}/tcp  free after ")), "{ran:?}");
+    assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
+    drop(holder);
+}
+
+#[test]
+fn run_says_in_whole_lines_that_a_program_is_not_ready_yet() {
+    let portwatch = Portwatch::new().unwrap();
+    let asked = free_port().unwrap().to_string();
+    let go = portwatch.folder().join("go");
+    // It talks meanwhile, to the same terminal.
+    // Without an apostrophe, which is the shell's.
+    let program = format!(
+        r#"import os, socket, time
+print("starting", flush=True)
+while not os.path.exists({0:?}): time.sleep(0.05)
+print("almost", flush=True)
+s = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+while os.path.exists({0:?}): time.sleep(0.05)
+"#,
+        go.display().to_string()
+    );
+    let words = ["run", &asked, "--wait-ready", "10m", "--", "python3", "-S", "-c", &program];
+    let terminal = Terminal::run(&portwatch, 100, &words);
+    let held = format!(" s: nothing of it listens on {asked}");
+    let is_line = |line: &str| line.starts_with("portwatch: waiting ") && line.ends_with(&held);
+    wait_until("two lines", DEADLINE, || {
+        (terminal.screen().lines().filter(|line| is_line(line.trim_end())).count() > 1).then_some(())
+    })
+    .unwrap();
+    std::fs::write(&go, "").unwrap();
+    let screen = terminal.until("portwatch: ready after");
+    let lines: Vec<&str> = screen.lines().map(str::trim_end).collect();
+    assert!(lines.contains(&"starting") && lines.contains(&"almost"), "{screen}");
+    assert!(lines.iter().filter(|line| line.contains("waiting")).all(|line| is_line(line)), "{screen}");
+    std::fs::remove_file(&go).unwrap();
+    terminal.until("END");
+
+    // The same without a terminal: its output is the program's alone.
+    std::fs::write(&go, "").unwrap();
+    let mut command = portwatch.command(&words);
+    command.stderr(std::fs::File::create(portwatch.folder().join("stderr")).unwrap());
+    let mut actor = Actor::start(&mut command).unwrap();
+    assert_eq!((actor.line().unwrap(), actor.line().unwrap()), ("starting".to_owned(), "almost".to_owned()));
+    std::fs::remove_file(&go).unwrap();
+    assert_eq!(actor.end().unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(portwatch.folder().join("stderr")).unwrap(), "");
 }

@@ -7,6 +7,7 @@ use super::{
     exit::Exit,
     failure::Failure,
     places::own_places,
+    progress::Progress,
     session::{self, Session},
     stirs,
 };
@@ -59,11 +60,17 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
     }
     let stirs = stirs::open(session, &ports, None)?;
     let mut failure = None;
+    let progress = (io::stderr().is_terminal() && !json).then(|| Progress::start(session::stderr_look()));
+    let waiting = |words: &str| {
+        if let Some(progress) = &progress {
+            progress.says(words);
+        }
+    };
     for (plan, target) in plans.iter().zip(&mut answer.targets) {
         if target.state != "planned" || failure.is_some() {
             continue;
         }
-        match free::act(plan, &how, stirs.as_ref()) {
+        match free::act(plan, &how, stirs.as_ref(), &waiting) {
             Ok(came) => {
                 done(&came, target);
                 failure = came.error;
@@ -75,6 +82,7 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
             }
         }
     }
+    drop(progress);
     // Of several ports, what was done is told before what went wrong; the rest is as it was.
     let nothing = answer.targets.iter().all(|t| t.sentence.as_deref() == Some("nothing was ended"));
     if let Some(error) = failure.take_if(|_| nothing) {

@@ -28,6 +28,7 @@ mod metrics;
 mod netns;
 mod places;
 mod probe;
+mod progress;
 mod project;
 mod release;
 mod rogue;

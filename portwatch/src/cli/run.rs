@@ -69,13 +69,12 @@ pub(super) fn run(args: &args::Run, session: &mut Session<'_>) -> Result<Exit, F
         target: &target,
         look,
         terminal: io::stderr().is_terminal(),
-        shown: false,
+        next: Duration::from_secs(1),
     };
     let ended = run::run(&request, &signals, stirs.as_ref(), &mut teller);
     if releases {
         teller.release();
     }
-    teller.clear();
     let code = started::code(ended)?;
     session.out.flush()?;
     // The code is the program's, not one of ours.
@@ -155,8 +154,9 @@ struct Teller<'a> {
     target: &'a Target,
     look: render::Look,
     terminal: bool,
-    /// There is a line of progress to take away.
-    shown: bool,
+    /// When it is said next that it is not ready. Whole lines, each later than the one before: the program writes to the
+    /// same terminal, so that a line that changes in place would be mixed with its words.
+    next: Duration,
 }
 
 impl Teller<'_> {
@@ -174,19 +174,12 @@ impl Teller<'_> {
         self.access.log(&query).is_ok_and(|log| log.events.iter().map(stirs::stir).any(other))
     }
 
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            let _ = render::progress(&mut io::stderr().lock(), "", &self.look);
-        }
-    }
-
-    fn say(&mut self, words: &str) {
-        self.clear();
+    fn say(&self, words: &str) {
         // A closed stderr changes nothing for the program.
         let _ = render::error(&mut io::stderr().lock(), words, &self.look);
     }
 
-    fn release(&mut self) {
+    fn release(&self) {
         let Some(claim) = &self.target.claim else { return };
         let order = ReleaseRequest {
             patterns: vec![claim.name.to_string()],
@@ -246,13 +239,17 @@ impl Caller for Teller<'_> {
     fn told(&mut self, note: Note) {
         let words = words::of(&note, &self.target.place);
         match note {
-            // Most are ready within a second, and write to the same terminal.
-            Note::Waiting(after, _) if after < Duration::from_secs(1) => {}
-            Note::Waiting(..) if self.terminal => {
-                self.shown = true;
-                let _ = render::progress(&mut io::stderr().lock(), &words, &self.look);
-            }
             Note::Ready(..) | Note::Waiting(..) if !self.terminal => {}
+            Note::Waiting(after, _) => {
+                if after >= self.next {
+                    self.next = (after * 2).min(after + Duration::from_secs(30));
+                    self.say(&words);
+                }
+            }
+            Note::Ready(..) | Note::Restart(..) | Note::Retry(..) => {
+                self.next = Duration::from_secs(1);
+                self.say(&words);
+            }
             _ => self.say(&words),
         }
     }

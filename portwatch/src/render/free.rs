@@ -75,7 +75,7 @@ fn plan(out: &mut dyn Write, target: &FreeTarget, look: &Look) -> io::Result<()>
     let label = if refused { "holds" } else { "end" };
     let (workers, leaders): (Vec<_>, Vec<_>) = target.processes.iter().partition(|p| p.role == "worker");
     for leader in &leaders {
-        labelled(out, label, described(leader, look), look)?;
+        labelled(out, label, described(&leader.process, look), look)?;
         let mut place = Text::new(look);
         place.plain(&whereabouts(&leader.process, look));
         labelled(out, "", place, look)?;
@@ -114,8 +114,14 @@ fn plan(out: &mut dyn Write, target: &FreeTarget, look: &Look) -> io::Result<()>
     }
     for unit in &target.units {
         let mut line = Text::new(look);
-        line.push(Tone::Strong, unit);
+        line.push(Tone::Strong, &unit.command);
         labelled(out, if refused { "unit" } else { "run" }, line, look)?;
+        for process in &unit.processes {
+            labelled(out, "of", described(process, look), look)?;
+            let mut place = Text::new(look);
+            place.plain(&whereabouts(process, look));
+            labelled(out, "", place, look)?;
+        }
     }
     if !target.dependents.is_empty() {
         let words: Vec<String> = target
@@ -142,7 +148,10 @@ fn holders(target: &FreeTarget) -> String {
     let led = match leaders.as_slice() {
         [] if !target.containers.is_empty() => "a container".to_owned(),
         [] if target.units.is_empty() => "connections in TIME_WAIT".to_owned(),
-        [] => "a unit of systemd".to_owned(),
+        [] => match target.units.iter().find_map(|unit| unit.processes.first()) {
+            Some(process) => format!("{} of a unit of systemd", process::name(process)),
+            None => "a unit of systemd".to_owned(),
+        },
         [one] => process::name(&one.process),
         [first, rest @ ..] => format!("{} and {} others", process::name(&first.process), rest.len()),
     };
@@ -153,10 +162,10 @@ fn holders(target: &FreeTarget) -> String {
     }
 }
 
-fn described(end: &FreeProcess, look: &Look) -> Text {
+fn described(one: &Process, look: &Look) -> Text {
     let mut line = Text::new(look);
-    line.push(Tone::Strong, &process::name(&end.process)).plain("  ");
-    line.plain(&process::command_or_name(&end.process));
+    line.push(Tone::Strong, &process::name(one)).plain("  ");
+    line.plain(&process::command_or_name(one));
     line
 }
 

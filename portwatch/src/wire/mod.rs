@@ -30,7 +30,7 @@ pub use parts::{
 pub use probe::{Probe, ProbedAddress, ProbedBind};
 pub use request::{ListQuery, LogQuery, Target, TargetError, WhoQuery};
 pub use resolve::{
-    Free, FreeContainer, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, Wait, WaitTarget,
+    Free, FreeContainer, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, FreeUnit, Wait, WaitTarget,
 };
 pub use schema::schema;
 

@@ -70,8 +70,8 @@ pub struct FreeTarget {
     pub sentence: Option<String>,
     /// Processes to be ended, in this order.
     pub processes: Vec<FreeProcess>,
-    /// Units to be stopped, by the command that does it.
-    pub units: Vec<String>,
+    /// Units to be stopped by their manager.
+    pub units: Vec<FreeUnit>,
     /// Containers to be stopped by their engine.
     pub containers: Vec<FreeContainer>,
     /// Holders that are left alone. If there is one, nothing is ended.
@@ -111,6 +111,15 @@ pub struct FreeContainer {
     pub command: String,
     /// What else is to be known: its restart policy, or that it is removed when it stops.
     pub note: Option<String>,
+}
+
+/// Units to be stopped by systemd, a socket before its service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FreeUnit {
+    /// The command that does it.
+    pub command: String,
+    /// Their processes that hold the place; none where a socket unit waits for the first connection.
+    pub processes: Vec<Process>,
 }
 
 /// A holder that is left alone.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::Process,
     platform::ending::Signal,
-    resolve::{Condition, ResolveError, Stirs, WaitRequest, wait},
+    resolve::{Condition, ResolveError, Standing, Stirs, WaitRequest, wait},
     source::process::Processes,
 };
 
@@ -46,9 +46,18 @@ pub struct Done {
     pub words: String,
 }
 
+/// Told what is waited for, each time that is something else.
+pub type Waiting<'a> = dyn Fn(&str) + 'a;
+
 /// Carries a plan out. One that is not possible is not touched; what was done before something went wrong is told.
-pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, ResolveError> {
+pub fn act(
+    decided: &Plan,
+    how: &How,
+    stirs: Option<&Stirs>,
+    waiting: &Waiting<'_>,
+) -> Result<Done, ResolveError> {
     let begun = Instant::now();
+    waiting(&being_ended(&decided.members, how.end));
     let mut done = Done {
         ended: end(decided, how.end)?,
         freed: false,
@@ -57,7 +66,8 @@ pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, Res
         destroyed: None,
         words: String::new(),
     };
-    let result = stop(decided, how, &mut done).and_then(|()| settle(decided, how, stirs, &mut done));
+    let result = stop(decided, how, &mut done, waiting)
+        .and_then(|()| settle(decided, how, (stirs, waiting), &mut done));
     done.took = begun.elapsed();
     let so_far = in_words(&done.ended, how.end);
     done.words = if so_far.is_empty() {
@@ -80,13 +90,15 @@ pub fn act(decided: &Plan, how: &How, stirs: Option<&Stirs>) -> Result<Done, Res
 }
 
 /// Units and containers, by whoever runs them.
-fn stop(decided: &Plan, how: &How, done: &mut Done) -> Result<(), ResolveError> {
+fn stop(decided: &Plan, how: &How, done: &mut Done, waiting: &Waiting<'_>) -> Result<(), ResolveError> {
     for unit in &decided.units {
+        waiting(&unit.command());
         stop_unit(unit)
             .map_err(|error| ResolveError::Io { operation: format!("run {}", unit.command()), error })?;
         push(&mut done.words, &format!("{} stopped", unit.names.join(" and ")));
     }
     for stop in &decided.containers {
+        waiting(&stop.command());
         stop_container(stop, how.end.grace)
             .map_err(|error| ResolveError::Io { operation: format!("stop the {stop}"), error })?;
         push(&mut done.words, &format!("{stop} stopped by its engine"));
@@ -95,7 +107,12 @@ fn stop(decided: &Plan, how: &How, done: &mut Done) -> Result<(), ResolveError> 
 }
 
 /// Who came to share the sockets meanwhile, and the wait until a server could bind the place.
-fn settle(decided: &Plan, how: &How, stirs: Option<&Stirs>, done: &mut Done) -> Result<(), ResolveError> {
+fn settle(
+    decided: &Plan,
+    how: &How,
+    (stirs, waiting): (Option<&Stirs>, &Waiting<'_>),
+    done: &mut Done,
+) -> Result<(), ResolveError> {
     let Done { ended, freed, destroyed, words, .. } = done;
     // Whoever shares the sockets is a process; engines need not be asked again.
     let scope = Scope { engines: Vec::new(), ..how.scope.clone() };
@@ -136,14 +153,19 @@ fn settle(decided: &Plan, how: &How, stirs: Option<&Stirs>, done: &mut Done) -> 
         timeout: Some(if changed { Duration::ZERO } else { AGAIN }),
         names: true,
     };
-    let mut standing = wait(&request, stirs, &mut |_, _| {})?;
+    let mut looked = |standings: &[Standing], _| {
+        if let Some(standing) = standings.iter().find(|s| !s.met) {
+            waiting(&format!("{} {}", standing.place, standing.words));
+        }
+    };
+    let mut standing = wait(&request, stirs, &mut looked)?;
     let mut restarted = None;
     if !changed && standing.iter().any(|s| !s.met) {
         let now = plan(std::slice::from_ref(&decided.place), &scope)?;
         restarted = now.first().and_then(|now| again(ended, now, &own_line()));
         if restarted.is_none() {
             request.timeout = Some(SETTLE.saturating_sub(AGAIN));
-            standing = wait(&request, stirs, &mut |_, _| {})?;
+            standing = wait(&request, stirs, &mut looked)?;
         }
     }
     *freed = standing.iter().all(|s| s.met);
@@ -176,6 +198,22 @@ fn is_heir(process: &Process, decided: &Plan, begun_ticks: u64) -> bool {
 fn own_start() -> u64 {
     let own = Processes::open().ok().and_then(|mut processes| processes.identify(std::process::id()).ok());
     own.map_or(u64::MAX, |own| own.start_ticks)
+}
+
+/// `SIGTERM sent to node (812) and 4 others, SIGKILL after 5000 ms`
+fn being_ended(members: &[Member], options: EndOptions) -> String {
+    let Some(first) = members.first() else { return String::new() };
+    let others = match members.len() - 1 {
+        0 => String::new(),
+        1 => " and 1 other".to_owned(),
+        n => format!(" and {n} others"),
+    };
+    let then = match options.signal {
+        Signal::Kill => String::new(),
+        _ => format!(", SIGKILL after {} ms", options.grace.as_millis()),
+    };
+    let (process, signal) = (&first.process, options.signal.name());
+    format!("{signal} sent to {} ({}){others}{then}", process.comm, process.id.pid)
 }
 
 fn push(words: &mut String, more: &str) {

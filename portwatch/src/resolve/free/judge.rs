@@ -31,6 +31,9 @@ pub(super) enum Judgement {
     May(Option<String>),
     /// Its unit is to be asked about: it may have to be stopped instead.
     AskUnit,
+    /// It is a manager of units, systemd, which holds ports for its socket units: the one of this place is to be stopped.
+    /// It itself never is; what to say where no unit has the place.
+    AskSockets(Refusal),
     /// It is in a container, or forwards to one: its engine is to be asked; what to say when that does not know.
     AskEngine(Refusal),
     /// By its name an engine or a proxy of one, which may hold ports for containers: the engine's word decides. Names are
@@ -51,13 +54,23 @@ pub(super) fn judge(
     let refused = |why: String, instead: String, forceable: bool| {
         Judgement::Refused(Refusal { process: Some(Arc::clone(process)), why, instead, forceable })
     };
+    let elsewhere = process.container.as_ref().map(|c| c.id.as_str()) != asker.container.as_deref();
+    if let Some(whose) = manages(process).filter(|_| !elsewhere) {
+        if !may_signal(pid) {
+            let why = format!("a socket unit of {whose}'s manager holds it");
+            return refused(why, with_all_rights(&format!("portwatch free {port}")), false);
+        }
+        let user = if pid == 1 { "" } else { " --user" };
+        return Judgement::AskSockets(Refusal {
+            process: Some(Arc::clone(process)),
+            why: format!("{whose}'s manager of units holds it, and everything of {whose} would end with it"),
+            instead: format!("systemctl{user} list-sockets, then systemctl{user} stop NAME.socket"),
+            forceable: false,
+        });
+    }
     if pid == 1 {
-        let why = "pid 1 holds it: a socket unit of systemd, or the first process of this container";
-        return refused(
-            why.to_owned(),
-            "systemctl list-sockets, then systemctl stop NAME.socket".to_owned(),
-            false,
-        );
+        let why = "it is pid 1, and everything in this container would end with it";
+        return refused(why.to_owned(), "stop the container from outside".to_owned(), false);
     }
     if asker.own.contains(&pid) {
         let why = "this very command runs below it and would end with it".to_owned();
@@ -68,7 +81,7 @@ pub(super) fn judge(
         let number = number.split('/').next().unwrap_or(number);
         format!("docker stop $(docker ps -q --filter publish={number})")
     };
-    let elsewhere = |why: String, instead: String, forceable: bool| Refusal {
+    let refusal = |why: String, instead: String, forceable: bool| Refusal {
         process: Some(Arc::clone(process)),
         why,
         instead,
@@ -76,18 +89,16 @@ pub(super) fn judge(
     };
     if is_forwarder(&process.comm) && !asker.engine_told {
         let why = "it forwards to a container; the server is in there".to_owned();
-        return Judgement::MayForward(elsewhere(why, publisher(), true));
+        return Judgement::MayForward(refusal(why, publisher(), true));
     }
     if is_engine(&process.comm) && !asker.engine_told {
         let why = "it is a container engine, and holds ports for its containers".to_owned();
-        return Judgement::MayForward(elsewhere(why, publisher(), true));
+        return Judgement::MayForward(refusal(why, publisher(), true));
     }
-    if let Some(container) = &process.container
-        && asker.container.as_deref() != Some(container.id.as_str())
-    {
+    if let Some(container) = process.container.as_ref().filter(|_| elsewhere) {
         let engine = container.engine.map_or("its engine", Engine::as_str);
         let why = format!("it runs in the container {}, which {engine} may start again", named(container));
-        return Judgement::AskEngine(elsewhere(why, stop(container), true));
+        return Judgement::AskEngine(refusal(why, stop(container), true));
     }
     if !may_signal(pid) {
         let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
@@ -122,6 +133,15 @@ pub(super) fn judge(
     let service =
         process.unit.as_ref().is_some_and(|u| u.name.ends_with(".service") && !u.name.starts_with("user@"));
     if service { Judgement::AskUnit } else { Judgement::May(None) }
+}
+
+/// Whose units it manages, when it is systemd: those of the system, or of a user.
+fn manages(process: &Process) -> Option<String> {
+    let user = process.unit.as_ref().filter(|unit| unit.name == "init.scope").and_then(|unit| unit.manager);
+    match user {
+        Some(uid) => Some(process.user.clone().unwrap_or_else(|| format!("uid {uid}"))),
+        None => (process.id.pid == 1 && process.comm == "systemd").then(|| "the system".to_owned()),
+    }
 }
 
 fn named(container: &Container) -> String {
@@ -160,17 +180,24 @@ pub(super) fn without_holder(socket: &SnapshotSocket, port: &str) -> Refusal {
                 with_all_rights(&format!("portwatch free {port}"))
             },
         ),
-        Owner::Kernel(tunnel) => (
-            tunnel.map_or_else(
-                || "the kernel itself holds it".to_owned(),
-                |t| format!("the kernel itself holds it, for {} device {}", t.kind, t.name()),
-            ),
-            format!("portwatch who {port} shows what for: a network file system, a tunnel"),
+        Owner::Kernel(Some(tunnel)) => {
+            let name = tunnel.name();
+            let down =
+                format!("ip link set {} down, which closes it", supervisor::plain(Some(&name), "NAME"));
+            (format!("the kernel itself holds it, for {} device {name}", tunnel.kind), down)
+        }
+        Owner::Kernel(None) => (
+            "the kernel itself holds it".to_owned(),
+            "end what it holds it for: a network file system (exportfs, umount), a tunnel (ip link)"
+                .to_owned(),
         ),
         Owner::Known | Owner::NoProcess | Owner::Unknown => (
             "no process has it: the kernel holds it (NFS, WireGuard), or its descriptor is on its way"
                 .to_owned(),
-            format!("portwatch who {port}; then end what it belongs to"),
+            format!(
+                "end what it belongs to: a network file system (exportfs, umount), a tunnel (ip link), or, as portwatch \
+                 who {port} may say, who bound it"
+            ),
         ),
     };
     Refusal { process: None, why, instead, forceable: false }
@@ -208,6 +235,9 @@ pub(in crate::resolve::free) mod tests {
         match judge(&Arc::new(process), &asker, "127.0.0.1:3100", &|_| may) {
             Judgement::May(note) => format!("may {note:?}"),
             Judgement::AskUnit => "unit".to_owned(),
+            Judgement::AskSockets(refusal) => {
+                format!("socket unit, else {} | {}", refusal.why, refusal.instead)
+            }
             Judgement::AskEngine(refusal) => format!("engine, else {} | {}", refusal.why, refusal.instead),
             Judgement::MayForward(_) => "engine first".to_owned(),
             Judgement::Refused(refusal) => format!("{} | {}", refusal.why, refusal.instead),
@@ -244,6 +274,13 @@ pub(in crate::resolve::free) mod tests {
     #[test]
     fn pid_1_ancestors_and_forwarders_are_never_ended() {
         assert!(verdict(process(1, Vec::new()), true).contains("pid 1"));
+        let systemd = Process { comm: "systemd".to_owned(), ..process(1, Vec::new()) };
+        let asked = verdict(systemd.clone(), true);
+        assert!(
+            asked.starts_with("socket unit, else ") && asked.contains("systemctl list-sockets"),
+            "{asked}"
+        );
+        assert!(verdict(systemd, false).ends_with("sudo portwatch free 127.0.0.1:3100"));
         assert!(verdict(process(800, Vec::new()), true).contains("another terminal"));
         let proxy = Process { comm: "docker-proxy".to_owned(), ..process(50, Vec::new()) };
         assert_eq!(verdict(proxy, true), "engine first");
@@ -279,5 +316,14 @@ pub(in crate::resolve::free) mod tests {
         assert_eq!(verdict(unit("web.service"), true), "unit");
         assert_eq!(verdict(unit("user@1000.service"), true), "may None");
         assert_eq!(verdict(unit("session-3.scope"), true), "may None");
+        // `systemd --user`: a user's whole session.
+        let scope = Unit { name: "init.scope".to_owned(), slice: None, manager: Some(1000) };
+        let manager = Process { comm: "systemd".to_owned(), unit: Some(scope), ..process(812, Vec::new()) };
+        let asked = verdict(manager, true);
+        assert!(
+            asked.starts_with("socket unit, else erich's manager")
+                && asked.ends_with("systemctl --user stop NAME.socket"),
+            "{asked}"
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! that process; and never one that a supervisor would start again, whose own command is named instead.
 
 mod act;
+mod activation;
 mod again;
 mod containers;
 mod dependents;
@@ -29,7 +30,7 @@ use pidfd as handle;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-pub use act::{Done, How, act};
+pub use act::{Done, How, Waiting, act};
 pub use containers::{ContainerStop, stop_container};
 pub use end::{EndOptions, Ended, Outcome, end};
 pub use image::Image;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    ContainerStop, Image, Member, Plan, Refusal, Role, Scope, UnitStop,
+    ContainerStop, Image, Member, Plan, Refusal, Role, Scope, UnitStop, activation,
     containers::Told as Engines,
     dependents::around,
     judge::{Asker, Judgement, judge, without_holder},
@@ -160,11 +160,20 @@ impl Deciding<'_> {
                 return;
             }
             Judgement::May(note) => note,
+            Judgement::AskSockets(refusal) => {
+                match activation::ask(process, held) {
+                    Told::Stop(stop) => decided.stop_unit(stop),
+                    Told::Silent(problem) => {
+                        let why = format!("{}; it did not say for which unit: {problem}", refusal.why);
+                        decided.refusals.push(Refusal { why, ..refusal });
+                    }
+                    Told::Within | Told::NoManager => decided.refusals.push(refusal),
+                }
+                return;
+            }
             Judgement::AskUnit => match process.unit.as_ref().map(|unit| (unit, units::ask(unit, process))) {
                 Some((_, Told::Stop(stop))) => {
-                    if !decided.units.contains(&stop) {
-                        decided.units.push(stop);
-                    }
+                    decided.stop_unit(stop);
                     return;
                 }
                 Some((unit, Told::Silent(why))) if !self.asker.force => {
@@ -202,6 +211,13 @@ impl Deciding<'_> {
 }
 
 impl Decided {
+    /// This unit is to be stopped.
+    fn stop_unit(&mut self, stop: UnitStop) {
+        if !self.units.iter_mut().any(|known| known.joined(&stop)) {
+            self.units.push(stop);
+        }
+    }
+
     /// These containers are to be stopped; `false` when there are none.
     fn stop(&mut self, containers: Vec<ContainerStop>) -> bool {
         let any = !containers.is_empty();

@@ -41,6 +41,61 @@ pub(super) fn is_interactive(ancestor: &Ancestor) -> bool {
     SHELLS.contains(&ancestor.comm.as_str()) && !args.is_empty() && args.iter().skip(1).all(plain)
 }
 
+/// Programs that start what their arguments name and end with it.
+const WRAPPERS: [&str; 25] = [
+    "npm",
+    "npx",
+    "yarn",
+    "pnpm",
+    "bunx",
+    "corepack",
+    "uv",
+    "poetry",
+    "pipenv",
+    "pdm",
+    "hatch",
+    "rye",
+    "bundle",
+    "foreman",
+    "make",
+    "just",
+    "env",
+    "sudo",
+    "doas",
+    "su",
+    "runuser",
+    "setpriv",
+    "timeout",
+    "tini",
+    "dumb-init",
+];
+
+/// It only starts something else: a shell with a command or a script, a package manager's `run`.
+fn wraps(ancestor: &Ancestor) -> bool {
+    if SHELLS.contains(&ancestor.comm.as_str()) {
+        return !args(ancestor).is_empty() && !is_interactive(ancestor);
+    }
+    // npm writes `npm run dev` over its arguments; others are scripts, named by the second.
+    let named = |word: &str| WRAPPERS.contains(&word.split(' ').next().unwrap_or(word));
+    let words = args(ancestor).iter().take(2).map(|arg| base(arg));
+    words
+        .chain([ancestor.comm.as_str()])
+        .any(|word| named(word.trim_end_matches("-cli.js").trim_end_matches(".js")))
+}
+
+/// Whether a process below a unit's main one is what that unit is for: a worker of the same name, or what a main process
+/// that only starts something has started. What was typed into a terminal of an editor's service is neither.
+pub(super) fn works_for(process: &Process, main: u32) -> bool {
+    let Some(at) = process.lineage.iter().position(|ancestor| ancestor.pid == main) else { return false };
+    let same = |ancestor: &Ancestor| ancestor.comm == process.comm;
+    let between = process.lineage.iter().take(at);
+    match process.lineage.get(at) {
+        Some(main) if wraps(main) => between.into_iter().all(|a| wraps(a) || same(a)),
+        Some(main) => at == 0 && same(main),
+        None => false,
+    }
+}
+
 /// `-c`, also among others: `-ec`.
 fn is_command_flag(arg: &str) -> bool {
     arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c')
@@ -128,7 +183,7 @@ fn child(process: &Process, ancestor: &Ancestor) -> u32 {
 }
 
 /// A word of somebody's command line that is safe to paste into a shell; else what stands for it.
-fn plain<'a>(word: Option<&'a String>, stand_in: &'a str) -> &'a str {
+pub(super) fn plain<'a>(word: Option<&'a String>, stand_in: &'a str) -> &'a str {
     let safe = |c: char| c.is_ascii_alphanumeric() || "_./@:-".contains(c);
     word.map(String::as_str)
         .filter(|w| w.starts_with(|c| safe(c) && c != '-') && w.chars().all(safe))

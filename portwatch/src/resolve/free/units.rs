@@ -1,7 +1,8 @@
 //! systemd units: stopped by their manager, which would start them again otherwise.
 
-use std::{io, process::Command, time::Duration};
+use std::{io, process::Command, sync::Arc, time::Duration};
 
+use super::supervisor;
 use crate::{
     model::{Process, Unit},
     source::{SourceError, run::within},
@@ -19,8 +20,8 @@ pub struct UnitStop {
     pub names: Vec<String>,
     /// The flags that choose its manager.
     pub manager: Vec<String>,
-    /// Its main process.
-    pub main: u32,
+    /// Its processes that hold the place.
+    pub holders: Vec<Arc<Process>>,
 }
 
 impl UnitStop {
@@ -28,6 +29,19 @@ impl UnitStop {
     pub fn command(&self) -> String {
         let words: Vec<&str> = self.words().collect();
         format!("systemctl {}", words.join(" "))
+    }
+
+    /// What stops both, where both have a unit in common: a service and the socket that starts it.
+    pub(super) fn joined(&mut self, other: &Self) -> bool {
+        let common = self.manager == other.manager && self.names.iter().any(|n| other.names.contains(n));
+        if common {
+            self.names
+                .extend(other.names.iter().filter(|n| !self.names.contains(n)).cloned().collect::<Vec<_>>());
+            // Sockets first: one that is there starts its service again.
+            self.names.sort_by_key(|name| !name.ends_with(".socket"));
+            self.holders.extend(other.holders.iter().map(Arc::clone));
+        }
+        common
     }
 
     fn words(&self) -> impl Iterator<Item = &str> {
@@ -50,12 +64,18 @@ pub(super) enum Told {
 }
 
 /// Asks the unit's manager what the process is to it.
-pub(super) fn ask(unit: &Unit, process: &Process) -> Told {
+pub(super) fn ask(unit: &Unit, process: &Arc<Process>) -> Told {
     let manager = manager(unit);
+    show(&manager, "MainPID,ActiveState,TriggeredBy", &unit.name, |text| {
+        told(text, unit, manager.clone(), process)
+    })
+}
+
+/// Asks a manager for properties of units.
+pub(super) fn show(manager: &[String], what: &str, units: &str, told: impl FnOnce(&str) -> Told) -> Told {
     let mut command = Command::new("systemctl");
-    command.args(&manager);
-    command.args(["show", "--property=MainPID,ActiveState,TriggeredBy", "--", &unit.name]);
-    asked(&mut command, ANSWER, |text| told(text, unit, manager, process))
+    command.args(manager).arg("show").arg(format!("--property={what}")).args(["--", units]);
+    asked(&mut command, ANSWER, told)
 }
 
 fn asked(command: &mut Command, limit: Duration, told: impl FnOnce(&str) -> Told) -> Told {
@@ -66,7 +86,8 @@ fn asked(command: &mut Command, limit: Duration, told: impl FnOnce(&str) -> Told
     }
 }
 
-fn manager(unit: &Unit) -> Vec<String> {
+/// The flags that choose the manager of a unit.
+pub(super) fn manager(unit: &Unit) -> Vec<String> {
     let me = crate::platform::user::own_uid();
     match unit.manager {
         None => Vec::new(),
@@ -75,21 +96,19 @@ fn manager(unit: &Unit) -> Vec<String> {
     }
 }
 
-fn told(text: &str, unit: &Unit, manager: Vec<String>, process: &Process) -> Told {
+fn told(text: &str, unit: &Unit, manager: Vec<String>, process: &Arc<Process>) -> Told {
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     let main: u32 = value("MainPID").and_then(|pid| pid.parse().ok()).unwrap_or(0);
     if main == 0 || value("ActiveState").is_none_or(|state| state == "inactive") {
         return Told::NoManager;
     }
-    // Workers are children of the same name. A shell that an editor's service has opened is not what that is for.
-    let child = process.lineage.first().is_some_and(|a| a.pid == main && a.comm == process.comm);
-    if main != process.id.pid && !child {
+    if main != process.id.pid && !supervisor::works_for(process, main) {
         return Told::Within;
     }
     let triggers = value("TriggeredBy").unwrap_or_default().split_whitespace().map(str::to_owned);
     let names =
         triggers.filter(|name| name.ends_with(".socket")).chain(std::iter::once(unit.name.clone())).collect();
-    Told::Stop(UnitStop { names, manager, main })
+    Told::Stop(UnitStop { names, manager, holders: vec![Arc::clone(process)] })
 }
 
 /// Has it stopped by its manager, with the caller's own rights.
@@ -119,26 +138,29 @@ fn stopped(command: &mut Command, limit: Duration) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, process::Command, time::Duration};
+    use std::{io, process::Command, sync::Arc, time::Duration};
 
     use super::{Told, UnitStop, asked, stopped, told};
     use crate::{
-        model::{Ancestor, Unit},
+        model::{Ancestor, CommandLine, Unit},
         resolve::free::judge::tests::process,
     };
 
     /// The form of `systemctl show` (systemd 252).
     const NGINX: &str = "MainPID=50\nActiveState=active\nTriggeredBy=nginx.socket nginx.path\n";
 
-    fn of(pid: u32, parent: Option<(u32, &str)>) -> Told {
+    fn of(pid: u32, above: &[(u32, &str, &str)]) -> Told {
         let unit = Unit { name: "nginx.service".to_owned(), slice: None, manager: None };
-        let up = parent.map(|(pid, comm)| Ancestor {
-            pid,
+        let up = above.iter().map(|(pid, comm, command)| Ancestor {
+            pid: *pid,
             start_ticks: None,
-            comm: comm.to_owned(),
-            command: None,
+            comm: (*comm).to_owned(),
+            command: Some(CommandLine {
+                args: command.split('|').map(str::to_owned).collect(),
+                truncated: false,
+            }),
         });
-        told(NGINX, &unit, Vec::new(), &process(pid, up.into_iter().collect()))
+        told(NGINX, &unit, Vec::new(), &Arc::new(process(pid, up.collect())))
     }
 
     #[test]
@@ -165,12 +187,40 @@ mod tests {
 
     #[test]
     fn the_main_process_and_its_like_are_the_unit_and_others_only_run_within() {
-        let names = vec!["nginx.socket".to_owned(), "nginx.service".to_owned()];
-        let stop = UnitStop { names, manager: Vec::new(), main: 50 };
-        assert_eq!(stop.command(), "systemctl stop -- nginx.socket nginx.service");
-        assert_eq!(of(50, None), Told::Stop(stop.clone()));
-        assert_eq!(of(51, Some((50, "node"))), Told::Stop(stop));
-        assert_eq!(of(51, Some((50, "bash"))), Told::Within);
-        assert_eq!(of(51, Some((40, "node"))), Told::Within);
+        let stops = |pid: u32, above: &[(u32, &str, &str)]| match of(pid, above) {
+            Told::Stop(stop) => stop.command() == "systemctl stop -- nginx.socket nginx.service",
+            Told::Within => false,
+            other => panic!("{other:?}"),
+        };
+        assert!(stops(50, &[]));
+        assert!(stops(51, &[(50, "node", "node|server.js")]));
+        assert!(!stops(51, &[(50, "bash", "bash")]));
+        assert!(!stops(51, &[(40, "node", "node|server.js")]));
+        // What only starts something else is what that is.
+        let npm = [(52, "sh", "sh|-c|node server.js"), (50, "npm start", "npm start")];
+        assert!(stops(53, &npm));
+        assert!(stops(54, &[&[(53, "node", "node|server.js")][..], &npm].concat()));
+        assert!(stops(53, &[(50, "sh", "sh|/srv/start.sh")]));
+        assert!(stops(53, &[(50, "python3", "/usr/bin/python3|/usr/bin/poetry|run|gunicorn")]));
+        // An editor's service, and what was typed into its terminal.
+        let editor = (50, "node", "node|/usr/lib/code-server");
+        assert!(!stops(53, &[(52, "bash", "/bin/bash|-l"), editor]));
+        assert!(!stops(54, &[(53, "npm start", "npm start"), (52, "bash", "/bin/bash|-l"), editor]));
+        assert!(!stops(53, &[(52, "node", "node|worker"), editor]));
+    }
+
+    #[test]
+    fn a_service_and_its_socket_are_stopped_together_the_socket_first() {
+        let stop = |names: &[&str], pid: u32| UnitStop {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            manager: Vec::new(),
+            holders: vec![Arc::new(process(pid, Vec::new()))],
+        };
+        let mut both = stop(&["a.service"], 50);
+        assert!(!both.joined(&stop(&["b.service"], 51)));
+        assert!(!both.joined(&UnitStop { manager: vec!["--user".to_owned()], ..stop(&["a.service"], 51) }));
+        assert!(both.joined(&stop(&["a.socket", "a.service"], 1)));
+        assert_eq!(both.command(), "systemctl stop -- a.socket a.service");
+        assert_eq!(both.holders.len(), 2);
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn take(place: &Place, how: &How) -> Result<Result<String, String>, R
     if let Some(why) = stranger(&plan, own_project().as_deref(), user::own_uid()) {
         return Ok(Err(format!("{why}; portwatch free {place} would end it")));
     }
-    let done = free::act(&plan, how, None)?;
+    let done = free::act(&plan, how, None, &|_| {})?;
     Ok(if done.freed { Ok(done.words) } else { Err(done.words) })
 }
 

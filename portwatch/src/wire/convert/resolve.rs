@@ -10,7 +10,10 @@ use crate::{
         Condition, Standing,
         free::{Ended, Outcome, Plan},
     },
-    wire::{FreeContainer, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, SCHEMA, Wait, WaitTarget},
+    wire::{
+        FreeContainer, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, FreeUnit, SCHEMA, Wait,
+        WaitTarget,
+    },
 };
 
 /// Everything here was read by the caller's own process: nothing is withheld from it.
@@ -40,6 +43,10 @@ pub fn free_target(plan: &Plan) -> FreeTarget {
         command: stop.command(),
         note: stop.note.clone(),
     });
+    let units = plan.units.iter().map(|stop| FreeUnit {
+        command: stop.command(),
+        processes: stop.holders.iter().map(|p| process(p, VIEWER)).collect(),
+    });
     let state = match () {
         () if !plan.refusals.is_empty() => "refused",
         () if plan.held => "planned",
@@ -52,7 +59,7 @@ pub fn free_target(plan: &Plan) -> FreeTarget {
         state: state.to_owned(),
         sentence: None,
         processes: members.collect(),
-        units: plan.units.iter().map(crate::resolve::free::UnitStop::command).collect(),
+        units: units.collect(),
         containers: containers.collect(),
         refusals: refusals.collect(),
         dependents: dependents.collect(),
