@@ -6,6 +6,8 @@ use std::{
     str::FromStr,
 };
 
+use crate::model::Port;
+
 /// An address or network, perhaps with a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
@@ -60,11 +62,19 @@ impl AllowList {
     /// Whether this may be connected to. What is never allowed is not, whatever is listed.
     pub fn allows(&self, at: SocketAddr) -> bool {
         let address = at.ip().to_canonical();
-        forbidden(address).is_none()
-            && self.0.iter().any(|allowed| {
+        if forbidden(address).is_some() {
+            return false;
+        }
+        let lists = |address: IpAddr| {
+            self.0.iter().any(|allowed| {
                 allowed.port.is_none_or(|port| port == at.port())
                     && holds(allowed.network, allowed.bits, address)
             })
+        };
+        match translated(address).as_slice() {
+            [] => lists(address),
+            meant => meant.iter().all(|v4| lists(IpAddr::V4(*v4))),
+        }
     }
 
     /// Nothing is allowed.
@@ -75,7 +85,7 @@ impl AllowList {
 
 /// `10.0.0.5:9000`, `[fd00::/8]:9000`, or the same without a port.
 fn with_port(text: &str) -> Option<(&str, Option<u16>)> {
-    let port = |text: &str| text.parse().ok().filter(|port| *port != 0);
+    let port = |text: &str| text.parse::<Port>().ok().map(Port::get);
     if let Some(rest) = text.strip_prefix('[') {
         let (place, after) = rest.split_once(']')?;
         return match after {
@@ -96,7 +106,7 @@ impl FromStr for Allowance {
         let wrong = || AllowError(text.to_owned());
         let (address, bits) = match text.split_once('/') {
             None => (text, None),
-            Some((address, bits)) => (address, Some(bits.parse::<u32>().map_err(|_| wrong())?)),
+            Some((address, bits)) => (address, Some(prefix(bits).ok_or_else(wrong)?)),
         };
         let network: IpAddr = address.parse().map_err(|_| wrong())?;
         let most = if network.is_ipv4() { 32 } else { 128 };
@@ -106,6 +116,11 @@ impl FromStr for Allowance {
         }
         Ok(Self { network, bits, port: None })
     }
+}
+
+/// A number without a sign, which `parse` would take.
+fn prefix(bits: &str) -> Option<u32> {
+    bits.parse().ok().filter(|_| bits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn holds(network: IpAddr, bits: u32, address: IpAddr) -> bool {
@@ -148,19 +163,55 @@ pub fn forbidden(address: IpAddr) -> Option<&'static str> {
             } else if v6.is_multicast() {
                 Some("for many")
             } else {
-                // NAT64 (RFC 6052) and 6to4 (RFC 3056) lead to the IPv4 address that is in them.
-                inner(v6).and_then(|v4| forbidden(IpAddr::V4(v4)))
+                let meant = translated(address);
+                if meant.iter().any(Ipv4Addr::is_loopback) {
+                    return Some("another machine's loopback");
+                }
+                meant.into_iter().chain(inner(v6)).find_map(|v4| forbidden(IpAddr::V4(v4)))
             }
         }
     }
 }
 
+/// The IPv4 addresses that a NAT64 translator may make of an address: of 64:ff9b::/96 the one that is in it (RFC 6052), of the
+/// prefix for local use, 64:ff9b:1::/48 (RFC 8215), each that is in it by one of the prefix lengths that RFC 6052 has, for which
+/// of them a network uses nobody here knows. What is no such address has none.
+fn translated(address: IpAddr) -> Vec<Ipv4Addr> {
+    let IpAddr::V6(v6) = address else { return Vec::new() };
+    let bits = v6.to_bits();
+    let low = |shift: u32| {
+        let [.., a, b, c, d] = (bits >> shift).to_be_bytes();
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, _, _] => vec![low(0)],
+        [0x64, 0xff9b, 1, ..] => {
+            // Section 2.2 there: octet 8 is zero, and so is what follows the IPv4 address.
+            let [.., o6, o7, o8, o9, o10, o11, o12, _, _, _] = v6.octets();
+            let zero_from = |bit: u32| bits << bit == 0;
+            let mut all = vec![(true, low(0))];
+            if o8 == 0 {
+                all.push((zero_from(88), Ipv4Addr::new(o6, o7, o9, o10)));
+                all.push((zero_from(96), Ipv4Addr::new(o7, o9, o10, o11)));
+                all.push((zero_from(104), Ipv4Addr::new(o9, o10, o11, o12)));
+            }
+            let mut meant: Vec<Ipv4Addr> =
+                all.into_iter().filter_map(|(fits, v4)| fits.then_some(v4)).collect();
+            // 0.0.0.0 is in whatever ends with zeros, and is nothing that anybody asks for.
+            if meant.iter().any(|v4| !v4.is_unspecified()) {
+                meant.retain(|v4| !v4.is_unspecified());
+            }
+            meant
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The IPv4 address inside that an IPv4-compatible (RFC 4291) or 6to4 address (RFC 3056) leads to.
 fn inner(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
-            Some(v4(high, low))
-        }
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(v4(high, low)),
         [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
     }
@@ -227,6 +278,8 @@ mod tests {
             "example.org",
             "10.0.0.1/33",
             "10.0.0.1:0",
+            "10.0.0.1:+9000",
+            "10.0.0.1/+24",
             "10.0.0.1:x",
             "[::1",
             "[::1]x",
@@ -245,6 +298,17 @@ mod tests {
             "169.254.169.254:80",
             "[::ffff:169.254.169.254]:80",
             "[64:ff9b::a9fe:a9fe]:80",
+            "[64:ff9b::1]:80",
+            "[64:ff9b::127.0.0.1]:80",
+            "[64:ff9b::100.100.100.200]:80",
+            // 169.254.169.254 behind each length of prefix: 48, 56, 64, 96.
+            "[64:ff9b:1:a9fe:a9:fe00::]:80",
+            "[64:ff9b:1:bba9:fe:a9fe::]:80",
+            "[64:ff9b:1:aabb:a9:fea9:fe00:0]:80",
+            "[64:ff9b:1::a9fe:a9fe]:80",
+            "[64:ff9b:1:aabb:cc:dd:a9fe:a9fe]:80",
+            "[64:ff9b:1::127.0.0.1]:80",
+            "[64:ff9b:1::]:80",
             "[2002:a9fe:a9fe::1]:80",
             "[::169.254.169.254]:80",
             "[fe80::1]:80",
@@ -260,7 +324,14 @@ mod tests {
         ] {
             assert!(!allows(&all, at), "{at}");
         }
-        for at in ["8.8.8.8:80", "127.0.0.1:80", "[2001:db8::1]:80", "[::1]:80"] {
+        for at in [
+            "8.8.8.8:80",
+            "127.0.0.1:80",
+            "[2001:db8::1]:80",
+            "[::1]:80",
+            "[64:ff9b::8.8.8.8]:80",
+            "[64:ff9b:1::8.8.8.8]:80",
+        ] {
             assert!(allows(&all, at), "{at}");
         }
         let loopback = AllowList::loopback();
@@ -269,6 +340,26 @@ mod tests {
         {
             assert_eq!(allows(&loopback, at), expected, "{at}");
         }
+    }
+
+    #[test]
+    fn an_address_behind_a_translator_is_judged_by_the_one_that_it_leads_to() {
+        let list = AllowList::parse(["10.0.0.0/8:80", "64:ff9b::/32", "2001:db8::/32"]).unwrap();
+        for (at, expected) in [
+            ("[64:ff9b::10.1.2.3]:80", true),
+            ("[64:ff9b::10.1.2.3]:81", false),
+            ("[64:ff9b::11.1.2.3]:80", false),
+            ("[64:ff9b:1::10.1.2.3]:80", true),
+            ("[64:ff9b:1::11.1.2.3]:80", false),
+            // 10.1.2.3 behind a prefix of 48 bits, or 1.2.3.0 behind one of 56.
+            ("[64:ff9b:1:a01:2:300::]:80", false),
+            // Neither of the two prefixes.
+            ("[64:ff9b:2::11.1.2.3]:80", true),
+        ] {
+            assert_eq!(allows(&list, at), expected, "{at}");
+        }
+        let all = AllowList::parse(["::/0"]).unwrap();
+        assert!(!allows(&all, "[64:ff9b::10.1.2.3]:80"), "IPv4 is not in that list");
     }
 
     #[test]

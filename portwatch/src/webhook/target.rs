@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use hyper::Uri;
 
+use crate::model::Port;
+
 /// Longest URL, bytes.
 const LONGEST: usize = 2048;
 
@@ -93,8 +95,8 @@ impl Target {
         let port = match authority.get(name.len()..).unwrap_or_default() {
             "" => 80,
             rest => {
-                let port = rest.strip_prefix(':').and_then(|digits| digits.parse().ok());
-                port.filter(|port| *port != 0).ok_or(TargetError::Port)?
+                let port = rest.strip_prefix(':').and_then(|digits| digits.parse::<Port>().ok());
+                port.ok_or(TargetError::Port)?.get()
             }
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -172,6 +174,8 @@ mod tests {
             ("http://a/ b", TargetError::Characters),
             ("http://a/\u{e9}", TargetError::Characters),
             ("http://a:0/", TargetError::Port),
+            ("http://a:+25104/", TargetError::Port),
+            ("http://[::1]:+25104/", TargetError::Port),
             ("http://a:/", TargetError::Port),
         ] {
             assert_eq!(Target::parse(text), Err(error), "{text}");
