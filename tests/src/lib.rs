@@ -9,6 +9,7 @@ mod docker;
 pub mod guest;
 pub mod kernel;
 mod netns;
+mod others;
 mod podman;
 mod portwatch;
 mod systemd;
@@ -22,6 +23,7 @@ pub use capability::{
 };
 pub use docker::{Docker, IMAGE};
 pub use netns::Netns;
+pub use others::Others;
 pub use podman::Podman;
 pub use portwatch::{Environment, Portwatch, Ran};
 pub use systemd::Systemd;

@@ -7,7 +7,11 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
 };
 
 use anyhow::{Context as _, bail};
@@ -59,6 +63,18 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> anyhow::Result<Self> {
+        let output = command.output().with_context(|| format!("{command:?}"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
+    }
+
+    /// All that it wrote.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// Its output as JSON.
     pub fn json(&self) -> anyhow::Result<serde_json::Value> {
         serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {self:?}"))
@@ -252,6 +268,21 @@ impl Portwatch {
     /// Ends the daemon as a crash would.
     pub fn crash(&mut self) -> anyhow::Result<ExitStatus> {
         self.end(Signal::SIGKILL)
+    }
+
+    /// Kills the daemon six times, each at a moment nobody chose, and starts it again: after so many more acknowledgements of the
+    /// load that `count` counts as the clock's last digits say.
+    pub fn crash_under_load(&mut self, arguments: &[&str], count: &AtomicUsize) -> anyhow::Result<()> {
+        for _ in 0..6 {
+            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_nanos();
+            let until = count.load(Ordering::Acquire) + 3 + usize::try_from(nanos / 7 % 23)?;
+            wait_until("more to be acknowledged", 3 * DEADLINE, || {
+                (count.load(Ordering::Acquire) >= until).then_some(())
+            })?;
+            self.crash()?;
+            self.start(arguments)?;
+        }
+        Ok(())
     }
 
     fn end(&mut self, signal: Signal) -> anyhow::Result<ExitStatus> {

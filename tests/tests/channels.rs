@@ -4,18 +4,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, Permissions},
     io::{Read as _, Write as _},
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    os::unix::net::UnixStream,
     process::{Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Others, Portwatch, Ran, require_bpf, wait_until};
 use serde_json::Value;
 
 /// Without a daemon and with one: answers must not differ.
@@ -254,37 +253,12 @@ fn a_message_waits_for_the_one_who_asks_over_http() {
     assert_eq!((texts(&answer), &answer["newest"]), (vec!["there"], &first.into()), "{answer}");
 }
 
-/// A place where two users meet: the binary that the other may run.
-struct Shared {
-    portwatch: Portwatch,
-}
-
-impl Shared {
-    fn new() -> Self {
-        let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
-        let binary = portwatch.folder().join("portwatch");
-        fs::copy(portwatch.binary(), &binary).unwrap();
-        fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
-        fs::set_permissions(portwatch.folder(), Permissions::from_mode(0o711)).unwrap();
-        Self { portwatch }
-    }
-
-    fn command(&self, uid: &str, words: &[&str]) -> Command {
-        let mut command = self.portwatch.environment().around(Command::new("setpriv"));
-        let (user, group) = (format!("--reuid={uid}"), format!("--regid={uid}"));
-        command.args([&user, &group, "--clear-groups", "--"]);
-        command.arg(self.portwatch.folder().join("portwatch")).args(words).stdin(Stdio::null());
-        command
-    }
-
-    fn says(&self, uid: &str, words: &[&str], code: i32, sentence: &str) -> String {
-        let output = self.command(uid, words).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let text = format!("{}{}", text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{uid} {words:?} {text}");
-        assert!(text.contains(sentence), "{uid} {words:?} does not say {sentence}:\n{text}");
-        text
-    }
+/// Runs it as that user and expects the code and the sentence.
+fn as_user(others: &Others<'_>, uid: u32, words: &[&str], code: i32, sentence: &str) -> String {
+    let ran = others.run(uid, words).unwrap();
+    assert_eq!(ran.code, Some(code), "{uid} {words:?} {ran:?}");
+    assert!(ran.text().contains(sentence), "{uid} {words:?} does not say {sentence}: {ran:?}");
+    ran.text()
 }
 
 #[test]
@@ -293,9 +267,11 @@ fn a_channel_is_its_users_until_it_is_shared_and_root_sees_all() {
         require_bpf();
         return;
     }
-    let shared = Shared::new();
-    let (one, other, root) = ("65534", "65533", "0");
-    shared.says(one, &["pub", "plans", "the password is swordfish"], 0, "Published #1");
+    let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
+    let others = portwatch.for_others().unwrap();
+    let says = |uid, words: &[&str], code, sentence| as_user(&others, uid, words, code, sentence);
+    let (one, other, root) = (65_534, 65_533, 0);
+    says(one, &["pub", "plans", "the password is swordfish"], 0, "Published #1");
     for (words, code, sentence) in [
         (&["pub", "plans", "graffiti"][..], 3, "channel plans is private to"),
         (&["sub", "plans"], 3, "channel plans is private to"),
@@ -307,47 +283,47 @@ fn a_channel_is_its_users_until_it_is_shared_and_root_sees_all() {
         (&["channels", "--remove", "plans"], 3, "channel plans belongs to"),
         (&["log", "--type", "message"], 0, "#1 by"),
     ] {
-        let text = shared.says(other, words, code, sentence);
+        let text = says(other, words, code, sentence);
         assert!(!text.contains("swordfish"), "{words:?} {text}");
     }
-    shared.says(root, &["sub", "plans"], 0, "swordfish");
+    says(root, &["sub", "plans"], 0, "swordfish");
     // Who follows everything hears of it from the moment that it may.
     let mut follows = Actor::start(
-        shared.command(other, &["sub", "*", "--follow", "--after", "1", "--json"]).stderr(Stdio::null()),
+        others.command(other, &["sub", "*", "--follow", "--after", "1", "--json"]).stderr(Stdio::null()),
     )
     .unwrap();
-    shared.says(one, &["pub", "plans", "not for you"], 0, "#2");
-    shared.says(one, &["channels", "--share", "plans"], 0, "every user may read and write it");
-    shared.says(one, &["pub", "plans", "for all"], 0, "#3");
+    says(one, &["pub", "plans", "not for you"], 0, "#2");
+    says(one, &["channels", "--share", "plans"], 0, "every user may read and write it");
+    says(one, &["pub", "plans", "for all"], 0, "#3");
     let mut heard = Vec::new();
     while heard.last().is_none_or(|text| text != "for all") {
         heard.push(line(&mut follows)["text"].as_str().unwrap().to_owned());
     }
     // The second was said before it was shared; whether it is heard is a matter of moments, and of order it is none.
     assert!(heard.len() <= 2, "{heard:?}");
-    shared.says(other, &["pub", "plans", "thanks"], 0, "#4");
+    says(other, &["pub", "plans", "thanks"], 0, "#4");
     assert_eq!(line(&mut follows)["uid"], 65_533);
     // A follower of the channel itself is told why it ends.
-    let child = shared
+    let child = others
         .command(other, &["sub", "plans", "--follow"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     wait_until("both to follow", DEADLINE, || {
-        let channels = shared.portwatch.run(&["channels", "--json"]).unwrap().json().unwrap();
+        let channels = portwatch.run(&["channels", "--json"]).unwrap().json().unwrap();
         (channels["channels"][0]["followers"] == 2).then_some(())
     })
     .unwrap();
-    shared.says(one, &["channels", "--unshare", "plans"], 0, "is private to");
-    shared.says(one, &["pub", "plans", "alone again"], 0, "#5");
+    says(one, &["channels", "--unshare", "plans"], 0, "is private to");
+    says(one, &["pub", "plans", "alone again"], 0, "#5");
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("channel plans is private to"), "{text}");
     assert!(!String::from_utf8_lossy(&output.stdout).contains("alone again"));
     drop(follows);
-    shared.says(root, &["channels", "--remove", "plans"], 0, "Removed channel plans, with 5 messages");
+    says(root, &["channels", "--remove", "plans"], 0, "Removed channel plans, with 5 messages");
 }
 
 #[test]
@@ -383,17 +359,7 @@ fn a_daemon_that_is_killed_while_many_publish_loses_no_message_and_no_order() {
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|id| scope.spawn(move || work(id))).collect();
-        for _ in 0..6 {
-            // A moment nobody chose.
-            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
-            let until = count.load(Ordering::Acquire) + 3 + usize::try_from(nanos / 7 % 23).unwrap();
-            let more = wait_until("more to be acknowledged", Duration::from_mins(1), || {
-                (count.load(Ordering::Acquire) >= until).then_some(())
-            });
-            more.unwrap();
-            portwatch.crash().unwrap();
-            portwatch.start(&["--source", "scan"]).unwrap();
-        }
+        portwatch.crash_under_load(&["--source", "scan"], &count).unwrap();
         end.store(true, Ordering::Release);
         for thread in threads {
             thread.join().unwrap();

@@ -4,15 +4,14 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, Permissions},
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    fs,
+    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
 };
 
 use nix::sys::signal::{Signal, kill};
@@ -41,15 +40,13 @@ impl<'a> Desk<'a> {
         if let Some(agent) = self.agent {
             command.env("PORTWATCH_AGENT", agent);
         }
-        let output = command.current_dir(&self.directory).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        Ran::of(command.current_dir(&self.directory)).unwrap()
     }
 
     fn says(&self, words: &[&str], code: i32, parts: &[&str]) -> String {
         let ran = self.run(words);
         assert_eq!(ran.code, Some(code), "{words:?} {ran:?}");
-        let text = format!("{}{}", ran.stdout, ran.stderr);
+        let text = ran.text();
         for part in parts {
             assert!(text.contains(part), "{words:?} does not say {part}:\n{text}");
         }
@@ -374,17 +371,8 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
         return;
     }
     let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
-    let binary = portwatch.folder().join("portwatch");
-    fs::copy(portwatch.binary(), &binary).unwrap();
-    fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(portwatch.folder(), Permissions::from_mode(0o711)).unwrap();
-    let nobody = |words: &[&str]| {
-        let mut command = portwatch.environment().around(Command::new("setpriv"));
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&binary).args(words);
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-    };
+    let others = portwatch.for_others().unwrap();
+    let nobody = |words: &[&str]| others.run(65_534, words).unwrap();
     let mut sleeper = Command::new("sleep").arg("600").spawn().unwrap();
     let pid = sleeper.id().to_string();
     let desk = Desk::new(&portwatch, Some("a"));
@@ -421,7 +409,7 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
     ] {
         let ran = nobody(words);
         assert_eq!(ran.code, Some(code), "{words:?} {ran:?}");
-        let text = format!("{}{}", ran.stdout, ran.stderr);
+        let text = ran.text();
         assert!(text.contains(sentence) && !text.contains("swordfish"), "{words:?} {ran:?}");
         if words[0] == "lock" && words[1] == "db" && code == 1 {
             // Asking in the name of `a` in vain makes nobody an agent of that name.
@@ -492,17 +480,7 @@ fn a_daemon_that_is_killed_under_load_loses_nothing_that_it_acknowledged() {
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|id| scope.spawn(move || work(id))).collect();
-        for _ in 0..6 {
-            // A moment nobody chose: after so many more acknowledgements as the clock's last digits say.
-            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
-            let until = count.load(Ordering::Acquire) + 3 + usize::try_from(nanos / 7 % 23).unwrap();
-            let more = wait_until("more to be acknowledged", Duration::from_secs(30), || {
-                (count.load(Ordering::Acquire) >= until).then_some(())
-            });
-            more.unwrap();
-            portwatch.crash().unwrap();
-            portwatch.start(&["--source", "scan"]).unwrap();
-        }
+        portwatch.crash_under_load(&["--source", "scan"], &count).unwrap();
         end.store(true, Ordering::Release);
         for thread in threads {
             thread.join().unwrap();

@@ -22,9 +22,7 @@ struct Terminal {
 
 impl Terminal {
     fn run(&self, words: &[&str]) -> Ran {
-        let output = self.portwatch.command(words).current_dir(&self.directory).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        Ran::of(self.portwatch.command(words).current_dir(&self.directory)).unwrap()
     }
 
     /// Runs it, expects the code, and gives what was printed.

@@ -3,11 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
 
-use std::{
-    fs,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    process::{Command, Stdio},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, free_port, require_bpf, wait_until};
 use serde_json::Value;
@@ -324,6 +320,61 @@ fn the_queue_is_bounded_and_the_log_says_what_fell_out() {
 }
 
 #[test]
+fn a_flood_from_the_kernel_fills_the_queue_to_its_bound_and_the_rest_is_told_and_in_the_log() {
+    if !require_bpf() {
+        return;
+    }
+    let portwatch = Portwatch::started(&[]).unwrap();
+    let key = portwatch.folder().join("key");
+    fs::write(&key, SECRET).unwrap();
+    // Nobody is there to take one; the first tries fail, and the webhook rests while the flood comes.
+    let nobody = free_port().unwrap();
+    let port = free_port().unwrap();
+    let more = ["--on", "listen,close", "--port", &port.to_string(), "--secret-file", key.to_str().unwrap()];
+    let id = add(&portwatch, nobody, &more);
+    let program = "
+import socket, sys
+for _ in range(1000):
+    s = socket.create_server(('127.51.0.1', int(sys.argv[1])))
+    s.close()
+print('done')
+sys.stdin.read()";
+    let mut flood = Actor::python(program, &[&port.to_string()]).unwrap();
+    assert_eq!(flood.line().unwrap(), "done");
+    // 2000 events, and nothing of them is lost without a word: what does not wait fell out and was counted.
+    let count = || {
+        let events = portwatch.events(&["--type", "listen,close", "--port", &port.to_string()]).unwrap();
+        u64::try_from(events.len()).unwrap()
+    };
+    let logged =
+        wait_until("the flood in the log", DEADLINE, || Some(count()).filter(|&count| count == 2000));
+    assert!(
+        logged.is_ok() || !portwatch.events(&["--type", "gap"]).unwrap().is_empty(),
+        "{} of 2000",
+        count()
+    );
+    let logged = count();
+    let found = until(&portwatch, &id, "all of it to wait or to have fallen out", |w| {
+        let number = |field: &str| w[field].as_u64().unwrap();
+        number("waiting") + number("dropped") + number("given_up") == logged
+    });
+    assert_eq!(found["waiting"], 1000, "the bound: {found}");
+    assert_eq!(found["dropped"], logged - 1000, "{found}");
+    // The recorder did not wait for it: somebody who listens now is seen.
+    let (listener, seen) = Actor::listener("127.51.0.2", 0).unwrap();
+    let target = portwatch.who(&seen.to_string()).unwrap();
+    assert_eq!(target["sockets"][0]["holders"][0]["process"]["pid"], listener.pid());
+    // The log tells of it once a minute, and of the rest with the daemon's end.
+    let mut portwatch = portwatch;
+    assert!(portwatch.stop().unwrap().success());
+    let told = portwatch.events(&["--type", "error", "--filter", "fell out of the queue"]).unwrap();
+    let count = |event: &Value| -> u64 {
+        event["message"].as_str().unwrap().split(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(told.iter().map(count).sum::<u64>(), logged - 1000, "{told:#?}");
+}
+
+#[test]
 fn anothers_webhook_can_be_neither_seen_nor_touched() {
     if !nix::unistd::geteuid().is_root() {
         // Only root can become somebody else; require_bpf says aloud what is missing.
@@ -333,20 +384,10 @@ fn anothers_webhook_can_be_neither_seen_nor_touched() {
     let (portwatch, key) = daemon();
     let server = Server::start(0, SECRET, &[200]);
     let id = add(&portwatch, server.port, &["--on", "lock", "--secret-file", &key]);
-    let binary = portwatch.folder().join("portwatch");
-    fs::copy(portwatch.binary(), &binary).unwrap();
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(portwatch.folder(), fs::Permissions::from_mode(0o711)).unwrap();
+    let others = portwatch.for_others().unwrap();
     let nobody = |words: &[&str]| {
-        let mut command = Command::new(&binary);
-        command
-            .args(words)
-            .env_clear()
-            .env("HOME", "/nonexistent")
-            .env("PORTWATCH_SOCKET", portwatch.socket());
-        let output = command.uid(65_534).gid(65_534).current_dir("/").stdin(Stdio::null()).output().unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        (output.status.code(), text.concat())
+        let ran = others.run(65_534, words).unwrap();
+        (ran.code, ran.text())
     };
     for words in [
         &["webhook", "list"][..],

@@ -17,8 +17,8 @@ use crate::{
         Timestamp,
     },
     query::{
-        self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, Live, LogAnswer,
-        MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
+        self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, ListFilter, Live,
+        LogAnswer, MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
         claims::{Known, OfficeError, add_claims, annotate, expand},
         coordinate::{Asker, Bureau},
     },
@@ -235,6 +235,16 @@ impl Coordination for Embedded {
     }
 }
 
+/// What `ls` is asked by this process itself.
+fn list_filter(query: &ListQuery) -> Result<ListFilter, AccessError> {
+    convert::list_filter(query, Viewer::Unrestricted).map_err(|error| AccessError::Usage(error.to_string()))
+}
+
+/// What `log` is asked by this process itself.
+fn event_filter(query: &LogQuery) -> Result<EventFilter, AccessError> {
+    convert::event_filter(query, Viewer::Unrestricted).map_err(|error| AccessError::Usage(error.to_string()))
+}
+
 impl Access for Embedded {
     fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
         let asked: Vec<_> = query.targets.iter().map(convert::asked).collect();
@@ -294,7 +304,7 @@ impl Access for Embedded {
     }
 
     fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
-        let filter = convert::list_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
+        let filter = list_filter(query)?;
         let empty = |about| ListAnswer {
             time: Timestamp::now(),
             about,
@@ -337,13 +347,13 @@ impl Access for Embedded {
     }
 
     fn log(&self, query: &LogQuery) -> Result<Log, AccessError> {
-        let filter = convert::event_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
+        let filter = event_filter(query)?;
         let (events, truncated) = query::log(&self.required_journal()?, &filter)?;
         Ok(convert::log(&LogAnswer { about: Self::log_about(), events, truncated }, Viewer::Unrestricted))
     }
 
     fn summary(&self, query: &LogQuery) -> Result<LogSummary, AccessError> {
-        let filter = convert::event_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
+        let filter = event_filter(query)?;
         let summary = query::summary(&self.required_journal()?, &filter)?;
         Ok(convert::summary(&SummaryAnswer { about: Self::log_about(), summary }))
     }
@@ -354,7 +364,7 @@ impl Access for Embedded {
         backlog: bool,
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError> {
-        let filter = convert::event_filter(query).map_err(|error| AccessError::Usage(error.to_string()))?;
+        let filter = event_filter(query)?;
         let choice: SourceChoice = self.source.parse().map_err(|e| AccessError::Usage(format!("{e}")))?;
         let hooks = HookChoice::from_word(&self.hooks).ok_or_else(|| {
             AccessError::Usage(format!(
@@ -391,9 +401,7 @@ impl Access for Embedded {
                 live.take(observation, &mut records);
             }
             live.tick(Timestamp::now(), &mut records);
-            for record in
-                records.drain(..).filter(|record| query::matches(record, &filter, Viewer::Unrestricted))
-            {
+            for record in records.drain(..).filter(|record| query::matches(record, &filter)) {
                 if !each(convert::event(&record, Viewer::Unrestricted)) {
                     return Ok(());
                 }

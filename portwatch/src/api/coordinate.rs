@@ -79,19 +79,20 @@ async fn answer<A: Serve>(desk: Desk, peer: Peer, order: A) -> Result<Response, 
         // Seen from here on: what changes while the answer is computed is looked at again.
         news.mark_unchanged();
         let at_desk = Desk::clone(&desk);
-        let (sent, who, answer) = office(move || {
+        let (next, who, response) = office(move || {
             let who = seen.unwrap_or_else(|| Asker::of(peer.uid, pid(peer)));
             let answer = order.serve(at_desk.bureau()?, &who)?;
-            Ok((order, who, answer))
+            // Written here too: that takes its time, and the connections' thread is everybody's.
+            let response = (!A::is_pending(&answer) || Instant::now() >= until).then(|| json(&answer));
+            Ok((order.again(&answer), who, response))
         })
         .await?;
-        let now = Instant::now();
-        if !A::is_pending(&answer) || now >= until {
-            return json(&answer);
+        if let Some(response) = response {
+            return response;
         }
-        order = sent.again(&answer);
+        order = next;
         seen = Some(who);
-        let _ = tokio::time::timeout_at(until.min(now + LOOK), news.changed()).await;
+        let _ = tokio::time::timeout_at(until.min(Instant::now() + LOOK), news.changed()).await;
     }
 }
 
@@ -115,17 +116,16 @@ async fn follow(
             let at_desk = Desk::clone(&desk);
             let heard = office(move || {
                 let heard = follower.hear(at_desk.bureau()?)?;
-                Ok((follower, heard))
+                // Here and not on the connections' thread, which is everybody's.
+                let messages: Vec<Message> = heard.into_iter().map(|heard| message(&heard.into())).collect();
+                Ok((follower, messages))
             })
             .await;
             match heard {
                 // The channel was shared and is private again, or the database cannot be read.
                 Err(error) => return Some((vec![refusal(&error)], None)),
-                Ok((back, heard)) if heard.is_empty() => follower = back,
-                Ok((back, heard)) => {
-                    let messages = heard.into_iter().map(|heard| message(&heard.into())).collect();
-                    return Some((messages, Some((desk, published, back))));
-                }
+                Ok((back, messages)) if messages.is_empty() => follower = back,
+                Ok((back, messages)) => return Some((messages, Some((desk, published, back)))),
             }
             published.changed().await.ok()?;
         }

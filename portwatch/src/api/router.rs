@@ -115,8 +115,8 @@ async fn list(
     Extension(peer): Extension<Peer>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let filter =
-        convert::list_filter(&parameters(query)?).map_err(|e| ApiError::BadRequest(e.to_string()))?;
+    let filter = convert::list_filter(&parameters(query)?, peer.viewer)
+        .map_err(|e| ApiError::BadRequest(e.to_string()))?;
     let answer = blocking(move || desk.list(&filter)).await?;
     json(&convert::list(&answer, peer.viewer))
 }
@@ -126,8 +126,8 @@ async fn log(
     Extension(peer): Extension<Peer>,
     query: Result<Query<LogQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let mut filter =
-        convert::event_filter(&parameters(query)?).map_err(|e| ApiError::BadRequest(e.to_string()))?;
+    let mut filter = convert::event_filter(&parameters(query)?, peer.viewer)
+        .map_err(|e| ApiError::BadRequest(e.to_string()))?;
     filter.limit = Some(filter.limit.unwrap_or(PAGE).min(PAGE));
     let answer = blocking(move || desk.log(&filter)).await?;
     json(&convert::log(&answer, peer.viewer))
@@ -135,10 +135,11 @@ async fn log(
 
 async fn summary(
     State(desk): State<Desk>,
+    Extension(peer): Extension<Peer>,
     query: Result<Query<LogQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let filter =
-        convert::event_filter(&parameters(query)?).map_err(|e| ApiError::BadRequest(e.to_string()))?;
+    let filter = convert::event_filter(&parameters(query)?, peer.viewer)
+        .map_err(|e| ApiError::BadRequest(e.to_string()))?;
     let answer = blocking(move || desk.summary(&filter)).await?;
     json(&convert::summary(&answer))
 }

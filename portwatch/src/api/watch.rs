@@ -30,15 +30,15 @@ pub(super) async fn watch(
     RawQuery(query): RawQuery,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, ApiError> {
     let (backlog, query) = parameters(query.as_deref().unwrap_or_default())?;
-    let mut filter =
-        convert::event_filter(&query).map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    let mut filter = convert::event_filter(&query, peer.viewer)
+        .map_err(|error| ApiError::BadRequest(error.to_string()))?;
     filter.limit = Some(filter.limit.unwrap_or(router::PAGE).min(router::PAGE));
     let wanted = filter.clone();
     let subscription = router::blocking(move || desk.subscribe(backlog.then_some(&wanted))).await?;
     let before = stream::iter(subscription.backlog).map(move |record| message(&record, peer.viewer));
     let begin = (subscription.live, filter, Requests::stream(&requests));
     let live = stream::unfold(begin, move |(mut receiver, filter, open)| async move {
-        let record = next(&mut receiver, &filter, peer.viewer).await?;
+        let record = next(&mut receiver, &filter).await?;
         Some((message(&record, peer.viewer), (receiver, filter, open)))
     });
     Ok(Sse::new(before.chain(live).map(Ok)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
@@ -59,14 +59,10 @@ fn parameters(text: &str) -> Result<(bool, LogQuery), ApiError> {
 }
 
 /// The next wanted record; `None` when the daemon ends.
-async fn next(
-    receiver: &mut Receiver<Arc<Record>>,
-    filter: &EventFilter,
-    viewer: Viewer,
-) -> Option<Arc<Record>> {
+async fn next(receiver: &mut Receiver<Arc<Record>>, filter: &EventFilter) -> Option<Arc<Record>> {
     loop {
         match receiver.recv().await {
-            Ok(record) if query::matches(&record, filter, viewer) => return Some(record),
+            Ok(record) if query::matches(&record, filter) => return Some(record),
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => return Some(Arc::new(too_slow(missed))),
             Err(RecvError::Closed) => return None,

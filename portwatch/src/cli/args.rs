@@ -408,7 +408,7 @@ impl SortKey {
 /// Which events; `log` and `watch` share it.
 #[derive(Debug, Args)]
 pub(crate) struct EventFilter {
-    /// Only these types of event, separated by commas
+    /// Only these types of event, separated by commas; lock shows extend too
     #[arg(long = "type", short = 't', value_name = "TYPE,…", value_delimiter = ',',
           value_parser = PossibleValuesParser::new(EVENT_TYPES), hide_possible_values = true)]
     pub(crate) types: Vec<String>,

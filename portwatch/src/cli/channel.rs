@@ -110,12 +110,26 @@ pub(super) fn sub(args: &args::Sub, session: &mut Session<'_>) -> Result<Exit, F
         limit: Some(args.history.unwrap_or(usual).min(most)),
         wait_ms: 0,
     };
-    let answer = session.order(&wanted)?;
+    let mut answer = session.order(&wanted)?;
     if args.follow {
         return follow(args, answer, session);
     }
+    // One answer is bounded in bytes: what was asked for comes in as many as it takes.
+    while let Some(next) = rest(&wanted, &answer) {
+        let more = session.order(&next)?;
+        answer.truncated = more.truncated;
+        answer.messages.extend(more.messages);
+    }
     session.answer(&answer, |out, answer, look| render::messages(out, answer, args.after, look))?;
     Ok(if answer.messages.is_empty() { Exit::No } else { Exit::Yes })
+}
+
+/// What to ask for what is still missing, where there is more and it was asked for: that is told from a number on only.
+fn rest(wanted: &MessagesQuery, answer: &Messages) -> Option<MessagesQuery> {
+    let (last, count) = (answer.messages.last()?, u32::try_from(answer.messages.len()).ok()?);
+    let left = wanted.limit?.checked_sub(count).filter(|left| *left > 0)?;
+    let more = answer.truncated && wanted.after.is_some();
+    more.then(|| MessagesQuery { after: Some(last.id), limit: Some(left), ..wanted.clone() })
 }
 
 /// Writes what was there, and then what comes, each flushed, until the reader has enough or `--limit` are written.
@@ -131,9 +145,9 @@ fn follow(args: &args::Sub, before: Messages, session: &mut Session<'_>) -> Resu
     if !session.access()?.is_daemon() {
         session.warn(&format!("no daemon runs: {POLLING}"));
     }
-    if before.truncated && args.since.is_some() {
-        let count = before.messages.len();
-        session.warn(&format!("only the newest {count} of those that were published since then are shown"));
+    let count = u32::try_from(before.messages.len()).unwrap_or(u32::MAX);
+    if before.truncated && (args.since.is_some() || args.history.is_some_and(|wanted| count < wanted)) {
+        session.warn(&format!("only the newest {count} of those that were asked for are shown"));
     }
     if before.channels == 0 && before.hidden == 0 {
         session.warn(&format!("nothing was published in {} yet; waiting for the first", args.channel));

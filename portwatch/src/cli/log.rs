@@ -1,7 +1,11 @@
 //! `portwatch log`
 
 use super::{args, exit::Exit, failure::Failure, session::Session, time, watch};
-use crate::{model::Port, render, wire::LogQuery};
+use crate::{
+    model::{EventKind, Port},
+    render,
+    wire::LogQuery,
+};
 
 /// Events before the live ones when `--follow` is given no beginning.
 const TAIL: u64 = 10;
@@ -32,14 +36,23 @@ pub(super) fn run(args: &args::Log, session: &mut Session<'_>) -> Result<Exit, F
 /// The conditions `log` and `watch` share.
 pub(super) fn filter(args: &args::EventFilter) -> Result<LogQuery, Failure> {
     let ports = args.port.iter().map(|text| text.trim().parse()).collect::<Result<Vec<Port>, _>>()?;
+    let mut types = args.types.clone();
+    // Who holds a lock by extending it again and again is to be seen among those who take it.
+    if has(&types, EventKind::Lock) && !has(&types, EventKind::Extend) {
+        types.push(EventKind::Extend.as_str().to_owned());
+    }
     Ok(LogQuery {
-        kinds: joined(&args.types),
+        kinds: joined(&types),
         port: joined(&ports),
         pid: joined(&args.pid),
         filter: args.filter.clone(),
         all: args.all,
         ..LogQuery::default()
     })
+}
+
+fn has(types: &[String], kind: EventKind) -> bool {
+    types.iter().any(|word| word == kind.as_str())
 }
 
 fn joined<T: ToString>(items: &[T]) -> Option<String> {

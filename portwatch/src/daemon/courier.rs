@@ -267,15 +267,15 @@ impl Round {
 
     /// Queues what the journal has for somebody. Whether it queued anything.
     fn take_in(&mut self, webhooks: &[Webhook]) -> Result<bool, JournalError> {
-        let wishes: Vec<(i64, EventFilter, Viewer)> =
-            webhooks.iter().map(|w| (w.id, w.wish.filter(), self.viewer(w.uid))).collect();
+        let wishes: Vec<(i64, EventFilter)> =
+            webhooks.iter().map(|w| (w.id, w.wish.filter(self.viewer(w.uid)))).collect();
         for webhook in webhooks {
             self.seen.entry(webhook.id).or_insert(webhook.seen);
         }
         // Read once for all of them: a reader for each would multiply with what a user orders.
         let mut kinds: Vec<EventKind> =
-            wishes.iter().flat_map(|(_, wish, _)| wish.kinds.iter().copied()).collect();
-        if wishes.iter().any(|(_, wish, _)| wish.kinds.is_empty()) {
+            wishes.iter().flat_map(|(_, wish)| wish.kinds.iter().copied()).collect();
+        if wishes.iter().any(|(_, wish)| wish.kinds.is_empty()) {
             kinds.clear();
         }
         let last = self.reader()?.last_id()?;
@@ -290,9 +290,8 @@ impl Round {
                 if webhook::is_about_webhooks(record.event.subject.as_deref()) {
                     continue;
                 }
-                for (webhook, wish, viewer) in &wishes {
-                    if self.seen.get(webhook).is_some_and(|seen| *seen < id)
-                        && query::matches(&record, wish, *viewer)
+                for (webhook, wish) in &wishes {
+                    if self.seen.get(webhook).is_some_and(|seen| *seen < id) && query::matches(&record, wish)
                     {
                         found.push(Found { webhook: *webhook, event: id, kind: record.event.kind });
                     }

@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 use super::{code, time};
-use crate::model::EventFilter;
+use crate::model::{EventFilter, Sight, Viewer};
 
 /// Conditions with their values, in order.
 pub(super) struct Select {
@@ -56,8 +56,12 @@ impl Select {
         }
         if let Some(pattern) = &filter.pattern {
             let like = like(pattern);
-            let matched = "SELECT id FROM process WHERE comm LIKE ? ESCAPE '\\' OR project LIKE ? ESCAPE '\\' \
-                           OR (SELECT group_concat(value, ' ') FROM json_each(command)) LIKE ? ESCAPE '\\'";
+            let matched = format!(
+                "SELECT id FROM process WHERE comm LIKE ? ESCAPE '\\' OR ({} AND project LIKE ? ESCAPE '\\') \
+                 OR ({} AND (SELECT group_concat(value, ' ') FROM json_each(command)) LIKE ? ESCAPE '\\')",
+                seen(filter.viewer, Sight::Full),
+                seen(filter.viewer, Sight::Public)
+            );
             let condition = format!(
                 "(event.message LIKE ? ESCAPE '\\' OR event.claim LIKE ? ESCAPE '\\' \
                  OR event.subject LIKE ? ESCAPE '\\' \
@@ -77,6 +81,16 @@ impl Select {
     fn any_of(&mut self, column: &str, codes: Vec<i64>) {
         let marks = vec!["?"; codes.len()].join(", ");
         self.and(&format!("{column} IN ({marks})"), codes.into_iter().map(Value::Integer));
+    }
+}
+
+/// Which rows of `process` a viewer sees so much of: [`Viewer::sight`] as an SQL condition.
+pub(super) fn seen(viewer: Viewer, sight: Sight) -> String {
+    match (viewer, sight) {
+        (Viewer::Unrestricted | Viewer::User { uid: 0, .. }, _)
+        | (_, Sight::Identity)
+        | (Viewer::User { hidepid: false, .. }, Sight::Public) => "1".to_owned(),
+        (Viewer::User { uid, .. }, _) => format!("ifnull(process.uid = {uid}, 0)"),
     }
 }
 

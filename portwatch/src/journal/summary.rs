@@ -4,8 +4,12 @@ use std::{cmp::Reverse, collections::HashMap};
 
 use rusqlite::{OptionalExtension, params_from_iter};
 
-use super::{JournalError, Reader, code, select::Select, time};
-use crate::model::{EventFilter, EventKind, Port, Protocol, Timestamp};
+use super::{
+    JournalError, Reader, code,
+    select::{Select, seen},
+    time,
+};
+use crate::model::{EventFilter, EventKind, Port, Protocol, Sight, Timestamp, Viewer};
 
 /// How many lines a ranking has.
 const TOP: usize = 10;
@@ -36,7 +40,7 @@ pub struct Summary {
 pub struct Activity {
     /// Its comm.
     pub comm: String,
-    /// Its project.
+    /// Its project, as far as the asker is shown it.
     pub project: Option<String>,
     /// Its events.
     pub count: u64,
@@ -188,7 +192,7 @@ impl Reader {
             since: filter.since.or_else(|| tally.oldest.map(time::from_ns)),
             until,
             counts,
-            most_active: self.most_active(tally.processes)?,
+            most_active: self.most_active(tally.processes, filter.viewer)?,
             longest_held: self.longest_held(tally.begun, tally.held, until)?,
             refused,
             random_listens: tally.random_listens,
@@ -210,12 +214,17 @@ impl Reader {
         Ok(tally)
     }
 
-    fn most_active(&self, processes: HashMap<i64, u64>) -> Result<Vec<Activity>, JournalError> {
+    fn most_active(
+        &self,
+        processes: HashMap<i64, u64>,
+        viewer: Viewer,
+    ) -> Result<Vec<Activity>, JournalError> {
         let failed = |error| self.failed(error);
-        let mut names = self
-            .connection
-            .prepare_cached("SELECT comm, project FROM process WHERE id = ?1 AND comm IS NOT NULL")
-            .map_err(failed)?;
+        let sql = format!(
+            "SELECT comm, CASE WHEN {} THEN project END FROM process WHERE id = ?1 AND comm IS NOT NULL",
+            seen(viewer, Sight::Full)
+        );
+        let mut names = self.connection.prepare_cached(&sql).map_err(failed)?;
         let mut programs: HashMap<(String, Option<String>), u64> = HashMap::new();
         for (process, count) in processes {
             let name = names.query_row([process], |row| Ok((row.get(0)?, row.get(1)?))).optional();

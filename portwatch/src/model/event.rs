@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     AskedPort, Evidence, ExitStatus, GapReason, LossCounts, Netns, Phase, Port, Process, ProcessId, Protocol,
-    Socket, SocketKey, SocketOptions, Timestamp,
+    Socket, SocketKey, SocketOptions, Timestamp, Viewer,
 };
 
 /// Event types, as `log --type` names them. Types of later features are here from the start: the word list
@@ -241,8 +241,10 @@ pub struct EventFilter {
     pub pids: Vec<u32>,
     /// Only rows after this id (for following).
     pub after_id: Option<i64>,
-    /// A pattern with `*` over command line, comm, project and message.
+    /// A pattern with `*` over command line, comm, project, message, claim and subject.
     pub pattern: Option<String>,
+    /// Who asks. A pattern looks at what this one is shown and at nothing else, or whether it is found would tell the rest.
+    pub viewer: Viewer,
     /// At most so many (the newest of them); `None` is all.
     pub limit: Option<u64>,
     /// Order of the answer.

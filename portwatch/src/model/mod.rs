@@ -9,6 +9,7 @@ mod placement;
 mod process;
 mod rules;
 mod socket;
+mod viewer;
 
 pub use connection::{Connection, ConnectionScope, Connections, ConnectionsLeft, TcpState};
 pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
@@ -25,6 +26,7 @@ pub use process::{
 };
 pub use rules::BindRules;
 pub use socket::{AskedPort, Holder, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel};
+pub use viewer::{Sight, Viewer};
 
 /// A moment, UTC, nanosecond resolution.
 pub type Timestamp = jiff::Timestamp;

@@ -44,7 +44,10 @@ impl FromStr for Port {
     type Err = ParsePortError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self).map_err(|_| ParsePortError { text: text.to_owned() })
+        // A sign would be taken too, and nobody writes a port with one.
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| digits);
+        number.map(Self).ok_or_else(|| ParsePortError { text: text.to_owned() })
     }
 }
 

@@ -68,6 +68,13 @@ pub struct Container {
     pub compose: Option<Compose>,
 }
 
+impl Container {
+    /// Its name is in the control group, where everybody may read it, and no secret of its engine.
+    pub const fn names_itself(&self) -> bool {
+        matches!(self.engine, Some(Engine::Lxc | Engine::Nspawn))
+    }
+}
+
 /// What compose calls a container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Compose {

@@ -8,7 +8,7 @@ use crate::{
     journal,
     model::{
         Connection, Coverage, Degradation, Event, LoggedEvent, Netns, Port, Process, ProcessId, Protocol,
-        Socket, TcpState, Timestamp,
+        Socket, TcpState, Timestamp, Viewer,
     },
     registry::{Standing, State},
     source::{Counters, SourceKind},
@@ -316,6 +316,8 @@ pub struct ListFilter {
     pub all: bool,
     /// Connections in TIME_WAIT instead of sockets.
     pub time_wait: bool,
+    /// Who asks: what this one is not shown is not looked at, and orders nothing.
+    pub viewer: Viewer,
 }
 
 impl ListFilter {

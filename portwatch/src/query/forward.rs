@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::KnownSocket;
 use crate::{
     engine::{Report, Running},
-    model::{Container, Engine, Evidence, Netns, Port, Process, Protocol, addresses_overlap},
+    model::{Container, Engine, Evidence, Netns, Port, Process, Protocol, Sight, Viewer, addresses_overlap},
 };
 
 /// Where a port leads.
@@ -26,6 +26,23 @@ pub struct Forward {
     pub inside: Option<Box<KnownSocket>>,
     /// `Inferred` where one container fits, `Ambiguous` where several do, `Unknown` where nobody could be asked.
     pub evidence: Evidence,
+}
+
+impl Forward {
+    /// The process inside.
+    pub fn process(&self) -> Option<&Process> {
+        let inside = self.inside.as_deref()?;
+        inside.process(inside.first()?)
+    }
+
+    /// Whether a viewer is shown what the engine says of the container: that is for those who see all of the process inside,
+    /// and without one for those who see everything.
+    pub fn is_open_to(&self, viewer: Viewer) -> bool {
+        match self.process() {
+            Some(process) => viewer.sight(process) == Sight::Full,
+            None => matches!(viewer, Viewer::Unrestricted | Viewer::User { uid: 0, .. }),
+        }
+    }
 }
 
 /// A published port.

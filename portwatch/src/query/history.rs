@@ -49,8 +49,8 @@ pub fn of_port(reader: &Reader, port: Port, protocol: Option<Protocol>) -> Resul
 }
 
 /// Whether a live record is one that `filter` asks for, by the same rules as the journal's. Row ids play no part:
-/// a live record has none. A pattern looks at what `viewer` is shown, or it would tell what is not.
-pub fn matches(record: &Record, filter: &EventFilter, viewer: Viewer) -> bool {
+/// a live record has none.
+pub fn matches(record: &Record, filter: &EventFilter) -> bool {
     let event = &record.event;
     filter.since.is_none_or(|since| event.at >= since)
         && filter.until.is_none_or(|until| event.at < until)
@@ -61,7 +61,7 @@ pub fn matches(record: &Record, filter: &EventFilter, viewer: Viewer) -> bool {
             || [event.process, event.other].into_iter().flatten().any(|id| filter.pids.contains(&id.pid)))
         && filter.pattern.as_ref().is_none_or(|pattern| {
             let pattern = pattern.to_lowercase();
-            texts(record, viewer).any(|text| contains(&text.to_lowercase(), &pattern))
+            texts(record, filter.viewer).any(|text| contains(&text.to_lowercase(), &pattern))
         })
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{KnownSocket, ListFilter, Sort, Traffic};
-use crate::model::{Connection, Process, Protocol};
+use crate::model::{Connection, Process, Protocol, Sight, Viewer};
 
 /// The sockets that match, in order, and how many matching ones were left out as noise.
 pub(super) fn list(
@@ -20,7 +20,7 @@ pub(super) fn list(
             !left_out
         })
         .collect();
-    shown.sort_by(|a, b| compare(a, b, filter.sort).then_with(|| place(a).cmp(&place(b))));
+    shown.sort_by(|a, b| compare(a, b, filter).then_with(|| place(a).cmp(&place(b))));
     (shown, hidden)
 }
 
@@ -31,10 +31,11 @@ fn matches(known: &KnownSocket, filter: &ListFilter) -> bool {
         && filter.from.is_none_or(|from| port >= from)
         && filter.to.is_none_or(|to| port <= to)
         && filter.user.as_ref().is_none_or(|user| of_user(known, user))
-        && filter.container.as_ref().is_none_or(|container| of_container(known, container))
-        && filter.project.as_ref().is_none_or(|name| {
-            known.processes.iter().any(|p| p.project.as_ref().is_some_and(|project| project.name == *name))
-        })
+        && filter.container.as_ref().is_none_or(|container| of_container(known, container, filter.viewer))
+        && filter
+            .project
+            .as_ref()
+            .is_none_or(|name| known.processes.iter().any(|p| project(p, filter.viewer) == Some(name)))
 }
 
 /// Keeps the connections that match, by port and then by time left.
@@ -49,13 +50,14 @@ pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) {
             && filter.user.as_ref().is_none_or(|user| {
                 process.is_some_and(|p| p.user.as_ref() == Some(user) || user.parse().ok() == p.uid)
             })
-            && filter.project.as_ref().is_none_or(|name| {
-                process.and_then(|p| p.project.as_ref()).is_some_and(|project| project.name == *name)
-            })
+            && filter
+                .project
+                .as_ref()
+                .is_none_or(|name| process.and_then(|p| project(p, filter.viewer)) == Some(name))
     });
     let name = |row: &Connection| match filter.sort {
         Sort::Process => left_by(row, traffic).map(|p| p.comm.clone()),
-        Sort::Project => left_by(row, traffic).and_then(|p| Some(p.project.as_ref()?.name.clone())),
+        Sort::Project => left_by(row, traffic).and_then(|p| project(p, filter.viewer)).cloned(),
         Sort::Port | Sort::Since => None,
     };
     let mut keyed: Vec<_> = rows.into_iter().map(|row| (name(&row), row)).collect();
@@ -75,10 +77,14 @@ fn left_by<'a>(row: &Connection, traffic: &'a Traffic) -> Option<&'a Process> {
 }
 
 /// A container's own sockets and those that lead to it, by its name or the beginning of its id.
-fn of_container(known: &KnownSocket, wanted: &str) -> bool {
-    let behind = known.forward.as_ref().and_then(|forward| forward.container.as_ref());
-    known.processes.iter().filter_map(|p| p.container.as_ref()).chain(behind).any(|container| {
-        container.name.as_deref() == Some(wanted)
+fn of_container(known: &KnownSocket, wanted: &str, viewer: Viewer) -> bool {
+    let own = known.processes.iter().filter_map(|p| {
+        let sight = viewer.sight(p);
+        Some((p.container.as_ref().filter(|_| sight >= Sight::Public)?, sight == Sight::Full))
+    });
+    let behind = known.forward.iter().filter_map(|f| Some((f.container.as_ref()?, f.is_open_to(viewer))));
+    own.chain(behind).any(|(container, full)| {
+        (container.name.as_deref() == Some(wanted) && (full || container.names_itself()))
             || container.id == wanted
             // As engines take them: four digits tell containers apart mostly, and names are longer.
             || (wanted.len() >= 4 && container.id.len() == 64 && container.id.starts_with(wanted))
@@ -95,11 +101,12 @@ fn of_user(known: &KnownSocket, user: &str) -> bool {
         || known.processes.iter().any(|p| named(p.uid, p.user.as_deref()))
 }
 
-fn compare(a: &KnownSocket, b: &KnownSocket, sort: Sort) -> Ordering {
-    match sort {
+fn compare(a: &KnownSocket, b: &KnownSocket, filter: &ListFilter) -> Ordering {
+    let in_project = |known| first(known).and_then(|p| project(p, filter.viewer));
+    match filter.sort {
         Sort::Port => Ordering::Equal,
         Sort::Process => absent_last(first(a).map(|p| &p.comm), first(b).map(|p| &p.comm)),
-        Sort::Project => absent_last(project(a), project(b)),
+        Sort::Project => absent_last(in_project(a), in_project(b)),
         Sort::Since => a.socket.since.cmp(&b.socket.since),
     }
 }
@@ -112,8 +119,10 @@ fn first(known: &KnownSocket) -> Option<&Process> {
     known.process(known.first()?)
 }
 
-fn project(known: &KnownSocket) -> Option<&String> {
-    Some(&first(known)?.project.as_ref()?.name)
+/// A process's project, where the viewer is shown it.
+fn project(process: &Process, viewer: Viewer) -> Option<&String> {
+    let project = process.project.as_ref().filter(|_| viewer.sight(process) == Sight::Full)?;
+    Some(&project.name)
 }
 
 fn place(known: &KnownSocket) -> impl Ord + use<> {

@@ -15,9 +15,9 @@ mod live;
 mod metrics;
 mod outlook;
 mod space;
-mod viewer;
 mod who;
 
+pub use crate::model::{Sight, Viewer};
 pub use answer::{
     About, Asked, Check, CheckResult, Completeness, DoctorAnswer, History, Holding, KnownSocket, ListAnswer,
     ListFilter, LogAnswer, Outlook, Record, Sort, StatusAnswer, SummaryAnswer, TargetAnswer, Traffic,
@@ -31,4 +31,3 @@ pub use history::{log, matches, of_port, summary};
 pub use live::{Around, Live};
 pub use metrics::{MetricsAnswer, Posted, Running, TableSizes, Tallied};
 pub use space::Space;
-pub use viewer::{Sight, Viewer};

@@ -7,7 +7,7 @@ use super::{
     claims::sentence,
     cut,
     table::{self, Column},
-    when, work,
+    user, when, work,
 };
 use crate::wire::coordinate::{Agent, AgentState, Agents, Salvage, Salvaged};
 
@@ -28,7 +28,7 @@ pub fn agents(out: &mut dyn Write, answer: &Agents, look: &Look) -> io::Result<(
     }
     let one_user = answer.agents.windows(2).all(|pair| matches!(pair, [a, b] if a.uid == b.uid));
     let row = |agent: &Agent| {
-        let user = agent.user.clone().unwrap_or_else(|| format!("uid {}", agent.uid));
+        let user = user(agent.user.as_ref(), agent.uid);
         let purpose = agent.purpose.as_ref().map(|purpose| format!("\"{purpose}\"")).unwrap_or_default();
         let tone = if matches!(agent.state.as_str(), "stale" | "dead") { Tone::Warn } else { Tone::Plain };
         vec![

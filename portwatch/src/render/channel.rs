@@ -7,7 +7,7 @@ use super::{
     claims::sentence,
     cut,
     table::{self, Column},
-    when,
+    user, when,
     work::count,
 };
 use crate::wire::coordinate::{
@@ -23,14 +23,12 @@ const COLUMNS: [Column; 6] = [
     Column { title: "USER", priority: 4, least: 0, right: false },
 ];
 
-fn user(name: Option<&String>, uid: u32) -> String {
-    name.cloned().unwrap_or_else(|| format!("uid {uid}"))
-}
-
 /// Writes which channels there are.
 pub fn channels(out: &mut dyn Write, answer: &Channels, look: &Look) -> io::Result<()> {
     if answer.channels.is_empty() {
-        sentence(out, Tone::Plain, "There is no channel.", look)?;
+        let words =
+            if answer.hidden == 0 { "There is no channel." } else { "There is no channel that you may use." };
+        sentence(out, Tone::Plain, words, look)?;
         return hidden(out, answer.hidden, look);
     }
     let one_user = answer.channels.windows(2).all(|pair| matches!(pair, [a, b] if a.uid == b.uid));
@@ -101,7 +99,10 @@ pub fn messages(out: &mut dyn Write, answer: &Messages, after: Option<i64>, look
     if answer.truncated {
         let words = match (after, answer.messages.last()) {
             (Some(_), Some(last)) => format!("There are more: --after {}", last.id),
-            _ => format!("Only the newest {} are shown; more with --history", answer.messages.len()),
+            _ => format!(
+                "Only the newest {} are shown; more with --history, all with --after 0",
+                answer.messages.len()
+            ),
         };
         sentence(out, Tone::Warn, &words, look)?;
     }

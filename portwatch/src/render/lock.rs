@@ -12,7 +12,7 @@ use super::{
     claims::sentence,
     cut,
     table::{self, Column},
-    when,
+    user, when,
 };
 use crate::{
     coordinate::spell,
@@ -35,7 +35,7 @@ pub fn locks(out: &mut dyn Write, answer: &Locks, look: &Look) -> io::Result<()>
     }
     let one_user = answer.locks.windows(2).all(|pair| matches!(pair, [a, b] if a.uid == b.uid));
     let row = |lock: &Lock| {
-        let user = lock.user.clone().unwrap_or_else(|| format!("uid {}", lock.uid));
+        let user = user(lock.user.as_ref(), lock.uid);
         let waiting = if lock.waiting == 0 { String::new() } else { format!("{} waiting", lock.waiting) };
         vec![
             (Tone::Strong, lock.name.clone()),

@@ -87,7 +87,8 @@ impl LogLines {
         line.push(Tone::Faint, &local.strftime(form).to_string()).plain("  ");
         let begins = line.width();
         line.push(tone(event), &event.kind).pad_to(begins + KIND);
-        line.plain(&place(event)).pad_to(begins + KIND + PLACE);
+        let subject = sole_subject(event);
+        line.plain(&subject.map_or_else(|| place(event), str::to_owned)).pad_to(begins + KIND + PLACE);
         let parts = details(event, self.is_news(event) || look.verbose, look);
         let column = begins + KIND + PLACE + PROCESS;
         let fits = |from: usize| {
@@ -105,7 +106,7 @@ impl LogLines {
                 line.plain(&name);
             }
             // What has no process may begin in that column where it would not fit otherwise.
-            None if fits(column) => {
+            None if subject.is_none() && fits(column) => {
                 line.plain("-");
             }
             None => {}
@@ -144,6 +145,13 @@ fn tone(event: &Event) -> Tone {
         "rogue" | "ghost" => Tone::Warn,
         _ => Tone::Plain,
     }
+}
+
+/// What an event is about that has neither port nor process: it takes their columns.
+fn sole_subject(event: &Event) -> Option<&str> {
+    let alone =
+        event.port.is_none() && event.protocol.is_none() && event.process.is_none() && event.claim.is_none();
+    event.subject.as_deref().filter(|_| alone)
 }
 
 fn place(event: &Event) -> String {
@@ -249,7 +257,9 @@ fn details(event: &Event, command: bool, look: &Look) -> Vec<Text> {
         let outgoing = if event.port.is_none() { "outgoing " } else { "" };
         part(Tone::Plain, &format!("{} {outgoing}{what} left{within}", thousands(event.count)));
     }
-    if let Some(claim) = event.claim.as_ref().or(event.subject.as_ref()) {
+    if sole_subject(event).is_some() {
+        // The row has begun with it.
+    } else if let Some(claim) = event.claim.as_ref().or(event.subject.as_ref()) {
         part(Tone::Plain, claim);
     } else if let Some(project) = event.process.as_ref().and_then(|p| p.project.as_ref()) {
         part(Tone::Plain, &project.name);

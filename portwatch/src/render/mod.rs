@@ -64,6 +64,11 @@ pub use work::{note_written, notes, session, sessions};
 
 use crate::wire::SourceInfo;
 
+/// A user's name, else the number.
+fn user(name: Option<&String>, uid: u32) -> String {
+    name.cloned().unwrap_or_else(|| format!("uid {uid}"))
+}
+
 /// How an answer is to look.
 #[derive(Debug, Clone)]
 pub struct Look {

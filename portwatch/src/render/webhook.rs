@@ -6,7 +6,7 @@ use super::{
     Look, Tone,
     claims::sentence,
     table::{self, Column},
-    when,
+    user, when,
 };
 use crate::wire::coordinate::{Deliveries, Delivery, Webhook, WebhookState, WebhookTest, Webhooks};
 
@@ -36,7 +36,7 @@ pub fn webhooks(out: &mut dyn Write, answer: &Webhooks, look: &Look) -> io::Resu
     }
     let one_user = answer.webhooks.windows(2).all(|pair| matches!(pair, [a, b] if a.uid == b.uid));
     let row = |webhook: &Webhook| {
-        let user = webhook.user.clone().unwrap_or_else(|| format!("uid {}", webhook.uid));
+        let user = user(webhook.user.as_ref(), webhook.uid);
         vec![
             (Tone::Strong, webhook.id.to_string()),
             (Tone::Plain, webhook.url.clone()),

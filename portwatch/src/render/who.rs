@@ -166,7 +166,7 @@ fn traffic_line(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Res
 /// What the claim on the port is worth, or what else explains the socket.
 fn claim_line(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
     if let Some(claim) = &target.claim {
-        let owner = claim.owner_name.clone().unwrap_or_else(|| format!("uid {}", claim.owner));
+        let owner = super::user(claim.owner_name.as_ref(), claim.owner);
         let age = when::span(when::age(claim.created, look));
         let kind = if claim.kind == "auto" { ", automatic" } else { "" };
         let mut line = Text::new(look);

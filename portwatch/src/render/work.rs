@@ -7,7 +7,7 @@ use super::{
     claims::sentence,
     cut,
     table::{self, Column},
-    when,
+    user, when,
 };
 use crate::wire::coordinate::{Noted, Notes, Session, SessionState, Sessions};
 
@@ -52,7 +52,7 @@ pub fn sessions(out: &mut dyn Write, answer: &Sessions, files: bool, look: &Look
     } else {
         let one_user = answer.sessions.windows(2).all(|pair| matches!(pair, [a, b] if a.uid == b.uid));
         let row = |session: &Session| {
-            let user = session.user.clone().unwrap_or_else(|| format!("uid {}", session.uid));
+            let user = user(session.user.as_ref(), session.uid);
             let files = count(u64::try_from(session.files.len()).unwrap_or(0), "file");
             let claimed = if session.state == "active" { format!("{files} claimed") } else { files };
             vec![

@@ -15,7 +15,7 @@ pub use pause::{MOST_TRIES, USUAL_TRIES, pause};
 pub use sign::sign;
 pub use target::{Host, Target, TargetError};
 
-use crate::model::{EventFilter, EventKind, Port, Timestamp};
+use crate::model::{EventFilter, EventKind, Port, Timestamp, Viewer};
 
 /// So many events wait for one webhook; what comes then falls out and is counted.
 pub const QUEUE: u64 = 1000;
@@ -52,12 +52,13 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// As the log's filter.
-    pub fn filter(&self) -> EventFilter {
+    /// As the log's filter, of the user whose webhook it is.
+    pub fn filter(&self, viewer: Viewer) -> EventFilter {
         EventFilter {
             kinds: self.kinds.clone(),
             ports: self.ports.clone(),
             pattern: self.pattern.clone(),
+            viewer,
             ..EventFilter::default()
         }
     }

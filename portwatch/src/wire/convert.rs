@@ -63,8 +63,8 @@ pub fn asked(target: &Target) -> Asked {
     }
 }
 
-/// What `ls` is asked, for the query stage.
-pub fn list_filter(query: &ListQuery) -> Result<ListFilter, BadQuery> {
+/// What `ls` is asked, and by whom, for the query stage.
+pub fn list_filter(query: &ListQuery, viewer: Viewer) -> Result<ListFilter, BadQuery> {
     let sort = match query.sort.as_deref() {
         None | Some("port") => Sort::Port,
         Some("process") => Sort::Process,
@@ -88,6 +88,7 @@ pub fn list_filter(query: &ListQuery) -> Result<ListFilter, BadQuery> {
         time_wait: query.time_wait,
         container: query.container.clone(),
         space: space(query.netns, query.all_namespaces),
+        viewer,
     })
 }
 
@@ -103,8 +104,8 @@ pub fn space(netns: Option<u32>, all: bool) -> Space {
 /// Events answered when the asker names no limit.
 pub const DEFAULT_LIMIT: u64 = 1000;
 
-/// What `log` is asked, for the query stage.
-pub fn event_filter(query: &LogQuery) -> Result<model::EventFilter, BadQuery> {
+/// What `log` is asked, and by whom, for the query stage.
+pub fn event_filter(query: &LogQuery, viewer: Viewer) -> Result<model::EventFilter, BadQuery> {
     Ok(model::EventFilter {
         since: query.since,
         until: query.until,
@@ -114,6 +115,7 @@ pub fn event_filter(query: &LogQuery) -> Result<model::EventFilter, BadQuery> {
         pids: parts(query.pid.as_deref()).map(pid).collect::<Result<_, _>>()?,
         after_id: query.after_id,
         pattern: query.filter.clone().filter(|p| !p.is_empty()),
+        viewer,
         limit: match query.limit {
             None => Some(DEFAULT_LIMIT),
             Some(0) => None,
@@ -203,13 +205,12 @@ fn unit(unit: &model::Unit) -> Unit {
 /// Anybody may read an id in a control group; what the engine tells comes from a socket that is closed to most, and
 /// is passed on to those who see all of the process.
 fn container(container: &model::Container, full: bool) -> Container {
-    let own = matches!(container.engine, Some(model::Engine::Lxc | model::Engine::Nspawn));
     let compose = container.compose.as_ref().filter(|_| full);
     Container {
         engine: container.engine.map(|e| e.as_str().to_owned()),
         id: container.id.clone(),
         pod: container.pod.clone(),
-        name: container.name.clone().filter(|_| full || own),
+        name: container.name.clone().filter(|_| full || container.names_itself()),
         image: container.image.clone().filter(|_| full),
         compose_project: compose.map(|c| c.project.clone()),
         compose_service: compose.map(|c| c.service.clone()),
@@ -303,21 +304,14 @@ fn explained_by(standing: &Standing) -> Option<String> {
     }
 }
 
-/// The process inside is shown as any other; without one, the name of its container is for those who see everything.
 fn forward(forward: &query::Forward, viewer: Viewer) -> Forward {
-    let inside = forward.inside.as_deref();
-    let first = inside.and_then(|known| known.process(known.first()?));
-    let full = match (viewer, first) {
-        (Viewer::Unrestricted | Viewer::User { uid: 0, .. }, _) => true,
-        (_, Some(process)) => viewer.sight(process) == Sight::Full,
-        (_, None) => false,
-    };
+    let (first, full) = (forward.process(), forward.is_open_to(viewer));
     Forward {
         forwarder: forward.forwarder.clone(),
         address: forward.address.map(|a| a.to_string()),
         port: forward.port.map(Port::get),
         container: forward.container.as_ref().map(|c| container(c, full)),
-        netns: inside.and_then(|known| known.socket.seen.endpoint.netns).map(|n| n.0),
+        netns: forward.inside.as_ref().and_then(|known| known.socket.seen.endpoint.netns).map(|n| n.0),
         process: first.map(|p| process(p, viewer)),
         evidence: forward.evidence.as_str().to_owned(),
     }

@@ -297,16 +297,15 @@ fn page(tables: &Tables<'_>, wanted: &MessagesWanted<'_>) -> rusqlite::Result<Me
         (None, None) => None,
     };
     let order = if wanted.after.is_some() { "" } else { "DESC" };
-    let mut messages = tables.rows(
+    let (mut messages, more) = tables.page(
         &format!(
             "SELECT {MESSAGE} FROM message m JOIN channel c ON c.name = m.channel
              WHERE {readable} AND m.id > ?3 AND ifnull(m.at >= ?4, 1) ORDER BY m.id {order} LIMIT ?5"
         ),
         params![which, wanted.reader, base.unwrap_or(0), since, i64::from(wanted.most) + 1],
+        (wanted.most, |message: &Message| message.text.len()),
         message,
     )?;
-    let more = messages.len() > wanted.most as usize;
-    messages.truncate(wanted.most as usize);
     if wanted.after.is_none() {
         messages.reverse();
     }

@@ -158,4 +158,6 @@ impl Coordination {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_of_bounds;
+#[cfg(test)]
 mod tests_of_channels;

@@ -24,6 +24,10 @@ const MOST_SESSIONS: u32 = 5000;
 const MOST_NOTES: u32 = 20_000;
 /// And so many files.
 const MOST_FILES: u32 = 20_000;
+/// With so many bytes of paths: everybody's list of sessions has them.
+const MOST_PATH_BYTES: u32 = 2 << 20;
+/// So many claims in the way are looked for; there may be millions of them.
+const MOST_CONFLICTS: u32 = 200;
 
 /// What a session is begun with.
 #[derive(Debug, Clone)]
@@ -307,7 +311,7 @@ impl Coordination {
         })
     }
 
-    /// Notes of a session, oldest first; the newest `most` of them, and how many there are.
+    /// Notes of a session, oldest first; the newest `most` of them, as far as one answer has room, and how many there are.
     pub fn notes(
         &self,
         id: &str,
@@ -315,10 +319,11 @@ impl Coordination {
         most: u32,
     ) -> Result<(Vec<Note>, u64), CoordinateError> {
         self.read(|tables| {
-            let mut notes = tables.rows(
+            let (mut notes, _) = tables.page(
                 "SELECT id, session, at, type, agent, text FROM note
                  WHERE session = ?1 AND ifnull(type = ?2, 1) ORDER BY id DESC LIMIT ?3",
                 params![id, kind, most],
+                (most, |note: &Note| note.text.len()),
                 |row, _| {
                     let at: String = row.get(2)?;
                     Ok(Note {
@@ -394,8 +399,8 @@ fn in_the_way(tables: &Tables<'_>, id: &str, path: &str) -> rusqlite::Result<Vec
     let mut found = tables.rows(
         "SELECT f.path, f.session FROM file_claim f JOIN session s ON s.id = f.session
          WHERE f.released IS NULL AND f.path > ?2 AND f.path < ?3 AND s.state = 'active' AND s.id <> ?1
-         ORDER BY s.created DESC, s.id, f.path",
-        params![id, from, to],
+         ORDER BY s.created DESC, s.id, f.path LIMIT ?4",
+        params![id, from, to, MOST_CONFLICTS + 1],
         |row, _| conflict(row, path),
     )?;
     for above in ancestors(path) {
@@ -438,8 +443,16 @@ fn claim(
         return Ok(Vec::new());
     }
     let mut conflicts = Vec::new();
-    for path in files {
+    let files: BTreeSet<&String> = files.iter().collect();
+    for path in &files {
         conflicts.extend(in_the_way(turn, id, path)?);
+        if conflicts.len() > MOST_CONFLICTS as usize {
+            return Err(Denial::Refused {
+                what: format!("more than {MOST_CONFLICTS} claims are in the way; nothing was claimed"),
+                remedy: "portwatch sessions --files shows all; claim less at once".to_owned(),
+            }
+            .into());
+        }
     }
     if let Some(first) = conflicts.first()
         && !force
@@ -459,7 +472,7 @@ fn claim(
         }
         .into());
     }
-    for path in files {
+    for path in &files {
         turn.execute(
             "INSERT INTO file_claim (session, path, claimed) VALUES (?1, ?2, ?3)
              ON CONFLICT (session, path)
@@ -467,11 +480,13 @@ fn claim(
             params![id, path, text(turn.now)],
         )?;
     }
-    let sql = "SELECT count(*) FROM session s JOIN file_claim f ON f.session = s.id WHERE s.uid = ?1";
-    if turn.count(sql, [user.uid])? > MOST_FILES {
+    let sql = "SELECT count(*) > ?2 OR sum(length(CAST(f.path AS BLOB))) > ?3
+         FROM session s JOIN file_claim f ON f.session = s.id WHERE s.uid = ?1";
+    if turn.count(sql, params![user.uid, MOST_FILES, MOST_PATH_BYTES])? != 0 {
         return Err(Denial::Refused {
             what: format!(
-                "one user claims {MOST_FILES} files at most, those of ended sessions that are kept among them"
+                "one user claims {MOST_FILES} files at most, with {} MB of paths, those of ended sessions that are kept among them",
+                MOST_PATH_BYTES >> 20
             ),
             remedy: "claim their directory".to_owned(),
         }

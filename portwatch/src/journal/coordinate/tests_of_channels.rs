@@ -6,18 +6,18 @@ use crate::{
     model::Timestamp,
 };
 
-fn place() -> (tempfile::TempDir, PathBuf, Coordination) {
+pub(super) fn place() -> (tempfile::TempDir, PathBuf, Coordination) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("portwatch.db");
     let store = Coordination::open(&path, "boot").unwrap();
     (folder, path, store)
 }
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_772_000_000 + second).unwrap()
 }
 
-fn user(uid: u32) -> User {
+pub(super) fn user(uid: u32) -> User {
     User { uid, name: None }
 }
 

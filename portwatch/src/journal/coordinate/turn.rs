@@ -11,6 +11,9 @@ use crate::{
     model::{Event, EventKind, Evidence, Timestamp},
 };
 
+/// Bytes of words in one answer: what is asked for by many at once has to fit the memory of a daemon.
+const LARGEST_PAGE: usize = 256 << 10;
+
 pub(super) type Done<T> = Result<T, Fault<CoordinateError>>;
 
 impl From<Denial> for Fault<CoordinateError> {
@@ -46,6 +49,29 @@ impl<'a> Tables<'a> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map(values, |row| read(row, self.boot))?;
         rows.collect()
+    }
+
+    /// As many rows as one answer has room for, and whether there are more: at most so many, and [`LARGEST_PAGE`] bytes of
+    /// what `words` counts, but one row at least.
+    pub(super) fn page<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        (most, words): (u32, impl Fn(&T) -> usize),
+        read: impl Fn(&Row<'_>, i64) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<(Vec<T>, bool)> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(values)?;
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let next = read(row, self.boot)?;
+            bytes += words(&next);
+            if page.len() == most as usize || (bytes > LARGEST_PAGE && !page.is_empty()) {
+                return Ok((page, true));
+            }
+            page.push(next);
+        }
+        Ok((page, false))
     }
 
     /// The first row.

@@ -5,7 +5,7 @@ use crate::{
     journal::{Entry, JournalError, Reader, code},
     model::{
         AskedPort, Event, EventFilter, EventKind, Evidence, ExitStatus, GapReason, LossCounts, Netns, Order,
-        Phase, Port, Protocol, SignalOrigin, SignalSent, SocketKey,
+        Phase, Port, Protocol, SignalOrigin, SignalSent, SocketKey, Viewer,
     },
 };
 
@@ -138,6 +138,46 @@ fn each_condition_narrows_and_all_must_hold() {
     assert_eq!(ids(pattern("100%_p")), [3, 4], "only * is special");
     assert_eq!(ids(pattern("10%%")), [0_i64; 0]);
     assert_eq!(ids(EventFilter { ports: vec![Port::new(3100).unwrap()], ..pattern("*PYTHON*") }), [4]);
+}
+
+#[test]
+fn a_pattern_finds_only_what_the_asker_is_shown() {
+    let (_directory, path) = place();
+    let mut refused = event(3, EventKind::Refused, 3100, 30);
+    refused.other = Some(id(10));
+    // Of a user nobody knows.
+    let mut unknown = (*process(40, "ruby")).clone();
+    unknown.uid = None;
+    let reader = recorded(
+        &path,
+        [
+            Entry::Process(process(10, "node")),
+            Entry::Process(Arc::new(unknown)),
+            Entry::Event(event(1, EventKind::Listen, 3100, 10)),
+            Entry::Event(event(2, EventKind::Listen, 3200, 40)),
+            Entry::Event(refused),
+        ],
+    );
+    let user = |uid, hidepid| Viewer::User { uid, hidepid };
+    for (viewer, project, command, comm) in [
+        (Viewer::Unrestricted, &[1, 2, 3][..], &[1, 2, 3][..], &[1, 3][..]),
+        (user(0, true), &[1, 2, 3], &[1, 2, 3], &[1, 3]),
+        (user(1000, true), &[1, 3], &[1, 3], &[1, 3]),
+        (user(1001, false), &[], &[1, 2, 3], &[1, 3]),
+        (user(1001, true), &[], &[], &[1, 3]),
+    ] {
+        for (pattern, expected) in [("myapp", project), ("server.js", command), ("node", comm)] {
+            let filter = EventFilter { pattern: Some(pattern.to_owned()), viewer, ..EventFilter::default() };
+            let ids: Vec<i64> = reader.events(&filter).unwrap().events.iter().map(|e| e.id).collect();
+            assert_eq!(ids, expected, "{viewer:?} {pattern}");
+            let counted: u64 = reader.summary(&filter).unwrap().counts.iter().map(|(_, count)| count).sum();
+            assert_eq!(counted, u64::try_from(expected.len()).unwrap(), "{viewer:?} {pattern}");
+        }
+        let all = reader.summary(&EventFilter { viewer, ..EventFilter::default() }).unwrap();
+        let named: Vec<bool> = all.most_active.iter().map(|activity| activity.project.is_some()).collect();
+        let seen = |pid| (project.contains(&1) && pid == 10) || (project.contains(&2) && pid == 40);
+        assert_eq!(named, [seen(10), seen(40)], "{viewer:?} {:?}", all.most_active);
+    }
 }
 
 #[test]

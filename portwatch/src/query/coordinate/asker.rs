@@ -65,14 +65,19 @@ impl Asker {
     }
 }
 
-/// Whether a process lives, by pid and start time.
+/// Tells which processes live, by pid and start time. One for many of them: `/proc` is opened once.
+pub fn living() -> impl Fn(ProcessId) -> bool {
+    kin::living()
+}
+
+/// Whether a process lives.
 pub fn alive(id: ProcessId) -> bool {
-    kin::alive(id)
+    living()(id)
 }
 
 #[cfg(target_os = "linux")]
 mod kin {
-    use std::path::Path;
+    use std::{cell::RefCell, path::Path};
 
     use super::Named;
     use crate::{model::ProcessId, source::procfs::ProcFs};
@@ -92,13 +97,16 @@ mod kin {
         Some(Found { named, parent, session, on_terminal: kin.on_terminal, uid })
     }
 
-    pub(super) fn alive(id: ProcessId) -> bool {
-        ProcFs::open(Path::new("/proc")).ok().and_then(|mut procfs| procfs.identify(id.pid)) == Some(id)
+    pub(super) fn living() -> impl Fn(ProcessId) -> bool {
+        let procfs = RefCell::new(ProcFs::open(Path::new("/proc")).ok());
+        move |id| procfs.borrow_mut().as_mut().and_then(|procfs| procfs.identify(id.pid)) == Some(id)
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod kin {
+    use std::cell::RefCell;
+
     use super::Named;
     use crate::{
         model::ProcessId,
@@ -128,11 +136,12 @@ mod kin {
     }
 
     /// One that may not be looked into is not dead: nobody's lock goes to another for want of a right.
-    pub(super) fn alive(id: ProcessId) -> bool {
-        match Processes::open().map(|mut processes| processes.identify(id.pid)) {
-            Ok(Ok(found)) => found == id,
-            Ok(Err(absent)) => absent != Absent::Gone,
-            Err(_) => true,
+    pub(super) fn living() -> impl Fn(ProcessId) -> bool {
+        let processes = RefCell::new(Processes::open().ok());
+        move |id| match processes.borrow_mut().as_mut().map(|processes| processes.identify(id.pid)) {
+            Some(Ok(found)) => found == id,
+            Some(Err(absent)) => absent != Absent::Gone,
+            None => true,
         }
     }
 }

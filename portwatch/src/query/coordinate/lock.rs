@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Asker, Bureau, Named, OfficeError, alive};
+use super::{Asker, Bureau, Named, OfficeError, living};
 use crate::{
     coordinate::{Denial, Lock, Owner, OwnerKind, label},
     journal::{Freed, TakeLock, Taken},
@@ -94,7 +94,7 @@ impl Bureau {
             }
         };
         let wanted = TakeLock { name: &name, owner: &owner, ttl: order.ttl, waiter, ticket: order.ticket };
-        let (taken, told) = self.store().take(&wanted, &alive, Timestamp::now())?;
+        let (taken, told) = self.store().take(&wanted, &living(), Timestamp::now())?;
         self.tell(told);
         Ok((taken, owner))
     }

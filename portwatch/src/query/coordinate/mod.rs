@@ -16,7 +16,7 @@ use std::{
 };
 
 pub use agent::{Introduction, Remains};
-pub use asker::{Asker, Named, alive};
+pub use asker::{Asker, Named, alive, living};
 pub use channel::{ChannelView, Follower, Heard, MessageFilter, Saying};
 pub use counts::Counts;
 pub use lock::{Bind, LockOrder, Whose};
@@ -142,7 +142,7 @@ impl Bureau {
 
     /// Ends what belonged to processes that nobody saw end, and tells of agents that fell silent.
     pub fn sweep(&self) -> Result<(), OfficeError> {
-        let told = self.store().sweep(&alive, Timestamp::now())?;
+        let told = self.store().sweep(&living(), Timestamp::now())?;
         self.tell(told);
         Ok(())
     }

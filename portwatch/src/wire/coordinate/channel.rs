@@ -134,7 +134,7 @@ pub struct MessagesQuery {
     pub after: Option<i64>,
     /// Only those published since, RFC 3339.
     pub since: Option<Timestamp>,
-    /// At most so many; 100 when it is not set, at most 10000.
+    /// At most so many; 100 when it is not set, at most 10000, and as many as have 256 kB of words.
     pub limit: Option<u32>,
     /// Where there is none, wait for one, at most so long; at most 20 s.
     pub wait_ms: u64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LONGEST_WAIT, Serve, given};
+use super::{LONGEST_WAIT, Serve};
 use crate::{
     model::{EventKind, Port, Timestamp},
     query::{
@@ -86,7 +86,7 @@ impl Serve for WebhookRequest {
             wish: Wish {
                 kinds,
                 ports: self.ports.iter().map(port).collect::<Result<_, _>>()?,
-                pattern: given(self.filter.as_ref()),
+                pattern: self.filter.clone(),
             },
             secret: self.secret.clone(),
             tries: self.tries.unwrap_or(USUAL_TRIES),

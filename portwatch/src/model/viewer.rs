@@ -1,11 +1,12 @@
 //! Who is asking, and what of a foreign process they may be shown: what `/proc` would show them, no more.
 
-use crate::model::Process;
+use super::Process;
 
 /// The asker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Viewer {
     /// This process itself, or root: nothing is withheld.
+    #[default]
     Unrestricted,
     /// A peer of the daemon.
     User {
