@@ -19,7 +19,10 @@ use portwatch::source::ebpf::HookChoice;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    kernel::{self, Outcome, PLANS, SCENARIOS, Scenario},
+    kernel::{
+        self, Outcome, PLANS, SCENARIOS, Scenario,
+        cost::{self, Cost},
+    },
     netns::loopback_up,
     wait_until,
 };
@@ -65,6 +68,13 @@ pub fn run(plans: &[&str]) -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_ansi(false).init();
     let mut failed = 0;
     for plan in plans {
+        if *plan == cost::WORD {
+            if let Err(error) = cost::measure(|cost| println!("{MARK} {}", as_line(cost))) {
+                failed += 1;
+                println!("{MARK} trouble measuring: {error:#}");
+            }
+            continue;
+        }
         let Some((hooks, scenarios)) = of_plan(plan) else {
             println!("{MARK} unknown {plan}");
             return ExitCode::FAILURE;
@@ -87,6 +97,16 @@ pub fn run(plans: &[&str]) -> ExitCode {
         });
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// As the console has it.
+fn as_line(cost: Result<Cost, String>) -> String {
+    match cost {
+        Ok(Cost { hooks, event, program, runs, instructions }) => {
+            format!("cost {hooks} {event} {} {runs} {instructions}", program.as_deref().unwrap_or("all"))
+        }
+        Err(why) => format!("cost {why}"),
+    }
 }
 
 /// The life of a guest. It ends with the machine.

@@ -47,10 +47,8 @@ const STRICT: [Step; 12] = [
     ("tests", checks::tests_with_kernel),
 ];
 
-/// Steps that run only where --only or --require names them. Platforms and Wine: everything is compiled
-/// again for another system, which takes minutes. The
-/// kernel matrix: see docs/kernels.md for what does not
-/// hold on other kernels at present.
+/// Steps that run only where --only or --require names them: everything is compiled again for another system, which takes
+/// minutes.
 const ON_DEMAND: [&str; 3] = ["platforms", "kernels", "wine"];
 
 const PLAIN: [Step; 1] = [("tests", checks::tests)];
@@ -74,8 +72,19 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     };
     packages::install(!arguments.no_install, arguments.strict, arguments.strict && wanted("wine"))?;
     packages::install_for_node(&crate::setup::target_dir(root), !arguments.no_install, arguments.strict)?;
+    if arguments.strict && !arguments.no_install && wanted("kernels") {
+        // Where it cannot be had, the step says so.
+        if let Err(error) = checks::install_emulator(root) {
+            crate::say(&format!("the emulator of the kernel matrix was not installed: {error:#}"));
+        }
+    }
     let mut failed = Vec::new();
+    let mut skipped = Vec::new();
     for (name, step) in all.iter().filter(|(name, _)| wanted(name)) {
+        if *name == "tests" && !skipped.is_empty() {
+            // Once more where people look: far down, and above the tests' own summary.
+            crate::say(&format!("== NOT EVERYTHING RAN: {}", skipped.join("; ")));
+        }
         crate::say(&format!("== {name}"));
         let begun = Instant::now();
         let outcome = step(root);
@@ -90,6 +99,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
             }
             Ok(Outcome::Skipped(why)) => {
                 crate::say(&format!("== {name}: SKIPPED, {why}"));
+                skipped.push(format!("{name}: SKIPPED, {why}"));
             }
             Err(error) => {
                 crate::say(&format!("== {name}: FAILED after {seconds} s: {error:#}"));

@@ -4,6 +4,7 @@
 //! A scenario asserts. What a kernel cannot do at all is [`Outcome::NotHere`], with the reason.
 
 pub mod child;
+pub mod cost;
 mod io_uring;
 mod scenarios;
 mod sockets;

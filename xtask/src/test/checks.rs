@@ -167,6 +167,17 @@ pub(super) fn kernels(root: &Path) -> Result<Outcome> {
     Ok(crate::vm::fast(root)?.map_or(Outcome::Done, Outcome::Skipped))
 }
 
+/// What boots them.
+#[cfg(target_os = "linux")]
+pub(super) fn install_emulator(root: &Path) -> Result<()> {
+    crate::vm::install_emulator(root)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn install_emulator(_: &Path) -> Result<()> {
+    Ok(())
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn kernels(_: &Path) -> Result<Outcome> {
     Ok(Outcome::Skipped("it runs on Linux".to_owned()))

@@ -14,14 +14,19 @@ use super::{output, put};
 /// Signs all suites from bullseye to the backports of trixie.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Longest time for one of apt's programs: a mirror that drips is one that does not answer.
+const LIMIT: &str = "240";
+
 /// The state.
 pub(super) struct Apt {
     place: PathBuf,
     configuration: PathBuf,
+    /// What the mirrors did not give of the indexes; what they gave is used.
+    pub(super) complaint: Option<String>,
 }
 
 impl Apt {
-    /// One that knows these suites; their indexes are fetched.
+    /// One that knows these suites; their indexes are fetched, as far as the mirrors give them.
     pub(super) fn new(place: &Path, suites: &[&str]) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             bail!("{KEYRING} is not there");
@@ -50,17 +55,20 @@ impl Apt {
             format!(
                 "Dir \"{shown}\"; Dir::Etc \"etc\"; Dir::State \"state\"; Dir::State::status \"{shown}/status\";\n\
                  Dir::Cache \"cache\"; APT::Architecture \"amd64\"; Acquire::Languages \"none\";\n\
-                 APT::Sandbox::User \"root\"; Acquire::Retries \"3\";\n"
+                 APT::Sandbox::User \"root\"; Acquire::Retries \"2\"; Acquire::http::Timeout \"20\";\n\
+                 APT::Update::Error-Mode \"any\";\n"
             ),
         )?;
-        let apt = Self { place: place.to_owned(), configuration };
-        output(apt.command("apt-get").args(["-qq", "update"])).context("the package indexes")?;
+        let mut apt = Self { place: place.to_owned(), configuration, complaint: None };
+        let updated = output(apt.command("apt-get").args(["-qq", "update"]));
+        apt.complaint = updated.err().map(|error| format!("{error:#}"));
         Ok(apt)
     }
 
     /// A program of apt's over this state.
     pub(super) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new("timeout");
+        command.args([LIMIT, program]);
         command.env("APT_CONFIG", &self.configuration).env("LC_ALL", "C").current_dir(&self.place);
         command
     }

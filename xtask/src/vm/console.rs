@@ -20,6 +20,7 @@ pub(super) struct Console {
     release: Option<String>,
     trouble: Option<String>,
     last: Vec<String>,
+    costs: Vec<String>,
 }
 
 impl Console {
@@ -32,7 +33,7 @@ impl Console {
                 ..PlanResult::default()
             })
             .collect();
-        Self { plans, complaining: None, release: None, trouble: None, last: Vec::new() }
+        Self { plans, complaining: None, release: None, trouble: None, last: Vec::new(), costs: Vec::new() }
     }
 
     /// Takes a line in.
@@ -64,6 +65,7 @@ impl Console {
                     plan.failed.push((name.to_owned(), String::new()));
                 }
             }
+            (Some("cost"), ..) => self.costs.push(said.to_owned()),
             (Some("|"), ..) => self.complain(said.strip_prefix("| ").unwrap_or_default()),
             (Some("done"), Some(release), None, None) => self.release = Some(release.to_owned()),
             (Some("trouble"), ..) => self.trouble = Some(said.to_owned()),
@@ -95,6 +97,7 @@ impl Console {
             seconds,
             trouble,
             repeated: None,
+            costs: self.costs,
         }
     }
 }

@@ -24,17 +24,22 @@ pub(super) struct Plan {
 }
 
 /// What is booted besides the kernel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Guest {
     /// The static program.
     pub(super) program: PathBuf,
     pub(super) plans: Vec<Plan>,
     /// What it is to log, where its console is shown.
     pub(super) log: Option<String>,
+    /// It measures instead of running plans.
+    pub(super) measures: bool,
 }
 
-/// Builds the program.
-pub(super) fn build(root: &Path, place: &Path, plans: &[String], log: Option<&str>) -> Result<Guest> {
+/// Where the word of a plan would be: the guest is to measure.
+const MEASURE: &str = "cost";
+
+/// Builds the program. It has all plans.
+pub(super) fn build(root: &Path, place: &Path, log: Option<&str>) -> Result<Guest> {
     let build = place.join("build");
     status(
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -46,11 +51,27 @@ pub(super) fn build(root: &Path, place: &Path, plans: &[String], log: Option<&st
     )?;
     let program = build.join(TARGET).join("guest").join(PROGRAM);
     let listed = output(Command::new(&program).arg("list")).context("the guest's list of scenarios")?;
-    let plans = chosen(&listed, plans)?;
-    Ok(Guest { program, plans, log: log.map(str::to_owned) })
+    let plans = listed_plans(&listed)?;
+    Ok(Guest { program, plans, log: log.map(str::to_owned), measures: false })
 }
 
 impl Guest {
+    /// The same with these plans alone; with all where none is named.
+    pub(super) fn with_plans(&self, words: &[&str]) -> Result<Self> {
+        Ok(Self { plans: chosen(&self.plans, words)?, ..self.clone() })
+    }
+
+    /// The same, to measure.
+    pub(super) fn measuring(&self) -> Self {
+        Self { plans: Vec::new(), measures: true, ..self.clone() }
+    }
+
+    /// What the guest is told to do.
+    pub(super) fn words(&self) -> Vec<&str> {
+        let plans = self.plans.iter().map(|plan| plan.word.as_str());
+        plans.chain(self.measures.then_some(MEASURE)).collect()
+    }
+
     /// Packs the program for a kernel.
     pub(super) fn pack(&self, kernel: &Kernel, place: &Path) -> Result<PathBuf> {
         let bytes = fs::read(&self.program).with_context(|| format!("reading {}", self.program.display()))?;
@@ -61,18 +82,24 @@ impl Guest {
     }
 }
 
-/// The plans to run, out of the lines `WORD COUNT` of the guest's own list.
-fn chosen(listed: &str, wanted: &[String]) -> Result<Vec<Plan>> {
+/// The lines `WORD COUNT` of the guest's own list.
+fn listed_plans(listed: &str) -> Result<Vec<Plan>> {
     let mut plans = Vec::new();
     for line in listed.lines() {
         let (word, count) = line.split_once(' ').with_context(|| format!("a plan reads '{line}'"))?;
         let scenarios = count.parse().with_context(|| format!("a plan reads '{line}'"))?;
         plans.push(Plan { word: word.to_owned(), scenarios });
     }
+    Ok(plans)
+}
+
+/// Those that are wanted.
+fn chosen(plans: &[Plan], wanted: &[&str]) -> Result<Vec<Plan>> {
     if let Some(unknown) = wanted.iter().find(|word| !plans.iter().any(|plan| plan.word == **word)) {
         bail!("no plan '{unknown}'");
     }
-    plans.retain(|plan| wanted.is_empty() || wanted.contains(&plan.word));
+    let of_them = |plan: &&Plan| wanted.is_empty() || wanted.contains(&plan.word.as_str());
+    let plans: Vec<Plan> = plans.iter().filter(of_them).cloned().collect();
     if plans.iter().all(|plan| plan.scenarios == 0) {
         bail!("the guest has no scenarios");
     }
@@ -85,12 +112,12 @@ mod tests {
 
     #[test]
     fn plans_are_those_asked_for_with_the_guests_own_counts() {
-        let wanted = ["none".to_owned()];
-        let plans = chosen("stable 15\nnone 1\n", &wanted).unwrap();
+        let all = listed_plans("stable 15\nnone 1\n").unwrap();
+        let plans = chosen(&all, &["none"]).unwrap();
         assert_eq!(plans, [Plan { word: "none".to_owned(), scenarios: 1 }]);
-        assert_eq!(chosen("stable 15\nnone 1\n", &[]).unwrap().len(), 2);
-        assert!(chosen("stable 15\n", &wanted).is_err());
-        assert!(chosen("stable\n", &[]).is_err());
-        assert!(chosen("stable 0\n", &[]).is_err());
+        assert_eq!(chosen(&all, &[]).unwrap(), all);
+        assert!(chosen(&all, &["none", "all"]).is_err());
+        assert!(listed_plans("stable\n").is_err());
+        assert!(chosen(&listed_plans("stable 0\n").unwrap(), &[]).is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{apt::Apt, output};
 use crate::{say, setup::status};
@@ -65,8 +65,11 @@ fn suite(series: &str) -> &'static str {
     }
 }
 
-/// Fetches the newest kernel of each series, or takes it from the cache.
-pub(super) fn fetch(place: &Path, series: &[&str]) -> Result<Vec<Kernel>> {
+/// A kernel, or why the mirror does not give it.
+pub(super) type Fetched = Result<Kernel, String>;
+
+/// Fetches the newest kernel of each series, or takes it from the cache. An error is no matter of the mirror's.
+pub(super) fn fetch(place: &Path, series: &[&str]) -> Result<Vec<Fetched>> {
     let cache = place.join("kernels");
     fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
     let mut suites: Vec<&str> = series.iter().map(|s| suite(s)).collect();
@@ -75,46 +78,53 @@ pub(super) fn fetch(place: &Path, series: &[&str]) -> Result<Vec<Kernel>> {
     let apt = Apt::new(&place.join("apt"), &suites);
     series
         .iter()
-        .map(|series| match &apt {
-            Ok(apt) => newest(apt, &cache, series),
+        .map(|series| {
+            let newest = match &apt {
+                Ok(apt) => newest(apt, &cache, series)?,
+                Err(error) => Err(format!("{error:#}")),
+            };
             // Without a mirror a kernel of an earlier run is as good, and named in the table.
-            Err(error) => cached(&cache, series).with_context(|| format!("{error:#}")),
+            newest.map_or_else(|why| cached(&cache, series, &why), |kernel| Ok(Ok(kernel)))
         })
         .collect()
 }
 
-fn newest(apt: &Apt, cache: &Path, series: &str) -> Result<Kernel> {
+fn newest(apt: &Apt, cache: &Path, series: &str) -> Result<Fetched> {
     let names = output(apt.command("apt-cache").args(["search", "--names-only", &pattern(series)]))?;
-    let mut gone = Vec::new();
+    let mut gone: Vec<String> = apt.complaint.iter().cloned().collect();
     for package in candidates(&names) {
         let folder = cache.join(&package);
         if !folder.exists() {
             if size(apt, &package)? < SMALLEST {
                 continue;
             }
-            // An index entry is no promise: some packages are gone from the mirror.
             let work = cache.with_file_name(format!("deb-{series}"));
-            if let Err(error) = unpack(apt, &package, &work, &folder) {
-                gone.push(format!("{package}: {error:#}"));
-                continue;
+            // An index entry is no promise: some packages are gone from the mirror.
+            match download(apt, &package, &work) {
+                Ok(files) => unpack(&files, &work, &folder).with_context(|| package.clone())?,
+                Err(error) => {
+                    gone.push(format!("{package}: {error:#}"));
+                    continue;
+                }
             }
             fs::remove_dir_all(&work)?;
         }
-        return Ok(Kernel { series: series.to_owned(), package, folder });
+        return Ok(Ok(Kernel { series: series.to_owned(), package, folder }));
     }
-    bail!("no kernel {series} in {} ({})", suite(series), gone.join("; "))
+    Ok(Err(format!("{} gives no kernel {series} ({})", suite(series), gone.join("; "))))
 }
 
-/// A kernel of this series from an earlier run.
-fn cached(cache: &Path, series: &str) -> Result<Kernel> {
+/// A kernel of this series from an earlier run; without one, why there is no newer one.
+fn cached(cache: &Path, series: &str, why: &str) -> Result<Fetched> {
     let names: Vec<String> = fs::read_dir(cache)?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| of_series(name, series))
         .collect();
-    let package = candidates(&names.join("\n")).into_iter().next();
-    let package = package.with_context(|| format!("and no kernel {series} was fetched before"))?;
-    say(&format!("{series}: the mirror does not answer; {package} was fetched before"));
-    Ok(Kernel { series: series.to_owned(), folder: cache.join(&package), package })
+    let Some(package) = candidates(&names.join("\n")).into_iter().next() else {
+        return Ok(Err(why.to_owned()));
+    };
+    say(&format!("{series}: {package}, which was fetched before: {why}"));
+    Ok(Ok(Kernel { series: series.to_owned(), folder: cache.join(&package), package }))
 }
 
 fn pattern(series: &str) -> String {
@@ -155,20 +165,24 @@ fn size(apt: &Apt, package: &str) -> Result<u64> {
     size.context("no size")?.parse().with_context(|| format!("the size of {package}"))
 }
 
-/// Fetches a kernel's packages and keeps of them what a guest needs.
-fn unpack(apt: &Apt, package: &str, work: &Path, folder: &Path) -> Result<()> {
-    let unpacked = work.join("x");
+/// Fetches a kernel's packages.
+fn download(apt: &Apt, package: &str, work: &Path) -> Result<Vec<PathBuf>> {
     let mut packages = vec![package.to_owned()];
     // Since 6.19 the modules are a package of their own.
     packages.extend(package.strip_prefix("linux-binary-").map(|rest| format!("linux-modules-{rest}")));
-    for package in &packages {
-        let file = apt.download(package, &work.join("deb"))?;
-        output(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&unpacked))?;
+    packages.iter().map(|package| apt.download(package, &work.join("deb").join(package))).collect()
+}
+
+/// Keeps of a kernel's packages what a guest needs.
+fn unpack(packages: &[PathBuf], work: &Path, folder: &Path) -> Result<()> {
+    let unpacked = work.join("x");
+    for package in packages {
+        output(Command::new("dpkg-deb").arg("-x").arg(package).arg(&unpacked))?;
     }
     let keep = work.join("keep");
     fs::create_dir_all(&keep)?;
     let image = find_file(&unpacked, &|name| name.starts_with(IMAGE))?;
-    fs::copy(image.with_context(|| format!("{package} holds no image"))?, keep.join(IMAGE))?;
+    fs::copy(image.context("it holds no image")?, keep.join(IMAGE))?;
     for module in MODULES {
         let plain = format!("{module}.ko");
         let Some(found) = find_file(&unpacked, &|name| name.strip_suffix(".xz").unwrap_or(name) == plain)?
@@ -233,6 +247,21 @@ linux-image-6.1.0-0.deb11.56-cloud-amd64 - Linux 6.1
         assert!(of_series("linux-binary-7.3.4+deb13-cloud-amd64", "7"));
         assert!(of_series("linux-image-6.1.0-56-cloud-amd64", "6.1"));
         assert!(!of_series("linux-image-6.12.118+deb13-cloud-amd64", "6.1"));
+    }
+
+    #[test]
+    fn where_the_mirror_gives_none_the_newest_of_an_earlier_run_serves_and_else_it_is_said_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = cached(folder.path(), "6.12", "no route to host").unwrap();
+        assert_eq!(none.unwrap_err(), "no route to host");
+        for name in
+            ["linux-image-6.12.9-cloud-amd64", "linux-image-6.12.118-cloud-amd64", "linux-image-6.1.0-56"]
+        {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let kernel = cached(folder.path(), "6.12", "no route to host").unwrap().unwrap();
+        assert_eq!(kernel.package, "linux-image-6.12.118-cloud-amd64");
+        assert_eq!(kernel.folder, folder.path().join(&kernel.package));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod apt;
 mod boot;
 mod console;
+mod cost;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -33,8 +34,13 @@ const DOCUMENT: &str = "docs/kernels.md";
 /// Series that are tested; `7` means the newest 7.x there is.
 const SERIES: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7"];
 
-/// Those that CI tests: the oldest, the newest, and one in between.
-pub(crate) const FAST: [&str; 3] = ["5.10", "6.12", "7"];
+/// Those that CI tests, and with which plans: the oldest and the newest with each family, and one in between with the mix
+/// that people run.
+const FAST: [(&str, &[&str]); 3] = [
+    ("5.10", &["fentry", "kprobe", "stable"]),
+    ("6.12", &["auto", "none"]),
+    ("7", &["fentry", "kprobe", "stable"]),
+];
 
 /// What to boot.
 #[derive(Debug, Args)]
@@ -59,55 +65,73 @@ pub(crate) struct Arguments {
     /// verifier's complaints
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    /// Measure what the kernel programs of each family cost, in instructions, instead of running scenarios
+    #[arg(long, conflicts_with_all = ["plans", "json", "write"])]
+    cost: bool,
     /// Install the emulator's packages on this machine and do nothing else; needs root
     #[arg(long)]
     install: bool,
 }
 
+/// A series, and the plans to run on it; none are all.
+type Wanted<'a> = (&'a str, &'a [&'a str]);
+
 /// What it came to.
-#[derive(Debug)]
-pub(crate) enum Matrix {
-    /// Every boot ended with its success line.
-    Held(Vec<Boot>),
-    /// It could not run here, and why.
-    Skipped(String),
+#[derive(Debug, Default)]
+struct Matrix {
+    boots: Vec<Boot>,
+    /// What was not booted, and why.
+    skipped: Vec<String>,
 }
 
 /// The task.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     if arguments.install {
-        return qemu::install(&target_dir(root).join("vm"));
+        return install_emulator(root);
     }
+    let plans: Vec<&str> = arguments.plans.iter().map(String::as_str).collect();
     let series: Vec<&str> = if arguments.kernels.is_empty() {
         SERIES.to_vec()
     } else {
         arguments.kernels.iter().map(String::as_str).collect()
     };
-    match matrix(root, &series, &arguments.plans, arguments.log.as_deref())? {
-        Matrix::Skipped(why) if arguments.require => bail!("the kernel matrix is required, but {why}"),
-        Matrix::Skipped(why) => {
-            say(&format!("SKIPPED: the kernel matrix did not run: {why}"));
-            Ok(())
-        }
-        Matrix::Held(boots) => {
-            report::print(&boots, arguments.json)?;
-            if arguments.write {
-                report::write(&root.join(DOCUMENT), &boots)?;
-            }
-            verdict(&boots)
-        }
+    let wanted: Vec<Wanted<'_>> = series.into_iter().map(|series| (series, plans.as_slice())).collect();
+    let whole = arguments.kernels.is_empty() && plans.is_empty();
+    if arguments.write && !whole {
+        bail!("the table is of the whole matrix: --write goes without --kernels and --plans");
     }
+    let Matrix { boots, skipped } = matrix(root, &wanted, arguments.log.as_deref(), arguments.cost)?;
+    if arguments.cost {
+        report::print_costs(&boots)?;
+    } else if !boots.is_empty() {
+        report::print(&boots, arguments.json)?;
+    }
+    for what in &skipped {
+        say(&format!("SKIPPED: {what}"));
+    }
+    if arguments.write && skipped.is_empty() {
+        report::write(&root.join(DOCUMENT), &boots)?;
+    }
+    verdict(&boots)?;
+    if !skipped.is_empty() && (arguments.require || arguments.write) {
+        bail!("all of it is required, but it did not all run: {}", skipped.join("; "));
+    }
+    Ok(())
 }
 
-/// As a step of the tests: the fast part of the matrix.
+/// Installs the emulator where it is not there; needs root.
+pub(crate) fn install_emulator(root: &Path) -> Result<()> {
+    qemu::install(&target_dir(root).join("vm"))
+}
+
+/// As a step of the tests: the fast part of the matrix. Gives what of it did not run.
 pub(crate) fn fast(root: &Path) -> Result<Option<String>> {
-    match matrix(root, &FAST, &[], None)? {
-        Matrix::Skipped(why) => Ok(Some(why)),
-        Matrix::Held(boots) => {
-            say(&report::text(&boots));
-            verdict(&boots).map(|()| None)
-        }
+    let Matrix { boots, skipped } = matrix(root, &FAST, None, false)?;
+    if !boots.is_empty() {
+        say(&report::text(&boots));
     }
+    verdict(&boots)?;
+    Ok((!skipped.is_empty()).then(|| skipped.join("; ")))
 }
 
 fn verdict(boots: &[Boot]) -> Result<()> {
@@ -118,41 +142,47 @@ fn verdict(boots: &[Boot]) -> Result<()> {
     bail!("not good on {}", bad.join(", "))
 }
 
-fn matrix(root: &Path, series: &[&str], plans: &[String], log: Option<&str>) -> Result<Matrix> {
+fn matrix(root: &Path, wanted: &[Wanted<'_>], log: Option<&str>, cost: bool) -> Result<Matrix> {
+    let none =
+        |why: &str| Ok(Matrix { skipped: vec![format!("no kernel was booted: {why}")], ..Matrix::default() });
     if std::env::consts::ARCH != "x86_64" {
-        return Ok(Matrix::Skipped("it boots kernels for x86_64".to_owned()));
+        return none("it boots kernels for x86_64");
     }
     let Some(emulator) = qemu::find() else {
-        return Ok(Matrix::Skipped(
-            "qemu-system-x86_64 is not there; `cargo xtask vm --install` installs it".to_owned(),
-        ));
+        return none("qemu-system-x86_64 is not there; `cargo xtask vm --install` installs it");
     };
     let place = target_dir(root).join("vm");
+    let series: Vec<&str> = wanted.iter().map(|(series, _)| *series).collect();
     // Downloads wait for the network, the build for the processor.
-    let (kernels, guest) = thread::scope(|scope| {
-        let kernels = scope.spawn(|| kernels::fetch(&place, series));
-        let guest = guest::build(root, &place, plans, log);
-        let kernels = kernels.join().unwrap_or_else(|_| bail!("fetching kernels panicked"));
-        (kernels, guest)
+    let (fetched, guest) = thread::scope(|scope| {
+        let fetched = scope.spawn(|| kernels::fetch(&place, &series));
+        let guest = guest::build(root, &place, log);
+        let fetched = fetched.join().unwrap_or_else(|_| bail!("fetching kernels panicked"));
+        (fetched, guest)
     });
-    let kernels = match kernels {
-        Ok(kernels) => kernels,
-        Err(error) => return Ok(Matrix::Skipped(format!("kernels cannot be fetched: {error:#}"))),
-    };
-    boot_all(&emulator, &kernels, &guest?, &place).map(Matrix::Held)
+    let guest = guest?;
+    let (mut boots, mut skipped) = (Vec::new(), Vec::new());
+    for (fetched, (series, plans)) in fetched?.into_iter().zip(wanted) {
+        match fetched {
+            Ok(kernel) if cost => boots.push((kernel, guest.measuring())),
+            Ok(kernel) => boots.push((kernel, guest.with_plans(plans)?)),
+            Err(why) => skipped.push(format!("{series} was not booted: {why}")),
+        }
+    }
+    Ok(Matrix { boots: boot_all(&emulator, &boots, &place)?, skipped })
 }
 
 /// As many at a time as there are processors: emulation uses one each.
-fn boot_all(emulator: &Path, kernels: &[Kernel], guest: &Guest, place: &Path) -> Result<Vec<Boot>> {
+fn boot_all(emulator: &Path, boots: &[(Kernel, Guest)], place: &Path) -> Result<Vec<Boot>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let open: Mutex<VecDeque<(usize, &Kernel)>> = Mutex::new(kernels.iter().enumerate().collect());
+    let open: Mutex<VecDeque<_>> = Mutex::new(boots.iter().enumerate().collect());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..processors.min(kernels.len()) {
+        for _ in 0..processors.min(boots.len()) {
             scope.spawn(|| {
                 loop {
                     let next = open.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some((number, kernel)) = next else { break };
+                    let Some((number, (kernel, guest))) = next else { break };
                     let boot = boot_one(emulator, kernel, guest, place);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((number, boot));
                 }

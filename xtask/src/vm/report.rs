@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     boot::{Boot, PlanResult},
-    put,
+    cost, put,
 };
 
 /// What `vm --write` writes lies between these lines; what people write around them stays.
@@ -30,16 +30,29 @@ fn cell(plan: &PlanResult) -> String {
     text
 }
 
-fn table(boots: &[Boot]) -> Vec<Vec<String>> {
-    let plans = boots.first().map(|boot| boot.plans.as_slice()).unwrap_or_default();
-    let mut rows = vec![vec!["kernel".to_owned()]];
-    if let Some(head) = rows.first_mut() {
-        head.extend(plans.iter().map(|plan| plan.plan.clone()));
-        head.push("seconds".to_owned());
+/// Plans in the order in which boots name them; not every kernel runs every one.
+fn columns(boots: &[Boot]) -> Vec<&str> {
+    let mut words: Vec<&str> = Vec::new();
+    for plan in boots.iter().flat_map(|boot| &boot.plans) {
+        if !words.contains(&plan.plan.as_str()) {
+            words.push(&plan.plan);
+        }
     }
+    words
+}
+
+fn table(boots: &[Boot]) -> Vec<Vec<String>> {
+    let columns = columns(boots);
+    let mut head = vec!["kernel".to_owned()];
+    head.extend(columns.iter().map(|word| (*word).to_owned()));
+    head.push("seconds".to_owned());
+    let mut rows = vec![head];
     for boot in boots {
         let mut row = vec![boot.release.clone().unwrap_or_else(|| format!("{} (TROUBLE)", boot.package))];
-        row.extend(boot.plans.iter().map(cell));
+        for word in &columns {
+            let plan = boot.plans.iter().find(|plan| plan.plan == *word);
+            row.push(plan.map_or_else(|| "-".to_owned(), cell));
+        }
         row.push(boot.seconds.to_string());
         rows.push(row);
     }
@@ -149,6 +162,17 @@ fn document(boots: &[Boot]) -> Value {
     json!({ "boots": boots.collect::<Vec<_>>() })
 }
 
+/// Prints what was measured: the table first, as the document has it.
+pub(super) fn print_costs(boots: &[Boot]) -> Result<()> {
+    let mut out = String::new();
+    for boot in boots.iter().filter(|boot| !boot.costs.is_empty()) {
+        let release = boot.release.as_deref().unwrap_or("?");
+        let (table, programs) = (cost::table(&boot.costs)?, cost::programs(&boot.costs)?);
+        put(&mut out, format_args!("{release}, instructions:\n\n{table}\n{programs}\n"));
+    }
+    io::stdout().write_all(out.as_bytes()).context("writing the table")
+}
+
 /// Prints the table or the document.
 pub(super) fn print(boots: &[Boot], json: bool) -> Result<()> {
     let text = if json { format!("{:#}\n", document(boots)) } else { text(boots) };
@@ -183,6 +207,7 @@ mod tests {
             seconds: 30,
             trouble: None,
             repeated: None,
+            costs: Vec::new(),
         };
         let mut partly = plan(1);
         partly.not_here.push(("mptcp".to_owned(), "no MPTCP".to_owned()));
