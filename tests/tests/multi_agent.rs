@@ -1,9 +1,15 @@
 //! The tutorial's lines on agents that work at the same time, typed as they stand there, at a terminal, on the real binary:
 //! sessions, notes, files, salvage, locks and what the log says of them.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
 
 use std::{
+    fmt::Write as _,
     fs,
     process::{Child, Command, Stdio},
 };
@@ -127,7 +133,7 @@ impl<'a> Scene<'a> {
         let file = self.portwatch.folder().join("typed");
         let mut script = format!("pd() {{ {} \"$@\"; }}\n", self.portwatch.binary().display());
         for line in lines {
-            script += &format!("{line}\nprintf '\\n<<<%s>>>\\n' $?\n");
+            writeln!(script, "{line}\nprintf '\\n<<<%s>>>\\n' $?").unwrap();
         }
         fs::write(&file, script).unwrap();
         let mut terminal = self.portwatch.environment().around(Command::new("script"));
