@@ -3,6 +3,7 @@
 
 mod channel;
 mod coordinate;
+mod deferred;
 mod examples;
 mod resolve;
 mod webhook;
@@ -19,6 +20,7 @@ pub(crate) use coordinate::{
     Agent, AgentWhat, Agents, As, EndWork, Lock, Locks, Note, Notes, Salvage, SalvageWhat, StartWork, Unlock,
     WithLock, Work, WorkWhat, Works,
 };
+use deferred::Deferred;
 #[cfg_attr(
     not(any(target_os = "linux", windows)),
     expect(unused_imports, reason = "run is not there on macOS")
@@ -185,103 +187,103 @@ pub(crate) enum ColorWhen {
 pub(crate) enum Command {
     /// Who has a port, since when, and why a bind would fail
     #[command(after_help = examples::WHO)]
-    Who(Who),
+    Who(Deferred<Who>),
     /// What is open on this machine
     #[command(visible_alias = "list", after_help = examples::LS)]
-    Ls(Ls),
+    Ls(Deferred<Ls>),
     /// Try a real bind, with and without SO_REUSEADDR, and say why it fails
     #[command(after_help = examples::PROBE)]
-    Probe(Probe),
+    Probe(Deferred<Probe>),
     /// What happened: binds, refused binds, listens, closes, exits
     #[command(after_help = examples::LOG)]
-    Log(Log),
+    Log(Deferred<Log>),
     /// What happens, as it happens
     #[command(after_help = examples::WATCH)]
-    Watch(Watch),
+    Watch(Deferred<Watch>),
     /// End whoever holds ports, and wait until a server can bind them
     #[command(after_help = examples::FREE)]
-    Free(Free),
+    Free(Deferred<Free>),
     /// Run a program on a port, and start it again where the port was refused to it
     #[command(after_help = examples::RUN)]
-    Run(Run),
+    Run(Deferred<Run>),
     /// Wait until ports are free, listened on, or healthy
     #[command(after_help = examples::WAIT)]
-    Wait(Wait),
+    Wait(Deferred<Wait>),
     /// Claim a port for a name; the same name gets the same port every time
     #[command(after_help = examples::CLAIM)]
-    Claim(Claim),
+    Claim(Deferred<Claim>),
     /// Which claims there are, what runs on them, and who has a port
     #[command(after_help = examples::FIND)]
-    Find(Find),
+    Find(Deferred<Find>),
     /// Every claim, by project or git worktree
     #[command(after_help = examples::CLAIMS)]
-    Claims(Claims),
+    Claims(Deferred<Claims>),
     /// Give claims back
     #[command(after_help = examples::RELEASE)]
-    Release(Release),
+    Release(Deferred<Release>),
     /// Give back claims on which nothing runs any more
     #[command(after_help = examples::CLEANUP)]
-    Cleanup(Cleanup),
+    Cleanup(Deferred<Cleanup>),
     /// Are claimed programs well: asks each where it really listens
     #[command(after_help = examples::HEALTH)]
-    Health(Health),
+    Health(Deferred<Health>),
     /// Listeners that no claim, project, unit, container or rule explains
     #[command(after_help = examples::ROGUE, args_conflicts_with_subcommands = true)]
-    Rogue(Rogue),
+    Rogue(Deferred<Rogue>),
     /// Claims that do not run, and programs that are not claimed
     #[command(after_help = examples::DRIFT)]
-    Drift(Drift),
+    Drift(Deferred<Drift>),
     /// Print claimed ports as variables
     #[command(after_help = examples::ENV)]
-    Env(Env),
+    Env(Deferred<Env>),
     /// Claim what a .portdaddyrc or a ports.json says
     #[command(after_help = examples::IMPORT)]
-    Import(Import),
+    Import(Deferred<Import>),
     /// Take a lock, or wait for it in line
     #[command(after_help = examples::LOCK)]
-    Lock(Lock),
+    Lock(Deferred<Lock>),
     /// Give a lock back
     #[command(after_help = examples::UNLOCK)]
-    Unlock(Unlock),
+    Unlock(Deferred<Unlock>),
     /// Which locks are held, by whom, and for how long
     #[command(after_help = examples::LOCKS)]
-    Locks(Locks),
+    Locks(Deferred<Locks>),
     /// Run a program while holding a lock
     #[command(after_help = examples::WITH_LOCK)]
-    WithLock(WithLock),
+    WithLock(Deferred<WithLock>),
     /// Make agents known: programs that work for somebody, and give a sign of life now and then
     #[command(after_help = examples::AGENT)]
-    Agent(Agent),
+    Agent(Deferred<Agent>),
     /// Which agents there are, what they work on, and whether they live
     #[command(after_help = examples::AGENTS)]
-    Agents(Agents),
+    Agents(Deferred<Agents>),
     /// Begin and end pieces of work, and claim files for them
     #[command(after_help = examples::SESSION)]
-    Session(Work),
+    Session(Deferred<Work>),
     /// Who works on what, with which files
     #[command(after_help = examples::SESSIONS)]
-    Sessions(Works),
+    Sessions(Deferred<Works>),
     /// Write a note into a session
     #[command(after_help = examples::NOTE)]
-    Note(Note),
+    Note(Deferred<Note>),
     /// What was noted in a session
     #[command(after_help = examples::NOTES)]
-    Notes(Notes),
+    Notes(Deferred<Notes>),
     /// What dead agents worked on, and taking it over
     #[command(after_help = examples::SALVAGE, args_conflicts_with_subcommands = true)]
-    Salvage(Salvage),
+    Salvage(Deferred<Salvage>),
     /// Send events to a URL, signed, and again until they arrive
     #[command(after_help = examples::WEBHOOK)]
-    Webhook(Webhook),
+    Webhook(Deferred<Webhook>),
     /// Publish a message in a channel
     #[command(after_help = examples::PUB)]
-    Pub(Pub),
+    Pub(Deferred<Pub>),
     /// What was published in channels, and what is as it comes
     #[command(after_help = examples::SUB)]
-    Sub(Sub),
+    Sub(Deferred<Sub>),
     /// Which channels there are, and who may use them
     #[command(after_help = examples::CHANNELS)]
-    Channels(Channels),
+    Channels(Deferred<Channels>),
     /// Is the daemon running, what does it see, what is missing
     #[command(after_help = examples::STATUS)]
     Status,
@@ -293,16 +295,16 @@ pub(crate) enum Command {
     Doctor,
     /// Run the daemon in the foreground, logging to stderr
     #[command(after_help = examples::DAEMON)]
-    Daemon(Daemon),
+    Daemon(Deferred<Daemon>),
     /// Start the daemon in the background
     #[command(after_help = examples::START)]
-    Start(Start),
+    Start(Deferred<Start>),
     /// Stop the daemon
     #[command(after_help = examples::STOP)]
     Stop,
     /// Stop the daemon if it runs, and start it
     #[command(after_help = examples::RESTART)]
-    Restart(Start),
+    Restart(Deferred<Start>),
     /// Version and build, and whether the daemon runs the same
     #[command(after_help = examples::VERSION)]
     Version,
@@ -311,10 +313,10 @@ pub(crate) enum Command {
     Config,
     /// Print shell completions
     #[command(after_help = examples::COMPLETIONS)]
-    Completions(Completions),
+    Completions(Deferred<Completions>),
     /// Print the man page, or write the pages of all commands into a directory
     #[command(after_help = examples::MAN)]
-    Man(Man),
+    Man(Deferred<Man>),
 }
 
 /// Which network namespaces; `who` and `ls` share it.

@@ -98,7 +98,7 @@ fn dispatch(words: Vec<OsString>, out: &mut dyn Write) -> Exit {
     };
     let start = match &cli.command {
         Command::Daemon(daemon) => Some(&daemon.start),
-        Command::Start(start) | Command::Restart(start) => Some(start),
+        Command::Start(start) | Command::Restart(start) => Some(&**start),
         _ => None,
     };
     let env = |name: &str| std::env::var_os(name);

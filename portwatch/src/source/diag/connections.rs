@@ -3,10 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Diag, DiagError, TCP, TRIES,
+    Diag, DiagError, TRIES,
     message::{
         CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, Row, SYN_SENT, TIME_WAIT,
-        Table,
     },
 };
 use crate::model::{Connection, Endpoint, Owner, Port, Protocol, SocketOptions, TcpState};
@@ -37,17 +36,14 @@ impl Diag {
     ) -> Result<Vec<Connection>, DiagError> {
         let states = states.iter().fold(0, |bits, &state| bits | 1 << number(state));
         let mut rows = Vec::new();
-        for (name, v6) in [("TCP connections over IPv4", false), ("TCP connections over IPv6", true)] {
-            let start = rows.len();
-            // The kernel picks sockets under a lock and describes them after it (`inet_diag_dump_icsk`). One that ended
-            // between the two is described as closed, and what took its place, the remnant in FIN_WAIT2 or TIME_WAIT
-            // that still holds the port, is not in the answer.
-            for _ in 0..TRIES {
-                rows.truncate(start);
-                self.rows(name, Table { v6, protocol: TCP, states, port }, &mut rows)?;
-                if rows.iter().skip(start).all(|row| row.state != CLOSE) {
-                    break;
-                }
+        // The kernel picks sockets under a lock and describes them after it (`inet_diag_dump_icsk`). One that ended
+        // between the two is described as closed, and what took its place, the remnant in FIN_WAIT2 or TIME_WAIT
+        // that still holds the port, is not in the answer.
+        for _ in 0..TRIES {
+            rows.clear();
+            self.tcp_rows(states, port, &mut rows)?;
+            if rows.iter().all(|row| row.state != CLOSE) {
+                break;
             }
         }
         let mut known = HashSet::with_capacity(rows.len());
@@ -80,5 +76,39 @@ impl Diag {
             holders: Vec::new(),
             owner: Owner::Unknown,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[test]
+    fn one_walk_over_both_families_tells_what_two_walks_tell() {
+        let mut diag = Diag::open(None).unwrap();
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let at = v4.local_addr().unwrap();
+        // The same number over IPv6, where this machine has IPv6.
+        let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, at.port())).ok();
+        let places = [Some(at), v6.as_ref().map(|v6| v6.local_addr().unwrap())];
+        let clients: Vec<TcpStream> =
+            places.into_iter().flatten().map(|at: SocketAddr| TcpStream::connect(at).unwrap()).collect();
+        let mut told = |apart: bool| {
+            diag.families_apart = apart;
+            let rows = diag.connections(&TcpState::ALL, Port::new(at.port())).unwrap();
+            let rows: BTreeSet<_> =
+                rows.iter().map(|row| (row.local.address, row.peer, row.peer_port, row.inode)).collect();
+            // Whoever serves the one request serves it for both; nothing was given up.
+            assert_eq!(diag.families_apart, apart);
+            rows
+        };
+        let (together, apart) = (told(false), told(true));
+        assert_eq!(together.len(), clients.len());
+        assert_eq!(together, apart);
     }
 }

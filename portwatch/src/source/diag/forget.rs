@@ -7,7 +7,7 @@ use netlink_packet_core::{ErrorBuffer, NLMSG_ERROR, NetlinkBuffer};
 
 use super::{
     Diag, TCP,
-    message::{Row, TIME_WAIT, Table},
+    message::{Row, TIME_WAIT},
 };
 use crate::model::{Connection, Port};
 
@@ -19,19 +19,16 @@ impl Diag {
     /// addresses, ports and cookie: a living connection that has taken its place meanwhile is another one.
     pub fn forget_time_wait(&mut self, port: Port, wanted: &dyn Fn(&Connection) -> bool) -> io::Result<u64> {
         let mut forgotten = 0;
-        for v6 in [false, true] {
-            let mut rows = Vec::new();
-            let table = Table { v6, protocol: TCP, states: 1 << TIME_WAIT, port: Some(port) };
-            self.rows("TCP connections", table, &mut rows).map_err(|error| error.error)?;
-            for row in rows.iter().filter(|row| row.state == TIME_WAIT) {
-                if self.connection(row).is_some_and(|connection| wanted(&connection)) {
-                    match self.forget(row) {
-                        Ok(()) => forgotten += 1,
-                        // It has ended by itself, or is alive again.
-                        Err(error) if error.raw_os_error() == Some(nix::libc::ENOENT) => {}
-                        Err(error) if error.raw_os_error() == Some(nix::libc::ESTALE) => {}
-                        Err(error) => return Err(error),
-                    }
+        let mut rows = Vec::new();
+        self.tcp_rows(1 << TIME_WAIT, Some(port), &mut rows).map_err(|error| error.error)?;
+        for row in rows.iter().filter(|row| row.state == TIME_WAIT) {
+            if self.connection(row).is_some_and(|connection| wanted(&connection)) {
+                match self.forget(row) {
+                    Ok(()) => forgotten += 1,
+                    // It has ended by itself, or is alive again.
+                    Err(error) if error.raw_os_error() == Some(nix::libc::ENOENT) => {}
+                    Err(error) if error.raw_os_error() == Some(nix::libc::ESTALE) => {}
+                    Err(error) => return Err(error),
                 }
             }
         }

@@ -12,6 +12,9 @@ use crate::model::Port;
 
 /// `SOCK_DIAG_BY_FAMILY`, the type of requests and answers.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `TCPDIAG_GETSOCK`, the older request, and its answers: TCP, of both address families in one walk over the table
+/// (`inet_diag_dump_compat` in net/ipv4/inet_diag.c). With the newer one, a family must be named.
+pub(super) const TCPDIAG_GETSOCK: u16 = 18;
 
 /// `TCP_ESTABLISHED`: for UDP, a connected socket.
 pub(super) const ESTABLISHED: u8 = 1;
@@ -45,6 +48,7 @@ const INET_DIAG_CGROUP_ID: u16 = 21;
 
 const NLMSG_HEADER: usize = 16;
 const REQUEST: usize = 56;
+const REQUEST_BOTH: usize = 60;
 const RESPONSE: usize = 72;
 
 /// One dump: a protocol of one address family.
@@ -94,20 +98,40 @@ pub(super) enum ParseError {
 
 /// The whole netlink message that asks for `table`.
 pub(super) fn request(table: Table, sequence: u32) -> Vec<u8> {
-    const REQUEST_DUMP: u16 = 0x1 | 0x100 | 0x200;
     let filter = table.port.map(port_filter).unwrap_or_default();
     let length = NLMSG_HEADER + REQUEST + filter.len();
-    let mut bytes = Vec::with_capacity(length);
-    bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
-    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend(REQUEST_DUMP.to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend([if table.v6 { AF_INET6 } else { AF_INET }, table.protocol, 0, 0]);
+    let family = if table.v6 { AF_INET6 } else { AF_INET };
+    let mut bytes = header(length, SOCK_DIAG_BY_FAMILY, sequence);
+    bytes.extend([family, table.protocol, 0, 0]);
     bytes.extend(table.states.to_ne_bytes());
     // inet_diag_sockid: nothing named. Its port would not be compared for state 13, the bytecode is.
     bytes.extend([0; 48]);
     bytes.extend(filter);
+    bytes
+}
+
+/// The whole netlink message that asks for TCP sockets of both families in these states: `inet_diag_req`.
+pub(super) fn request_both(states: u32, port: Option<Port>, sequence: u32) -> Vec<u8> {
+    let filter = port.map(port_filter).unwrap_or_default();
+    let length = NLMSG_HEADER + REQUEST_BOTH + filter.len();
+    let mut bytes = header(length, TCPDIAG_GETSOCK, sequence);
+    // The kernel reads neither the family nor the lengths of addresses, and `inet_diag_sockid` not for a dump.
+    bytes.extend([0; 4 + 48]);
+    bytes.extend(states.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(filter);
+    bytes
+}
+
+/// `nlmsghdr` of a request for a dump.
+fn header(length: usize, kind: u16, sequence: u32) -> Vec<u8> {
+    const REQUEST_DUMP: u16 = 0x1 | 0x100 | 0x200;
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(REQUEST_DUMP.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
     bytes
 }
 

@@ -14,7 +14,8 @@ use netlink_packet_core::{DoneBuffer, ErrorBuffer, NLM_F_DUMP_INTR, NLMSG_DONE, 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 
 use self::message::{
-    BOUND_INACTIVE, CLOSE, ESTABLISHED, LISTEN, Row, SOCK_DIAG_BY_FAMILY, Table, parse, request,
+    BOUND_INACTIVE, CLOSE, ESTABLISHED, LISTEN, Row, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK, Table, parse,
+    request, request_both,
 };
 use crate::model::{AskedPort, Endpoint, Netns, Phase, Port, Protocol, SocketKey, SocketOptions, SocketSeen};
 
@@ -35,6 +36,8 @@ pub struct Diag {
     buffer: Vec<u8>,
     netns: Option<Netns>,
     bound_supported: Option<bool>,
+    /// The kernel does not know the request for both address families at once.
+    families_apart: bool,
 }
 
 /// A table that could not be read.
@@ -71,7 +74,8 @@ impl Diag {
         let fail = |error| DiagError { table: "netlink socket", error };
         let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(fail)?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(fail)?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER), netns, bound_supported: None })
+        let buffer = Vec::with_capacity(BUFFER);
+        Ok(Self { socket, sequence: 0, buffer, netns, bound_supported: None, families_apart: false })
     }
 
     /// What [`Diag::bound_supported`] found out with another connection holds here too: it is the same kernel.
@@ -187,10 +191,34 @@ impl Diag {
 
     /// Appends the rows of one table, asking again while the kernel says that it changed during the dump.
     fn rows(&mut self, name: &'static str, table: Table, rows: &mut Vec<Row>) -> Result<(), DiagError> {
+        self.rows_by(name, &|sequence| request(table, sequence), rows)
+    }
+
+    /// Appends the TCP sockets in these states, of both address families: by one walk over the kernel's table, or by two where
+    /// it does not know that request. Each costs as much as the table is large, whatever is in it.
+    fn tcp_rows(&mut self, states: u32, port: Option<Port>, rows: &mut Vec<Row>) -> Result<(), DiagError> {
+        let start = rows.len();
+        if !self.families_apart {
+            match self.rows_by("TCP", &|sequence| request_both(states, port, sequence), rows) {
+                Err(DiagError { error, .. }) if error.raw_os_error().is_some() => self.families_apart = true,
+                other => return other,
+            }
+        }
+        rows.truncate(start);
+        self.rows("TCP over IPv4", Table { v6: false, protocol: TCP, states, port }, rows)?;
+        self.rows("TCP over IPv6", Table { v6: true, protocol: TCP, states, port }, rows)
+    }
+
+    fn rows_by(
+        &mut self,
+        name: &'static str,
+        request: &dyn Fn(u32) -> Vec<u8>,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), DiagError> {
         let start = rows.len();
         for _ in 0..TRIES {
             rows.truncate(start);
-            if self.try_rows(table, rows).map_err(|error| DiagError { table: name, error })? {
+            if self.try_rows(request, rows).map_err(|error| DiagError { table: name, error })? {
                 return Ok(());
             }
         }
@@ -199,9 +227,9 @@ impl Diag {
     }
 
     /// One dump. `false` when it was interrupted and is therefore inconsistent.
-    fn try_rows(&mut self, table: Table, rows: &mut Vec<Row>) -> io::Result<bool> {
+    fn try_rows(&mut self, request: &dyn Fn(u32) -> Vec<u8>, rows: &mut Vec<Row>) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
-        self.socket.send(&request(table, self.sequence), 0)?;
+        self.socket.send(&request(self.sequence), 0)?;
         let mut consistent = true;
         loop {
             self.buffer.clear();
@@ -234,7 +262,9 @@ impl Diag {
                         let code = error.code().map_or(0, std::num::NonZeroI32::get);
                         return Err(io::Error::from_raw_os_error(-code));
                     }
-                    SOCK_DIAG_BY_FAMILY => rows.push(parse(message.payload()).map_err(io::Error::other)?),
+                    SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => {
+                        rows.push(parse(message.payload()).map_err(io::Error::other)?)
+                    }
                     _ => {}
                 }
             }
