@@ -186,6 +186,17 @@ fn an_import_is_shown_first_may_be_repeated_and_takes_nothing_from_others() {
     let toml = run_in(&portwatch, &other, &["import", "--toml"]).stdout;
     assert_eq!(toml, "project = \"other\"\n\n[ranges]\nweb = \"24030-24039\"\n");
 
+    let twins = format!(
+        r#"{{"project": "twins", "services": {{"a": {{"port": {0}}}, "b": {{"port": {0}}}}}}}"#,
+        ports[3]
+    );
+    let twins = directory(&portwatch, "twins", &[(".portdaddyrc", &twins)]);
+    for words in [&["import", "--dry-run"][..], &["import"]] {
+        let ran = run_in(&portwatch, &twins, words);
+        assert_eq!(ran.code, Some(1), "two services with one port, {words:?}: {ran:?}");
+        assert!(ran.stdout.contains("refused") && ran.stdout.contains("claimed by twins:a"), "{ran:?}");
+    }
+
     for (text, part) in [
         ("{", "not JSON"),
         (r#"{"services": {"api": {"port": 70000}}}"#, "services.api.port"),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, free_port, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, Ran, free_port, require_netns, wait_until};
 use serde_json::Value;
 
 fn project(portwatch: &Portwatch, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -67,6 +67,18 @@ fn start(directory: &Path, program: &Path, arguments: &[&str]) -> Actor {
 
 #[test]
 fn dev_servers_are_claimed_by_sensible_names_with_no_call_and_end_with_their_programs() {
+    if !require_netns() {
+        return;
+    }
+    // In a namespace of its own: a project of the same name elsewhere on the machine would have the names, and these numbers.
+    let servers = || {
+        three_dev_servers();
+        Ok(())
+    };
+    Netns::new().unwrap().enter(servers).unwrap();
+}
+
+fn three_dev_servers() {
     let portwatch = Portwatch::started(&[]).unwrap();
     let shop = project(
         &portwatch,
@@ -129,6 +141,8 @@ fn a_claimed_program_that_crashes_leaves_a_ghost_with_time_and_cause_and_a_stran
     assert_eq!(claims(&portwatch, "shop:api")[0]["state"], "idle");
     let server = start(&shop, Path::new("python3"), &["a.py", &port]);
     wait_for(&portwatch, "shop:api", "live").unwrap();
+    // It accepts, which is all that is asked of it.
+    assert_eq!(portwatch.run(&["health", "shop:api", "--tcp"]).unwrap().code, Some(0));
     server.signal(Signal::SIGKILL).unwrap();
     server.finish().unwrap();
     let ghost = wait_until("a ghost with its cause", DEADLINE, || {
@@ -138,6 +152,20 @@ fn a_claimed_program_that_crashes_leaves_a_ghost_with_time_and_cause_and_a_stran
     })
     .unwrap();
     assert!(ghost["ended"]["time"].is_string());
+    // It was well when it was asked; that it is gone is a change, and asking again is none.
+    for _ in 0..2 {
+        let health = portwatch.run(&["health", "shop:api", "--json"]).unwrap();
+        let check = &health.json().unwrap()["checks"][0];
+        assert_eq!((health.code, &check["result"]), (Some(1), &Value::from("ghost")));
+        assert!(check["last_healthy"].is_string(), "{check}");
+    }
+    let changes = log(&portwatch, &["--type", "health", "--filter", "shop:api"]);
+    let changes: Vec<&str> = changes.iter().map(|event| event["message"].as_str().unwrap()).collect();
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert!(
+        changes[0].starts_with("healthy") && changes[1].starts_with("UNHEALTHY: nothing listens"),
+        "{changes:?}"
+    );
     let told = log(&portwatch, &["--type", "ghost", "--filter", "shop:api"]);
     assert_eq!(told[0]["claim"], "shop:api");
 
@@ -152,6 +180,8 @@ fn a_claimed_program_that_crashes_leaves_a_ghost_with_time_and_cause_and_a_stran
         (health.code, &health.json().unwrap()["checks"][0]["result"]),
         (Some(1), &Value::from("stranger"))
     );
+    let sentence = health.json().unwrap()["checks"][0]["sentence"].as_str().unwrap().to_owned();
+    assert!(sentence.starts_with("project other has the port: python3 "), "{sentence}");
 }
 
 #[test]
@@ -270,8 +300,17 @@ fn another_user_cannot_renew_or_release_a_claim_and_root_can() {
         assert!(ran.stderr.contains("65534") || ran.stderr.contains("nobody"), "{ran:?}");
     }
     assert_eq!(claims(&portwatch, "myapp:*"), before, "nothing changed");
+    // A pattern means one's own; a name means that claim.
+    for (words, code) in [(&["release", "*", "--yes"][..], 0), (&["release", "mine:api", "myapp:api"], 3)] {
+        assert_eq!(as_user(65_533, &["claim", "mine:api", "-q"]).code, Some(0));
+        let ran = as_user(65_533, words);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stdout.contains("Released mine:api"), "{ran:?}");
+        assert!(ran.stdout.contains("Not yours, and kept:"), "{ran:?}");
+    }
+    assert_eq!(claims(&portwatch, "myapp:*"), before, "nothing changed");
     assert_eq!(portwatch.run(&["release", "myapp:api"]).unwrap().code, Some(0));
-    let told = log(&portwatch, &["--type", "release"]);
+    let told = log(&portwatch, &["--type", "release", "--filter", "myapp:api"]);
     let message = told[0]["message"].as_str().unwrap();
     assert!(message.starts_with("by root") && message.contains("it was"), "{message}");
 }
@@ -297,6 +336,7 @@ fn what_is_wrong_is_said_in_a_sentence_and_nothing_is_changed() {
         (&["release", "*"], "--yes"),
         (&["claim"], ".portwatch.toml"),
         (&["rogue", "allow", "port:x"], "not a range"),
+        (&["rogue", "allow", "com:node"], "did you mean comm:node?"),
         (&["health", "--header", "x y: z"], "not the name of a header"),
     ] {
         say(&bare, words, 2, part);
@@ -305,6 +345,8 @@ fn what_is_wrong_is_said_in_a_sentence_and_nothing_is_changed() {
     say(&bad("project = "), &["claim"], 2, "line 1");
     say(&bad("[ranges]\nweb = '9-5'"), &["claim"], 2, "ranges.web");
     say(&bare, &["release", "a:b"], 1, "nothing is claimed");
+    say(&bare, &["claim", "a:b", "--host", "192.0.2.1", "--port", "3100"], 1, "one of its own addresses");
+    say(&bare, &["claim", "a:b", "--host", "192.0.2.1"], 1, "one of its own addresses");
     let one = run_in(&portwatch, &bare, &["claim", "a:b", "--range", "3100-3100", "-q"]);
     assert_eq!(one.stdout, "3100\n", "{one:?}");
     say(&bare, &["claim", "c:d", "--range", "3100-3100"], 1, "1 claimed");
@@ -318,9 +360,55 @@ fn what_is_wrong_is_said_in_a_sentence_and_nothing_is_changed() {
     say(&bare, &["claim", "c:d"], 3, "schema 999");
     say(&bare, &["find"], 3, "schema 999");
     assert_eq!(fs::read(portwatch.database()).unwrap(), before);
+    fs::remove_file(portwatch.database()).unwrap();
+    let others = rusqlite::Connection::open(portwatch.database()).unwrap();
+    others.execute_batch("CREATE TABLE services (id TEXT)").unwrap();
+    drop(others);
+    say(&bare, &["claim", "c:d"], 3, "another program's");
+    say(&bare, &["find"], 3, "another program's");
     fs::write(portwatch.database(), b"no database at all, but long enough to be looked at".repeat(20))
         .unwrap();
     say(&bare, &["claim", "c:d"], 3, "portwatch.db");
+}
+
+#[test]
+fn what_is_free_unowned_or_half_meant_is_said_so() {
+    let portwatch = Portwatch::new().unwrap();
+    let home = project(&portwatch, "home", &[]);
+    let run = |words: &[&str]| run_in(&portwatch, &home, words);
+    let port = free_port().unwrap();
+    let free = run(&["find", &format!(":{port}")]);
+    assert_eq!(free.code, Some(1), "{free:?}");
+    assert!(free.stdout.replace('\n', " ").contains(&format!("portwatch who {port}")), "{free:?}");
+
+    let first = run(&["claim", "a:b", "-q", "--range", &format!("{port}-{port}")]);
+    assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""), "{first:?}");
+    let again = run(&["claim", "a:b", "-q", "--range", "3100-3199"]);
+    assert_eq!((again.code, again.stdout.as_str()), (Some(0), first.stdout.as_str()), "{again:?}");
+    assert!(again.stderr.contains(&format!("a:b keeps {port}")), "{again:?}");
+
+    assert_eq!(run(&["rogue", "allow", "comm:node"]).code, Some(0));
+    let absent = run(&["rogue", "disallow", "comm:nod", "comm:node"]);
+    assert_eq!(absent.code, Some(1), "one of them was not there: {absent:?}");
+    assert!(absent.stdout.contains("comm:nod is not on the list"), "{absent:?}");
+    assert_eq!(run(&["rogue", "allowed"]).code, Some(1));
+}
+
+#[test]
+fn a_project_file_that_cannot_be_read_is_not_none() {
+    let portwatch = Portwatch::new().unwrap();
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("PORTWATCH_REQUIRE").is_none(), "this test needs root");
+        println!("skipped: not root, so there is no other user to be");
+        return;
+    }
+    fs::set_permissions(portwatch.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    let shut = project(&portwatch, "shut", &[(".portwatch.toml", "project = 'shut'\n")]);
+    fs::set_permissions(shut.join(".portwatch.toml"), fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = portwatch.command(&["claim"]);
+    let ran = Ran::of(command.uid(65_534).gid(65_534).current_dir(&shut).stdin(Stdio::null())).unwrap();
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("shut/.portwatch.toml") && ran.stderr.contains("Permission"), "{ran:?}");
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
 use crate::{
     access::AccessError,
-    registry::{Name, UserPolicy, duration},
+    model::Port,
+    registry::{Name, PortRange, UserPolicy, duration},
     render,
     wire::{
         SCHEMA,
-        claims::{ClaimRequest, ClaimedAll},
+        claims::{Claim, ClaimRequest, ClaimedAll},
     },
 };
 
@@ -52,6 +53,14 @@ pub(super) fn run(args: &args::Claim, session: &mut Session<'_>) -> Result<Exit,
         return Err(partly(error, left, answer, args, session));
     }
     let Some(answer) = answer else { return Ok(Exit::No) };
+    if let Some(range) = args.range.as_deref().and_then(|text| text.parse::<PortRange>().ok()) {
+        let outside = |claim: &&Claim| {
+            claim.ports.iter().any(|p| Port::new(p.port).is_none_or(|port| !range.contains(port)))
+        };
+        for claim in answer.claims.iter().filter(outside) {
+            session.warn(&render::outside(claim, &range.to_string()));
+        }
+    }
     for claim in answer.claims.iter().filter(|claim| !claim.strangers.is_empty()) {
         session.warn(&render::taken(claim));
     }
@@ -95,7 +104,7 @@ fn partly(
     Failure::Partly { error, done, left: words }
 }
 
-fn ports(out: &mut dyn Write, claim: &crate::wire::claims::Claim) -> io::Result<()> {
+fn ports(out: &mut dyn Write, claim: &Claim) -> io::Result<()> {
     let mut last = None;
     for port in &claim.ports {
         if last.replace(port.slot) != Some(port.slot) {
@@ -114,7 +123,7 @@ fn request(
 ) -> Result<ClaimRequest, Failure> {
     let mut wish = here.wish(name, policy);
     if let Some(text) = &args.port {
-        wish.port = Some(text.parse::<crate::model::Port>()?.get());
+        wish.port = Some(text.parse::<Port>()?.get());
     } else if args.range.is_some() {
         // A range on the command line beats the port of the file.
         wish.port = None;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{args, exit::Exit, failure::Failure, glob, project::Here, session::Session, worktrees};
-use crate::{render, wire::claims::Claims};
+use crate::{registry::Pattern, render, wire::claims::Claims};
 
 pub(super) fn run(args: &args::Find, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let patterns = if args.patterns.is_empty() { vec!["*".to_owned()] } else { args.patterns.clone() };
@@ -12,7 +12,24 @@ pub(super) fn run(args: &args::Find, session: &mut Session<'_>) -> Result<Exit, 
     if is_nothing && glob::is_of_shell(&args.patterns, Path::new(".")) {
         return Err(Failure::Unquoted("find"));
     }
-    show(&answer?, session)
+    let answer = answer?;
+    // An answer about a port, not about claims.
+    let ports: Option<Vec<u16>> = patterns.iter().map(|text| port(text)).collect();
+    match ports {
+        Some(ports) if is_nothing => {
+            session.answer(&answer, |out, answer, look| render::nothing_on(out, answer, &ports, look))?;
+            Ok(Exit::No)
+        }
+        _ => show(&answer, session),
+    }
+}
+
+/// The port that `:3100` means.
+fn port(text: &str) -> Option<u16> {
+    match text.parse() {
+        Ok(Pattern::Port(port)) => Some(port.get()),
+        _ => None,
+    }
 }
 
 /// `portwatch claims [--worktree]`

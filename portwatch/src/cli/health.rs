@@ -33,8 +33,9 @@ pub(super) fn run(args: &args::Health, session: &mut Session<'_>) -> Result<Exit
     let checks = ask(&plans)?;
     let uid = crate::platform::user::own_uid();
     for (claim, check) in found.claims.iter().zip(&checks) {
-        // Only what was really asked is history.
-        if check.endpoint.is_some() && (claim.owner == uid || uid == 0) {
+        // What was really asked is history, and that a program which was asked before is not there any more.
+        let news = claim.health.is_some() && matches!(check.result.as_str(), "ghost" | "stranger");
+        if (check.endpoint.is_some() || news) && (claim.owner == uid || uid == 0) {
             let report = HealthReport {
                 name: check.name.clone(),
                 result: check.result.clone(),
@@ -160,7 +161,7 @@ fn without(claim: &Claim) -> HealthCheck {
         },
         "squatted" => HealthCheck {
             suggestion: Some(format!("portwatch who {port}")),
-            ..blank(claim, Some(false), "stranger", "somebody else has the port".to_owned())
+            ..blank(claim, Some(false), "stranger", render::stranger(claim))
         },
         "idle" => blank(claim, None, "idle", "nothing was started there yet".to_owned()),
         "live" => blank(claim, None, "udp", "UDP: there is nothing to ask".to_owned()),

@@ -64,7 +64,16 @@ pub(super) fn run(args: &args::Import, session: &mut Session<'_>) -> Result<Exit
                 ephemeral: true,
                 ..here.wish(&name, &session.settings.policy)
             };
-            let row = one(session.access()?, &request, args)?;
+            let mut row = one(session.access()?, &request, args)?;
+            // The claims of a dry run do not stand in each other's way by themselves.
+            let twin =
+                |other: &ImportRow| other.name != row.name && other.port == row.port && row.port.is_some();
+            if args.dry_run
+                && row.result == "would-claim"
+                && let Some(other) = rows.iter().find(|other| twin(other))
+            {
+                row = would_meet(other, row, args.reassign);
+            }
             rows.push(ImportRow { file: shown.to_string(), ..row });
         }
     }
@@ -72,6 +81,16 @@ pub(super) fn run(args: &args::Import, session: &mut Session<'_>) -> Result<Exit
     session.answer(&answer, render::imported)?;
     let all = !answer.rows.is_empty() && answer.rows.iter().all(|row| row.result != "refused");
     Ok(if all { Exit::Yes } else { Exit::No })
+}
+
+/// What becomes of a wish for a port that a wish before it would have.
+fn would_meet(other: &ImportRow, row: ImportRow, reassign: bool) -> ImportRow {
+    if reassign {
+        return ImportRow { port: None, sentence: Some("another port".to_owned()), ..row };
+    }
+    let port = row.port.unwrap_or_default();
+    let sentence = format!("port {port} would be claimed by {}", other.name);
+    ImportRow { result: "refused".to_owned(), sentence: Some(sentence), ..row }
 }
 
 /// What lies here: a file of Port Daddy's in this directory or above, and Integrator's in the repository.

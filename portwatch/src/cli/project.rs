@@ -147,8 +147,11 @@ fn read(path: &Path, file: &str) -> Result<Option<ProjectConfig>, Failure> {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
-        // A directory above that may not be entered is not the caller's project.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        // A directory above that may not be entered is not the caller's project. A file that is there and cannot be read may
+        // be.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && fs::metadata(path).is_err() => {
+            Ok(None)
+        }
         Err(error) => Err(Failure::ProjectFile { path: path.to_owned(), message: error.to_string() }),
     }
 }

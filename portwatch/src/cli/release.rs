@@ -28,7 +28,14 @@ pub(super) fn run(args: &args::Release, session: &mut Session<'_>) -> Result<Exi
     };
     let answer = session.access()?.release(&request)?;
     session.answer(&answer, render::released)?;
-    Ok(if answer.foreign.is_empty() { Exit::Yes } else { Exit::NotSeen })
+    // A pattern means what is one's own; a name or a port means that claim, whosever it is.
+    let is_named = |name: &String| {
+        patterns.iter().any(|pattern| match pattern {
+            Pattern::Port(_) => true,
+            Pattern::Name { .. } => pattern.to_string() == *name,
+        })
+    };
+    Ok(if answer.foreign.iter().any(is_named) { Exit::NotSeen } else { Exit::Yes })
 }
 
 /// Everything is a lot: ask where somebody can answer, refuse where nobody can.

@@ -61,14 +61,18 @@ fn show(args: &args::Rogue, session: &mut Session<'_>) -> Result<Exit, Failure> 
 fn change(rules: &[String], allow: bool, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let mut last = None;
     let mut changed = false;
+    let mut absent = Vec::new();
     for rule in rules {
         let answer = session.access()?.allow(&AllowRequest { rule: rule.clone(), allow })?;
         changed |= answer.changed;
+        if !answer.changed && !allow {
+            absent.push(rule.as_str());
+        }
         last = Some(answer);
     }
     let Some(mut answer) = last else { return Ok(Exit::No) };
     answer.changed = changed;
-    session.answer(&answer, render::allowed)?;
+    session.answer(&answer, |out, answer, look| render::changed_rules(out, answer, &absent, look))?;
     // What was so already is done; what is not there cannot be taken away.
-    Ok(if changed || allow { Exit::Yes } else { Exit::No })
+    Ok(if absent.is_empty() { Exit::Yes } else { Exit::No })
 }

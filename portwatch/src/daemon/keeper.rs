@@ -232,9 +232,9 @@ impl Keeper {
         }
     }
 
-    /// Runs until [`Changed::stop`].
+    /// Runs until [`Changed::stop`]. Everything is looked at once the pipeline has told that the machine was: before that
+    /// a program that runs would look as if it had ended.
     pub(super) fn run(mut self) {
-        self.changed.add_all();
         let mut failing = false;
         while let Some(taken) = self.changed.take(self.until_next()) {
             let begun = Instant::now();

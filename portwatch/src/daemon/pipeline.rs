@@ -293,6 +293,7 @@ impl Pipeline {
         {
             let mut drain = seen.drain(..).peekable();
             while drain.peek().is_some() {
+                let mut first = false;
                 let mut live = lock(&self.handle.live);
                 for observation in drain.by_ref().take(chunk) {
                     if let Seen::Snapshot(snapshot) = &observation.seen {
@@ -300,11 +301,15 @@ impl Pipeline {
                             Some(why) => Completeness::Partial(why.clone()),
                             None => completeness(snapshot.bound_included, kernel_binds),
                         });
-                        self.handle.report().ready = true;
+                        first |= !std::mem::replace(&mut self.handle.report().ready, true);
                     }
                     live.take(observation, &mut self.records);
                 }
                 drop(live);
+                if first {
+                    // What ran before is no event, and the registry hears of it by this.
+                    self.handle.changed.add_all();
+                }
                 self.deliver();
                 self.obey_what_can_be();
             }

@@ -7,16 +7,22 @@ use std::{
     time::Duration,
 };
 
-use super::{Desk, Handle, Lock, LockError, Pipeline, beside::Beside, pipeline::Command};
+use super::{
+    Desk, Handle, Lock, LockError, Pipeline,
+    beside::Beside,
+    keeper::{AutoPolicy, Keeper},
+    pipeline::Command,
+};
 use crate::{
     attribute::{Attributor, Roots},
-    journal::{self, Journal, Pending, WriterStatus},
+    journal::{self, Claims, Journal, Pending, Request, WriterStatus},
     model::{
         AskedPort, BindRefused, Bound, Closed, Endpoint, Event, EventFilter, EventKind, Evidence, Holder,
         Listening, Netns, Observation, Owner, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot,
         SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
     },
     query::{About, Answers, Asked, Completeness, Holding, Live, Space},
+    registry::{Kind, PortSet, Terms},
     source::{
         Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
         fake::{FakeFeed, FakeSource},
@@ -46,6 +52,12 @@ fn rig() -> Rig {
 }
 
 fn rig_of(dressed: impl FnOnce(FakeSource) -> Box<dyn Source>) -> Rig {
+    let rig = rig_before_the_first_look(dressed);
+    rig.feed.see([snapshot()]);
+    rig
+}
+
+fn rig_before_the_first_look(dressed: impl FnOnce(FakeSource) -> Box<dyn Source>) -> Rig {
     let directory = tempfile::tempdir().unwrap();
     let database: PathBuf = directory.path().join("portwatch.db");
     let opened = Journal::open(&database, journal::Options::default()).unwrap();
@@ -64,22 +76,25 @@ fn rig_of(dressed: impl FnOnce(FakeSource) -> Box<dyn Source>) -> Rig {
         degradations: Vec::new(),
     };
     let desk = Desk::new(handle.clone(), about, Some(database), None, Timestamp::now());
-    feed.see([snapshot()]);
     Rig { desk, feed, handle, thread, directory }
 }
 
 fn socket(phase: Phase) -> SocketSeen {
+    socket_on(3100, phase)
+}
+
+fn socket_on(port: u16, phase: Phase) -> SocketSeen {
     SocketSeen {
-        key: SocketKey::Cookie(9),
+        key: SocketKey::Cookie(u64::from(port)),
         inode: None,
         endpoint: Endpoint {
             netns: Some(NETNS),
             protocol: Protocol::Tcp,
             address: IpAddr::from([127, 0, 0, 1]),
-            port: Port::new(3100).unwrap(),
+            port: Port::new(port).unwrap(),
         },
         phase,
-        asked: AskedPort::Explicit(Port::new(3100).unwrap()),
+        asked: AskedPort::Explicit(Port::new(port).unwrap()),
         options: SocketOptions::default(),
         uid: Some(1000),
         cgroup_id: None,
@@ -91,7 +106,11 @@ fn see(rig: &Rig, seen: impl IntoIterator<Item = Seen>) {
 }
 
 fn process() -> Seen {
-    Seen::Process(ProcessSeen {
+    Seen::Process(facts())
+}
+
+fn facts() -> ProcessSeen {
+    ProcessSeen {
         id: WHO,
         parent_pid: 1,
         parent_comm: None,
@@ -101,14 +120,18 @@ fn process() -> Seen {
         command: None,
         cgroup_id: None,
         evidence: Evidence::Kernel,
-    })
+    }
 }
 
 fn listen() -> [Seen; 3] {
+    listen_on(3100)
+}
+
+fn listen_on(port: u16) -> [Seen; 3] {
     [
         process(),
-        Seen::Bound(Bound { socket: socket(Phase::Bound), by: Some(WHO) }),
-        Seen::Listening(Listening { socket: socket(Phase::Listening), by: Some(WHO) }),
+        Seen::Bound(Bound { socket: socket_on(port, Phase::Bound), by: Some(WHO) }),
+        Seen::Listening(Listening { socket: socket_on(port, Phase::Listening), by: Some(WHO) }),
     ]
 }
 
@@ -156,7 +179,7 @@ fn what_the_kernel_tells_is_answered_and_written_with_its_process() {
     assert_eq!(answer.state, Holding::Held);
     assert_eq!(answer.sockets[0].socket.creator, Some(WHO));
     assert_eq!(answer.refused.len(), 1);
-    see(&rig, [Seen::Closed(Closed { key: SocketKey::Cookie(9), by: Some(WHO) })]);
+    see(&rig, [Seen::Closed(Closed { key: SocketKey::Cookie(3100), by: Some(WHO) })]);
     logged(&rig, EventKind::Close);
     let answer = who(&rig);
     assert_eq!(answer.state, Holding::Free);
@@ -251,7 +274,7 @@ fn a_watcher_gets_each_event_once_from_the_journal_or_live() {
     let mut subscription = rig.desk.subscribe(Some(&EventFilter::default())).unwrap();
     let before: Vec<_> = subscription.backlog.iter().map(|r| r.event.kind).collect();
     assert_eq!(before, [EventKind::Bind, EventKind::Listen]);
-    see(&rig, [Seen::Closed(Closed { key: SocketKey::Cookie(9), by: Some(WHO) })]);
+    see(&rig, [Seen::Closed(Closed { key: SocketKey::Cookie(3100), by: Some(WHO) })]);
     let live = subscription.live.blocking_recv().unwrap();
     assert_eq!(live.event.kind, EventKind::Close);
     end(rig);
@@ -325,6 +348,78 @@ fn in_a_flood_what_is_told_does_not_wait_for_its_end_and_what_is_settled_is_all_
     assert_eq!(listens, FLOOD, "what was settled is in the journal");
     let ghost = kinds.iter().position(|&kind| kind == EventKind::Ghost).unwrap();
     assert!(ghost <= FLOOD / 4, "told after {ghost} of {FLOOD}");
+    end(rig);
+}
+
+#[test]
+fn what_ran_before_the_daemon_is_looked_at_once_the_machine_was_and_is_not_taken_for_gone_before() {
+    let rig = rig_before_the_first_look(|source| Box::new(source));
+    let database = rig.directory.path().join("portwatch.db");
+    let mut claims = Claims::open(&database, "boot").unwrap();
+    let (name, port) = ("shop:dev".parse().unwrap(), Port::new(3100).unwrap());
+    let terms = Terms {
+        range: "3100".parse().unwrap(),
+        exclude: PortSet::default(),
+        reserved: PortSet::default(),
+        ephemeral: None,
+        unprivileged_from: 1024,
+    };
+    let request = Request {
+        name: &name,
+        kind: Kind::Auto,
+        owner: 1000,
+        owner_name: None,
+        agent: None,
+        session: None,
+        root: None,
+        worktree: None,
+        expires: None,
+        ports: 1,
+        protocols: &[Protocol::Tcp],
+        fixed: Some(port),
+        moves: false,
+        terms: &terms,
+        limit: None,
+    };
+    claims.claim(&request, Timestamp::now(), &mut |_, _| None).unwrap();
+    let policy = AutoPolicy { grace: Duration::ZERO, ..AutoPolicy::default() };
+    let (changed, kept) = (Arc::clone(&rig.handle.changed), Claims::open(&database, "boot").unwrap());
+    let keeper = Keeper::new(rig.handle.clone(), Arc::clone(&changed), kept, policy, None, None);
+    let keeping = std::thread::spawn(move || keeper.run());
+    let rogue = |port| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let told = |r: &crate::query::Record| {
+            r.event.kind == EventKind::Rogue && r.event.port.map(Port::get) == Some(port)
+        };
+        while !rig.desk.log(&EventFilter::default()).unwrap().events.iter().any(told) {
+            assert!(std::time::Instant::now() < deadline, "{port} was not looked at");
+            std::thread::yield_now();
+        }
+    };
+    // Hooks tell before the first look: the keeper has worked, twice, when these are told.
+    for port in [3201, 3202] {
+        see(&rig, listen_on(port));
+        rogue(port);
+    }
+    let found = |port| SnapshotSocket {
+        socket: socket_on(port, Phase::Listening),
+        holders: vec![Holder { process: WHO, evidence: Evidence::Scan }],
+        owner: Owner::Known,
+    };
+    let now = Timestamp::now();
+    let first = Snapshot {
+        begun: now,
+        ended: now,
+        bound_included: true,
+        sockets: vec![found(3100), found(3203)],
+        processes: vec![facts()],
+        ..Snapshot::default()
+    };
+    rig.feed.see([Observation::new(now, Evidence::Scan, Seen::Snapshot(Box::new(first)))]);
+    rogue(3203);
+    assert_eq!(claims.all().unwrap().len(), 1, "its program was there all the time");
+    changed.stop();
+    keeping.join().unwrap();
     end(rig);
 }
 

@@ -56,7 +56,9 @@ impl Reader {
         }
         let application: i64 =
             connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
-        if version == 0 && application == 0 {
+        let is_empty =
+            || connection.query_row("SELECT count(*) = 0 FROM sqlite_master", [], |row| row.get(0));
+        if version == 0 && application == 0 && is_empty().map_err(failed)? {
             // Made a moment ago and not filled, or never: nothing was recorded.
             return Err(JournalError::Missing { path: path.to_owned() });
         }

@@ -20,19 +20,22 @@ pub enum Obstacle {
     Claimed,
     /// A real bind was refused: something is bound, or a closed connection still waits (EADDRINUSE).
     InUse,
+    /// The host asked for is no address of this machine (EADDRNOTAVAIL).
+    NoAddress,
     /// A real bind was not permitted or not possible for another reason.
     Refused,
 }
 
 impl Obstacle {
     /// Every obstacle.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Excluded,
         Self::Reserved,
         Self::Ephemeral,
         Self::Privileged,
         Self::Claimed,
         Self::InUse,
+        Self::NoAddress,
         Self::Refused,
     ];
 
@@ -45,6 +48,7 @@ impl Obstacle {
             Self::Privileged => "privileged",
             Self::Claimed => "claimed",
             Self::InUse => "in use",
+            Self::NoAddress => "on an address that this machine does not have",
             Self::Refused => "refused by the kernel",
         }
     }

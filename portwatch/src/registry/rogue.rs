@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use super::{State, config::within, glob};
+use super::{State, config::within, glob, suggest::nearest};
 use crate::model::Port;
+
+/// What a rule can be about, apart from the command line.
+const KINDS: [&str; 5] = ["comm", "exe", "port", "user", "project"];
 
 /// What explains a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,10 +104,22 @@ impl Rule {
         let text = text.trim();
         if text.is_empty() {
             return Err(
-                "a rule is comm:NAME, exe:PATH, port:A-B, user:UID or a part of the command line".to_owned()
+                "a rule is comm:NAME, exe:PATH, port:A-B, user:UID, project:NAME or a part of the command line"
+                    .to_owned(),
             );
         }
         match text.split_once(':') {
+            Some((kind, rest)) if !KINDS.contains(&kind) && !rest.is_empty() => {
+                // `app:main` is a part of many a command line, and `com:node` of none.
+                let is_word = kind.len() > 2 && kind.chars().all(|c| c.is_ascii_alphabetic());
+                let meant = nearest(kind, KINDS).filter(|_| is_word);
+                meant.map_or(Ok(()), |meant| {
+                    Err(format!(
+                        "there is no kind of rule '{kind}'; did you mean {meant}:{rest}? A part of the command line \
+                         that looks so is written *{text}*"
+                    ))
+                })
+            }
             Some(("port", range)) => range.parse::<super::PortRange>().map(drop).map_err(|e| e.to_string()),
             Some(("user", uid)) => {
                 uid.parse::<u32>().map(drop).map_err(|_| format!("'{uid}' is not a uid; say user:1000"))
@@ -221,9 +236,14 @@ mod tests {
 
     #[test]
     fn a_rule_that_can_never_fit_is_refused() {
-        for bad in ["", "  ", "port:x", "user:bob"] {
+        for bad in ["", "  ", "port:x", "user:bob", "com:node", "prot:8000", "projects:shop", "users:1000"] {
             assert!(Rule::check(bad).is_err(), "{bad}");
         }
-        assert!(Rule::check("comm:node").is_ok());
+        for good in
+            ["comm:node", "app:main", "*com:node*", "server:app --reload", "http://localhost", "a:b", "comm"]
+        {
+            assert_eq!(Rule::check(good), Ok(()), "{good}");
+        }
+        assert!(Rule::check("com:node").unwrap_err().contains("did you mean comm:node?"));
     }
 }

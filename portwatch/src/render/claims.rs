@@ -37,6 +37,18 @@ pub fn claims(out: &mut dyn Write, answer: &Claims, look: &Look) -> io::Result<(
     if look.verbose { note(out, &answer.source, look) } else { Ok(()) }
 }
 
+/// Writes that nobody has these ports and nothing was found there.
+pub fn nothing_on(out: &mut dyn Write, answer: &Claims, ports: &[u16], look: &Look) -> io::Result<()> {
+    for port in ports {
+        let words = format!(
+            "{port} is not claimed, and nothing listens there; portwatch who {port} says who had it and whether a bind \
+             would succeed."
+        );
+        sentence(out, Tone::Plain, &words, look)?;
+    }
+    if look.verbose { note(out, &answer.source, look) } else { Ok(()) }
+}
+
 fn rows(out: &mut dyn Write, claims: &[Claim], look: &Look) -> io::Result<()> {
     let rows: Vec<_> = claims.iter().map(|claim| row(claim, look)).collect();
     table::write(out, &COLUMNS, &rows, look)
@@ -102,9 +114,9 @@ fn program(claim: &Claim) -> Option<String> {
 fn remark(claim: &Claim, look: &Look) -> String {
     let mut words = Vec::new();
     if claim.state == "squatted" {
-        words.push(stranger(claim));
+        words.push(whose(claim));
     } else if !claim.strangers.is_empty() {
-        words.push(format!("also {}", stranger(claim)));
+        words.push(format!("also {}", whose(claim)));
     }
     if let Some(ended) = &claim.ended {
         words.push(end(ended, look));
@@ -124,15 +136,22 @@ fn remark(claim: &Claim, look: &Look) -> String {
     words.join(", ")
 }
 
-/// `project other has it`: whose the program is that has the port, in few words.
-fn stranger(claim: &Claim) -> String {
+/// `project other has the port: node (48291)`
+pub fn stranger(claim: &Claim) -> String {
+    let name = claim.strangers.first().and_then(holder).map_or_else(String::new, |name| format!(": {name}"));
+    format!("{}{name}", whose(claim))
+}
+
+/// `project other has the port`: whose the program is that has it, in few words.
+fn whose(claim: &Claim) -> String {
     let socket = claim.strangers.first();
     let process = socket.and_then(|s| s.holders.first().map(|h| &h.process).or(s.creator.as_ref()));
     match process {
-        Some(found) if found.uid.is_some_and(|uid| uid != claim.owner) => {
-            let user = process::user(found.user.as_deref(), found.uid).unwrap_or_default();
-            format!("user {user} has the port")
-        }
+        Some(found) if found.uid.is_some_and(|uid| uid != claim.owner) => match (&found.user, found.uid) {
+            (Some(user), _) => format!("user {user} has the port"),
+            (None, Some(uid)) => format!("uid {uid} has the port"),
+            (None, None) => "another user has the port".to_owned(),
+        },
         Some(found) => match &found.project {
             Some(project) => format!("project {} has the port", project.name),
             None => "a program outside the project has the port".to_owned(),
@@ -185,10 +204,16 @@ pub fn claimed(out: &mut dyn Write, answer: &ClaimedAll, look: &Look) -> io::Res
     if look.verbose { note(out, &answer.source, look) } else { Ok(()) }
 }
 
+/// The sentence for a claim that keeps a port outside the range asked for.
+pub fn outside(claim: &Claim, range: &str) -> String {
+    let (name, ports) = (&claim.name, ports(claim));
+    format!("{name} keeps {ports}, not of {range}; to move it, release it first: portwatch release {name}")
+}
+
 /// The sentence for a claim whose port somebody else has.
 pub fn taken(claim: &Claim) -> String {
     let name = claim.strangers.first().and_then(holder).map_or_else(String::new, |name| format!(" ({name})"));
-    format!("{} has port {}, but at the moment {}{name}", claim.name, ports(claim), stranger(claim))
+    format!("{} has port {}, but at the moment {}{name}", claim.name, ports(claim), whose(claim))
 }
 
 /// Writes what was released.
@@ -234,10 +259,17 @@ pub fn cleaned(out: &mut dyn Write, answer: &Released, look: &Look) -> io::Resul
     others(out, answer, look)
 }
 
+/// So many claims of others are named.
+const NAMED: usize = 10;
+
 fn others(out: &mut dyn Write, answer: &Released, look: &Look) -> io::Result<()> {
     if !answer.foreign.is_empty() {
-        let words = format!("Not yours, and kept: {}", answer.foreign.join(", "));
-        sentence(out, Tone::Warn, &words, look)?;
+        let named: Vec<&str> = answer.foreign.iter().take(NAMED).map(String::as_str).collect();
+        let more = match answer.foreign.len().saturating_sub(named.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        sentence(out, Tone::Warn, &format!("Not yours, and kept: {}{more}", named.join(", ")), look)?;
     }
     if !answer.kept.is_empty() {
         let words = format!("Something is on their ports, so they were kept: {}", answer.kept.join(", "));

@@ -12,7 +12,7 @@ use super::{
 use crate::wire::claims::{HealthAnswer, HealthCheck};
 
 /// Column where a fact begins, after its label.
-const FACT: usize = 14;
+const FACT: usize = 16;
 
 const COLUMNS: [Column; 4] = [
     Column { title: "NAME", priority: 0, least: 12, right: false },

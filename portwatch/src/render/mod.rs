@@ -43,7 +43,10 @@ use serde::Serialize;
 
 pub use agent::{agent, agents, salvage, salvaged};
 pub use channel::{channel, channels, followed, messages, published};
-pub use claims::{claimed, claims, cleaned, drift, imported, ports, released, taken, worktrees};
+pub use claims::{
+    claimed, claims, cleaned, drift, imported, nothing_on, outside, ports, released, stranger, taken,
+    worktrees,
+};
 pub use config::config;
 pub use doctor::doctor;
 pub use free::{free_plan, free_result};
@@ -52,7 +55,7 @@ pub use lock::{lock, locks, unlocked};
 pub use log::{LogLines, log};
 pub use ls::ls;
 pub use probe::probe;
-pub use rogue::{allowed, rogue};
+pub use rogue::{allowed, changed_rules, rogue};
 pub use status::status;
 pub use summary::summary;
 pub use text::{Text, Tone};

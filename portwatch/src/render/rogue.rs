@@ -116,6 +116,21 @@ const RULES: [Column; 3] = [
     Column { title: "SINCE", priority: 1, least: 0, right: false },
 ];
 
+/// Writes the allow-list after a change, and which rules of yours it did not have.
+pub fn changed_rules(
+    out: &mut dyn Write,
+    answer: &AllowList,
+    absent: &[&str],
+    look: &Look,
+) -> io::Result<()> {
+    for rule in absent {
+        let of_another = answer.rules.iter().any(|known| known.rule == *rule);
+        let why = if of_another { "is not yours to take off" } else { "is not on the list" };
+        sentence(out, Tone::Warn, &format!("The rule {rule} {why}."), look)?;
+    }
+    allowed(out, answer, look)
+}
+
 /// Writes the allow-list.
 pub fn allowed(out: &mut dyn Write, answer: &AllowList, look: &Look) -> io::Result<()> {
     if answer.rules.is_empty() {

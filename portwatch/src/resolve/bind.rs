@@ -30,6 +30,7 @@ pub fn obstacle(port: Port, protocols: &[Protocol], host: Option<IpAddr>) -> Opt
             // There no port needs a privilege: it lies in an excluded range, or is held exclusively.
             Err(Refused::NotPermitted) if cfg!(windows) => Some(Obstacle::Refused),
             Err(Refused::NotPermitted) => Some(Obstacle::Privileged),
+            Err(Refused::NoAddress | Refused::NoFamily) => Some(Obstacle::NoAddress),
             Err(_) => Some(Obstacle::Refused),
         }
     })
@@ -65,7 +66,7 @@ mod tests {
         let at = |host: &str| obstacle(port_of(&listener), TCP, Some(host.parse().unwrap()));
         assert_eq!(at("127.0.0.2"), Some(Obstacle::InUse));
         assert_eq!(at("127.0.0.3"), None);
-        assert_eq!(at("192.0.2.1"), Some(Obstacle::Refused), "not an address of this machine");
+        assert_eq!(at("192.0.2.1"), Some(Obstacle::NoAddress), "not an address of this machine");
     }
 
     #[test]

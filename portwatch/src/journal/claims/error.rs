@@ -33,7 +33,7 @@ pub enum ClaimError {
         asked: Port,
     },
     /// The port asked for is another's.
-    #[error("port {port} is claimed by {by} ({})", user(*owner, owner_name.as_deref()))]
+    #[error("port {port} is claimed by {by} of {}", user(*owner, owner_name.as_deref()))]
     Claimed {
         /// The port.
         port: Port,

@@ -261,7 +261,7 @@ fn a_claim_follows_its_program_to_another_port_and_gives_up_the_first() {
     // Back is where somebody else is by now: the claim stays as it was.
     let back = Request { fixed: Port::new(3150), moves: true, ..first.of(7) };
     let error = claims.claim(&back, at(2), &mut free).unwrap_err().to_string();
-    assert_eq!(error, "port 3150 is claimed by b:b (uid 7)");
+    assert_eq!(error, "port 3150 is claimed by b:b of uid 7");
     assert_eq!(port(&mut claims, &first.of(7)), 3160);
 }
 
@@ -286,7 +286,7 @@ fn an_asked_for_port_is_refused_when_another_claim_or_the_machine_has_it() {
     assert_eq!(
         messages,
         [
-            "port 3150 is claimed by a:a (uid 7)",
+            "port 3150 is claimed by a:a of uid 7",
             "port 3151 is in use",
             "port 80 is privileged",
             "a:a has port 3150, not 3160"

@@ -114,6 +114,7 @@ fn another_programs_database_is_refused_and_left_alone() {
         .unwrap();
     let before = fs::read(&path).unwrap();
     assert!(matches!(Journal::open(&path, Options::default()), Err(JournalError::Foreign { .. })));
+    assert!(matches!(Reader::open(&path), Err(JournalError::Foreign { .. })), "no empty list");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 

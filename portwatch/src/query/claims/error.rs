@@ -6,6 +6,9 @@ use crate::{
     registry::{Name, Obstacle},
 };
 
+/// What to do where the host asked for is not this machine's.
+const NO_ADDRESS: &str = "name one of its own addresses with --host, or none; ip addr shows them";
+
 /// Why, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OfficeError {
@@ -61,6 +64,7 @@ impl OfficeError {
     /// An error of the database, with a remedy for whoever wanted `name`.
     pub fn of(error: ClaimError, name: Option<&Name>) -> Self {
         let what = error.to_string();
+        let wanted = name.is_some();
         let mine = name.map_or_else(|| "NAME".to_owned(), ToString::to_string);
         match error {
             ClaimError::Journal(error) => Self::Query(QueryError::NotSeen {
@@ -69,7 +73,15 @@ impl OfficeError {
             }),
             ClaimError::NotOwner { name, .. } => Self::NotPermitted {
                 what,
-                remedy: format!("its owner or root can release it; claim another name, such as {name}:mine"),
+                remedy: match name.context() {
+                    _ if !wanted => "only its owner or root can change or release it".to_owned(),
+                    Some(_) => "claim another name; only its owner or root can release it".to_owned(),
+                    None => {
+                        format!(
+                            "claim another name, such as {name}:mine; only its owner or root can release it"
+                        )
+                    }
+                },
             },
             ClaimError::OtherPort { .. } => Self::Refused {
                 what,
@@ -77,7 +89,9 @@ impl OfficeError {
             },
             ClaimError::Claimed { by, port, .. } => Self::Refused {
                 what,
-                remedy: format!("portwatch find :{port} shows it; portwatch release {by} gives it back"),
+                remedy: format!(
+                    "portwatch find :{port} shows it; its owner or root gives it back: portwatch release {by}"
+                ),
             },
             ClaimError::Obstacle { port, obstacle } => Self::Refused {
                 what,
@@ -91,9 +105,13 @@ impl OfficeError {
                         "ports below net.ipv4.ip_unprivileged_port_start need root or CAP_NET_BIND_SERVICE"
                             .to_owned()
                     }
+                    Obstacle::NoAddress => NO_ADDRESS.to_owned(),
                     _ => "without --port the next free one is taken".to_owned(),
                 },
             },
+            ClaimError::Exhausted(found) if found.counts.iter().any(|(o, _)| *o == Obstacle::NoAddress) => {
+                Self::Refused { what, remedy: NO_ADDRESS.to_owned() }
+            }
             ClaimError::Exhausted(_) => Self::Refused {
                 what,
                 remedy: "widen the range (--range A-B, or [ranges] in .portwatch.toml)".to_owned(),
