@@ -8,7 +8,7 @@ mod policy;
 mod reserve;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     mem,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -265,14 +265,16 @@ impl Keeper {
     fn turn(&mut self, taken: Taken) -> Result<(), ClaimError> {
         self.reload()?;
         let mut seen = Vec::new();
-        for &port in &taken.ports {
+        // In the order of their numbers: of two listeners of one name, which gets the number is no accident.
+        let ports: BTreeSet<Port> = taken.ports.iter().copied().collect();
+        for port in ports {
             self.look(port, Some(&taken.came), &mut seen)?;
         }
         if taken.all {
-            let mut others: HashSet<Port> = lock(&self.pipeline.live).ports_here().into_iter().collect();
+            let mut others: BTreeSet<Port> = lock(&self.pipeline.live).ports_here().into_iter().collect();
             others.extend(self.known.claims().iter().flat_map(|c| c.ports.iter().map(|p| p.port)));
-            for port in others.difference(&taken.ports) {
-                self.look(*port, None, &mut seen)?;
+            for port in others.into_iter().filter(|port| !taken.ports.contains(port)) {
+                self.look(port, None, &mut seen)?;
             }
         }
         self.end_what_is_gone()?;

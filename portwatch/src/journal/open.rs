@@ -1,6 +1,7 @@
 //! Opening: make, check, migrate, set aside.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -326,9 +327,47 @@ pub(super) fn count(first: Option<i64>, last: i64) -> u64 {
     first.map_or(0, |first| u64::try_from(last - first + 1).unwrap_or(0))
 }
 
-/// Size of the database and its log.
-pub(super) fn bytes(path: &Path) -> u64 {
+/// The write-ahead log of a database.
+fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    [path, Path::new(&log)].into_iter().filter_map(|p| fs::metadata(p).ok()).map(|m| m.len()).sum()
+    log.into()
+}
+
+/// Size of the database and its log.
+pub(super) fn bytes(path: &Path) -> u64 {
+    [path, &log_of(path)].into_iter().filter_map(|p| fs::metadata(p).ok()).map(|m| m.len()).sum()
+}
+
+/// Whether an error may come of the files beside the database, which readers need too.
+pub(super) fn cannot_share(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode as Code;
+    let code = error.sqlite_error_code();
+    matches!(code, Some(Code::CannotOpen | Code::SystemIoFailure | Code::ReadOnly | Code::DiskFull))
+}
+
+/// Whether the write-ahead log is not there, or empty.
+pub(super) fn has_no_log(path: &Path) -> bool {
+    match fs::metadata(log_of(path)) {
+        Ok(found) => found.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// The database as a URI that says that nobody writes to it (sqlite.org/uri.html).
+pub(super) fn alone(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(char::from(*byte));
+            }
+            other => {
+                // Writing to a String does not fail.
+                let _ = write!(uri, "%{other:02x}");
+            }
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
 }

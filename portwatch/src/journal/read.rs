@@ -22,6 +22,28 @@ pub struct Page {
     pub truncated: bool,
 }
 
+/// A connection that reads, and the schema's version.
+fn connect(path: &Path) -> rusqlite::Result<(Connection, i64)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let ready = |connection: Connection| {
+        connection.busy_timeout(Duration::from_secs(2))?;
+        let version = schema::version(&connection)?;
+        Ok((connection, version))
+    };
+    let shared = Connection::open_with_flags(path, flags).and_then(ready);
+    match shared {
+        // Readers and writers meet in a file beside the database, which cannot be made on a full disk or a read-only one.
+        // Where there is no log either, nobody writes, and everything is in the database itself (sqlite.org/wal.html,
+        // "Read-Only Databases").
+        Err(error) if open::cannot_share(&error) && open::has_no_log(path) => {
+            Connection::open_with_flags(open::alone(path), flags | OpenFlags::SQLITE_OPEN_URI)
+                .and_then(ready)
+                .map_err(|_| error)
+        }
+        shared => shared,
+    }
+}
+
 /// A read-only view.
 #[derive(Debug)]
 pub struct Reader {
@@ -43,10 +65,7 @@ impl Reader {
         #[cfg(unix)]
         open::may(path, nix::unistd::AccessFlags::R_OK).map_err(|error| refused("read", path, error))?;
         let failed = |error| JournalError::sqlite("read", path, error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        connection.busy_timeout(Duration::from_secs(2)).map_err(failed)?;
-        let version = schema::version(&connection).map_err(failed)?;
+        let (connection, version) = connect(path).map_err(failed)?;
         if version > schema::latest() {
             return Err(JournalError::Newer {
                 path: path.to_owned(),

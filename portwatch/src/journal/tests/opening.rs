@@ -2,7 +2,7 @@ use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 
 use rusqlite::Connection;
 
-use super::{event, open, place, process, recorded};
+use super::{at, event, open, place, process, recorded};
 use crate::{
     journal::{Entry, Journal, JournalError, Options, Reader, schema},
     model::{EventFilter, EventKind},
@@ -116,6 +116,20 @@ fn another_programs_database_is_refused_and_left_alone() {
     assert!(matches!(Journal::open(&path, Options::default()), Err(JournalError::Foreign { .. })));
     assert!(matches!(Reader::open(&path), Err(JournalError::Foreign { .. })), "no empty list");
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn where_nothing_can_be_written_what_was_kept_is_read_unless_some_of_it_is_in_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    // A name that a URI must spell.
+    let path = directory.path().join("a #1?%.db");
+    let named = crate::journal::claims::worker(&path, at(1));
+    // What a full disk does to SQLite: the file in which readers and writers meet cannot be made.
+    std::os::unix::fs::symlink("/nowhere/at all", beside(&path, "-shm")).unwrap();
+    let claims = Reader::open(&path).unwrap().claims().unwrap();
+    assert_eq!(claims.iter().map(|claim| &claim.name).collect::<Vec<_>>(), [&named]);
+    fs::write(beside(&path, "-wal"), [0; 32]).unwrap();
+    assert!(matches!(Reader::open(&path), Err(JournalError::Sqlite { .. })), "an answer of before is none");
 }
 
 #[test]
