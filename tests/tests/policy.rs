@@ -226,7 +226,10 @@ fn each_worktree_has_ports_of_its_own_and_all_are_told_together() {
     let shop = directory(
         &portwatch,
         "shop",
-        &[(".portwatch.toml", "project = 'shop'\n[ranges]\nweb = '24040-24049'\n[stacks.api]\nports = 2\n")],
+        &[(
+            ".portwatch.toml",
+            "project = 'shop'\n[ranges]\nweb = '24040-24049'\n[stacks.api]\nports = 2\nport = 24048\n",
+        )],
     );
     git(&shop, &["init", "-q", "-b", "trunk"]);
     git(&shop, &["add", "-A"]);
@@ -269,8 +272,12 @@ fn each_worktree_has_ports_of_its_own_and_all_are_told_together() {
     let values: BTreeSet<u16> =
         own.lines().map(|line| line.split_once('=').unwrap().1.parse().unwrap()).collect();
     assert_eq!(values, linked, "{own}");
-    let compose = run_in(&portwatch, &shop, &["env", "shop:*", "--format", "compose"]).stdout;
-    assert_eq!(compose.matches("  api:\n").count(), 1, "one entry a service: {compose}");
+    let compose = || run_in(&portwatch, &shop, &["env", "shop:*", "--format", "compose"]).stdout;
+    let services = |text: &str| ["  api:\n", "  web:\n"].map(|service| text.matches(service).count());
+    assert_eq!(services(&compose()), [1, 1], "one entry a service: {}", compose());
+    fs::write(shop.join("compose.yaml"), "services:\n  web:\n    image: nginx # api: none\n").unwrap();
+    assert_eq!(services(&compose()), [0, 1], "compose has no such service: {}", compose());
+    assert!(compose().contains("PORT_SHOP_API"), "{}", compose());
 }
 
 #[test]

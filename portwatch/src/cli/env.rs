@@ -1,9 +1,18 @@
 //! `portwatch env`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
 use crate::wire::claims::Claim;
+
+/// Where compose looks, in its order (docs.docker.com/compose/intro/compose-application-model).
+const COMPOSE_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+/// Larger ones are not read.
+const LARGEST: u64 = 1 << 20;
 
 pub(super) fn run(args: &args::Env, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let here = Here::find()?;
@@ -43,7 +52,16 @@ pub(super) fn run(args: &args::Env, session: &mut Session<'_>) -> Result<Exit, F
             }
             writeln!(out, "services:")?;
             // One service a stack: contexts and projects that share it share its entry.
-            let services: BTreeSet<&str> = claims.iter().map(|claim| claim.stack.as_str()).collect();
+            let mut services: BTreeSet<&str> = claims.iter().map(|claim| claim.stack.as_str()).collect();
+            let from = std::env::current_dir().unwrap_or_default();
+            if let Some(file) = [Some(from), here.root].into_iter().flatten().find_map(|at| compose_file(&at))
+            {
+                // Compose refuses a service that has nothing but an environment.
+                let declared = |service: &&str| declares(&file, service);
+                if services.iter().any(&declared) {
+                    services.retain(declared);
+                }
+            }
             for service in services {
                 writeln!(out, "  {}:", yaml_key(service))?;
                 writeln!(out, "    environment:")?;
@@ -83,6 +101,21 @@ pub(super) fn variables(claims: &[Claim], single: bool) -> Vec<(String, u16)> {
         "PORT".clone_into(name);
     }
     variables
+}
+
+/// The project's compose file, as compose looks for it; `None` too where it cannot be read or is no such file.
+fn compose_file(directory: &Path) -> Option<String> {
+    let path = COMPOSE_FILES.iter().map(|file| directory.join(file)).find(|path| path.is_file())?;
+    let is_small = fs::metadata(&path).is_ok_and(|file| file.len() <= LARGEST);
+    is_small.then(|| fs::read_to_string(path).ok()).flatten()
+}
+
+/// Whether a key of this name is in a compose file.
+fn declares(file: &str, service: &str) -> bool {
+    file.lines().any(|line| {
+        let key = line.trim().split_once(':').map(|(key, _)| key.trim().trim_matches(['"', '\'']));
+        line.starts_with([' ', '\t']) && key == Some(service)
+    })
 }
 
 /// A name that YAML reads as that text and as nothing else: `no` and `1.5` would be other things.

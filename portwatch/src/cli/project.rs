@@ -72,7 +72,8 @@ impl Here {
         let pair = stack.pair.then_some("udp");
         ClaimRequest {
             name: name.to_string(),
-            port: stack.port.map(Port::get),
+            // There is one such port, and it is the main worktree's.
+            port: stack.port.filter(|_| name.context().is_none()).map(Port::get),
             range: range.map(|range| range.to_string()),
             exclude: project.chain(user.exclude.ranges()).map(ToString::to_string).collect(),
             protocols: std::iter::once("tcp").chain(pair).map(str::to_owned).collect(),
