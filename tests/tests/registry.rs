@@ -412,6 +412,43 @@ fn a_project_file_that_cannot_be_read_is_not_none() {
 }
 
 #[test]
+fn root_reads_no_file_through_a_link_because_another_users_claim_leads_there() {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("PORTWATCH_REQUIRE").is_none(), "this test needs root");
+        println!("skipped: not root, so there is no other user to be");
+        return;
+    }
+    let portwatch = Portwatch::started(&[]).unwrap();
+    fs::set_permissions(portwatch.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    let theirs =
+        project(&portwatch, "theirs", &[("a.py", PYTHON), ("own.toml", "[stacks.api]\nhealth = '/own'\n")]);
+    let secret = project(&portwatch, "secret", &[("x.toml", "[stacks.api]\nhealth = '/linked'\n")]);
+    for path in [&theirs, &theirs.join("own.toml")] {
+        nix::unistd::chown(path, Some(65_534.into()), Some(65_534.into())).unwrap();
+    }
+    let mut claim = portwatch.command(&["claim", "theirs:api", "-q", "--port"]);
+    let port = free_port().unwrap().to_string();
+    claim.arg(&port).uid(65_534).gid(65_534).current_dir(&theirs).stdin(Stdio::null());
+    let file = theirs.join(".portwatch.toml");
+    fs::copy(theirs.join("own.toml"), &file).unwrap();
+    nix::unistd::chown(&file, Some(65_534.into()), Some(65_534.into())).unwrap();
+    assert_eq!(Ran::of(&mut claim).unwrap().code, Some(0));
+    let mut server = Command::new("/usr/bin/python3");
+    let mut server =
+        Actor::start(server.args(["a.py", &port]).uid(65_534).gid(65_534).current_dir(&theirs)).unwrap();
+    assert_eq!(server.line().unwrap(), "ready");
+    wait_for(&portwatch, "theirs:api", "live").unwrap();
+    let asked = || {
+        let ran = portwatch.run(&["health", "theirs:api", "--timeout", "100ms", "--json"]).unwrap();
+        ran.json().unwrap()["checks"][0]["endpoint"].as_str().unwrap().to_owned()
+    };
+    assert!(asked().ends_with(&format!("{port}/own")), "{}", asked());
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(secret.join("x.toml"), &file).unwrap();
+    assert!(asked().ends_with(&format!("{port}/")), "{}", asked());
+}
+
+#[test]
 fn claims_are_told_to_whoever_follows_the_log() {
     let portwatch = Portwatch::started(&[]).unwrap();
     portwatch.run(&["claim", "a:first", "-q"]).unwrap();

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 #[cfg(target_os = "linux")]
 pub use self::procfs::Attributor;
-pub use self::project::{is_planted, is_shared};
+pub use self::project::{is_planted, is_shared, text_of_another};
 pub use self::redact::{MARK, Redaction, RedactionError};
 #[cfg(not(target_os = "linux"))]
 pub use self::table::Attributor;

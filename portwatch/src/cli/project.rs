@@ -7,7 +7,7 @@ use std::{
 
 use super::{backend, failure::Failure};
 use crate::{
-    attribute::{PROJECT_FILE_LIMIT, is_planted, is_shared},
+    attribute::{PROJECT_FILE_LIMIT, is_planted, is_shared, text_of_another},
     model::{Evidence, Port},
     registry::{FOREIGN, Name, ProjectConfig, Stack, UserPolicy, WHOLE, slug},
     wire::claims::ClaimRequest,
@@ -61,6 +61,13 @@ impl Here {
     /// The rules in a directory; the defaults where there is no file.
     pub(super) fn config_in(root: &Path) -> Result<ProjectConfig, Failure> {
         Ok(in_directory(root)?.map(|(_, config)| config).unwrap_or_default())
+    }
+
+    /// The rules in a directory that another user names. Whoever asks may be root: nothing there is trusted, and what is wrong
+    /// says nothing.
+    pub(super) fn config_of_another(root: &Path, owner: u32) -> ProjectConfig {
+        let found = FILES.iter().find_map(|file| Some((file, text_of_another(&root.join(file), owner)?)));
+        found.and_then(|(file, text)| ProjectConfig::read(file, &text).ok()).unwrap_or_default()
     }
 
     /// The wish for a name: what the project says of it, then what the user says of all.

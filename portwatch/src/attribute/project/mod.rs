@@ -173,6 +173,14 @@ pub fn is_shared(path: &Path) -> bool {
     SHARED.iter().any(|shared| path == Path::new(shared))
 }
 
+/// A file in a directory that `owner` names, read with the care that others' files need: no links, regular only, up to a bound, and
+/// only where it is theirs or root's. `None` when there is no such file.
+pub fn text_of_another(path: &Path, owner: u32) -> Option<String> {
+    let text = Tree::own()?.text(path, super::PROJECT_FILE_LIMIT)?;
+    let text = Some(text).filter(|text| text.uid == owner || text.uid == 0)?;
+    String::from_utf8(text.bytes?).ok()
+}
+
 /// Whether anybody may have put this file where it is: its directory lets all write, and it is neither the directory's
 /// owner's nor root's. Such a file is nobody's word.
 pub fn is_planted(path: &Path) -> bool {

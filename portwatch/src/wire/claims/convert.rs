@@ -237,7 +237,7 @@ pub fn wanted(request: &ClaimRequest) -> Result<Wanted, OfficeError> {
         protocols,
         ports: request.ports.max(1),
         host,
-        root: text(request.root.as_deref(), "root", LONGEST_PATH)?.map(PathBuf::from),
+        root: text(request.root.as_deref(), "root", LONGEST_PATH)?.map(directory).transpose()?,
         worktree: text(request.worktree.as_deref(), "worktree", LONGEST)?,
         agent: text(request.agent.as_deref(), "agent", LONGEST)?,
         session: text(request.session.as_deref(), "session", LONGEST)?,
@@ -281,6 +281,12 @@ pub fn sweep(request: &CleanupRequest) -> Result<Sweep, OfficeError> {
 /// Which listeners `rogue` is about.
 pub fn rogue_filter(query: &RogueQuery) -> ListFilter {
     ListFilter { user: query.user.clone(), from: query.from, to: query.to, ..ListFilter::default() }
+}
+
+/// Where a project lies; a path that begins elsewhere for everybody who reads it is none.
+fn directory(path: String) -> Result<PathBuf, OfficeError> {
+    let path = PathBuf::from(path);
+    if path.is_absolute() { Ok(path) } else { Err(bad("root is the whole path of a directory")) }
 }
 
 /// A rule of the allow-list, out of a request.

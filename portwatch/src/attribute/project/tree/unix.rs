@@ -30,7 +30,6 @@ pub(in crate::attribute) struct Directory(OwnedFd);
 
 impl Tree {
     /// The tree of this process itself.
-    #[cfg(not(target_os = "linux"))]
     pub(in crate::attribute) fn own() -> Option<Self> {
         Self::new(File::open("/").ok()?.into())
     }
