@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use toml::{Table, Value};
 
 use super::{PortRange, PortSet, duration::duration, name::slug, pattern::glob, suggest::nearest};
-use crate::model::Port;
+use crate::model::{ParsePortError, Port};
 
 const KEYS: [&str; 7] = ["project", "context", "exclude", "ranges", "stacks", "auto", "release"];
 const PROJECT_KEYS: [&str; 1] = ["name"];
@@ -214,7 +214,9 @@ impl Auto {
         let auto = match table.get("auto") {
             None => return Ok(Self::default()),
             Some(Value::Boolean(on)) => return Ok(Self { enabled: Some(*on), ..Self::default() }),
-            Some(value) => table_of(value, "auto")?,
+            Some(value) => {
+                value.as_table().ok_or_else(|| wrong("auto", "true, false or a table is meant, [auto]"))?
+            }
         };
         known(auto, &AUTO_KEYS, "auto.")?;
         Ok(Self {
@@ -248,11 +250,11 @@ fn stack(value: &Value, at: &str) -> Result<Stack> {
     let key = |name: &str| format!("{at}.{name}");
     let mut stack = Stack::default();
     if let Some(value) = table.get("port") {
-        let range = range(value, &key("port"))?;
-        stack.port = Some(range).filter(|r| r.len() == 1).and_then(|r| Port::new(r.from()));
-        if stack.port.is_none() {
-            return Err(wrong(&key("port"), "one port is meant; a range goes into range"));
-        }
+        let text = number_or_text(value, &key("port"))?;
+        stack.port = Some(text.parse().map_err(|error: ParsePortError| match text.parse::<PortRange>() {
+            Ok(_) => wrong(&key("port"), "one port is meant; a range goes into range"),
+            Err(_) => wrong(&key("port"), &error.to_string()),
+        })?);
     }
     if let Some(value) = table.get("ports") {
         let count = value.as_integer().and_then(|n| u16::try_from(n).ok()).filter(|n| (1..=64).contains(n));
@@ -400,11 +402,15 @@ fn span(value: &Value, at: &str) -> Result<Duration> {
 
 /// A port as a number, or a port or range as text.
 pub(super) fn range(value: &Value, at: &str) -> Result<PortRange> {
-    let text = match value {
-        Value::Integer(number) => number.to_string(),
-        other => text_of(other, at)?.to_owned(),
-    };
+    let text = number_or_text(value, at)?;
     text.parse().map_err(|error: super::RangeError| wrong(at, &error.to_string()))
+}
+
+fn number_or_text(value: &Value, at: &str) -> Result<String> {
+    match value {
+        Value::Integer(number) => Ok(number.to_string()),
+        other => text_of(other, at).map(str::to_owned),
+    }
 }
 
 fn project_name(value: &Value, at: &str) -> Result<String> {

@@ -236,8 +236,12 @@ pub fn needs_touch<'a>(views: impl IntoIterator<Item = &'a ClaimView>, now: Time
     views.into_iter().filter(stale).map(|view| view.claim.id).collect()
 }
 
+/// An exit so long after the socket's close is not what closed it.
+const APART: i64 = 5;
+
 /// The end of a port's last holder, out of the newest rows of each kind, newest first: the exit of the process whose
-/// socket went, where there is one, for it says how; else the socket's close.
+/// socket went, where there is one, for it says how; else the socket's close. A program that closed its socket and lived on had
+/// ended there before it died.
 fn ended(last: Vec<Record>, since: Timestamp) -> Option<Record> {
     let went = |kind: EventKind| matches!(kind, EventKind::Close | EventKind::Exit | EventKind::Unlisten);
     let rows: Vec<Record> = last.into_iter().filter(|r| went(r.event.kind) && r.event.at >= since).collect();
@@ -248,5 +252,44 @@ fn ended(last: Vec<Record>, since: Timestamp) -> Option<Record> {
             && r.event.process.is_some()
             && (r.event.process == process || r.event.process == other)
     };
-    rows.iter().find(its_exit).or(Some(newest)).cloned()
+    let Some(exit) = rows.iter().find(its_exit) else { return Some(newest.clone()) };
+    let closed = rows.iter().find(|r| {
+        r.event.kind != EventKind::Exit && [r.event.process, r.event.other].contains(&exit.event.process)
+    });
+    let before = |closed: &&Record| exit.event.at.as_second() - closed.event.at.as_second() > APART;
+    Some(closed.filter(before).unwrap_or(exit).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ended;
+    use crate::{
+        model::{Event, EventKind, Evidence, ProcessId, Timestamp},
+        query::Record,
+    };
+
+    fn row(second: i64, kind: EventKind, pid: u32) -> Record {
+        let mut event = Event::new(Timestamp::from_second(second).unwrap(), kind, Evidence::Kernel);
+        event.process = Some(ProcessId { pid, start_ticks: 1 });
+        Record { id: None, event, process: None, other: None }
+    }
+
+    #[test]
+    fn a_program_ended_on_its_port_when_it_died_or_when_it_closed_its_socket_and_lived_on() {
+        let told = |rows: Vec<Record>| {
+            let row = ended(rows, Timestamp::UNIX_EPOCH).unwrap().event;
+            (row.kind, row.at.as_second())
+        };
+        let (close, exit) = (|at| row(at, EventKind::Close, 7), |at| row(at, EventKind::Exit, 7));
+        assert_eq!(told(vec![exit(100), close(100)]), (EventKind::Exit, 100));
+        assert_eq!(told(vec![close(100), exit(99)]), (EventKind::Exit, 99));
+        assert_eq!(told(vec![exit(3600), close(100)]), (EventKind::Close, 100));
+        assert_eq!(
+            told(vec![exit(3600), row(100, EventKind::Close, 8)]),
+            (EventKind::Exit, 3600),
+            "another's"
+        );
+        assert_eq!(told(vec![close(100)]), (EventKind::Close, 100));
+        assert!(ended(vec![close(100)], Timestamp::from_second(101).unwrap()).is_none(), "of before");
+    }
 }
