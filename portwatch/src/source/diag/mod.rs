@@ -263,7 +263,7 @@ impl Diag {
                         return Err(io::Error::from_raw_os_error(-code));
                     }
                     SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => {
-                        rows.push(parse(message.payload()).map_err(io::Error::other)?)
+                        rows.push(parse(message.payload()).map_err(io::Error::other)?);
                     }
                     _ => {}
                 }
