@@ -328,6 +328,46 @@ fn a_pod_and_a_container_of_containerd_and_crio_are_known_by_their_control_group
 }
 
 #[test]
+fn a_group_that_only_has_a_containers_name_stops_no_container() {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let Some(docker) = require_docker(&netns, &[]) else { return };
+    let portwatch = Portwatch::new().unwrap();
+    let socket = docker.socket().display().to_string();
+    let id = docker.serve("pwvictim", "8088:80", 80, &[]).unwrap();
+    // As a user names one below their own manager.
+    let group = Group::new(&format!("pwtest{}/docker-{id}.scope", std::process::id())).unwrap();
+    let (server, port) = in_group(&group);
+    let free = |more: &[&str]| {
+        let words = [&["free", &port, "--yes", "--engines", &socket][..], more].concat();
+        portwatch.run(&words).unwrap()
+    };
+    let ran = free(&[]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    let said = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("such names can be forged, and no container is stopped for it"), "{ran:?}");
+    let ran = free(&["--force", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let target = ran.json().unwrap()["targets"][0].clone();
+    assert_eq!(target["processes"][0]["process"]["pid"], server.pid(), "{target:#}");
+    assert_eq!(target["containers"], Value::Array(Vec::new()), "{target:#}");
+    assert_eq!(docker.inspect("pwvictim", "{{.State.Running}}").unwrap(), "true");
+
+    // Whoever is in the container's own group is in the container.
+    let inside = docker.inspect("pwvictim", "{{.State.Pid}}").unwrap();
+    let plan = netns.enter(|| portwatch.run(&["free", "8088", "--dry-run", "--engines", &socket]));
+    assert!(plan.unwrap().stdout.contains("docker stop pwvictim"), "{inside}");
+    let words = ["free", "80", "--dry-run", "--engines", &socket];
+    let target = format!("/proc/{inside}/ns/net");
+    let within =
+        Command::new("nsenter").arg(format!("--net={target}")).arg(portwatch.binary()).args(words).output();
+    let plan = String::from_utf8(within.unwrap().stdout).unwrap();
+    assert!(plan.contains("docker stop pwvictim"), "{plan}");
+}
+
+#[test]
 fn an_activated_socket_is_told_by_who_made_it_and_by_the_program_that_has_it() {
     if !require_bpf() {
         return;

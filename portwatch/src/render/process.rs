@@ -141,7 +141,16 @@ fn origin(event: &Event, exit: &Exit) -> String {
         (Some("process"), Some(other)) => {
             let own =
                 event.process.as_ref().is_some_and(|p| (p.pid, p.started) == (other.pid, other.started));
-            if own { " from itself".to_owned() } else { format!(" from {}", name(other)) }
+            if !own {
+                return format!(" from {}", name(other));
+            }
+            // node's own handler, and many, send it to their process again once they have tidied up.
+            match exit.sent_signal_name.as_deref() {
+                Some("SIGHUP" | "SIGINT" | "SIGQUIT" | "SIGTERM") => {
+                    " from itself, as after handling one from another".to_owned()
+                }
+                _ => " from itself".to_owned(),
+            }
         }
         (Some("process"), None) => " from a process that could not be read".to_owned(),
         (Some("kernel"), _) => match exit.sent_signal_name.as_deref() {

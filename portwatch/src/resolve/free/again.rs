@@ -16,7 +16,8 @@ pub(super) fn again(ended: &[Ended], now: &Plan, own: &[u32]) -> Option<String> 
     };
     let who = format!("{} ({})", above.comm, above.pid);
     Some(if above.pid == 1 {
-        let unit = process.unit.as_ref().map(|unit| format!(": systemctl stop {}", unit.name));
+        let unit =
+            process.unit.as_ref().map(|unit| format!(": systemctl stop {}", supervisor::word(&unit.name)));
         format!("{who} has started it again, as {name}{}", unit.unwrap_or_default())
     } else if supervisor::is_interactive(above) {
         format!("a command typed into {who} has started it again, as {name}; end that there (Ctrl-C)")

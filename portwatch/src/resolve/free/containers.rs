@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsStr,
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -106,9 +106,28 @@ impl Told {
         whose.is_some_and(|engine| self.answered.contains(&engine)) || is_another(process, &[file])
     }
 
-    /// The container with this id.
-    pub(super) fn by_id(&self, id: &str) -> Option<ContainerStop> {
-        self.running.iter().find(|(_, running)| running.container.id == id).map(Self::stop)
+    /// The container in whose control group a process is, if its engine runs it there.
+    pub(super) fn around(&self, process: &Process) -> Around {
+        let Some(id) = process.container.as_ref().map(|container| container.id.as_str()) else {
+            return Around::Unknown;
+        };
+        let Some((socket, running)) = self.running.iter().find(|(_, running)| running.container.id == id)
+        else {
+            return Around::Unknown;
+        };
+        let inspected = Inspected::ask(socket, running);
+        let groups = |pid: u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let first = inspected.as_ref().map_or_else(String::new, |i| groups(i.state.pid));
+        if is_within(id, &first, &groups(process.id.pid)) {
+            let note = inspected.and_then(|inspected| inspected.consequence());
+            Around::Container(Box::new(ContainerStop {
+                running: running.clone(),
+                socket: socket.clone(),
+                note,
+            }))
+        } else {
+            Around::Named
+        }
     }
 
     /// Containers to which a socket of a forwarder or of an engine leads.
@@ -142,8 +161,42 @@ impl Told {
     }
 
     fn stop((socket, running): &(PathBuf, Running)) -> ContainerStop {
-        ContainerStop { running: running.clone(), socket: socket.clone(), note: note(socket, running) }
+        let note = Inspected::ask(socket, running).and_then(|inspected| inspected.consequence());
+        ContainerStop { running: running.clone(), socket: socket.clone(), note }
     }
+}
+
+/// Where a process in a group with a container's name is.
+#[derive(Debug)]
+pub(super) enum Around {
+    /// In that container.
+    Container(Box<ContainerStop>),
+    /// Elsewhere, as far as can be seen: only its group has the name.
+    Named,
+    /// No engine that answers knows the container.
+    Unknown,
+}
+
+/// Whether a process is in the groups of a container's first process, or below (both are `/proc/PID/cgroup`). Whoever has
+/// groups of their own (delegation, cgroups(7)) gives those below it any name, also another's container's.
+fn is_within(id: &str, first: &str, process: &str) -> bool {
+    let path = |line: &'_ str| line.splitn(3, ':').nth(2).map(str::to_owned);
+    let mut containers = first.lines().filter_map(|line| {
+        let (hierarchy, path) = (line.split(':').next()?, path(line)?);
+        let after = path.find(id)? + id.len();
+        let end = path.get(after..)?.find('/').map_or(path.len(), |more| after + more);
+        Some((hierarchy, path.get(..end)?.to_owned()))
+    });
+    let here = |(hierarchy, container): (&str, String)| {
+        let theirs = process.lines().find(|line| line.split(':').next() == Some(hierarchy)).and_then(path);
+        let below = theirs.as_deref().and_then(|theirs| theirs.strip_prefix(&container).map(str::to_owned));
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    };
+    let mut any = false;
+    containers.all(|container| {
+        any = true;
+        here(container)
+    }) && any
 }
 
 /// The executable is known, and is none of these programs. Names of processes are cut at 15 bytes.
@@ -155,20 +208,21 @@ fn is_another(process: &Process, programs: &[&str]) -> bool {
     !programs.iter().any(|program| exe.get(..15).unwrap_or(exe) == *program)
 }
 
-/// What stopping means for it beyond its end.
-fn note(socket: &Path, running: &Running) -> Option<String> {
-    let (status, body) = call(socket, Method::GET, &path(running, "json"), ANSWER).ok()?;
-    if status != StatusCode::OK {
-        return None;
-    }
-    consequence(&body)
-}
-
 /// The part of ContainerInspect that is read.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Inspected {
+    #[serde(default)]
+    state: State,
     host_config: HostConfig,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    /// Its first process, as the engine's machine counts.
+    #[serde(default)]
+    pid: u32,
 }
 
 #[derive(Deserialize)]
@@ -187,20 +241,27 @@ struct RestartPolicy {
     name: String,
 }
 
-fn consequence(body: &[u8]) -> Option<String> {
-    let host = serde_json::from_slice::<Inspected>(body).ok()?.host_config;
-    if host.auto_remove {
-        return Some("it was started with --rm: it is removed when it stops".to_owned());
+impl Inspected {
+    fn ask(socket: &Path, running: &Running) -> Option<Self> {
+        let (status, body) = call(socket, Method::GET, &path(running, "json"), ANSWER).ok()?;
+        serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK)
     }
-    match host.restart_policy.name.as_str() {
-        "always" => Some(
-            "its restart policy is always: stopped so, it stays stopped until the engine itself starts again"
-                .to_owned(),
-        ),
-        policy @ ("unless-stopped" | "on-failure") => {
-            Some(format!("its restart policy is {policy}: stopped so, it stays stopped"))
+
+    /// What stopping means for it beyond its end.
+    fn consequence(&self) -> Option<String> {
+        if self.host_config.auto_remove {
+            return Some("it was started with --rm: it is removed when it stops".to_owned());
         }
-        _ => None,
+        match self.host_config.restart_policy.name.as_str() {
+            "always" => Some(
+                "its restart policy is always: stopped so, it stays stopped until the engine itself starts again"
+                    .to_owned(),
+            ),
+            policy @ ("unless-stopped" | "on-failure") => {
+                Some(format!("its restart policy is {policy}: stopped so, it stays stopped"))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -261,7 +322,7 @@ impl fmt::Display for ContainerStop {
 
 #[cfg(test)]
 mod tests {
-    use super::{Told, consequence};
+    use super::{Inspected, Told, is_within};
     use crate::{
         model::{Engine, Process},
         resolve::free::judge::tests::process,
@@ -294,13 +355,45 @@ mod tests {
 
     #[test]
     fn what_a_stop_means_is_told_by_the_restart_policy() {
-        let of = |host: &str| consequence(format!("{{\"HostConfig\":{host}}}").as_bytes());
+        let said = |body: &str| serde_json::from_str::<Inspected>(body).ok()?.consequence();
+        let of = |host: &str| said(&format!("{{\"HostConfig\":{host}}}"));
         let policy =
             |name: &str| of(&format!("{{\"AutoRemove\":false,\"RestartPolicy\":{{\"Name\":\"{name}\"}}}}"));
         assert!(of("{\"AutoRemove\":true}").unwrap().contains("removed"));
         assert!(policy("always").unwrap().contains("until the engine itself starts again"));
         assert!(policy("unless-stopped").unwrap().contains("stays stopped"));
         assert_eq!((policy("no"), policy("")), (None, None));
-        assert_eq!(consequence(b"<html>"), None);
+        assert_eq!(said("<html>"), None);
+    }
+
+    #[test]
+    fn a_group_is_a_containers_by_where_it_is_and_not_by_its_name() {
+        let id = "8133c8f7e08ccb075ee12979caafe3e86a38eb96465ec7d9e14925492a2fe457";
+        let unified = |path: &str| format!("0::{path}\n");
+        let first = unified(&format!("/system.slice/docker-{id}.scope"));
+        let within = |path: String| is_within(id, &first, &unified(&path));
+        assert!(within(format!("/system.slice/docker-{id}.scope")));
+        assert!(within(format!("/system.slice/docker-{id}.scope/init.scope")), "made inside");
+        let own = "/user.slice/user-1000.slice/user@1000.service";
+        assert!(!within(format!("{own}/app.slice/docker-{id}.scope")), "a user's own group of that name");
+        assert!(!within(format!("{own}/system.slice/docker-{id}.scope")));
+        assert!(!within(format!("/system.slice/docker-{id}.scope.d")));
+        // Its first process may have made itself a group inside.
+        let inside = unified(&format!("/system.slice/docker-{id}.scope/init.scope"));
+        assert!(is_within(
+            id,
+            &inside,
+            &unified(&format!("/system.slice/docker-{id}.scope/system.slice/a.service"))
+        ));
+        // Version 1: in each hierarchy that the engine manages; captured from Docker 20.10.
+        let first = format!("9:name=systemd:/docker/{id}\n4:memory:/docker/{id}\n1:cpu:/\n0::/docker/{id}\n");
+        assert!(is_within(id, &first, &first.replace("cpu:/", "cpu:/other")));
+        assert!(!is_within(
+            id,
+            &first,
+            &format!("9:name=systemd:/\n4:memory:/mine/docker/{id}\n1:cpu:/\n0::/\n")
+        ));
+        assert!(!is_within(id, &first, &first.replace("0::/docker", "0::/mine/docker")));
+        assert!(!is_within(id, "", &first) && !is_within(id, "0::/\n", "0::/\n"), "nothing is known of it");
     }
 }

@@ -76,6 +76,18 @@ pub(super) fn judge(
         let why = "this very command runs below it and would end with it".to_owned();
         return refused(why, format!("from another terminal: portwatch free {port}"), false);
     }
+    // Also in a container, which would be stopped for it.
+    if let Some(giver) = asker.giver.filter(|_| !asker.force && (may_signal(pid) || elsewhere)) {
+        let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
+        return refused(
+            format!(
+                "it belongs to {}, and the socket to uid {giver}, who has handed it over: that does not make it the server",
+                whose.unwrap_or_else(|| "another user".to_owned())
+            ),
+            format!("end first what uid {giver} has running there, if anything"),
+            true,
+        );
+    }
     let publisher = || {
         let number = port.rsplit(':').next().unwrap_or(port);
         let number = number.split('/').next().unwrap_or(number);
@@ -104,17 +116,6 @@ pub(super) fn judge(
         let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
         let why = format!("it belongs to {}", whose.unwrap_or_else(|| "another user".to_owned()));
         return refused(why, with_all_rights(&format!("portwatch free {port}")), false);
-    }
-    if let Some(giver) = asker.giver.filter(|_| !asker.force) {
-        let whose = process.user.clone().or_else(|| process.uid.map(|uid| format!("uid {uid}")));
-        return refused(
-            format!(
-                "it belongs to {}, and the socket to uid {giver}, who has handed it over: that does not make it the server",
-                whose.unwrap_or_else(|| "another user".to_owned())
-            ),
-            format!("end first what uid {giver} has running there, if anything"),
-            true,
-        );
     }
     match supervisor::care(process) {
         Some(Care::Restarts { who, instead }) if !asker.force => {
@@ -150,7 +151,9 @@ fn named(container: &Container) -> String {
 
 /// What stops a container, whoever runs it.
 fn stop(container: &Container) -> String {
+    // Of some engines, and in some groups, whoever makes one chooses any name.
     let name = named(container);
+    let name = supervisor::plain(Some(&name), "NAME");
     if container.pod.is_some() {
         return "kubectl delete pod NAME, or scale its deployment down".to_owned();
     }
@@ -265,6 +268,19 @@ pub(in crate::resolve::free) mod tests {
             verdict(Process { container: Some(container), ..process(50, Vec::new()) }, true)
         };
         assert!(run(Some(Engine::Docker), None).ends_with("docker stop 0123456789ab"));
+        let named = |name: &str| Container {
+            engine: Some(Engine::Lxc),
+            id: name.to_owned(),
+            pod: None,
+            name: Some(name.to_owned()),
+            image: None,
+            compose: None,
+        };
+        assert!(super::stop(&named("web")).ends_with("lxc-stop -n web"));
+        assert!(
+            super::stop(&named("$(reboot)")).ends_with("lxc-stop -n NAME"),
+            "who pastes it runs nothing else"
+        );
         assert!(run(Some(Engine::Crio), None).ends_with("crictl stop 0123456789ab"));
         assert!(run(Some(Engine::Containerd), Some("uid")).contains("kubectl"));
         let dockerd = Process { comm: "dockerd".to_owned(), ..process(50, Vec::new()) };
@@ -304,7 +320,24 @@ pub(in crate::resolve::free) mod tests {
             "it belongs to erich, and the socket to uid 1001, who has handed it over: that does not make it the \
              server | true"
         );
-        assert_eq!(with(Asker { force: true, ..given }, "sshd"), "may None");
+        assert_eq!(with(Asker { force: true, ..given.clone() }, "sshd"), "may None");
+        // Nor is a container stopped because somebody outside has sent it a socket.
+        let container = Container {
+            engine: Some(Engine::Docker),
+            id: "0123456789abcdef".to_owned(),
+            pod: None,
+            name: None,
+            image: None,
+            compose: None,
+        };
+        let inside = Arc::new(Process { container: Some(container), ..process(50, Vec::new()) });
+        for may in [true, false] {
+            let judged = judge(&inside, &given, "3100", &|_| may);
+            assert!(
+                matches!(&judged, Judgement::Refused(r) if r.why.contains("handed it over")),
+                "{judged:?}"
+            );
+        }
     }
 
     #[test]

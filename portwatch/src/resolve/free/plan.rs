@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     ContainerStop, Image, Member, Plan, Refusal, Role, Scope, UnitStop, activation,
-    containers::Told as Engines,
+    containers::{Around, Told as Engines},
     dependents::around,
     judge::{Asker, Judgement, judge, without_holder},
+    supervisor,
     units::{self, Told},
 };
 use crate::{
@@ -24,8 +25,13 @@ use crate::{
 pub fn plan(places: &[Place], scope: &Scope) -> Result<Vec<Plan>, ResolveError> {
     let mut scanner = look()?;
     let mut attributor = Attributor::with_redaction(AttributeRoots::default(), scope.redaction.clone());
-    let mut deciding =
-        Deciding { asker: asker(&mut attributor, scope.force), scope, engines: None, netns: scanner.netns() };
+    let mut deciding = Deciding {
+        asker: asker(&mut attributor, scope.force),
+        scope,
+        engines: None,
+        netns: scanner.netns(),
+        processes: Processes::open().ok(),
+    };
     let ports: Vec<_> = places.iter().map(|place| place.port).collect();
     let snapshot = scanner.snapshot(&ports, HolderSearch::All)?;
     let mut known: BTreeMap<ProcessId, Arc<Process>> = BTreeMap::new();
@@ -59,6 +65,7 @@ struct Deciding<'a> {
     /// What the engines say, once somebody needs it.
     engines: Option<Engines>,
     netns: Option<Netns>,
+    processes: Option<Processes>,
 }
 
 /// What is to be done at a place.
@@ -99,7 +106,7 @@ impl Deciding<'_> {
         for (id, held) in holders {
             // One that has ended since it was found holds nothing.
             let Some(process) = known.get(&id) else { continue };
-            let giver = giver(process, &held, known);
+            let giver = self.giver(process, &held);
             self.of_holder(process, (&held, giver), &port, &mut decided);
         }
         if sockets.is_empty() {
@@ -138,13 +145,19 @@ impl Deciding<'_> {
             };
         }
         let note = match judgement {
-            Judgement::AskEngine(refusal) => {
-                let behind = match &process.container {
-                    Some(container) => self.engines().by_id(&container.id).into_iter().collect(),
-                    None => held.iter().flat_map(|s| self.engines().behind(&s.socket)).collect(),
-                };
-                if decided.stop(behind) {
-                    return;
+            Judgement::AskEngine(mut refusal) => {
+                match self.engines().around(process) {
+                    Around::Container(stop) => {
+                        decided.stop(vec![*stop]);
+                        return;
+                    }
+                    Around::Named => {
+                        "its control group has the name of a container, which its engine runs elsewhere: \
+                                       such names can be forged, and no container is stopped for it"
+                            .clone_into(&mut refusal.why);
+                        refusal.instead = format!("find out what it is: portwatch who {port}");
+                    }
+                    Around::Unknown => {}
                 }
                 if !(refusal.forceable && self.asker.force) {
                     decided.refusals.push(match self.engines().problem.clone() {
@@ -183,7 +196,7 @@ impl Deciding<'_> {
                             "it is of {}, and systemd did not say whether it would start it again: {why}",
                             unit.name
                         ),
-                        instead: format!("systemctl stop {}", unit.name),
+                        instead: format!("systemctl stop {}", supervisor::word(&unit.name)),
                         forceable: true,
                     });
                     return;
@@ -203,6 +216,23 @@ impl Deciding<'_> {
             role: Role::Alone,
             note,
         });
+    }
+
+    /// The user who made the sockets, where that is not the holder's own, nor root, and nobody above the holder is theirs: a
+    /// descriptor can be sent to anybody (SCM_RIGHTS), and whoever frees the port would end them.
+    fn giver(&mut self, process: &Process, held: &[&SnapshotSocket]) -> Option<u32> {
+        let maker =
+            held.iter().filter_map(|s| s.socket.uid).find(|&uid| uid != 0 && Some(uid) != process.uid)?;
+        let theirs = |above: &Ancestor| self.uid_of(above) == Some(maker);
+        (!process.lineage.iter().any(theirs)).then_some(maker)
+    }
+
+    /// Whose an ancestor is, if it still is that process.
+    fn uid_of(&mut self, above: &Ancestor) -> Option<u32> {
+        let processes = self.processes.as_mut()?;
+        let id = processes.identify(above.pid).ok()?;
+        let same = above.start_ticks == Some(id.start_ticks);
+        processes.process(id).filter(|_| same)?.uid
     }
 
     fn engines(&mut self) -> &Engines {
@@ -228,18 +258,6 @@ impl Decided {
         }
         any
     }
-}
-
-/// The user who made the sockets, where that is not the holder's own, nor root, and nobody above the holder is theirs: a
-/// descriptor can be sent to anybody (SCM_RIGHTS), and whoever frees the port would end them.
-fn giver(
-    process: &Process,
-    held: &[&SnapshotSocket],
-    known: &BTreeMap<ProcessId, Arc<Process>>,
-) -> Option<u32> {
-    let maker = held.iter().filter_map(|s| s.socket.uid).find(|&uid| uid != 0 && Some(uid) != process.uid)?;
-    let above = |a: &Ancestor| known.values().any(|p| p.id.pid == a.pid && p.uid == Some(maker));
-    (!process.lineage.iter().any(above)).then_some(maker)
 }
 
 /// The engine would know, and did not answer.

@@ -1,5 +1,7 @@
 //! Who would start a process again, recognised by its ancestors.
 
+use std::borrow::Cow;
+
 use crate::model::{Ancestor, Process};
 
 /// What an ancestor does when the process ends.
@@ -190,6 +192,15 @@ pub(super) fn plain<'a>(word: Option<&'a String>, stand_in: &'a str) -> &'a str 
         .unwrap_or(stand_in)
 }
 
+/// A unit's name as it is typed into a shell: names hold backslashes for characters that they cannot hold themselves.
+pub(super) fn word(unit: &str) -> Cow<'_, str> {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_./@:-".contains(c);
+    if unit.chars().all(safe) {
+        return unit.into();
+    }
+    format!("'{}'", unit.replace('\'', "'\\''")).into()
+}
+
 /// The file's name, without the ending that programs of Windows have.
 fn base(arg: &str) -> &str {
     let name = arg.rsplit(['/', '\\']).next().unwrap_or(arg);
@@ -198,7 +209,7 @@ fn base(arg: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Care, care};
+    use super::{Care, care, word};
     use crate::{
         model::{Ancestor, CommandLine},
         resolve::free::judge::tests::process,
@@ -283,6 +294,13 @@ mod tests {
             assert_eq!(care(&process(50, vec![ancestor(41, "bash", typed), looped()])), None, "{typed}");
         }
         assert!(care(&process(50, vec![ancestor(41, "bash", "bash|run.sh"), looped()])).is_some());
+    }
+
+    #[test]
+    fn names_of_units_are_typed_as_a_shell_takes_them() {
+        assert_eq!(word("web@1.service"), "web@1.service");
+        assert_eq!(word("a\\x2db.service"), "'a\\x2db.service'");
+        assert_eq!(word("a';reboot;'.service"), "'a'\\'';reboot;'\\''.service'");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct UnitStop {
 impl UnitStop {
     /// As it is typed.
     pub fn command(&self) -> String {
-        let words: Vec<&str> = self.words().collect();
+        let words: Vec<_> = self.words().map(supervisor::word).collect();
         format!("systemctl {}", words.join(" "))
     }
 
@@ -65,10 +65,19 @@ pub(super) enum Told {
 
 /// Asks the unit's manager what the process is to it.
 pub(super) fn ask(unit: &Unit, process: &Arc<Process>) -> Told {
+    if !is_name(&unit.name) {
+        return Told::NoManager;
+    }
     let manager = manager(unit);
     show(&manager, "MainPID,ActiveState,TriggeredBy", &unit.name, |text| {
         told(text, unit, manager.clone(), process)
     })
+}
+
+/// Whether systemd may have a unit of this name (systemd.unit(5)). A control group may have others, and systemctl takes
+/// some of those for patterns, which stand for other units too.
+fn is_name(name: &str) -> bool {
+    name.len() < 256 && name.chars().all(|c| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c))
 }
 
 /// Asks a manager for properties of units.
@@ -207,6 +216,18 @@ mod tests {
         assert!(!stops(53, &[(52, "bash", "/bin/bash|-l"), editor]));
         assert!(!stops(54, &[(53, "npm start", "npm start"), (52, "bash", "/bin/bash|-l"), editor]));
         assert!(!stops(53, &[(52, "node", "node|worker"), editor]));
+    }
+
+    #[test]
+    fn a_pattern_is_no_units_name() {
+        let asked = |name: &str| {
+            let unit = Unit { name: name.to_owned(), slice: None, manager: None };
+            super::ask(&unit, &Arc::new(process(50, Vec::new())))
+        };
+        for name in ["*.service", "ssh?.service", "[a-z]*.service", "a b.service", "\u{e9}.service"] {
+            assert!(!super::is_name(name) && asked(name) == Told::NoManager, "{name}");
+        }
+        assert!(super::is_name("dev-disk\\x2dby@1:a_b.service"));
     }
 
     #[test]
