@@ -22,6 +22,7 @@ use super::{
     ApiError, Peer,
     registry::{body, office},
     router::{self, Desk, json},
+    turns,
     watch::HEARTBEAT,
 };
 use crate::{
@@ -71,6 +72,9 @@ async fn order<A: Serve>(
 
 /// Answers at once, or when there is something else to say than "not yet".
 async fn answer<A: Serve>(desk: Desk, peer: Peer, order: A) -> Result<Response, ApiError> {
+    if !order.wait().is_zero() {
+        turns::may_stay()?;
+    }
     let until = Instant::now() + order.wait().min(LONGEST_WAIT);
     let mut news = desk.bureau()?.news();
     let mut order = order;
@@ -104,31 +108,36 @@ async fn follow(
     query: Result<Query<FollowQuery>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, ApiError> {
     let FollowQuery { channel, after } = router::parameters(query)?;
+    turns::may_stay()?;
     let published = desk.bureau()?.published();
     let at_desk = Desk::clone(&desk);
     let follower =
         office(move || at_desk.bureau()?.follow(&channel, after, &Asker::of(peer.uid, pid(peer)))).await?;
     let state = Some((desk, published, follower));
-    let pages = stream::unfold(state, |state| async {
-        let (desk, mut published, mut follower) = state?;
-        loop {
-            published.mark_unchanged();
-            let at_desk = Desk::clone(&desk);
-            let heard = office(move || {
-                let heard = follower.hear(at_desk.bureau()?)?;
-                // Here and not on the connections' thread, which is everybody's.
-                let messages: Vec<Message> = heard.into_iter().map(|heard| message(&heard.into())).collect();
-                Ok((follower, messages))
-            })
-            .await;
-            match heard {
-                // The channel was shared and is private again, or the database cannot be read.
-                Err(error) => return Some((vec![refusal(&error)], None)),
-                Ok((back, messages)) if messages.is_empty() => follower = back,
-                Ok((back, messages)) => return Some((messages, Some((desk, published, back)))),
+    let own = turns::own();
+    let pages = stream::unfold(state, move |state| {
+        turns::within(own.clone(), async {
+            let (desk, mut published, mut follower) = state?;
+            loop {
+                published.mark_unchanged();
+                let at_desk = Desk::clone(&desk);
+                let heard = office(move || {
+                    let heard = follower.hear(at_desk.bureau()?)?;
+                    // Here and not on the connections' thread, which is everybody's.
+                    let messages: Vec<Message> =
+                        heard.into_iter().map(|heard| message(&heard.into())).collect();
+                    Ok((follower, messages))
+                })
+                .await;
+                match heard {
+                    // The channel was shared and is private again, or the database cannot be read.
+                    Err(error) => return Some((vec![refusal(&error)], None)),
+                    Ok((back, messages)) if messages.is_empty() => follower = back,
+                    Ok((back, messages)) => return Some((messages, Some((desk, published, back)))),
+                }
+                published.changed().await.ok()?;
             }
-            published.changed().await.ok()?;
-        }
+        })
     });
     let messages = pages.flat_map(stream::iter).map(Ok);
     Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(HEARTBEAT)))

@@ -122,7 +122,7 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too-many-clients",
                 sentence.clone(),
-                Some("end a `watch` or `log --follow` that is no longer needed".to_owned()),
+                Some("end a `watch`, a `--follow` or a `lock --wait` that is no longer needed".to_owned()),
             ),
             Self::Internal(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -13,6 +13,7 @@ mod registry;
 mod requests;
 mod router;
 mod server;
+mod turns;
 mod watch;
 
 pub use client::{Client, ClientError};

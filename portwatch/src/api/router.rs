@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{
     ApiError, Peer, coordinate, openapi, registry,
     requests::{self, Requests},
-    watch,
+    turns, watch,
 };
 use crate::{
     query::{Answers, QueryError},
@@ -54,11 +54,17 @@ pub fn router(desk: Desk) -> Router {
         .with_state(desk)
 }
 
-/// Answers are computed off the connections' thread: a long one delays nobody else.
+/// Answers are computed off the connections' thread, and in the turns of who asks: a long one, or many, delay nobody else.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, QueryError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
+    let turn = turns::take().await;
+    let in_turn = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    match tokio::task::spawn_blocking(in_turn).await {
         Ok(answer) => Ok(answer?),
         Err(error) => Err(ApiError::Internal(format!("an answer was not finished: {error}"))),
     }

@@ -13,7 +13,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
-use super::{ApiError, Peer};
+use super::{
+    ApiError, Peer,
+    turns::{self, Own},
+};
 use crate::{
     platform::{
         local::{Listener, Stream},
@@ -29,6 +32,9 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at once of one uid other than root's: nobody shuts the others out.
     pub per_uid: usize,
+    /// And so many more of one uid, for what is answered at once: who waits for a lock does not keep its holder from giving
+    /// it back.
+    pub spare: usize,
     /// Time to send the head of a request, the first and any further.
     pub header: Duration,
     /// Time from a question to the end of its answer, for everything but the live stream.
@@ -37,7 +43,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 256, per_uid: 64, header: Duration::from_secs(5), answer: Duration::from_mins(1) }
+        Self {
+            connections: 256,
+            per_uid: 64,
+            spare: 16,
+            header: Duration::from_secs(5),
+            answer: Duration::from_mins(1),
+        }
     }
 }
 
@@ -91,7 +103,7 @@ pub async fn serve(
 async fn met_peer(stream: Stream, router: Router, peer: Peer, limits: Limits, counts: &Arc<Counts>) {
     match Counts::enter(counts, peer.uid, limits) {
         Ok(place) => {
-            connection(stream, router, peer, limits).await;
+            connection(stream, router, (peer, place.own.clone()), limits).await;
             drop(place);
         }
         Err(refusal) => refuse(stream, refusal).await,
@@ -108,7 +120,7 @@ struct Asked {
 }
 
 /// One question after the other, as long as its peer asks; one that asks nothing is let go after `limits.header`.
-async fn connection(stream: Stream, router: Router, peer: Peer, limits: Limits) {
+async fn connection(stream: Stream, router: Router, (peer, own): (Peer, Own), limits: Limits) {
     let (asking, asked) = tokio::sync::watch::channel(Asked { at: Instant::now(), streaming: false });
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let streaming = matches!(request.uri().path(), "/v1/watch" | FOLLOW);
@@ -116,7 +128,7 @@ async fn connection(stream: Stream, router: Router, peer: Peer, limits: Limits) 
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let mut router = router.clone();
-        async move { router.as_service().ready().await?.call(request).await }
+        turns::within(own.clone(), async move { router.as_service().ready().await?.call(request).await })
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -156,38 +168,40 @@ async fn refuse(stream: Stream, refusal: String) {
     let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
 }
 
-/// Connections now, by uid.
+/// Connections now, by uid, and the turns that all of one uid share.
 #[derive(Debug, Default)]
-struct Counts(Mutex<HashMap<u32, usize>>);
+struct Counts(Mutex<HashMap<u32, (usize, Own)>>);
 
 /// A connection's place in [`Counts`]; given back on drop.
 #[derive(Debug)]
 struct Place {
     counts: Arc<Counts>,
     uid: u32,
+    own: Own,
 }
 
 impl Counts {
     fn enter(counts: &Arc<Self>, uid: u32, limits: Limits) -> Result<Place, String> {
         let mut by_uid = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = by_uid.values().sum();
+        let total: usize = by_uid.values().map(|(count, _)| count).sum();
         // Root is never shut out: who keeps the machine must be able to ask.
         if uid != 0 && total >= limits.connections {
             return Err(format!("{total} clients are connected, the daemon's limit"));
         }
-        let own = by_uid.entry(uid).or_default();
-        if uid != 0 && *own >= limits.per_uid {
-            return Err(format!("{own} clients of uid {uid} are connected, the limit for one user"));
+        let (count, own) = by_uid.entry(uid).or_insert_with(|| (0, Own::of(uid)));
+        let many = uid != 0 && *count >= limits.per_uid;
+        if many && *count >= limits.per_uid + limits.spare {
+            return Err(format!("{count} clients of uid {uid} are connected, the limit for one user"));
         }
-        *own += 1;
-        Ok(Place { counts: Arc::clone(counts), uid })
+        *count += 1;
+        Ok(Place { counts: Arc::clone(counts), uid, own: own.briefly(many) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut by_uid = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_uid.get_mut(&self.uid) {
+        if let Some((count, _)) = by_uid.get_mut(&self.uid) {
             *count -= 1;
             if *count == 0 {
                 by_uid.remove(&self.uid);

@@ -11,7 +11,7 @@ use axum::{
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::{ApiError, Peer, requests::Requests, router};
+use super::{ApiError, Peer, requests::Requests, router, turns};
 use crate::{
     model::{Event, EventFilter, EventKind, Evidence, Timestamp},
     query::{self, Record, Viewer},
@@ -29,6 +29,7 @@ pub(super) async fn watch(
     Extension(requests): Extension<Arc<Requests>>,
     RawQuery(query): RawQuery,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, ApiError> {
+    turns::may_stay()?;
     let (backlog, query) = parameters(query.as_deref().unwrap_or_default())?;
     let mut filter = convert::event_filter(&query, peer.viewer)
         .map_err(|error| ApiError::BadRequest(error.to_string()))?;
