@@ -103,6 +103,18 @@ fn what_is_published_is_read_again_and_is_in_the_log() {
 }
 
 #[test]
+fn so_many_messages_are_shown_as_are_asked_for() {
+    let portwatch = Portwatch::new().unwrap();
+    for at in 1..=30 {
+        assert_eq!(publish(&portwatch, "many", "x"), at);
+    }
+    let count = |words: &[&str]| texts(&read(&portwatch, words)).len();
+    assert_eq!(count(&["many"]), 20);
+    assert_eq!((count(&["many", "--limit", "25"]), count(&["many", "--limit", "5"])), (25, 5));
+    assert_eq!(count(&["many", "--history", "40"]), 30);
+}
+
+#[test]
 fn standard_input_is_one_message() {
     both(|portwatch| {
         let from = |bytes: &[u8], words: &[&str]| {

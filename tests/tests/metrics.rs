@@ -125,6 +125,8 @@ fn metrics_are_what_prometheus_reads_and_count_what_happened() {
     portwatch.run(&["session", "start", "work", "--agent", "agent-x"]).unwrap();
     assert_eq!(at("portwatch_agents", &[("state", "active")]), 1);
     assert_eq!(at("portwatch_sessions", &[]), 1);
+    portwatch.run(&["pub", "builds", "green"]).unwrap();
+    assert_eq!((at("portwatch_channels", &[]), at("portwatch_channels_followed", &[])), (1, 0));
 }
 
 #[test]

@@ -357,6 +357,12 @@ fn bad_input_is_one_sentence_and_changes_nothing() {
             assert!(ran.stderr.contains(sentence) && ran.stdout.is_empty(), "{words:?} {ran:?}");
             assert!(ran.stderr.len() < 400 && !ran.stderr.contains('\u{1b}'), "{ran:?}");
         }
+        let many: Vec<String> = (0..1500).map(|at| format!("/{at:04}/{}", "x".repeat(200))).collect();
+        let order: Vec<&str> =
+            ["session", "claim"].into_iter().chain(many.iter().map(String::as_str)).collect();
+        let ran = desk.run(&order);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains("one order names of paths has at most 120000 bytes"), "{ran:?}");
         assert_eq!(desk.json(&["sessions"])["sessions"], before, "nothing was changed");
         let agents = desk.json(&["agents", "--all"]);
         assert_eq!(agents["total"], 1, "nobody became known by being refused: {agents}");

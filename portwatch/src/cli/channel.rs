@@ -100,9 +100,9 @@ pub(super) fn sub(args: &args::Sub, session: &mut Session<'_>) -> Result<Exit, F
     let usual = match (args.follow, since.is_some() || args.after.is_some()) {
         (_, true) => PAGE * 10,
         (true, false) => 0,
-        (false, false) => HISTORY,
+        (false, false) => args.limit.map_or(HISTORY, |_| PAGE * 10),
     };
-    let most = args.limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
+    let most = args.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
     let wanted = MessagesQuery {
         channel: args.channel.clone(),
         after: args.after,

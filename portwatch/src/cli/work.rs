@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{args, exit::Exit, failure::Failure, session::Session};
 use crate::{
     access::AccessError,
+    coordinate::fit,
     render,
     wire::coordinate::{EndRequest, FilesRequest, NoteRequest, NotesQuery, SessionsQuery, StartRequest},
 };
@@ -115,7 +116,12 @@ fn text(path: &Path) -> Result<String, Failure> {
 }
 
 fn paths(here: &Path, files: &[PathBuf]) -> Result<Vec<String>, Failure> {
-    files.iter().map(|file| text(&plain(&here.join(file)))).collect()
+    let paths = files.iter().map(|file| text(&plain(&here.join(file)))).collect::<Result<Vec<_>, _>>()?;
+    // The daemon says the same of what reaches it, which a request that is larger does not.
+    fit(&paths).map_err(|denial| {
+        AccessError::Usage(format!("{denial}; claim their directory, or give several orders"))
+    })?;
+    Ok(paths)
 }
 
 /// Without `.`, `..` and doubled slashes. By the letters alone: nothing is looked up, the file need not be there yet.

@@ -20,5 +20,5 @@ pub use denial::{Denial, DenialKind};
 pub use label::{LONGEST_LABEL, label, text};
 pub use lock::{DEFAULT_TTL, Lock, PATIENCE, Standing, Waiter};
 pub use owner::{EARLIER_BOOT, Owner, OwnerKind, User, may_act};
-pub use session::{NOTE_KINDS, Note, Session, SessionState, mine, overlap, path};
+pub use session::{MOST_ORDERED, NOTE_KINDS, Note, Session, SessionState, fit, mine, overlap, path};
 pub use span::{spell, spell_bytes};

@@ -76,6 +76,17 @@ pub struct Note {
     pub text: String,
 }
 
+/// Bytes of paths that one order names at most, so that it fits into one request whatever has to be escaped in it.
+pub const MOST_ORDERED: usize = 120_000;
+
+/// Paths that fit into one order.
+pub fn fit<'a>(paths: impl IntoIterator<Item = &'a String>) -> Result<(), Denial> {
+    if paths.into_iter().map(String::len).sum::<usize>() > MOST_ORDERED {
+        return Err(Denial::Long { what: "all that one order names of paths", longest: MOST_ORDERED });
+    }
+    Ok(())
+}
+
 /// Types of notes, the usual one first.
 pub const NOTE_KINDS: [&str; 7] =
     ["note", "progress", "blocked", "unblocked", "error", "decision", "handoff"];

@@ -216,8 +216,8 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
         ..journal::Options::default()
     };
     let opened = Journal::open(&places.database(), journal)?;
-    let claims = Claims::open(&places.database(), &boot_id)?;
-    let kept = Claims::open(&places.database(), &boot_id)?;
+    let claims = Claims::open(&places.database(), &boot_id)?.folded_elsewhere()?;
+    let kept = Claims::open(&places.database(), &boot_id)?.folded_elsewhere()?;
     let changed = Wake::new().map_err(socket_error("make an eventfd for", &places.socket))?;
 
     // 4. Snapshot

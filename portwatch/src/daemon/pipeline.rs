@@ -128,10 +128,15 @@ impl Handle {
     }
 }
 
+/// The journal's thread is told of what others wrote once for so many rows of the log.
+const STIR_AT: usize = 64;
+
 /// The stages, joined.
 pub struct Pipeline {
     source: Box<dyn Source>,
     writer: Option<Writer>,
+    /// Rows of the log that others wrote, since the journal's thread was told of them.
+    others_wrote: usize,
     handle: Handle,
     commands: mpsc::Receiver<Command>,
     watchers: broadcast::Sender<Arc<Record>>,
@@ -175,6 +180,7 @@ impl Pipeline {
         let pipeline = Self {
             source,
             writer,
+            others_wrote: 0,
             handle: handle.clone(),
             commands,
             watchers: broadcast::Sender::new(WATCHER_QUEUE),
@@ -375,6 +381,13 @@ impl Pipeline {
             }
             Command::Tell(event) => self.tell(*event),
             Command::Announce(records) => {
+                self.others_wrote += records.len();
+                if self.others_wrote >= STIR_AT
+                    && let Some(writer) = &self.writer
+                {
+                    self.others_wrote = 0;
+                    writer.stir();
+                }
                 for record in records {
                     self.handle.tally.count(&record);
                     self.announced = self.announced.max(record.id.unwrap_or(0));

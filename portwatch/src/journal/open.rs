@@ -24,6 +24,8 @@ use crate::{model::Timestamp, platform::files};
 
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_millis(500);
+/// So many pages of the write-ahead log, 8 MiB, are folded into the database.
+pub(super) const FOLD_AT: i64 = 2048;
 
 /// The journal.
 #[derive(Debug)]
@@ -137,11 +139,26 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // A killed process loses nothing committed; a power cut may lose what is not checkpointed.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // 8 MiB between checkpoints, and no more left of the log after one.
-    connection.pragma_update(None, "wal_autocheckpoint", 2048)?;
+    // And no more left of the log after a checkpoint.
+    connection.pragma_update(None, "wal_autocheckpoint", FOLD_AT)?;
     connection.pragma_update(None, "journal_size_limit", 8 << 20)?;
     connection.pragma_update(None, "cache_size", -4096)?;
     connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+/// Folds the write-ahead log into the database where it is long and the connections that wrote it left it to others. Nobody
+/// waits for that: who writes goes on.
+pub(super) fn fold(connection: &Connection) -> rusqlite::Result<()> {
+    // Busy, pages in the log, pages of it that are folded.
+    let look = |mode: &str| {
+        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)
+        })
+    };
+    if look("NOOP")? >= FOLD_AT {
+        look("PASSIVE")?;
+    }
     Ok(())
 }
 

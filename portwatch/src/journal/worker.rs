@@ -218,9 +218,10 @@ impl Worker {
         }
     }
 
-    /// Sign of life and retention, a bounded amount at a time.
+    /// Sign of life, retention and a write-ahead log that others wrote, a bounded amount at a time.
     fn tidy(&mut self) {
         let done = self.retention.step(&mut self.store, &self.options);
+        let done = done.and_then(|()| open::fold(&self.store.connection));
         if let Err(error) = done {
             let error = JournalError::sqlite("trim", &self.path, error).to_string();
             tracing::warn!(error, "retention");

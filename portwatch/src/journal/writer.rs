@@ -120,6 +120,11 @@ impl Writer {
         }
     }
 
+    /// Others wrote into the database: the thread looks after the write-ahead log.
+    pub fn stir(&self) {
+        self.shared.filled.notify_one();
+    }
+
     /// Waits until everything queued so far is written, or counted as not written.
     pub fn flush(&self) -> WriterStatus {
         let mut queue = self.shared.lock();

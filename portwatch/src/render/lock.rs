@@ -60,11 +60,12 @@ fn expires(lock: &Lock, now: Timestamp) -> (Tone, String) {
     // A second that has begun counts as long as it is left.
     let left = if ms > 0 { ms.unsigned_abs().div_ceil(1000) } else { ms.unsigned_abs() / 1000 };
     let words = spell(Duration::from_secs(left)).replace(' ', "");
-    let words = if words == "0ms" { "0s".to_owned() } else { words };
+    let words = if left == 0 { "0s".to_owned() } else { words };
     if lock.expired {
         let first = words.find(|c: char| c.is_alphabetic()).map_or(words.len(), |at| at + 1);
         let short = words.get(..first).unwrap_or(&words);
-        (Tone::Warn, format!("expires in -{short} (EXPIRED)"))
+        let sign = if left == 0 { "" } else { "-" };
+        (Tone::Warn, format!("expires in {sign}{short} (EXPIRED)"))
     } else {
         (Tone::Plain, format!("expires in {words}"))
     }
@@ -129,6 +130,7 @@ mod tests {
         let locks_of = vec![
             sample_lock("db-migrations", "2026-03-02T00:39:30Z", Some("2026-03-02T00:49:30Z")),
             sample_lock("deploy-staging", "2026-03-02T01:25:45Z", Some("2026-03-02T01:30:45Z")),
+            sample_lock("just-now", "2026-03-02T01:25:30Z", Some("2026-03-02T01:26:30Z")),
         ];
         let look = sample::look(80);
         let answer = Locks { schema: 1, time: look.now, locks: locks_of, truncated: true, total: 7 };
@@ -137,7 +139,8 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "db-migrations   owner=agent-db  held 47m  expires in -37m (EXPIRED)");
-        assert_eq!(lines[2], "The first 2 of 7; more with --limit");
+        assert_eq!(lines[2], "just-now        owner=agent-db  held 1m   expires in 0s (EXPIRED)");
+        assert_eq!(lines[3], "The first 3 of 7; more with --limit");
         assert_eq!(lines[1], "deploy-staging  owner=agent-db  held 45s  expires in 4m15s");
     }
 }

@@ -11,20 +11,36 @@ use nix::sys::signal::Signal;
 use crate::model::ProcessId;
 
 /// How long its parent may take to reap it, before nobody knows.
-const REAPED: Duration = Duration::from_millis(30);
+pub(super) const REAPED: Duration = Duration::from_millis(30);
 
-/// `its process make (4711) was killed by SIGKILL`, as far as it can be known.
-pub(super) fn words(process: ProcessId, pidfd: Option<BorrowedFd<'_>>) -> String {
+/// What is known of the end of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// As wait(2) has it.
+    Status(i32),
+    /// Its parent has not reaped it, and this process may not look into it: after that it may be told.
+    Later,
+    /// It is gone, and the kernel keeps nothing of it.
+    Never,
+}
+
+/// `its process make (4711) was killed by SIGKILL`, as far as it can be known until `deadline`.
+pub(super) fn words(process: ProcessId, pidfd: Option<BorrowedFd<'_>>, deadline: Instant) -> String {
     let pid = process.pid;
-    let deadline = Instant::now() + REAPED;
     loop {
-        if let Some(status) = zombie(process).or_else(|| pidfd.and_then(reaped)) {
-            return sentence(pid, status);
+        match end(process, pidfd) {
+            End::Status(status) => return sentence(pid, status),
+            End::Later if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            End::Later | End::Never => return format!("its process {pid} has ended"),
         }
-        if Instant::now() >= deadline {
-            return format!("its process {pid} has ended");
-        }
-        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn end(process: ProcessId, pidfd: Option<BorrowedFd<'_>>) -> End {
+    match zombie(process) {
+        // It is taken out of /proc after the kernel has put its status into the pidfd (release_task in kernel/exit.c).
+        End::Never => pidfd.and_then(reaped).map_or(End::Never, End::Status),
+        known => known,
     }
 }
 
@@ -39,15 +55,33 @@ fn sentence(pid: u32, status: i32) -> String {
     format!("its process {pid} was killed by {name}")
 }
 
-/// Field 52 of its `/proc/PID/stat` while it waits to be reaped (proc(5): `exit_code`, for those who may trace it).
-fn zombie(process: ProcessId) -> Option<i32> {
-    let line = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).ok()?;
+/// Field 52 of its `/proc/PID/stat` while it waits to be reaped (proc(5): `exit_code`, for those who may trace it; others
+/// read 0, which says nothing).
+fn zombie(process: ProcessId) -> End {
+    let directory = format!("/proc/{}", process.pid);
+    let Ok(line) = std::fs::read_to_string(format!("{directory}/stat")) else { return End::Never };
+    match fields(&line) {
+        Some((_, start, _)) if start != process.start_ticks => End::Never,
+        Some(("Z" | "X", _, status)) if status != 0 || may_trace(&directory) => End::Status(status),
+        Some(_) | None => End::Later,
+    }
+}
+
+/// State, start and exit code.
+fn fields(line: &str) -> Option<(&str, u64, i32)> {
     let mut fields = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?;
     // Counted from 1: state is 3, starttime 22, exit_code 52.
-    let start: u64 = fields.nth(18)?.parse().ok()?;
-    let status: i32 = fields.nth(29)?.parse().ok()?;
-    (matches!(state, "Z" | "X") && start == process.start_ticks).then_some(status)
+    let start = fields.nth(18)?.parse().ok()?;
+    let status = fields.nth(29)?.parse().ok()?;
+    Some((state, start, status))
+}
+
+/// Root and its own user may look into a process that has no memory any more.
+fn may_trace(directory: &str) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = nix::unistd::geteuid().as_raw();
+    own == 0 || std::fs::metadata(directory).is_ok_and(|found| found.uid() == own)
 }
 
 /// `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (include/uapi/linux/pidfd.h, first version of the structure: 64 bytes).
@@ -78,6 +112,10 @@ mod tests {
     use super::*;
     use crate::source::procfs::ProcFs;
 
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
     fn ended(script: &str) -> (String, String) {
         let mut child =
             Command::new("sh").args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().unwrap();
@@ -87,9 +125,9 @@ mod tests {
         drop(child.stdin.take());
         let mut fds = [nix::poll::PollFd::new(fd.as_fd(), nix::poll::PollFlags::POLLIN)];
         nix::poll::poll(&mut fds, nix::poll::PollTimeout::MAX).unwrap();
-        let before = words(id, Some(fd.as_fd()));
+        let before = words(id, Some(fd.as_fd()), soon());
         child.wait().unwrap();
-        let after = words(id, Some(fd.as_fd()));
+        let after = words(id, Some(fd.as_fd()), soon());
         let pid = id.pid.to_string();
         (before.replace(&pid, "PID"), after.replace(&pid, "PID"))
     }
@@ -104,5 +142,22 @@ mod tests {
             assert_eq!(before, sentence);
             assert!(after == sentence || after == "its process PID has ended", "{after}");
         }
+    }
+
+    #[test]
+    fn of_a_process_that_is_gone_nothing_is_waited_for() {
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut procfs = ProcFs::open("/proc".as_ref()).unwrap();
+        let id = procfs.identify(child.id()).unwrap();
+        assert_eq!(end(id, None), End::Later, "it lives");
+        let fd = super::super::pidfds::open(id).unwrap();
+        child.kill().unwrap();
+        let mut fds = [nix::poll::PollFd::new(fd.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, nix::poll::PollTimeout::MAX).unwrap();
+        assert_eq!(end(id, None), End::Status(9));
+        child.wait().unwrap();
+        assert_eq!(end(id, None), End::Never);
+        let another = ProcessId { pid: std::process::id(), ..id };
+        assert_eq!(end(another, None), End::Never, "another process that has its pid is another");
     }
 }

@@ -73,7 +73,7 @@ impl Warden {
             pipeline.send(Command::Announce(told.into_iter().map(record).collect()));
         };
         let stirred = wake.clone();
-        let bureau = Bureau::open(database, boot_id, announce, move || stirred.wake())?;
+        let bureau = Bureau::open(database, boot_id, announce, move || stirred.wake())?.folded_elsewhere()?;
         let bureau = Arc::new(bureau.with_webhooks(terms.webhooks));
         let stop = Arc::new(AtomicBool::new(false));
         let writes = Writes::beside(database)

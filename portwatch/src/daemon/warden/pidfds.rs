@@ -1,7 +1,7 @@
 //! Processes by pidfd (Linux 5.3): each tells of its end at once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd, OwnedFd},
     time::Instant,
@@ -21,12 +21,14 @@ const MOST: usize = 512;
 pub(super) struct Handles(HashMap<ProcessId, OwnedFd>);
 
 impl Handles {
-    /// Watches the wanted ones and no others. Those that are gone already.
+    /// Watches the first of the wanted ones, as many as may be, and no others. Those that are gone already.
     pub(super) fn follow(&mut self, wanted: &[ProcessId]) -> Vec<ProcessId> {
-        self.0.retain(|process, _| wanted.contains(process));
+        let wanted = wanted.get(..MOST).unwrap_or(wanted);
+        let those: HashSet<ProcessId> = wanted.iter().copied().collect();
+        self.0.retain(|process, _| those.contains(process));
         let mut gone = Vec::new();
         for &process in wanted {
-            if self.0.contains_key(&process) || self.0.len() >= MOST {
+            if self.0.contains_key(&process) {
                 continue;
             }
             match open(process) {
@@ -51,9 +53,11 @@ impl Handles {
         let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
         let ended: Vec<ProcessId> =
             processes.into_iter().zip(fds).filter(|(_, fd)| ready(fd)).map(|(process, _)| process).collect();
+        // One for all of them: who ends many at once does not keep the others waiting.
+        let deadline = Instant::now() + ending::REAPED;
         let tell = |process| {
             let fd = self.0.remove(&process);
-            (process, ending::words(process, fd.as_ref().map(AsFd::as_fd)))
+            (process, ending::words(process, fd.as_ref().map(AsFd::as_fd), deadline))
         };
         ended.into_iter().map(tell).collect()
     }

@@ -416,3 +416,46 @@ fn a_rule_is_its_owners_and_roots() {
     assert!(claims.disallow("jest", 0).unwrap());
     assert!(claims.allowed().unwrap().is_empty());
 }
+
+/// Pages in the write-ahead log, and how many of them are folded into the database.
+fn pages_of_log(claims: &Claims) -> (i64, i64) {
+    let pages = |row: &rusqlite::Row<'_>| Ok((row.get(1)?, row.get(2)?));
+    claims.parts().0.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages).unwrap()
+}
+
+#[test]
+fn who_writes_leaves_the_log_to_the_journals_writer_and_that_folds_it() {
+    let (_folder, path) = place();
+    let write = |claims: &mut Claims, key: &str| {
+        let sql = "INSERT INTO meta (key, value) VALUES (?1, hex(zeroblob(5000000)))";
+        let done: Result<(), ClaimError> = claims.transaction(|connection, _| {
+            connection.execute(sql, [key])?;
+            Ok(())
+        });
+        done.unwrap();
+    };
+    let mut alone = open(&path);
+    write(&mut alone, "alone");
+    let (log, folded) = pages_of_log(&alone);
+    assert_eq!(log, folded, "where no daemon is, who writes folds");
+
+    let mut claims = open(&path).folded_elsewhere().unwrap();
+    write(&mut claims, "left");
+    let (log, folded) = pages_of_log(&claims);
+    assert!(log > 2048 && folded == 0, "{log} {folded}");
+    let writer = Journal::open(&path, Options::default()).unwrap().writer;
+    // It wakes by itself once a minute.
+    for key in ["a", "b", "c"] {
+        write(&mut claims, key);
+        writer.stir();
+        let begun = std::time::Instant::now();
+        loop {
+            let (log, folded) = pages_of_log(&claims);
+            if log - folded < 2048 {
+                break;
+            }
+            assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{key}: {log} {folded}");
+            std::thread::yield_now();
+        }
+    }
+}

@@ -56,6 +56,11 @@ impl Coordination {
         Claims::open(path, boot_id).map(|store| Self { store })
     }
 
+    /// As [`Claims::folded_elsewhere`].
+    pub fn folded_elsewhere(self) -> Result<Self, JournalError> {
+        Ok(Self { store: self.store.folded_elsewhere()? })
+    }
+
     /// Another number whenever another connection has changed the database.
     pub fn version(&self) -> Result<i64, JournalError> {
         self.store.version()
@@ -85,14 +90,19 @@ impl Coordination {
     }
 }
 
-/// Processes on which something depends, those of earlier boots among them.
+/// Processes on which something depends, those of earlier boots among them: the first of each user, the second of each, and so
+/// on. Where not all are looked after in the same way, nobody takes the places of all by having many.
 fn depended_on(tables: &Tables<'_>) -> rusqlite::Result<Vec<ProcessId>> {
     let found = tables.rows(
-        "SELECT pid, start_ticks, boot FROM lock WHERE pid IS NOT NULL
-         UNION SELECT pid, start_ticks, boot FROM agent
-             WHERE pid IS NOT NULL AND died IS NULL AND ended IS NULL
-         UNION SELECT pid, start_ticks, boot FROM session
-             WHERE pid IS NOT NULL AND agent IS NULL AND state = 'active'",
+        "WITH one AS (
+             SELECT pid, start_ticks, boot, uid FROM lock WHERE pid IS NOT NULL
+             UNION SELECT pid, start_ticks, boot, uid FROM agent
+                 WHERE pid IS NOT NULL AND died IS NULL AND ended IS NULL
+             UNION SELECT pid, start_ticks, boot, uid FROM session
+                 WHERE pid IS NOT NULL AND agent IS NULL AND state = 'active'
+         ), first AS (SELECT pid, start_ticks, boot, min(uid) AS uid FROM one GROUP BY pid, start_ticks, boot)
+         SELECT pid, start_ticks, boot FROM first
+         ORDER BY row_number() OVER (PARTITION BY uid ORDER BY pid), uid",
         [],
         |row, boot| owner::process(row, 0, boot),
     )?;
@@ -100,7 +110,7 @@ fn depended_on(tables: &Tables<'_>) -> rusqlite::Result<Vec<ProcessId>> {
 }
 
 impl Coordination {
-    /// Processes of this boot on which something depends.
+    /// Processes of this boot on which something depends, those of each user by turns.
     pub fn processes(&self) -> Result<Vec<ProcessId>, CoordinateError> {
         let mut found = self.read(depended_on)?;
         found.retain(|process| process.start_ticks != EARLIER_BOOT);

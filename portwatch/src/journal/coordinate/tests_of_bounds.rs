@@ -1,10 +1,13 @@
 //! What one user orders fits the memory and the time of a daemon that others need too.
 
 use super::{
-    CoordinateError, Coordination, MessagesWanted, OfSession, Publish, StartSession,
+    CoordinateError, Coordination, MessagesWanted, OfSession, Publish, StartSession, TakeLock,
     tests_of_channels::{at, place, user},
 };
-use crate::coordinate::{Channels, Denial, Owner, OwnerKind};
+use crate::{
+    coordinate::{Channels, Denial, Owner, OwnerKind},
+    model::ProcessId,
+};
 
 fn begin(store: &mut Coordination, agent: &str) {
     let start = StartSession {
@@ -96,4 +99,20 @@ fn one_user_claims_so_many_bytes_of_paths() {
     assert_eq!(claim(&mut store, "one", &[format!("/{}", "y".repeat(49_151))], false), Ok(2001));
     let refused = claim(&mut store, "one", &["/z".to_owned()], false).unwrap_err();
     assert!(refused.to_string().contains("20000 files at most, with 2 MB of paths"), "{refused}");
+}
+
+#[test]
+fn processes_are_looked_after_by_turns_of_their_users() {
+    let (_folder, _path, mut store) = place();
+    for (uid, pid) in (1..=600).map(|pid| (1000, pid)).chain([(1001, 700), (0, 701), (1001, 702)]) {
+        let process = Some(ProcessId { pid, start_ticks: 5 });
+        let owner =
+            Owner { kind: OwnerKind::Process, name: format!("make ({pid})"), user: user(uid), process };
+        let name = format!("l{pid}");
+        let wanted = TakeLock { name: &name, owner: &owner, ttl: None, waiter: None, ticket: None };
+        store.take(&wanted, &|_| true, at(0)).unwrap();
+    }
+    let found: Vec<u32> = store.processes().unwrap().into_iter().map(|process| process.pid).collect();
+    assert_eq!(found.len(), 603);
+    assert_eq!(found.get(..6), Some(&[701, 1, 700, 2, 702, 3][..]), "who has many comes after who has few");
 }

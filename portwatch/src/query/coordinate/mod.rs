@@ -76,6 +76,12 @@ impl Bureau {
         })
     }
 
+    /// The same beside a journal's writer, which folds the write-ahead log.
+    pub fn folded_elsewhere(self) -> Result<Self, JournalError> {
+        let store = self.store.into_inner().unwrap_or_else(PoisonError::into_inner).folded_elsewhere()?;
+        Ok(Self { store: Mutex::new(store), ..self })
+    }
+
     /// The same for one process alone, without a daemon.
     #[must_use]
     pub fn alone(self) -> Self {

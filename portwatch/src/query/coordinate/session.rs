@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use super::{Asker, Bureau, OfficeError, agent::LONGEST_PURPOSE};
 use crate::{
     coordinate::{
-        Denial, NOTE_KINDS, Note, Session, SessionState, label, may_act, mine, path as plain_path, text,
+        Denial, NOTE_KINDS, Note, Session, SessionState, fit, label, may_act, mine, path as plain_path, text,
     },
     journal::{FileConflict, OfSession, StartSession},
     model::Timestamp,
@@ -44,6 +44,7 @@ fn paths(files: &[String]) -> Result<Vec<String>, OfficeError> {
     if files.len() > MOST_FILES {
         return Err(OfficeError::Bad(format!("one order names {MOST_FILES} files at most")));
     }
+    fit(files)?;
     Ok(files.iter().map(|file| plain_path(file)).collect::<Result<_, _>>()?)
 }
 

@@ -203,12 +203,18 @@ fn tables(answer: &MetricsAnswer) -> Vec<Family> {
             .with(&[("state", "stale")], counts.agents_stale)
             .with(&[("state", "dead")], counts.agents_dead);
         let sessions = Family::gauge("portwatch_sessions", "Sessions that have not ended.");
+        let channels = Family::gauge("portwatch_channels", "Channels.");
         all.extend([
             locks,
             waiters.with(&[], counts.lock_waiters),
             agents,
             sessions.with(&[], counts.sessions_active),
+            channels.with(&[], counts.channels),
         ]);
+        if let Some(followed) = counts.channels_followed {
+            let help = "Channels that somebody follows.";
+            all.push(Family::gauge("portwatch_channels_followed", help).with(&[], followed));
+        }
     }
     all
 }
