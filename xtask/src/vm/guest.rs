@@ -1,4 +1,5 @@
-//! The one program of a guest: built statically, so that it needs nothing else there.
+//! The one program of a guest, with the libraries that it needs there: the one that every build of the tests makes anyway, so that
+//! a boot costs no compilation of its own.
 
 use std::{
     fs,
@@ -8,13 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{initramfs, kernels::Kernel, output};
-use crate::setup::status;
+use super::{initramfs::Archive, kernels::Kernel, output};
+use crate::setup::{status, target_dir};
 
-const PACKAGE: &str = "portwatch-tests";
 const PROGRAM: &str = "portwatch-guest";
-/// Named although it is the host's: otherwise build scripts and macros would be built statically too.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A plan, and how many scenarios it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +24,10 @@ pub(super) struct Plan {
 /// What is booted besides the kernel.
 #[derive(Debug, Clone)]
 pub(super) struct Guest {
-    /// The static program.
-    pub(super) program: PathBuf,
+    /// The program, without its symbols.
+    program: PathBuf,
+    /// Its loader and its libraries, where it looks for them.
+    libraries: Vec<PathBuf>,
     pub(super) plans: Vec<Plan>,
     /// What it is to log, where its console is shown.
     pub(super) log: Option<String>,
@@ -35,24 +35,45 @@ pub(super) struct Guest {
     pub(super) measures: bool,
 }
 
+/// Folders of the guest.
+const FOLDERS: [&str; 6] = ["bin", "dev", "modules", "proc", "sys", "tmp"];
+
 /// Where the word of a plan would be: the guest is to measure.
 const MEASURE: &str = "cost";
 
-/// Builds the program. It has all plans.
+/// Builds the program, with the very words and for the very folder of the tests' own build: one of them finds what the other made. It
+/// has all plans.
 pub(super) fn build(root: &Path, place: &Path, log: Option<&str>) -> Result<Guest> {
-    let build = place.join("build");
     status(
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(root)
-            .args(["build", "--quiet", "--locked", "--profile", "guest", "--target", TARGET])
-            .args(["--package", PACKAGE, "--bin", PROGRAM])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env("CARGO_TARGET_DIR", &build),
+            .args(["build", "--locked", "--bins"]),
     )?;
-    let program = build.join(TARGET).join("guest").join(PROGRAM);
+    let built = target_dir(root).join("debug").join(PROGRAM);
+    fs::create_dir_all(place).with_context(|| format!("making {}", place.display()))?;
+    let program = place.join(PROGRAM);
+    // Half of it is symbols, and all of it is unpacked into the guest's memory. strip belongs to the linker's package.
+    status(Command::new("strip").arg("--strip-all").arg("-o").arg(&program).arg(&built))?;
     let listed = output(Command::new(&program).arg("list")).context("the guest's list of scenarios")?;
     let plans = listed_plans(&listed)?;
-    Ok(Guest { program, plans, log: log.map(str::to_owned), measures: false })
+    let libraries = needed(&output(Command::new("ldd").arg(&program))?)?;
+    Ok(Guest { program, libraries, plans, log: log.map(str::to_owned), measures: false })
+}
+
+/// Paths in the output of ldd. A line is `NAME => PATH (ADDRESS)`, for the loader `PATH (ADDRESS)`, and for what the kernel
+/// brings `NAME (ADDRESS)`; a program without any says so in words.
+fn needed(listed: &str) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for line in listed.lines().map(str::trim) {
+        let found = line.split_once(" => ").map_or(line, |(_, found)| found);
+        if found.starts_with("not found") {
+            bail!("the guest's program needs a library that is not there: {line}");
+        }
+        if let Some((path, _)) = found.split_once(" (").filter(|(path, _)| path.starts_with('/')) {
+            paths.push(PathBuf::from(path));
+        }
+    }
+    Ok(paths)
 }
 
 impl Guest {
@@ -74,10 +95,20 @@ impl Guest {
 
     /// Packs the program for a kernel.
     pub(super) fn pack(&self, kernel: &Kernel, place: &Path) -> Result<PathBuf> {
-        let bytes = fs::read(&self.program).with_context(|| format!("reading {}", self.program.display()))?;
+        let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let mut archive = Archive::new();
+        archive.folders(&FOLDERS)?;
+        archive.program("bin/guest", &read(&self.program)?)?;
+        archive.link("init", "bin/guest")?;
+        for path in &self.libraries {
+            archive.program(path.to_str().context("a library's path is no text")?, &read(path)?)?;
+        }
+        // In the order in which they are to be loaded.
+        for (number, (name, content)) in kernel.modules()?.iter().enumerate() {
+            archive.file(&format!("modules/{number}-{name}"), content)?;
+        }
         let packed = place.join(format!("initramfs-{}.cpio", kernel.series));
-        fs::write(&packed, initramfs::archive(&bytes, &kernel.modules()?)?)
-            .with_context(|| format!("writing {}", packed.display()))?;
+        fs::write(&packed, archive.finish()?).with_context(|| format!("writing {}", packed.display()))?;
         Ok(packed)
     }
 }
@@ -109,6 +140,26 @@ fn chosen(plans: &[Plan], wanted: &[&str]) -> Result<Vec<Plan>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Of this program on Debian 12.
+    const LISTED: &str = "\tlinux-vdso.so.1 (0x00007f17392f0000)
+\tlibgcc_s.so.1 => /lib/x86_64-linux-gnu/libgcc_s.so.1 (0x00007f17392be000)
+\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f173681e000)
+\t/lib64/ld-linux-x86-64.so.2 (0x00007f17392f2000)
+";
+
+    #[test]
+    fn a_program_brings_its_loader_and_its_libraries_and_not_what_the_kernel_brings() {
+        let found = needed(LISTED).unwrap();
+        let expected = [
+            "/lib/x86_64-linux-gnu/libgcc_s.so.1",
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+        ];
+        assert_eq!(found, expected.map(PathBuf::from));
+        assert!(needed("\tstatically linked\n").unwrap().is_empty());
+        assert!(needed("\tlibz.so.1 => not found\n").is_err());
+    }
 
     #[test]
     fn plans_are_those_asked_for_with_the_guests_own_counts() {

@@ -1,5 +1,5 @@
 //! `cargo xtask vm`: the same scenarios on other kernels. Boots Debian's kernels under software emulation with one
-//! static program in them, which runs the scenarios with each family of hooks forced. Nothing but an explicit last
+//! program in them, which runs the scenarios with each family of hooks forced. Nothing but an explicit last
 //! line and the expected number of results counts as success.
 
 mod apt;
