@@ -1,4 +1,4 @@
-//! What `vm --cost` found: a table for docs/kernels.md, and every program for the terminal.
+//! What `vm --cost` found: a table for docs/benchmarks.md, and every program for the terminal.
 
 use anyhow::{Context, Result};
 
