@@ -183,6 +183,8 @@ struct Place {
 impl Counts {
     fn enter(counts: &Arc<Self>, uid: u32, limits: Limits) -> Result<Place, String> {
         let mut by_uid = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever breaks connections off and comes again does not leave behind what is worked on for it.
+        by_uid.retain(|_, (count, own)| *count > 0 || !own.is_idle());
         let total: usize = by_uid.values().map(|(count, _)| count).sum();
         // Root is never shut out: who keeps the machine must be able to ask.
         if uid != 0 && total >= limits.connections {
@@ -203,9 +205,30 @@ impl Drop for Place {
         let mut by_uid = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((count, _)) = by_uid.get_mut(&self.uid) {
             *count -= 1;
-            if *count == 0 {
-                by_uid.remove(&self.uid);
-            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_breaks_off_and_comes_again_finds_its_turns_taken_until_they_are_over() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let counts = Arc::new(Counts::default());
+        let enter = |uid| Counts::enter(&counts, uid, Limits::default()).unwrap();
+        let first = enter(1000);
+        let turn = runtime.block_on(turns::within(first.own.clone(), turns::take())).unwrap();
+        drop(first);
+        let again = enter(1000);
+        assert!(!again.own.is_idle(), "the first question is still worked on");
+        drop((again, turn));
+        drop(enter(1001));
+        assert_eq!(
+            counts.0.lock().unwrap().keys().copied().collect::<Vec<_>>(),
+            [1001],
+            "who is gone is forgotten"
+        );
     }
 }

@@ -26,6 +26,11 @@ impl Own {
         Self { turns: (uid != 0).then(|| Arc::new(Semaphore::new(AT_ONCE))), brief: false }
     }
 
+    /// Nothing of it is being worked on. What was asked goes on when its connection is gone.
+    pub(super) fn is_idle(&self) -> bool {
+        self.turns.as_ref().is_none_or(|turns| turns.available_permits() == AT_ONCE)
+    }
+
     /// The same on a connection that is, or is not, for what is answered at once.
     pub(super) fn briefly(&self, brief: bool) -> Self {
         Self { brief, ..self.clone() }
@@ -63,13 +68,9 @@ pub(super) fn may_stay() -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{
-            atomic::{AtomicUsize, Ordering},
-            mpsc,
-        },
-        time::Duration,
-    };
+    use std::{sync::mpsc, time::Duration};
+
+    use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
     use crate::api::router::blocking;
@@ -79,41 +80,38 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (many, one) = (Own::of(1000), Own::of(1001));
-            let begun = Arc::new(AtomicUsize::new(0));
+            let (tell, mut told) = unbounded_channel();
             let mut ends = Vec::new();
             let mut asked = tokio::task::JoinSet::new();
             for _ in 0..3 * AT_ONCE {
                 let (end, wait) = mpsc::channel::<()>();
                 ends.push(end);
-                let begun = Arc::clone(&begun);
+                let tell = tell.clone();
                 let work = move || {
-                    begun.fetch_add(1, Ordering::SeqCst);
+                    let _ = tell.send(());
                     // Until its sender is dropped.
                     let _ = wait.recv();
                     Ok(())
                 };
                 asked.spawn(within(many.clone(), blocking(work)));
             }
-            let until = |count: usize| {
-                let begun = Arc::clone(&begun);
-                async move {
-                    let reached = async {
-                        while begun.load(Ordering::SeqCst) < count {
-                            tokio::time::sleep(Duration::from_millis(1)).await;
-                        }
-                    };
-                    tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap();
+            let mut begin = async |count: usize| {
+                for _ in 0..count {
+                    tokio::time::timeout(Duration::from_secs(20), told.recv()).await.unwrap().unwrap();
                 }
+                told.len()
             };
-            until(AT_ONCE).await;
+            begin(AT_ONCE).await;
             within(one, blocking(|| Ok(()))).await.unwrap();
             within(Own::of(0), blocking(|| Ok(()))).await.unwrap();
-            assert_eq!(begun.load(Ordering::SeqCst), AT_ONCE, "the others wait");
+            assert_eq!(begin(0).await, 0, "the others wait");
+            assert!(!many.is_idle());
             ends.clear();
-            until(3 * AT_ONCE).await;
+            begin(2 * AT_ONCE).await;
             while let Some(done) = asked.join_next().await {
                 done.unwrap().unwrap();
             }
+            assert!(many.is_idle());
         });
     }
 }

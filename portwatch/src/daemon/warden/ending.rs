@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::Signal,
+};
 
 use crate::model::ProcessId;
 
@@ -27,13 +30,27 @@ enum End {
 /// `its process make (4711) was killed by SIGKILL`, as far as it can be known until `deadline`.
 pub(super) fn words(process: ProcessId, pidfd: Option<BorrowedFd<'_>>, deadline: Instant) -> String {
     let pid = process.pid;
-    loop {
-        match end(process, pidfd) {
-            End::Status(status) => return sentence(pid, status),
-            End::Later if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
-            End::Later | End::Never => return format!("its process {pid} has ended"),
+    let known = match (end(process, pidfd), pidfd) {
+        (End::Later, Some(pidfd)) => {
+            until_reaped(pidfd, deadline);
+            end(process, Some(pidfd))
         }
+        (known, _) => known,
+    };
+    match known {
+        End::Status(status) => sentence(pid, status),
+        End::Later | End::Never => format!("its process {pid} has ended"),
     }
+}
+
+/// Waits until a process that has ended is reaped: its pidfd hangs up then (`pidfd_poll` in fs/pidfs.c, Linux 6.9; an older
+/// kernel does not tell, and keeps no status that would be worth it).
+fn until_reaped(pidfd: BorrowedFd<'_>, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+    // Nothing is asked for: a hang-up is told anyway, and that it has ended would be told at once. After a signal or an error
+    // less is known, no more.
+    let _ = poll(&mut [PollFd::new(pidfd, PollFlags::empty())], timeout);
 }
 
 fn end(process: ProcessId, pidfd: Option<BorrowedFd<'_>>) -> End {
@@ -123,8 +140,8 @@ mod tests {
         let id = procfs.identify(child.id()).unwrap();
         let fd = super::super::pidfds::open(id).unwrap();
         drop(child.stdin.take());
-        let mut fds = [nix::poll::PollFd::new(fd.as_fd(), nix::poll::PollFlags::POLLIN)];
-        nix::poll::poll(&mut fds, nix::poll::PollTimeout::MAX).unwrap();
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::MAX).unwrap();
         let before = words(id, Some(fd.as_fd()), soon());
         child.wait().unwrap();
         let after = words(id, Some(fd.as_fd()), soon());
@@ -145,6 +162,32 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_look_into_it_waits_until_its_parent_has_reaped_it() {
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let id = ProcFs::open("/proc".as_ref()).unwrap().identify(child.id()).unwrap();
+        let fd = super::super::pidfds::open(id).unwrap();
+        child.kill().unwrap();
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::MAX).unwrap();
+        // Ended and not reaped: nothing comes in time that has passed already.
+        until_reaped(fd.as_fd(), Instant::now());
+        assert_eq!(end(id, None), End::Status(9));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let deadline = soon();
+                until_reaped(fd.as_fd(), deadline);
+                (end(id, None), Instant::now() < deadline)
+            });
+            child.wait().unwrap();
+            let (found, in_time) = waiter.join().unwrap();
+            assert_eq!(found, End::Never);
+            let mut fds = [PollFd::new(fd.as_fd(), PollFlags::empty())];
+            let hangs_up = poll(&mut fds, PollTimeout::ZERO).unwrap() == 1;
+            assert_eq!(in_time, hangs_up, "the kernel tells, or does not");
+        });
+    }
+
+    #[test]
     fn of_a_process_that_is_gone_nothing_is_waited_for() {
         let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let mut procfs = ProcFs::open("/proc".as_ref()).unwrap();
@@ -152,8 +195,8 @@ mod tests {
         assert_eq!(end(id, None), End::Later, "it lives");
         let fd = super::super::pidfds::open(id).unwrap();
         child.kill().unwrap();
-        let mut fds = [nix::poll::PollFd::new(fd.as_fd(), nix::poll::PollFlags::POLLIN)];
-        nix::poll::poll(&mut fds, nix::poll::PollTimeout::MAX).unwrap();
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::MAX).unwrap();
         assert_eq!(end(id, None), End::Status(9));
         child.wait().unwrap();
         assert_eq!(end(id, None), End::Never);
