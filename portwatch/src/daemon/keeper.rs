@@ -496,21 +496,13 @@ impl Keeper {
             resolve::terms(&Asked { privileged: true, ..Asked::default() }, std::path::Path::new("/proc"));
         let user = user_name(owner);
         let request = Request {
-            name: &name,
             kind: Kind::Auto,
-            owner,
             owner_name: user.as_deref(),
-            agent: None,
-            session: None,
             root: place.root,
             worktree: place.worktree,
-            expires: None,
-            ports: 1,
-            protocols: &[Protocol::Tcp],
             fixed: Some(port),
-            moves: false,
-            terms: &terms,
             limit: self.limit,
+            ..Request::plain(&name, owner, &terms)
         };
         let claimed = match self.claims.claim(&request, Timestamp::now(), &mut |_, _| None) {
             Ok(claimed) => claimed,

@@ -364,23 +364,7 @@ fn what_ran_before_the_daemon_is_looked_at_once_the_machine_was_and_is_not_taken
         ephemeral: None,
         unprivileged_from: 1024,
     };
-    let request = Request {
-        name: &name,
-        kind: Kind::Auto,
-        owner: 1000,
-        owner_name: None,
-        agent: None,
-        session: None,
-        root: None,
-        worktree: None,
-        expires: None,
-        ports: 1,
-        protocols: &[Protocol::Tcp],
-        fixed: Some(port),
-        moves: false,
-        terms: &terms,
-        limit: None,
-    };
+    let request = Request { kind: Kind::Auto, fixed: Some(port), ..Request::plain(&name, 1000, &terms) };
     claims.claim(&request, Timestamp::now(), &mut |_, _| None).unwrap();
     let policy = AutoPolicy { grace: Duration::ZERO, ..AutoPolicy::default() };
     let (changed, kept) = (Arc::clone(&rig.handle.changed), Claims::open(&database, "boot").unwrap());

@@ -13,8 +13,6 @@ use crate::{
     registry::{Kind, Name, Obstacle, PortSet, Terms},
 };
 
-const TCP: &[Protocol] = &[Protocol::Tcp];
-
 fn place() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("portwatch.db");
@@ -56,23 +54,7 @@ impl Wish {
     }
 
     fn of(&self, owner: u32) -> Request<'_> {
-        Request {
-            name: &self.name,
-            kind: Kind::Explicit,
-            owner,
-            owner_name: None,
-            agent: None,
-            session: None,
-            root: None,
-            worktree: None,
-            expires: None,
-            ports: 1,
-            protocols: TCP,
-            fixed: None,
-            moves: false,
-            terms: &self.terms,
-            limit: None,
-        }
+        Request::plain(&self.name, owner, &self.terms)
     }
 }
 

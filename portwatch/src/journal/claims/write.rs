@@ -46,6 +46,29 @@ pub struct Request<'a> {
     pub limit: Option<u32>,
 }
 
+impl<'a> Request<'a> {
+    /// A claim somebody makes of one TCP port, and nothing more said of it.
+    pub fn plain(name: &'a Name, owner: u32, terms: &'a Terms) -> Self {
+        Self {
+            name,
+            kind: Kind::Explicit,
+            owner,
+            owner_name: None,
+            agent: None,
+            session: None,
+            root: None,
+            worktree: None,
+            expires: None,
+            ports: 1,
+            protocols: &[Protocol::Tcp],
+            fixed: None,
+            moves: false,
+            terms,
+            limit: None,
+        }
+    }
+}
+
 /// A claim that stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
