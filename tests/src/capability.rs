@@ -23,6 +23,13 @@ pub fn require_netns() -> bool {
     require("netns", "network namespaces cannot be made here", Netns::new().map(drop))
 }
 
+/// Whether this is root, which alone can become another user, as [`require_bpf`] (`PORTWATCH_REQUIRE=root`; a run that requires
+/// `ebpf` requires this too).
+pub fn require_root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    require("root", "only root can become another user", is_root.then_some(()).ok_or("this is a plain user"))
+}
+
 /// Whether io_uring binds and listens here (Linux 6.11, and not switched off), as [`require_bpf`]
 /// (`PORTWATCH_REQUIRE=uring`; a run that requires `ebpf` requires this too). `uring` is the program that tries it.
 pub fn require_uring(uring: &str) -> bool {

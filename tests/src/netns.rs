@@ -58,6 +58,24 @@ impl Netns {
     }
 }
 
+/// Runs a test in a network namespace of its own, for whatever else listens on this machine or names its project so. Where none
+/// can be made, [`require_netns`](crate::require_netns) says so.
+///
+/// # Panics
+/// As the test does, and where no namespace can be made at a second time.
+pub fn in_own_netns(test: impl FnOnce() + Send) {
+    if !crate::require_netns() {
+        return;
+    }
+    let done = Netns::new().and_then(|netns| {
+        netns.enter(|| {
+            test();
+            Ok(())
+        })
+    });
+    assert!(done.is_ok(), "a namespace that could be made a moment ago: {done:?}");
+}
+
 fn run_in_thread<T: Send>(task: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
     thread::scope(|scope| match scope.spawn(task).join() {
         Ok(result) => result,

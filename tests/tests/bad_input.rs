@@ -8,7 +8,7 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, require_root, wait_until};
 
 const NOBODY: u32 = 65534;
 
@@ -69,7 +69,7 @@ fn a_database_that_is_a_directory_is_named_and_left_alone() {
 
 #[test]
 fn a_socket_of_another_user_is_not_trusted() {
-    if !nix::unistd::Uid::effective().is_root() {
+    if !require_root() {
         return;
     }
     let portwatch = Portwatch::new().unwrap();

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use portwatch_tests::{Actor, DEADLINE, Others, Portwatch, Ran, require_bpf, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Others, Portwatch, Ran, require_root, wait_until};
 use serde_json::Value;
 
 /// Without a daemon and with one: answers must not differ.
@@ -275,8 +275,7 @@ fn as_user(others: &Others<'_>, uid: u32, words: &[&str], code: i32, sentence: &
 
 #[test]
 fn a_channel_is_its_users_until_it_is_shared_and_root_sees_all() {
-    if !nix::unistd::Uid::effective().is_root() {
-        require_bpf();
+    if !require_root() {
         return;
     }
     let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::sys::signal::{Signal, kill};
-use portwatch_tests::{Actor, DEADLINE, Portwatch, require_bpf, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, require_root, wait_until};
 use serde_json::Value;
 
 fn locks(portwatch: &Portwatch) -> Vec<Value> {
@@ -411,8 +411,7 @@ sys.stdin.read()
 
 #[test]
 fn who_has_all_its_connections_waiting_can_still_give_the_lock_back() {
-    if !nix::unistd::Uid::effective().is_root() {
-        require_bpf();
+    if !require_root() {
         return;
     }
     let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();

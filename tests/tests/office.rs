@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_root};
 use serde_json::{Value, json};
 
 /// Listens on a port that the kernel chooses until its input ends.
@@ -58,9 +58,7 @@ fn a_claim_of_several_names_that_is_refused_one_says_what_was_done_and_what_not(
 
 #[test]
 fn one_user_gets_so_many_ports_and_others_still_get_theirs() {
-    if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("PORTWATCH_REQUIRE").is_none(), "this test needs root");
-        println!("skipped: not root, so there is no other user to be");
+    if !require_root() {
         return;
     }
     let portwatch = Portwatch::started(&["--ports-per-user", "3"]).unwrap();

@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, net::TcpListener, os::unix::process::CommandExt as _};
 
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, Ran, require_netns, require_program, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Netns, Portwatch, Ran, require_netns, require_program, require_root, wait_until,
+};
 use serde_json::Value;
 
 const TOOLS: [&str; 2] = ["lsof", "netstat"];
@@ -303,7 +305,7 @@ os.waitpid(child, 0)
 
 #[test]
 fn to_a_plain_user_netstat_hides_names_and_lsof_hides_sockets_and_both_say_so() {
-    if !ready() || !nix::unistd::geteuid().is_root() {
+    if !ready() || !require_root() {
         return;
     }
     let netns = Netns::new().unwrap();

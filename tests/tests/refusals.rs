@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use portwatch_tests::{DEADLINE, Portwatch, Ran, require_bpf, wait_until};
+use portwatch_tests::{DEADLINE, Portwatch, Ran, require_root, wait_until};
 use rusqlite::{Connection, types::Value};
 
 /// Everything that is kept of coordination, row by row, and how much the log has of it.
@@ -229,8 +229,7 @@ fn what_cannot_be_meant_is_said_in_a_sentence_and_changes_nothing() {
 
 #[test]
 fn what_is_another_users_stays_as_it_is_whoever_asks() {
-    if !nix::unistd::Uid::effective().is_root() {
-        require_bpf();
+    if !require_root() {
         return;
     }
     let mut portwatch = Portwatch::new().unwrap();

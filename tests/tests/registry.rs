@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, Ran, free_port, require_netns, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, free_port, in_own_netns, require_root, wait_until};
 use serde_json::Value;
 
 fn project(portwatch: &Portwatch, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -67,15 +67,8 @@ fn start(directory: &Path, program: &Path, arguments: &[&str]) -> Actor {
 
 #[test]
 fn dev_servers_are_claimed_by_sensible_names_with_no_call_and_end_with_their_programs() {
-    if !require_netns() {
-        return;
-    }
-    // In a namespace of its own: a project of the same name elsewhere on the machine would have the names, and these numbers.
-    let servers = || {
-        three_dev_servers();
-        Ok(())
-    };
-    Netns::new().unwrap().enter(servers).unwrap();
+    // A project of the same name elsewhere on the machine would have the names, and these numbers.
+    in_own_netns(three_dev_servers);
 }
 
 fn three_dev_servers() {
@@ -271,9 +264,7 @@ fn sixteen_callers_with_and_without_a_daemon_get_no_port_twice_and_a_crash_loses
 
 #[test]
 fn another_user_cannot_renew_or_release_a_claim_and_root_can() {
-    if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("PORTWATCH_REQUIRE").is_none(), "this test needs root");
-        println!("skipped: not root, so there is no other user to be");
+    if !require_root() {
         return;
     }
     let portwatch = Portwatch::started(&[]).unwrap();
@@ -397,9 +388,7 @@ fn what_is_free_unowned_or_half_meant_is_said_so() {
 #[test]
 fn a_project_file_that_cannot_be_read_is_not_none() {
     let portwatch = Portwatch::new().unwrap();
-    if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("PORTWATCH_REQUIRE").is_none(), "this test needs root");
-        println!("skipped: not root, so there is no other user to be");
+    if !require_root() {
         return;
     }
     fs::set_permissions(portwatch.folder(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -413,9 +402,7 @@ fn a_project_file_that_cannot_be_read_is_not_none() {
 
 #[test]
 fn root_reads_no_file_through_a_link_because_another_users_claim_leads_there() {
-    if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("PORTWATCH_REQUIRE").is_none(), "this test needs root");
-        println!("skipped: not root, so there is no other user to be");
+    if !require_root() {
         return;
     }
     let portwatch = Portwatch::started(&[]).unwrap();

@@ -15,7 +15,7 @@ use std::{
 };
 
 use nix::sys::signal::{Signal, kill};
-use portwatch_tests::{DEADLINE, Portwatch, Ran, require_bpf, wait_until};
+use portwatch_tests::{DEADLINE, Portwatch, Ran, require_root, wait_until};
 use serde_json::Value;
 
 /// A directory in which somebody types, as an agent.
@@ -372,8 +372,7 @@ fn bad_input_is_one_sentence_and_changes_nothing() {
 
 #[test]
 fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_name_borrowed() {
-    if !nix::unistd::Uid::effective().is_root() {
-        require_bpf();
+    if !require_root() {
         return;
     }
     let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, Ran, require_netns, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, in_own_netns, wait_until};
 
 const SERVER: &str = "import http.server, sys
 class H(http.server.BaseHTTPRequestHandler):
@@ -42,15 +42,7 @@ impl Terminal {
 
 #[test]
 fn from_claim_to_cleanup_as_the_tutorial_types_it() {
-    if !require_netns() {
-        return;
-    }
-    // In a namespace of its own: a daemon claims for whatever else runs in its namespace.
-    let day = || {
-        a_day_with_claims();
-        Ok(())
-    };
-    Netns::new().unwrap().enter(day).unwrap();
+    in_own_netns(a_day_with_claims);
 }
 
 fn a_day_with_claims() {
@@ -148,14 +140,7 @@ fn a_day_with_claims() {
 
 #[test]
 fn the_log_the_locks_and_the_database_as_the_tutorial_asks_them() {
-    if !require_netns() {
-        return;
-    }
-    let night = || {
-        a_night_of_forensics();
-        Ok(())
-    };
-    Netns::new().unwrap().enter(night).unwrap();
+    in_own_netns(a_night_of_forensics);
 }
 
 fn a_night_of_forensics() {

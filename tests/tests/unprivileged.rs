@@ -11,7 +11,9 @@ use std::{
     path::PathBuf,
 };
 
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, require_bpf, require_program, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Portwatch, Ran, require_bpf, require_program, require_root, wait_until,
+};
 use serde_json::Value;
 
 const NOBODY: u32 = 65534;
@@ -24,9 +26,7 @@ struct Nobody {
 
 impl Nobody {
     fn new() -> Option<Self> {
-        // Only root can become somebody else; require_bpf says aloud what is missing.
-        if !nix::unistd::Uid::effective().is_root() {
-            require_bpf();
+        if !require_root() {
             return None;
         }
         let portwatch = Portwatch::new().unwrap();

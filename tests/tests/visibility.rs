@@ -9,7 +9,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use portwatch_tests::{Actor, DEADLINE, Others, Portwatch, free_port, require_bpf, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Others, Portwatch, free_port, require_bpf, require_root, wait_until};
 use serde_json::Value;
 
 const NOBODY: u32 = 65_534;
@@ -114,7 +114,7 @@ for line in s.makefile():
 
 #[test]
 fn a_project_of_another_user_is_not_found_by_asking_for_it() {
-    if !require_bpf() || !nix::unistd::Uid::effective().is_root() {
+    if !require_bpf() || !require_root() {
         return;
     }
     let portwatch = Portwatch::started(&[]).unwrap();
@@ -141,7 +141,7 @@ fn a_project_of_another_user_is_not_found_by_asking_for_it() {
 
 #[test]
 fn a_command_line_is_not_found_either_where_proc_hides_it() {
-    if !require_bpf() || !nix::unistd::Uid::effective().is_root() {
+    if !require_bpf() || !require_root() {
         return;
     }
     let mut portwatch = Portwatch::new().unwrap();
@@ -177,7 +177,7 @@ server.serve_forever()
 
 #[test]
 fn a_webhook_never_receives_what_its_user_may_not_see() {
-    if !require_bpf() || !nix::unistd::Uid::effective().is_root() {
+    if !require_bpf() || !require_root() {
         return;
     }
     let mut portwatch = Portwatch::new().unwrap();

@@ -5,7 +5,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, free_port, require_bpf, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, free_port, require_bpf, require_root, wait_until};
 use serde_json::Value;
 
 /// Python's own HTTP server. Answers with the statuses of its arguments, the last one for ever; each request is a line of JSON, with whether
@@ -376,9 +376,7 @@ sys.stdin.read()";
 
 #[test]
 fn anothers_webhook_can_be_neither_seen_nor_touched() {
-    if !nix::unistd::geteuid().is_root() {
-        // Only root can become somebody else; require_bpf says aloud what is missing.
-        require_bpf();
+    if !require_root() {
         return;
     }
     let (portwatch, key) = daemon();
