@@ -172,14 +172,19 @@ mod tests {
         // Ended and not reaped: nothing comes in time that has passed already.
         until_reaped(fd.as_fd(), Instant::now());
         assert_eq!(end(id, None), End::Status(9));
+        let stat = format!("/proc/self/task/{}/stat", nix::unistd::gettid());
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| {
+            scope.spawn(|| {
+                let sleeps = || matches!(fields(&std::fs::read_to_string(&stat).unwrap()), Some(("S", ..)));
                 let deadline = soon();
-                until_reaped(fd.as_fd(), deadline);
-                (end(id, None), Instant::now() < deadline)
+                while !sleeps() && Instant::now() < deadline {
+                    std::thread::yield_now();
+                }
+                child.wait().unwrap();
             });
-            child.wait().unwrap();
-            let (found, in_time) = waiter.join().unwrap();
+            let deadline = soon();
+            until_reaped(fd.as_fd(), deadline);
+            let (found, in_time) = (end(id, None), Instant::now() < deadline);
             assert_eq!(found, End::Never);
             let mut fds = [PollFd::new(fd.as_fd(), PollFlags::empty())];
             let hangs_up = poll(&mut fds, PollTimeout::ZERO).unwrap() == 1;
@@ -200,7 +205,8 @@ mod tests {
         assert_eq!(end(id, None), End::Status(9));
         child.wait().unwrap();
         assert_eq!(end(id, None), End::Never);
-        let another = ProcessId { pid: std::process::id(), ..id };
+        let own = procfs.identify(std::process::id()).unwrap();
+        let another = ProcessId { start_ticks: own.start_ticks + 1, ..own };
         assert_eq!(end(another, None), End::Never, "another process that has its pid is another");
     }
 }
