@@ -106,6 +106,18 @@ fn something_that_is_no_daemon_behind_the_socket_is_said() {
     drop(server);
 }
 
+#[test]
+fn a_file_that_is_no_socket_is_not_taken_for_a_daemon_that_is_gone() {
+    let portwatch = Portwatch::new().unwrap();
+    fs::write(portwatch.socket(), "mine").unwrap();
+    for arguments in [["who", "1"], ["ls", "--json"]] {
+        let ran = portwatch.run(&arguments).unwrap();
+        assert_said(&ran, 2, "is not a socket; --socket takes that of a daemon");
+    }
+    assert_eq!(fs::read_to_string(portwatch.socket()).unwrap(), "mine");
+    assert_eq!(portwatch.run(&["who", "1", "--no-daemon"]).unwrap().code, Some(1));
+}
+
 /// A small file system of a daemon's own: mounted for the thread that starts it and nobody else.
 fn with_small_disk<T: Send>(state: &Path, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {

@@ -267,6 +267,7 @@ impl From<ClientError> for AccessError {
             ClientError::Absent(_) | ClientError::Stale(_) => {
                 Self::NoDaemon { what, remedy: "start one: portwatch start".to_owned() }
             }
+            ClientError::NoSocket(_) => Self::Usage(format!("{what}; --socket takes that of a daemon")),
             ClientError::NotPermitted { .. } => {
                 Self::NotSeen { what, remedy: "ask as a user who may, or use --no-daemon".to_owned() }
             }

@@ -57,6 +57,9 @@ pub enum ClientError {
     /// There is a socket file and nobody listens: its daemon is gone.
     #[error("nobody listens at {0} any more")]
     Stale(PathBuf),
+    /// Something else is there.
+    #[error("{0} is not a socket")]
+    NoSocket(PathBuf),
     /// Not allowed to connect.
     #[error("connecting to {path} is not permitted (EACCES)")]
     NotPermitted {
@@ -177,6 +180,7 @@ impl Client {
             .map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => ClientError::Absent(path()),
                 io::ErrorKind::ConnectionRefused => ClientError::Stale(path()),
+                io::ErrorKind::InvalidInput => ClientError::NoSocket(path()),
                 io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path: path() },
                 _ => self.broken(&error),
             })?;

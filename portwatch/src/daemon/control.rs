@@ -97,7 +97,7 @@ pub fn start(places: &Places, program: &Path, arguments: &[std::ffi::OsString]) 
             Ok(()) if Lock::holder(&places.lock())?.is_some_and(|h| h.pid == child.id()) => {
                 return Ok(child.id());
             }
-            Ok(()) | Err(ClientError::Absent(_) | ClientError::Stale(_)) => {}
+            Ok(()) | Err(ClientError::Absent(_) | ClientError::Stale(_) | ClientError::NoSocket(_)) => {}
             Err(error) => return Err(did_not(&path, before, &error.to_string())),
         }
         if let Some(status) = child.try_wait().map_err(failed("wait for the daemon"))? {

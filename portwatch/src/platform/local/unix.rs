@@ -16,9 +16,16 @@ use super::Credentials;
 /// A connection.
 pub type Stream = tokio::net::UnixStream;
 
-/// Connects. `NotFound`: there is no socket; `ConnectionRefused`: nobody listens any more.
+/// Connects. `NotFound`: there is no socket; `ConnectionRefused`: nobody listens any more; `InvalidInput`: something else
+/// is there, of which the kernel says ECONNREFUSED too (`unix_find_bsd`).
 pub async fn connect(path: &Path) -> io::Result<Stream> {
-    Stream::connect(path).await
+    let connected = Stream::connect(path).await;
+    connected.map_err(|error| match path.metadata() {
+        Ok(found) if error.kind() == io::ErrorKind::ConnectionRefused && !found.file_type().is_socket() => {
+            io::ErrorKind::InvalidInput.into()
+        }
+        _ => error,
+    })
 }
 
 /// The user who serves the other end.
@@ -122,6 +129,21 @@ mod tests {
         fs::write(&path, "mine").unwrap();
         assert!(Listener::bind(&path, 0o600).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_told_from_one_that_nobody_listens_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let kind_of = |path: &Path| runtime.block_on(connect(path)).unwrap_err().kind();
+        let path = directory.path().join("p.sock");
+        assert_eq!(kind_of(&path), io::ErrorKind::NotFound);
+        drop(net::UnixListener::bind(&path).unwrap());
+        assert_eq!(kind_of(&path), io::ErrorKind::ConnectionRefused);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "mine").unwrap();
+        assert_eq!(kind_of(&path), io::ErrorKind::InvalidInput);
+        assert_eq!(kind_of(directory.path()), io::ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -468,7 +468,9 @@ impl Source for EbpfSource {
     }
 
     fn connections(&mut self, scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
-        let mut found = self.scanner.connections(scope)?;
+        let mut table = table(&mut self.loaded, &mut self.pass);
+        let table = table.as_mut().map(|table| table as &mut dyn Descriptors);
+        let mut found = self.scanner.connections_by(scope, table)?;
         if let Some(left) = &self.left {
             left.name(&mut found);
         }

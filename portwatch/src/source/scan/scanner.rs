@@ -178,6 +178,15 @@ impl Scanner {
 
     /// TCP connections. Nobody here knows who left those in TIME_WAIT.
     pub fn connections(&mut self, scope: &ConnectionScope) -> Result<Connections, SourceError> {
+        self.connections_by(scope, None)
+    }
+
+    /// The same with a faster way to descriptors where there is one.
+    pub fn connections_by(
+        &mut self,
+        scope: &ConnectionScope,
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Connections, SourceError> {
         let mut rows = Vec::new();
         let mut processes = Vec::new();
         match scope {
@@ -189,7 +198,7 @@ impl Scanner {
                     rows.extend(self.diag.connections(&TcpState::ALL, Some(port)).map_err(read_error)?);
                 }
                 if *holders {
-                    processes = self.hold(&mut rows)?;
+                    processes = self.hold(&mut rows, table)?;
                 }
             }
         }
@@ -197,12 +206,16 @@ impl Scanner {
     }
 
     /// Fills in who has these connections, and tells what these processes are.
-    fn hold(&mut self, rows: &mut [Connection]) -> Result<Vec<crate::model::ProcessSeen>, SourceError> {
+    fn hold(
+        &mut self,
+        rows: &mut [Connection],
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Vec<crate::model::ProcessSeen>, SourceError> {
         let wanted: Vec<Wanted> =
             rows.iter().filter_map(|row| Some(Wanted { inode: row.inode?, uid: row.uid })).collect();
         let search = self
             .procfs
-            .holders(&wanted, &HashMap::new(), HolderSearch::First, None)
+            .holders(&wanted, &HashMap::new(), HolderSearch::First, table)
             .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })?;
         for row in rows {
             if let Some(inode) = row.inode {
