@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
 
 use super::{
     JournalError, OpenReport, Opened, Options, PreviousRun, SetAside,
@@ -90,6 +90,13 @@ pub(super) enum Depth {
     Head,
 }
 
+/// Lets a statement be planned once. SQLite would plan it anew, which takes longer than to run it, for each value that is bound to it on a
+/// table with partial indexes, since one of them might serve this value (`sqlite3VdbeSetVarmask`; sqlite.org/queryplanner-ng.html, "The
+/// Query Planner Stability Guarantee").
+pub(super) fn plan_once(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 /// Everything up to a usable, checked connection with the newest schema.
 pub(super) fn prepare(
     path: &Path,
@@ -104,6 +111,7 @@ pub(super) fn prepare(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
+    plan_once(&connection).map_err(failed)?;
     // The first read: a file that is no database is found out here.
     let version = schema::version(&connection).map_err(failed)?;
     let tables: i64 =

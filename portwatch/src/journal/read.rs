@@ -27,6 +27,7 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, i64)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let ready = |connection: Connection| {
         connection.busy_timeout(Duration::from_secs(2))?;
+        open::plan_once(&connection)?;
         let version = schema::version(&connection)?;
         Ok((connection, version))
     };
@@ -42,6 +43,15 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, i64)> {
         }
         shared => shared,
     }
+}
+
+/// A process's row, by its id.
+pub(super) fn of_process() -> String {
+    format!(
+        "SELECT {} FROM process p LEFT JOIN cgroup c ON c.id = p.cgroup
+         LEFT JOIN container k ON k.id = p.container WHERE p.id = ?1",
+        row::PROCESS_COLUMNS
+    )
 }
 
 /// A read-only view.
@@ -277,12 +287,8 @@ impl Reader {
     }
 
     fn process(&self, id: i64) -> Result<(ProcessId, Option<Process>), JournalError> {
-        let sql = format!(
-            "SELECT {} FROM process p LEFT JOIN cgroup c ON c.id = p.cgroup
-             LEFT JOIN container k ON k.id = p.container WHERE p.id = ?1",
-            row::PROCESS_COLUMNS
-        );
-        let mut statement = self.connection.prepare_cached(&sql).map_err(|error| self.failed(error))?;
+        let mut statement =
+            self.connection.prepare_cached(&of_process()).map_err(|error| self.failed(error))?;
         statement.query_row([id], row::process).map_err(|error| self.failed(error))
     }
 

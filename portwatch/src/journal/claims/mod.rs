@@ -16,9 +16,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, config::DbConfig,
-};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
 pub use allow::Allowed;
 pub use error::ClaimError;
@@ -59,8 +57,6 @@ impl Claims {
         let mut connection = open::prepare(path, Depth::Head, &mut OpenReport::default())?;
         let failed = |error| JournalError::sqlite("open", path, error);
         connection.busy_handler(Some(wait)).map_err(failed)?;
-        // Else statements are compiled anew for each value that is bound: SQLite wants to plan for the value.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let find = |connection: &Connection| {
             connection

@@ -1,10 +1,15 @@
 use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, StatementStatus};
 
 use super::{at, event, open, place, process, recorded};
 use crate::{
-    journal::{Entry, Journal, JournalError, Options, Reader, schema},
+    journal::{
+        Entry, Journal, JournalError, OpenReport, Options, Reader,
+        open::{Depth, prepare},
+        read::of_process,
+        schema,
+    },
     model::{EventFilter, EventKind},
 };
 
@@ -191,4 +196,19 @@ fn a_file_that_is_no_database_is_set_aside_not_deleted() {
     }
     let (aside, _) = opened_after_damage(&path);
     assert_eq!(fs::metadata(aside).unwrap().len(), 24_000);
+}
+
+#[test]
+fn a_statement_is_planned_once_whatever_is_bound_to_it() {
+    let (_directory, path) = place();
+    let reader = recorded(&path, (1..4).map(|pid| Entry::Process(process(pid, "node"))));
+    let writer = prepare(&path, Depth::Head, &mut OpenReport::default()).unwrap();
+    for connection in [&reader.connection, &writer] {
+        let mut statement = connection.prepare(&of_process()).unwrap();
+        for id in 1..4 {
+            let pid: u32 = statement.query_row([id], |row| row.get("pid")).unwrap();
+            assert_eq!(pid, id);
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }
