@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -262,7 +263,7 @@ impl Reader {
     }
 
     fn join(&self, rows: Vec<row::EventRow>) -> Result<Vec<LoggedEvent>, JournalError> {
-        let mut known: HashMap<i64, (ProcessId, Option<Process>)> = HashMap::new();
+        let mut known: HashMap<i64, (ProcessId, Option<Arc<Process>>)> = HashMap::new();
         let mut out = Vec::with_capacity(rows.len());
         for mut row in rows {
             let mut facts = [None, None];
@@ -270,7 +271,10 @@ impl Reader {
                 let Some(id) = id else { continue };
                 *slot = Some(match known.entry(id) {
                     Entry::Occupied(entry) => entry.get().clone(),
-                    Entry::Vacant(entry) => entry.insert(self.process(id)?).clone(),
+                    Entry::Vacant(entry) => {
+                        let (id, facts) = self.process(id)?;
+                        entry.insert((id, facts.map(Arc::new))).clone()
+                    }
                 });
             }
             let [process, other] = facts;

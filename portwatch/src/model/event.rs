@@ -1,6 +1,6 @@
 //! What the live table reports and the journal keeps.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
     AskedPort, Evidence, ExitStatus, GapReason, LossCounts, Netns, Phase, Port, Process, ProcessId, Protocol,
@@ -209,9 +209,9 @@ pub struct LoggedEvent {
     /// The event.
     pub event: Event,
     /// Facts of `event.process`.
-    pub process: Option<Process>,
+    pub process: Option<Arc<Process>>,
     /// Facts of `event.other`.
-    pub other: Option<Process>,
+    pub other: Option<Arc<Process>>,
 }
 
 /// Which end of the log comes first.

@@ -137,12 +137,7 @@ pub struct Record {
 
 impl From<LoggedEvent> for Record {
     fn from(logged: LoggedEvent) -> Self {
-        Self {
-            id: Some(logged.id),
-            event: logged.event,
-            process: logged.process.map(Arc::new),
-            other: logged.other.map(Arc::new),
-        }
+        Self { id: Some(logged.id), event: logged.event, process: logged.process, other: logged.other }
     }
 }
 

@@ -44,7 +44,7 @@ fn an_event_comes_back_as_it_went_in() {
     let page = reader.events(&EventFilter::default()).unwrap();
     assert_eq!(page.events.iter().map(|e| &e.event).collect::<Vec<_>>(), [&full, &scanned]);
     let first = &page.events[0];
-    assert_eq!(first.process.as_ref(), Some(&*process(10, "node")));
+    assert_eq!(first.process, Some(process(10, "node")));
     assert_eq!(first.other, None, "nobody described process 11, and nothing is made up");
 }
 
