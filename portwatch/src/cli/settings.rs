@@ -402,16 +402,16 @@ fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {
 mod tests {
     use std::{ffi::OsString, path::Path};
 
-    use clap::{CommandFactory, FromArgMatches};
+    use clap::FromArgMatches;
 
     use super::{Settings, SettingsError, Surroundings, parse};
     use crate::{
-        cli::{args::Cli, project::Here},
+        cli::{args::Cli, project::Here, tests::bare},
         registry::ProjectConfig,
     };
 
     fn resolve(words: &[&str], home: &Path) -> Result<Settings, SettingsError> {
-        let matches = Cli::command().try_get_matches_from(words).unwrap();
+        let matches = bare().try_get_matches_from(words).unwrap();
         let cli = Cli::from_arg_matches(&matches).unwrap();
         let env = |name: &str| (name == "XDG_CONFIG_HOME").then(|| OsString::from(home));
         Settings::resolve(&cli.global, None, &matches, &Surroundings { env: &env, root: false })

@@ -195,9 +195,14 @@ impl std::io::Write for Pipe {
     }
 }
 
+/// The command line, without the variables of whoever runs the tests.
+pub(super) fn bare() -> clap::Command {
+    Cli::command().mut_args(|arg| arg.env(clap::builder::Resettable::<clap::builder::OsStr>::Reset))
+}
+
 fn run_into(words: &str, states: &[&'static str], out: &mut Pipe) -> (Result<Exit, Failure>, String) {
     let words = std::iter::once("portwatch").chain(words.split(' '));
-    let matches = Cli::command().try_get_matches_from(expand(words.map(Into::into).collect())).unwrap();
+    let matches = bare().try_get_matches_from(expand(words.map(Into::into).collect())).unwrap();
     let cli = Cli::from_arg_matches(&matches).unwrap();
     let around = Surroundings { env: &|_| None, root: false };
     let settings = Settings::resolve(&cli.global, None, &matches, &around).unwrap();
@@ -360,7 +365,7 @@ fn words_that_do_not_exist_are_refused_with_the_nearest_that_does() {
         "ls --color sometimes",
     ] {
         let given = std::iter::once("portwatch").chain(words.split_whitespace());
-        let error = Cli::command().term_width(80).try_get_matches_from(given).unwrap_err();
+        let error = bare().term_width(80).try_get_matches_from(given).unwrap_err();
         let text = error.render().to_string();
         let text = if words.is_empty() { text.lines().next().unwrap_or("").to_owned() } else { text };
         write!(all, "$ portwatch {words}\n{text}\n").unwrap();
