@@ -124,6 +124,8 @@ pub(super) fn prepare(
     if version > schema::latest() {
         return Err(JournalError::Newer { path: path.to_owned(), found: version, known: schema::latest() });
     }
+    #[cfg(unix)]
+    close_to_others(path)?;
     if tables == 0 {
         report.fresh = true;
         // Has an effect before the first table is made only.
@@ -178,7 +180,7 @@ fn make_directory(path: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// Makes the file, readable by its owner only whatever the umask is. `true` if it was made.
+/// Makes the file where there is none, readable by its owner only whatever the umask is. `true` if it was made.
 fn make_file(path: &Path) -> Result<bool, JournalError> {
     match fs::symlink_metadata(path) {
         Ok(found) => {
@@ -199,7 +201,6 @@ fn make_file(path: &Path) -> Result<bool, JournalError> {
     }
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
         may(path, nix::unistd::AccessFlags::R_OK | nix::unistd::AccessFlags::W_OK)
             .map_err(|error| refused("open", path, error))?;
         if let Some(directory) = path.parent() {
@@ -207,10 +208,29 @@ fn make_file(path: &Path) -> Result<bool, JournalError> {
             nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
                 .map_err(|errno| refused("create files in", directory, errno.into()))?;
         }
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-            .map_err(|error| refused("take others' access to", path, error))?;
     }
     Ok(false)
+}
+
+/// Takes others' access to a database that is portwatch's own, and to the files beside it: SQLite gives them its mode. What lies
+/// in its place and is something else is left as it is.
+#[cfg(unix)]
+fn close_to_others(path: &Path) -> Result<(), JournalError> {
+    use std::os::unix::fs::PermissionsExt;
+    // SQLite puts its files beside what a link leads to.
+    let path = fs::canonicalize(path).map_err(|error| refused("open", path, error))?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.clone().into_os_string();
+        file.push(suffix);
+        let file = PathBuf::from(file);
+        let is_open = fs::symlink_metadata(&file)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o077 != 0);
+        if is_open {
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+                .map_err(|error| refused("take others' access to", &file, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the effective user may. The file is not opened for it: closing it would end every lock that this process

@@ -34,8 +34,32 @@ fn only_the_owner_can_read_the_files() {
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     drop(opened);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    drop(open(&path));
-    assert_eq!(mode(&path), 0o600, "a file that others could read is closed to them");
+    // The files beside it are made with its mode by whoever reads first.
+    let reader = Connection::open(&path).unwrap();
+    let _: i64 = reader.query_row("SELECT count(*) FROM event", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode(&beside(&path, "-shm")), 0o644);
+    let opened = open(&path);
+    for suffix in ["", "-wal", "-shm"] {
+        assert_eq!(mode(&beside(&path, suffix)), 0o600, "what others could read is closed to them: {suffix}");
+    }
+    drop(opened);
+}
+
+#[test]
+fn what_is_no_database_of_portwatchs_keeps_its_mode_also_behind_a_link() {
+    let (directory, path) = place();
+    let list = directory.path().join("list");
+    let theirs = directory.path().join("theirs.db");
+    fs::write(&list, "this is a shopping list\n".repeat(1000)).unwrap();
+    Connection::open(&theirs).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
+    for target in [&list, &theirs] {
+        fs::set_permissions(target, fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        let error = crate::journal::Claims::open(&path, "b").unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { .. } | JournalError::Foreign { .. }), "{error}");
+        assert_eq!(mode(target), 0o644, "{error}");
+        fs::remove_file(&path).unwrap();
+    }
 }
 
 #[test]
