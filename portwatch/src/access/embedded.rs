@@ -291,7 +291,7 @@ impl Access for Embedded {
         };
         for target in &mut targets {
             if let (Some(reader), Asked::Port { port, protocol, .. }) = (&journal, &target.asked) {
-                match query::of_port(reader, *port, *protocol) {
+                match query::of_port(reader, *port, *protocol, None) {
                     Ok(History { last, refused }) => {
                         target.remember(last, refused, space, own);
                     }

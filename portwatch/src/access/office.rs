@@ -150,7 +150,7 @@ impl Registry for Embedded {
         let time = Timestamp::now();
         let mut claims = views(&mut live, known.claims().to_vec(), &patterns);
         if let Some(reader) = self.journal()? {
-            add_history(&mut claims, &reader)?;
+            add_history(&mut claims, &reader, live.own())?;
         }
         self.touch(&claims, time);
         let unclaimed = unclaimed(&mut live, &known, &patterns);

@@ -82,9 +82,10 @@ impl Office for Desk {
             about.note.get_or_insert_with(|| late.clone());
         }
         let time = Timestamp::now();
-        let (mut claims, unclaimed) = {
+        let (mut claims, unclaimed, own) = {
             let mut live = self.live(&verified);
-            (views(&mut live, known.claims().to_vec(), patterns), unclaimed(&mut live, &known, patterns))
+            let own = live.own();
+            (views(&mut live, known.claims().to_vec(), patterns), unclaimed(&mut live, &known, patterns), own)
         };
         if claims.iter().any(|view| view.state == State::Ghost) {
             // The end of a program may still wait to be written.
@@ -92,7 +93,7 @@ impl Office for Desk {
             about.note = about.note.or(settled.note);
         }
         if !claims.is_empty() {
-            self.read(|reader| add_history(&mut claims, reader))?;
+            self.read(|reader| add_history(&mut claims, reader, own))?;
         }
         self.touch(&claims, time);
         Ok(ClaimsAnswer { time, about, claims, unclaimed })

@@ -27,10 +27,10 @@ use super::{
 use crate::{
     journal::{Commits, Entry, Pending, Writer, WriterStatus},
     model::{
-        ConnectionScope, Event, EventKind, Evidence, Fact, Observation, Phase, Port, Process, ProcessId,
-        Protocol, Seen, Timestamp,
+        ConnectionScope, Event, EventKind, Evidence, Fact, Netns, Observation, Phase, Port, Process,
+        ProcessId, Protocol, Seen, Timestamp,
     },
-    query::{Around, Completeness, Live, Record},
+    query::{Around, Completeness, Live, Record, Space},
     source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
 };
 
@@ -334,6 +334,10 @@ impl Pipeline {
     }
 
     fn deliver(&mut self) {
+        if self.records.is_empty() {
+            return;
+        }
+        let own = lock(&self.handle.live).own();
         deliver(
             &mut self.records,
             self.writer.as_ref(),
@@ -341,6 +345,7 @@ impl Pipeline {
             &self.watchers,
             &mut self.unsettled,
             (&self.handle.changed, &self.handle.tally),
+            own,
         );
     }
 
@@ -489,11 +494,15 @@ fn deliver(
     watchers: &broadcast::Sender<Arc<Record>>,
     unsettled: &mut Vec<Port>,
     (changed, tally): (&Changed, &Tally),
+    own: Option<Netns>,
 ) {
     unsettled.extend(Live::unsettled(records));
     for record in records.drain(..) {
         tally.count(&record);
-        if let Some(port) = changed_port(&record.event) {
+        // Claims are on ports of the daemon's own namespace.
+        if Space::Own.holds(record.event.netns, own)
+            && let Some(port) = changed_port(&record.event)
+        {
             let came = matches!(record.event.kind, EventKind::Listen | EventKind::Bind);
             changed.add(port, record.event.protocol.zip(record.process.clone().filter(|_| came)));
         }

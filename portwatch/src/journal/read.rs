@@ -12,7 +12,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, params_from_iter, types::Value};
 
 use super::{JournalError, code, error::io as refused, open, row, schema, select::Select};
-use crate::model::{EventFilter, EventKind, LoggedEvent, Order, Port, Process, ProcessId, Protocol};
+use crate::model::{EventFilter, EventKind, LoggedEvent, Netns, Order, Port, Process, ProcessId, Protocol};
 
 /// Events that match.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,17 +162,19 @@ impl Reader {
     }
 
     /// The newest of each kind that tells of the end of a port's holder: listen, close, refused, and the exits of
-    /// those who bound and closed it last; newest first. For the answer about a port that is free.
+    /// those who bound and closed it last; newest first. For the answer about a port that is free: in
+    /// `netns`, or in any.
     pub fn last_of_port(
         &self,
         port: Port,
         protocol: Option<Protocol>,
+        netns: Option<Netns>,
     ) -> Result<Vec<LoggedEvent>, JournalError> {
         let mut rows = Vec::new();
         for kind in [EventKind::Listen, EventKind::Close, EventKind::Refused] {
             let filter =
                 EventFilter { ports: vec![port], protocol, kinds: vec![kind], ..EventFilter::default() };
-            rows.extend(self.of_ports(&filter, 1)?);
+            rows.extend(self.last_in(&filter, netns)?);
         }
         // An exit is a process's and has no port.
         let closed = rows.iter().find(|r| r.event.kind == EventKind::Close);
@@ -183,6 +185,25 @@ impl Reader {
         }
         rows.sort_by_key(|r| Reverse((r.event.at, r.id)));
         self.join(rows)
+    }
+
+    /// The newest row in a namespace; a row that names none may be of any. Namespaces are in no index: where so many rows that are
+    /// newer are another's, it is not known.
+    fn last_in(
+        &self,
+        filter: &EventFilter,
+        netns: Option<Netns>,
+    ) -> Result<Option<row::EventRow>, JournalError> {
+        const NEWEST: i64 = 64;
+        let is_in = |row: &row::EventRow| {
+            let there = row.event.netns;
+            netns.is_none() || there.is_none() || there == netns
+        };
+        let newest = self.of_ports(filter, 1)?;
+        if newest.iter().all(is_in) {
+            return Ok(newest.into_iter().next());
+        }
+        Ok(self.of_ports(filter, NEWEST)?.into_iter().find(is_in))
     }
 
     /// The exit of a process, by the time its own row has: a process may have a million events.

@@ -3,7 +3,7 @@
 use super::{History, QueryError, Record, Sight, Viewer};
 use crate::{
     journal::{JournalError, Reader, Summary},
-    model::{EventFilter, EventKind, Order, Port, Protocol},
+    model::{EventFilter, EventKind, Netns, Order, Port, Protocol},
 };
 
 /// Refused binds shown with a port.
@@ -26,9 +26,14 @@ pub fn summary(reader: &Reader, filter: &EventFilter) -> Result<Summary, QueryEr
     Ok(reader.summary(filter)?)
 }
 
-/// What is known of a port's past: its last holder's end and the binds refused on it.
-pub fn of_port(reader: &Reader, port: Port, protocol: Option<Protocol>) -> Result<History, QueryError> {
-    let last = reader.last_of_port(port, protocol)?;
+/// What is known of a port's past: its last holder's end and the binds refused on it. `netns`: in that namespace, else in any.
+pub fn of_port(
+    reader: &Reader,
+    port: Port,
+    protocol: Option<Protocol>,
+    netns: Option<Netns>,
+) -> Result<History, QueryError> {
+    let last = reader.last_of_port(port, protocol, netns)?;
     let refused = if last.iter().any(|l| l.event.kind == EventKind::Refused) {
         let filter = EventFilter {
             kinds: vec![EventKind::Refused],

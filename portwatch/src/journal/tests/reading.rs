@@ -193,10 +193,27 @@ fn a_free_port_tells_its_last_of_each_kind() {
             Entry::Event(event(5, EventKind::Close, 3200, 30)),
         ],
     );
-    let last = reader.last_of_port(Port::new(3100).unwrap(), Some(Protocol::Tcp)).unwrap();
+    let last = reader.last_of_port(Port::new(3100).unwrap(), Some(Protocol::Tcp), None).unwrap();
     assert_eq!(last.iter().map(|e| e.id).collect::<Vec<_>>(), [4, 3]);
     assert_eq!(last[0].event.process, Some(id(20)));
-    assert!(reader.last_of_port(Port::new(3100).unwrap(), Some(Protocol::Udp)).unwrap().is_empty());
+    assert!(reader.last_of_port(Port::new(3100).unwrap(), Some(Protocol::Udp), None).unwrap().is_empty());
+}
+
+#[test]
+fn the_last_of_a_port_is_that_of_the_namespace_that_is_meant() {
+    let (_directory, path) = place();
+    let inside = |second, netns| {
+        let mut event = event(second, EventKind::Close, 3100, 10);
+        event.netns = netns;
+        Entry::Event(event)
+    };
+    let others = (10..40).map(|second| inside(second, Some(Netns(8))));
+    let reader = recorded(&path, [inside(1, None), inside(2, Some(Netns(7)))].into_iter().chain(others));
+    let last = |netns| reader.last_of_port(Port::new(3100).unwrap(), None, netns).unwrap()[0].id;
+    assert_eq!(
+        [last(None), last(Some(Netns(8))), last(Some(Netns(7))), last(Some(Netns(9)))],
+        [32, 32, 2, 1]
+    );
 }
 
 #[test]
@@ -222,7 +239,7 @@ fn the_last_of_a_port_has_the_exits_of_those_who_bound_and_closed_it() {
         ],
     );
     let last = |port| {
-        let last = reader.last_of_port(Port::new(port).unwrap(), None).unwrap();
+        let last = reader.last_of_port(Port::new(port).unwrap(), None, None).unwrap();
         last.iter().map(|e| e.id).collect::<Vec<_>>()
     };
     assert_eq!(last(3100), [5, 4, 3, 1]);

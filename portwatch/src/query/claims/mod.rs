@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use super::{Asked, Completeness, KnownSocket, Live, QueryError, Record, TargetAnswer, history};
 use crate::{
     journal::{HealthRecord, Reader},
-    model::{Compose, EventKind, Evidence, Phase, Process, Protocol, Timestamp},
+    model::{Compose, EventKind, Evidence, Netns, Phase, Process, Protocol, Timestamp},
     registry::{Claim, DEFAULT_RANGE, Occupant, Pattern, PortRange, State, Tie, may_change, tie},
 };
 
@@ -113,15 +113,16 @@ pub fn views(live: &mut Live, claims: Vec<Claim>, patterns: &[Pattern]) -> Vec<C
     claims.into_iter().filter(wanted).map(|claim| view(live, claim)).collect()
 }
 
-/// Adds what the journal tells: how the last programs of ghosts ended, and how programs were when asked last.
-pub fn add_history(views: &mut [ClaimView], reader: &Reader) -> Result<(), QueryError> {
+/// Adds what the journal tells: how the last programs of ghosts ended in the namespace of claims, and how programs were when
+/// asked last.
+pub fn add_history(views: &mut [ClaimView], reader: &Reader, own: Option<Netns>) -> Result<(), QueryError> {
     let mut health: HashMap<i64, HealthRecord> = reader.health()?;
     for view in views {
         view.health = health.remove(&view.claim.id);
         if view.state == State::Ghost
             && let Some(port) = view.claim.ports.first()
         {
-            let last = history::of_port(reader, port.port, Some(port.protocol))?.last;
+            let last = history::of_port(reader, port.port, Some(port.protocol), own)?.last;
             view.ended = ended(last, view.claim.created);
         }
     }
