@@ -51,19 +51,15 @@ pub(super) fn run(args: &args::Env, session: &mut Session<'_>) -> Result<Exit, F
                 return Ok(Exit::No);
             }
             writeln!(out, "services:")?;
-            // One service a stack: contexts and projects that share it share its entry.
-            let mut services: BTreeSet<&str> = claims.iter().map(|claim| claim.stack.as_str()).collect();
             let from = std::env::current_dir().unwrap_or_default();
-            if let Some(file) = [Some(from), here.root].into_iter().flatten().find_map(|at| compose_file(&at))
-            {
-                // Compose refuses a service that has nothing but an environment.
-                let declared = |service: &&str| declares(&file, service);
-                if services.iter().any(&declared) {
-                    services.retain(declared);
-                }
+            let file = [Some(from), here.root].into_iter().flatten().find_map(|at| compose_file(&at));
+            let mut services = file.as_deref().map(services).unwrap_or_default();
+            if services.is_empty() {
+                // One service a stack: contexts and projects that share it share its entry.
+                services = claims.iter().map(|claim| claim.stack.clone()).collect();
             }
             for service in services {
-                writeln!(out, "  {}:", yaml_key(service))?;
+                writeln!(out, "  {}:", yaml_key(&service))?;
                 writeln!(out, "    environment:")?;
                 for (name, port) in &variables {
                     writeln!(out, "      {name}: \"{port}\"")?;
@@ -110,12 +106,22 @@ fn compose_file(directory: &Path) -> Option<String> {
     is_small.then(|| fs::read_to_string(path).ok()).flatten()
 }
 
-/// Whether a key of this name is in a compose file.
-fn declares(file: &str, service: &str) -> bool {
-    file.lines().any(|line| {
-        let key = line.trim().split_once(':').map(|(key, _)| key.trim().trim_matches(['"', '\'']));
-        line.starts_with([' ', '\t']) && key == Some(service)
-    })
+/// The services of a compose file in block style; none of one that is written otherwise. Compose refuses a service that has
+/// nothing but an environment, so no other may be named.
+fn services(file: &str) -> BTreeSet<String> {
+    let content = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let depth = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let key = |line: &str| {
+        let (key, _) = line.split_once(':')?;
+        let key = key.trim().trim_matches(['"', '\'']);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        (!key.is_empty() && key.chars().all(plain)).then(|| key.to_owned())
+    };
+    let begins = |line: &&str| depth(line) == 0 && key(line).as_deref() == Some("services");
+    let block = file.lines().filter(content).skip_while(|line| !begins(line)).skip(1);
+    let mut within = block.take_while(|line| depth(line) > 0).peekable();
+    let first = within.peek().map_or(0, |line| depth(line));
+    within.filter(|line| depth(line) == first).filter_map(key).collect()
 }
 
 /// A name that YAML reads as that text and as nothing else: `no` and `1.5` would be other things.
@@ -128,4 +134,32 @@ fn yaml_key(name: &str) -> String {
 /// Letters, digits and `_` are what a variable's name may have.
 fn upper(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::services;
+
+    #[test]
+    fn the_services_of_a_compose_file_are_what_stands_directly_below_that_word() {
+        for (file, expected) in [
+            (
+                "services:\n  web:\n    image: nginx # api: none\n    environment:\n      api: x\n  \"no\":\n    build: .\n",
+                "no web",
+            ),
+            (
+                "# services:\nversion: '3.8'\nx-base: &base\n  api:\n    image: a\nservices:\n\n# web:\n    a.b_c-1: &one\n        <<: *base\n    two: *one\nvolumes:\n  data:\n",
+                "a.b_c-1 two",
+            ),
+            ("services:\r\n  web:\r\n    image: a\r\n", "web"),
+            ("services: {web: {image: a}}\n", ""),
+            ("services:\n  'x y': {}\n  [odd]: {}\n", ""),
+            ("services:\n", ""),
+            ("volumes:\n  services:\n    web:\n", ""),
+            ("", ""),
+        ] {
+            let found: Vec<String> = services(file).into_iter().collect();
+            assert_eq!(found.join(" "), expected, "{file}");
+        }
+    }
 }
