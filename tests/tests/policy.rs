@@ -212,6 +212,42 @@ fn an_import_is_shown_first_may_be_repeated_and_takes_nothing_from_others() {
     assert_eq!(run_in(&portwatch, &empty, &["import"]).code, Some(1));
 }
 
+#[test]
+fn both_kinds_of_files_that_lie_in_one_place_are_imported_together() {
+    let portwatch = Portwatch::new().unwrap();
+    let ports = [0; 2].map(|_| free_port().unwrap());
+    // Both kinds of files lie here, and each has a port for main's web.
+    let both_files = directory(
+        &portwatch,
+        "both",
+        &[
+            (
+                ".portdaddyrc",
+                &format!(r#"{{"project": "both", "services": {{"web": {{"port": {}}}}}}}"#, ports[0]),
+            ),
+            (
+                "design/worktrees/ports.json",
+                &format!(
+                    r#"{{"ranges": {{"api": {{"start": 24040, "end": 24049}}}}, "allocations": [
+                        {{"port": {}, "worktree": "main", "service": "web"}}]}}"#,
+                    ports[1]
+                ),
+            ),
+        ],
+    );
+    let ran = run_in(&portwatch, &both_files, &["import", "--dry-run"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains(&format!("both:web would have port {}", ports[0])), "{ran:?}");
+    let again = run_in(&portwatch, &both_files, &["import", "--dry-run", "--reassign"]);
+    assert_eq!((again.code, again.stdout.matches(&ports[0].to_string()).count()), (Some(0), 2), "{again:?}");
+    let toml = run_in(&portwatch, &both_files, &["import", "--toml"]).stdout;
+    let expected = format!(
+        "project = \"both\"\n\n[ranges]\napi = \"24040-24049\"\n\n[stacks.web]\nport = {}\n",
+        ports[0]
+    );
+    assert_eq!(toml, expected, "one project file of both");
+}
+
 fn git(directory: &Path, words: &[&str]) {
     let mut git = Command::new("git");
     git.arg("-C").arg(directory).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(words);
@@ -275,8 +311,9 @@ fn each_worktree_has_ports_of_its_own_and_all_are_told_together() {
     let compose = || run_in(&portwatch, &shop, &["env", "shop:*", "--format", "compose"]).stdout;
     let services = |text: &str| ["  api:\n", "  web:\n"].map(|service| text.matches(service).count());
     assert_eq!(services(&compose()), [1, 1], "one entry a service: {}", compose());
-    fs::write(shop.join("compose.yaml"), "services:\n  web:\n    image: nginx # api: none\n").unwrap();
+    fs::write(shop.join("compose.yaml"), "services:\n  web:\n    image: nginx # api: none\n    environment:\n      api: x\n  worker:\n    image: nginx\n").unwrap();
     assert_eq!(services(&compose()), [0, 1], "compose has no such service: {}", compose());
+    assert!(compose().contains("  worker:\n    environment:\n      PORT_"), "every service: {}", compose());
     assert!(compose().contains("PORT_SHOP_API"), "{}", compose());
 }
 

@@ -8,7 +8,7 @@ use std::{
 use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
 use crate::{
     access::{Access, AccessError},
-    registry::{FOREIGN, Imported, Name, import, slug},
+    registry::{FOREIGN, Imported, Name, ProjectConfig, import, slug},
     render,
     wire::{
         SCHEMA,
@@ -20,6 +20,8 @@ use crate::{
 const INTEGRATOR: &str = "design/worktrees/ports.json";
 /// Larger files are none of these.
 const LARGEST: u64 = 4 << 20;
+/// What is said of a wish that gets another port than its own.
+const OTHER_PORT: &str = "another port";
 
 /// A file with what it says.
 struct File {
@@ -37,11 +39,15 @@ pub(super) fn run(args: &args::Import, session: &mut Session<'_>) -> Result<Exit
     // Everything is understood before anything is claimed.
     let files = paths.iter().map(|path| open(path, args, &here)).collect::<Result<Vec<_>, _>>()?;
     if args.toml {
+        // One file of all: what the first says of a stack counts.
+        let mut all = ProjectConfig::default();
         for file in &files {
-            let mut config = file.read.config.clone();
-            config.project = Some(file.project.clone());
-            session.out.write_all(config.to_toml().as_bytes())?;
+            all.project.get_or_insert_with(|| file.project.clone());
+            for (name, stack) in &file.read.config.stacks {
+                all.stacks.entry(name.clone()).or_insert_with(|| stack.clone());
+            }
         }
+        session.out.write_all(all.to_toml().as_bytes())?;
         return Ok(Exit::Yes);
     }
     let mut rows = Vec::new();
@@ -66,11 +72,13 @@ pub(super) fn run(args: &args::Import, session: &mut Session<'_>) -> Result<Exit
             };
             let mut row = one(session.access()?, &request, args)?;
             // The claims of a dry run do not stand in each other's way by themselves.
-            let twin =
-                |other: &ImportRow| other.name != row.name && other.port == row.port && row.port.is_some();
+            let twin = |other: &&ImportRow| {
+                let is_same = other.name == row.name || (other.port == row.port && row.port.is_some());
+                is_same && other.result == "would-claim"
+            };
             if args.dry_run
                 && row.result == "would-claim"
-                && let Some(other) = rows.iter().find(|other| twin(other))
+                && let Some(other) = rows.iter().find(twin)
             {
                 row = would_meet(other, row, args.reassign);
             }
@@ -83,10 +91,20 @@ pub(super) fn run(args: &args::Import, session: &mut Session<'_>) -> Result<Exit
     Ok(if all { Exit::Yes } else { Exit::No })
 }
 
-/// What becomes of a wish for a port that a wish before it would have.
+/// What becomes of a wish for a port, or under a name, that a wish before it would have.
 fn would_meet(other: &ImportRow, row: ImportRow, reassign: bool) -> ImportRow {
+    if other.name == row.name {
+        if other.port == row.port || row.port.is_none() {
+            return ImportRow { port: other.port, result: "kept".to_owned(), ..row };
+        }
+        if reassign {
+            return ImportRow { port: other.port, sentence: Some(OTHER_PORT.to_owned()), ..row };
+        }
+        let sentence = format!("{} would have port {}", other.name, other.port.unwrap_or_default());
+        return ImportRow { result: "refused".to_owned(), sentence: Some(sentence), ..row };
+    }
     if reassign {
-        return ImportRow { port: None, sentence: Some("another port".to_owned()), ..row };
+        return ImportRow { port: None, sentence: Some(OTHER_PORT.to_owned()), ..row };
     }
     let port = row.port.unwrap_or_default();
     let sentence = format!("port {port} would be claimed by {}", other.name);
@@ -154,7 +172,7 @@ fn one(access: &dyn Access, request: &ClaimRequest, args: &args::Import) -> Resu
     }
     if args.dry_run {
         return Ok(match in_the_way(access, request)? {
-            Some(_) if args.reassign => row(None, "would-claim", Some("another port".to_owned())),
+            Some(_) if args.reassign => row(None, "would-claim", Some(OTHER_PORT.to_owned())),
             Some(why) => row(request.port, "refused", Some(why)),
             None => row(request.port, "would-claim", None),
         });
