@@ -8,7 +8,7 @@ use crate::{
     registry::{ProjectConfig, duration, header},
     render,
     wire::{
-        SCHEMA,
+        SCHEMA, Socket,
         claims::{Claim, HealthAnswer, HealthCheck, HealthReport},
     },
 };
@@ -125,10 +125,25 @@ fn ask(plans: &[(&Claim, Check)]) -> Result<Vec<HealthCheck>, Failure> {
     Ok(runtime.block_on(futures_util::future::join_all(asked)))
 }
 
-/// Where its own program listens.
+/// Where its own program listens; else where it is bound and does not listen, which the kernel refuses.
 fn target(claim: &Claim) -> Option<std::net::SocketAddr> {
-    let socket = claim.sockets.iter().find(|s| s.protocol == "tcp" && s.state == "listening")?;
+    let socket = tcp(claim, "listening").or_else(|| unlistened(claim))?;
     Some(health::target(socket.address.parse().ok()?, socket.port, socket.v6_only == Some(true)))
+}
+
+fn tcp<'a>(claim: &'a Claim, state: &str) -> Option<&'a Socket> {
+    claim.sockets.iter().find(|s| s.protocol == "tcp" && s.state == state)
+}
+
+/// The socket of a program that does not listen yet, or no more. Where a stranger has the port as well, it would be the stranger
+/// that is asked.
+fn unlistened(claim: &Claim) -> Option<&Socket> {
+    let alone = tcp(claim, "listening").is_none() && !has_stranger(claim);
+    tcp(claim, "bound").filter(|_| alone)
+}
+
+fn has_stranger(claim: &Claim) -> bool {
+    claim.strangers.iter().any(|s| s.protocol == "tcp" && Some(s.port) == claim.port)
 }
 
 fn blank(claim: &Claim, healthy: Option<bool>, result: &str, sentence: String) -> HealthCheck {
@@ -164,7 +179,7 @@ fn without(claim: &Claim) -> HealthCheck {
                 "nothing listens (connection refused): its program is gone".to_owned(),
             )
         },
-        "squatted" => HealthCheck {
+        state if state == "squatted" || (state == "live" && has_stranger(claim)) => HealthCheck {
             suggestion: Some(format!("portwatch who {port}")),
             ..blank(claim, Some(false), "stranger", render::stranger(claim))
         },
@@ -175,7 +190,10 @@ fn without(claim: &Claim) -> HealthCheck {
 }
 
 fn with(claim: &Claim, check: &Check, report: Report) -> HealthCheck {
-    let sentence = report.sentence(check);
+    let mut sentence = report.sentence(check);
+    if report.health == health::Health::Refused && unlistened(claim).is_some() {
+        sentence.push_str(": its program is bound to the port and does not listen");
+    }
     let result = report.health.as_str();
     let well = report.health == health::Health::Healthy;
     let port = claim.port.unwrap_or_default();

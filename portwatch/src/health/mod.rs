@@ -110,6 +110,10 @@ impl Report {
             known.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
         };
         match (&self.health, self.status) {
+            (Health::WrongStatus, Some(status)) if !check.status.is_empty() => {
+                let wanted: Vec<String> = check.status.iter().map(u16::to_string).collect();
+                format!("{}, {ms} ms; wanted {}", reason(status), wanted.join(" or "))
+            }
             (_, Some(status)) => format!("{}, {ms} ms", reason(status)),
             (Health::Healthy, None) => format!("accepts connections, {ms} ms"),
             (Health::Refused, None) => "connection refused".to_owned(),
@@ -203,6 +207,13 @@ async fn ask(at: SocketAddr, path: &str, check: &Check) -> Result<Option<(u16, S
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| Health::NoHttp(error.to_string()))?;
     let response = match sender.send_request(request).await {
         Ok(response) => response,
+        // Where the connection ended before it took the request, the reason is the connection's.
+        Err(error) if error.is_canceled() => {
+            return match serving.await {
+                Ok(Err(error)) => no_http(&error),
+                _ => no_http(&"it closed the connection"),
+            };
+        }
         Err(error) => {
             serving.abort();
             return no_http(&error);
