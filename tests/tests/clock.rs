@@ -183,3 +183,65 @@ fn after_the_wall_clock_was_set_every_answer_goes_by_the_new_one_and_the_log_say
 fn a_daemon_that_polls_takes_no_set_clock_for_a_pause() {
     the_clock_is_set(&["--source", "scan"], "scan");
 }
+
+/// Locks, agents and claims are as they were, and their times are those of the clock as it is.
+fn nothing_ended(portwatch: &Portwatch, ahead: SignedDuration) {
+    let json = |arguments: &[&str]| portwatch.run(arguments).unwrap().json().unwrap();
+    let refused = portwatch.run(&["lock", "zc-held", "--owner", "zc-other"]).unwrap();
+    assert_eq!(refused.code, Some(1), "{}", refused.text());
+    let locks = json(&["locks", "--json"]);
+    let lock = &locks["locks"][0];
+    assert_eq!((&lock["owner"], &lock["expired"]), (&"zc-holder".into(), &false.into()), "{locks:#}");
+    assert_now(&lock["heldSince"], ahead);
+    assert_now(&lock["expires"], ahead + SignedDuration::from_hours(2));
+    let agents = json(&["agents", "--json"]);
+    for agent in agents["agents"].as_array().unwrap() {
+        assert_eq!(agent["state"], "active", "{agents:#}");
+        assert_now(&agent["seen"], ahead);
+    }
+    assert_eq!(portwatch.run(&["salvage"]).unwrap().code, Some(1));
+    let found = json(&["find", "zc:api", "--json"]);
+    assert_now(&found["claims"][0]["created"], ahead);
+    assert_now(&found["claims"][0]["expires"], ahead + SignedDuration::from_hours(2));
+}
+
+#[test]
+fn what_is_held_for_a_time_is_held_for_as_long_whatever_the_clock_is_set_to() {
+    if !require_program("cc") {
+        return;
+    }
+    let mut portwatch = with_clock();
+    let folder = portwatch.folder().to_owned();
+    let clock = Clock(&folder);
+    let (hours, none) = (SignedDuration::from_hours(5), SignedDuration::ZERO);
+    portwatch.start(&["--source", "scan"]).unwrap();
+    let port = portwatch_tests::free_port().unwrap().to_string();
+    for order in [
+        &["lock", "zc-held", "--owner", "zc-holder", "--ttl", "2h"][..],
+        &["agent", "register", "zc-agent", "--purpose", "work"],
+        &["session", "start", "a piece", "--agent", "zc-agent"],
+        &["claim", "zc:api", "--port", &port, "--ttl", "2h"],
+    ] {
+        let done = portwatch.run(order).unwrap();
+        assert_eq!(done.code, Some(0), "{order:?}: {}", done.text());
+    }
+    nothing_ended(&portwatch, none);
+    for ahead in [hours, none, -hours] {
+        clock.set(ahead);
+        nothing_ended(&portwatch, ahead);
+        let status = portwatch.status().unwrap();
+        assert_now(&status["started"], ahead);
+        let metrics = portwatch.run(&["metrics", "--json"]).unwrap().json().unwrap();
+        assert!(metrics["uptime"].as_u64().unwrap() < 300, "{metrics:#}");
+    }
+    // While no daemon runs, and when the next one begins.
+    assert!(portwatch.stop().unwrap().success());
+    for ahead in [hours, none] {
+        clock.set(ahead);
+        nothing_ended(&portwatch, ahead);
+    }
+    clock.set(-hours);
+    portwatch.start(&["--source", "scan"]).unwrap();
+    nothing_ended(&portwatch, -hours);
+    assert!(portwatch.log().lines().all(|line| !line.contains("panic")), "{}", portwatch.log());
+}

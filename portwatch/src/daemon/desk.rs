@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
+
 use super::{
     beside::{Beside, Doubted, Verified, best},
     courier::Posted,
@@ -16,7 +18,7 @@ use crate::{
     engine::Problem,
     journal::{Claims, Commits, Pending, Reader},
     model::{ConnectionScope, EventFilter, Order, Port, Timestamp},
-    platform::vitals::{cpu_time, resident_bytes},
+    platform::vitals::{clocks, cpu_time, resident_bytes},
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, DoctorAnswer, History, ListAnswer,
         ListFilter, Live, LogAnswer, MetricsAnswer, QueryError, Running, Space, StatusAnswer, Subscription,
@@ -53,9 +55,19 @@ pub struct Desk {
     pub(super) limit: Option<u32>,
     socket: Option<PathBuf>,
     started: Timestamp,
+    /// How far the wall clock was ahead of the boot clock then, ns.
+    started_by: Option<i64>,
     readers: Mutex<Vec<Reader>>,
     /// How to look without the pipeline, where that is of this machine.
     beside: Option<Beside>,
+}
+
+/// A clock that was set by less was not.
+const SET: SignedDuration = SignedDuration::from_millis(100);
+
+/// How far the wall clock is ahead of the boot clock, ns.
+fn ahead() -> Option<i64> {
+    clocks().map(|(_, ahead)| ahead)
 }
 
 /// Readers kept open between questions.
@@ -81,6 +93,7 @@ impl Desk {
             limit: None,
             socket,
             started,
+            started_by: ahead(),
             readers: Mutex::default(),
             beside: None,
         }
@@ -249,6 +262,14 @@ impl Desk {
         engines.ask(ENGINE_AGE, ENGINE_WAIT).problems.clone()
     }
 
+    /// When the daemon started, by the clock as it is.
+    fn started(&self) -> Timestamp {
+        let by = self.started_by.zip(ahead()).map(|(then, now)| now.saturating_sub(then));
+        let by = SignedDuration::from_nanos(by.unwrap_or(0));
+        // Where it was not set, the two readings differ by what they took.
+        if by.abs() < SET { self.started } else { self.started.saturating_add(by).unwrap_or(self.started) }
+    }
+
     pub(super) fn about(&self) -> About {
         let mut about = self.about.clone();
         let report = self.pipeline.report();
@@ -408,7 +429,7 @@ impl Answers for Desk {
         Ok(StatusAnswer {
             about,
             pid: std::process::id(),
-            started: self.started,
+            started: self.started(),
             socket: self.socket.clone(),
             database: self.database.clone(),
             journal: report.journal.clone(),
@@ -444,7 +465,7 @@ impl Answers for Desk {
             events: journal.as_ref().map(|status| status.events),
             database_bytes: journal.as_ref().map(|status| status.bytes),
             running: Some(Running {
-                started: self.started,
+                started: self.started(),
                 memory_bytes: resident_bytes(),
                 cpu: cpu_time(),
                 counters,

@@ -7,6 +7,7 @@
 //! database stays consistent in both cases.
 
 mod claims;
+mod clock;
 mod code;
 mod coordinate;
 mod error;

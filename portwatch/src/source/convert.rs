@@ -39,35 +39,8 @@ impl BootClock {
     /// Reads both clocks; gives the boot clock too, ns.
     #[cfg(target_os = "linux")]
     pub(super) fn read() -> nix::Result<(u64, Self)> {
-        use nix::{
-            errno::Errno,
-            time::{ClockId, clock_gettime},
-        };
-        /// The two calls take less where nobody comes between them.
-        const CLOSE: i128 = 20_000;
-        const TRIES: usize = 5;
-        let read = |clock| {
-            let time = clock_gettime(clock)?;
-            Ok(i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()))
-        };
-        let mut best: Option<(i128, i128, i128)> = None;
-        for _ in 0..TRIES {
-            // The wall clock is read between two readings of the boot clock; their middle is the same moment
-            // to within half of what the calls took. On a busy machine that can be long.
-            let before = read(ClockId::CLOCK_BOOTTIME)?;
-            let wall = read(ClockId::CLOCK_REALTIME)?;
-            let after = read(ClockId::CLOCK_BOOTTIME)?;
-            let took = after - before;
-            if best.is_none_or(|(least, ..)| took < least) {
-                best = Some((took, after, wall - i128::midpoint(before, after)));
-            }
-            if took < CLOSE {
-                break;
-            }
-        }
-        let (_, boot, offset) = best.ok_or(Errno::EINVAL)?;
-        let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
-        Ok((u64::try_from(boot).map_err(|_| Errno::EOVERFLOW)?, Self::from_offset_ns(offset)))
+        let (boot_ns, offset_ns) = crate::platform::vitals::clocks().ok_or(nix::Error::EINVAL)?;
+        Ok((boot_ns, Self::from_offset_ns(offset_ns)))
     }
 
     /// How far ahead of another one its wall clock is.

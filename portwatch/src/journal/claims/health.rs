@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{ClaimError, Claims, Fault, moment, read, text, write};
 use crate::{
-    journal::{JournalError, Reader},
+    journal::{JournalError, Reader, clock::Lag},
     model::{Event, EventKind, Evidence, Timestamp},
     registry::{Name, may_change},
 };
@@ -43,6 +43,7 @@ fn all(connection: &Connection) -> rusqlite::Result<HashMap<i64, HealthRecord>> 
 impl Claims {
     /// The newest answers, by claim.
     pub fn health(&self) -> Result<HashMap<i64, HealthRecord>, JournalError> {
+        self.keep_time()?;
         all(&self.connection).map_err(|error| self.failed("read", error))
     }
 
@@ -96,6 +97,14 @@ impl Reader {
         if !self.has_table("health")? {
             return Ok(HashMap::new());
         }
-        all(&self.connection).map_err(|error| self.failed(error))
+        let mut health = all(&self.connection).map_err(|error| self.failed(error))?;
+        if let Some(lag) = Lag::of(&self.connection).map_err(|error| self.failed(error))? {
+            for record in health.values_mut() {
+                record.since = lag.moved(record.since, record.since);
+                record.checked = lag.moved(record.checked, record.checked);
+                record.healthy = record.healthy.map(|at| lag.moved(at, at));
+            }
+        }
+        Ok(health)
     }
 }

@@ -26,6 +26,7 @@ pub use write::{Claimed, Released, Request};
 
 use super::{
     JournalError, OpenReport,
+    clock::Clock,
     open::{self, Depth},
 };
 use crate::{
@@ -48,6 +49,7 @@ pub struct Claims {
     connection: Connection,
     path: PathBuf,
     boot: i64,
+    clock: Clock,
 }
 
 impl Claims {
@@ -72,14 +74,48 @@ impl Claims {
                 .map_err(failed)?;
             find(&connection).map_err(failed)?.unwrap_or(0)
         };
-        Ok(Self { connection, path: path.to_owned(), boot })
+        Ok(Self { connection, path: path.to_owned(), boot, clock: Clock::system() })
     }
 
-    /// Another number whenever another connection has changed the database.
+    /// Another number whenever another connection has changed the database, or the clock was set.
     pub fn version(&self) -> Result<i64, JournalError> {
-        self.connection
+        self.keep_time()?;
+        let version: i64 = self
+            .connection
             .pragma_query_value(None, "data_version", |row| row.get(0))
-            .map_err(|error| self.failed("read", error))
+            .map_err(|error| self.failed("read", error))?;
+        // What this connection has moved is no change of another one, and news all the same.
+        Ok(version.wrapping_add(i64::from(self.clock.moves()) << 32))
+    }
+
+    /// Moves times along where the wall clock was set since they were written. Whatever else reads or writes here does so first.
+    pub fn keep_time(&self) -> Result<(), JournalError> {
+        self.settle(false).map_err(|error| self.failed("write", error))
+    }
+
+    fn settle(&self, writer: bool) -> rusqlite::Result<()> {
+        if self.clock.is_settled() || !self.clock.wants(&self.connection, self.boot, writer)? {
+            return Ok(());
+        }
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        let distance = self.clock.settle(&transaction, self.boot)?;
+        transaction.commit()?;
+        self.clock.settled(distance);
+        Ok(())
+    }
+
+    /// Begins as a writer, in tables that go by the clock as it is.
+    fn begin(&self) -> rusqlite::Result<Transaction<'_>> {
+        /// Nobody sets a clock all the time.
+        const TRIES: usize = 3;
+        for _ in 0..TRIES {
+            self.settle(true)?;
+            let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+            if self.clock.is_settled() {
+                return Ok(transaction);
+            }
+        }
+        Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
     }
 
     /// Ports that the kernel keeps back for claims in this namespace. Another boot has begun with none.
@@ -115,6 +151,12 @@ impl Claims {
         Ok(self)
     }
 
+    /// The same by another clock.
+    #[cfg(test)]
+    pub(in crate::journal) fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     pub(in crate::journal) fn failed(&self, operation: &'static str, error: rusqlite::Error) -> JournalError {
         JournalError::sqlite(operation, &self.path, error)
     }
@@ -129,11 +171,19 @@ impl Claims {
         &mut self,
         work: impl FnOnce(&Connection, i64) -> Result<T, Fault<E>>,
     ) -> Result<T, E> {
+        self.transaction_at(Timestamp::UNIX_EPOCH, |connection, boot, _| work(connection, boot))
+    }
+
+    /// The same for what happens `now`; `work` is told which moment that is, where the clock was set meanwhile.
+    pub(in crate::journal) fn transaction_at<T, E: From<JournalError>>(
+        &mut self,
+        now: Timestamp,
+        work: impl FnOnce(&Connection, i64, Timestamp) -> Result<T, Fault<E>>,
+    ) -> Result<T, E> {
         let path = self.path.clone();
         let failed = |error| E::from(JournalError::sqlite("write", &path, error));
-        let transaction =
-            Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(failed)?;
-        match work(&transaction, self.boot) {
+        let transaction = self.begin().map_err(failed)?;
+        match work(&transaction, self.boot, self.clock.corrected(now)) {
             Ok(done) => {
                 transaction.commit().map_err(failed)?;
                 Ok(done)
@@ -152,8 +202,7 @@ impl Claims {
     ) -> Result<Vec<Result<T, E>>, JournalError> {
         let path = self.path.clone();
         let failed = |error| JournalError::sqlite("write", &path, error);
-        let transaction =
-            Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = self.begin().map_err(failed)?;
         let run =
             |sql| transaction.prepare_cached(sql).and_then(|mut s| s.execute([])).map(drop).map_err(failed);
         let mut done = Vec::with_capacity(count);

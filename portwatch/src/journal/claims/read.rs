@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{Claims, moment};
 use crate::{
-    journal::{JournalError, Reader},
+    journal::{JournalError, Reader, clock::Lag},
     model::{Port, Protocol, Timestamp},
     registry::{Claim, ClaimPort, Kind, Name},
 };
@@ -120,6 +120,7 @@ fn claim(row: &Row<'_>, ports: Vec<ClaimPort>) -> rusqlite::Result<Option<Claim>
 impl Claims {
     /// Every claim, by name.
     pub fn all(&self) -> Result<Vec<Claim>, JournalError> {
+        self.keep_time()?;
         all(&self.connection).map_err(|error| self.failed("read", error))
     }
 }
@@ -130,7 +131,17 @@ impl Reader {
         if !self.has_table("claim")? {
             return Ok(Vec::new());
         }
-        all(&self.connection).map_err(|error| self.failed(error))
+        let mut claims = all(&self.connection).map_err(|error| self.failed(error))?;
+        if let Some(lag) = Lag::of(&self.connection).map_err(|error| self.failed(error))? {
+            for claim in &mut claims {
+                let renewed = claim.renewed;
+                claim.expires = claim.expires.map(|at| lag.moved(at, renewed));
+                claim.created = lag.moved(claim.created, claim.created);
+                claim.renewed = lag.moved(renewed, renewed);
+                claim.seen = claim.seen.map(|at| lag.moved(at, at));
+            }
+        }
+        Ok(claims)
     }
 
     /// Whether there is such a table: a reader does not migrate.

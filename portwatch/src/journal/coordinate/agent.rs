@@ -147,6 +147,7 @@ impl Coordination {
         now: Timestamp,
     ) -> Result<(Agent, Told), CoordinateError> {
         self.change(None, now, |turn| {
+            let now = turn.now;
             match by_name(turn, register.name, user.uid)? {
                 None => insert(turn, register, user)?,
                 Some(found) => {
@@ -199,8 +200,9 @@ impl Coordination {
                 return Err(nothing(name).into());
             }
             back(turn, &found)?;
-            if turn.told.is_empty() && found.silent_ms(now) >= TOLD_MS {
-                turn.tell(EventKind::Heartbeat, name, format!("after {}", silence(&found, now)))?;
+            if turn.told.is_empty() && found.silent_ms(turn.now) >= TOLD_MS {
+                let words = format!("after {}", silence(&found, turn.now));
+                turn.tell(EventKind::Heartbeat, name, words)?;
             }
             existing(turn, name, user.uid)
         })
@@ -221,7 +223,7 @@ impl Coordination {
             turn.execute(
                 "UPDATE agent SET ended = ?2, pid = NULL, start_ticks = NULL, boot = NULL
                  WHERE name = ?1 AND uid = ?3",
-                params![name, text(now), found.user.uid],
+                params![name, text(turn.now), found.user.uid],
             )?;
             let why = format!("agent {name} was unregistered");
             let by = if user.uid == found.user.uid { String::new() } else { format!(" by {user}") };
@@ -236,12 +238,12 @@ impl Coordination {
 
     /// Tells of agents that fell silent.
     pub fn tell_of_silence(&mut self, now: Timestamp) -> Result<Told, CoordinateError> {
-        let news = |agent: &Agent| {
+        let news = |agent: &Agent, now: Timestamp| {
             let vitality = agent.vitality(now);
             vitality != Vitality::Ended && vitality != Vitality::Active && vitality.as_str() != agent.told
         };
         // Most agents by far were told of, or spoke lately: only the others are read.
-        let maybe = |tables: &Tables<'_>| {
+        let maybe = |tables: &Tables<'_>, now: Timestamp| {
             let stale = text(now.checked_sub(STALE).unwrap_or(now));
             let sql = format!(
                 "SELECT {AGENT} FROM agent WHERE ended IS NULL AND told <> 'dead' AND (seen < ?1 OR died IS NOT NULL)
@@ -249,11 +251,12 @@ impl Coordination {
             );
             tables.rows(&sql, [stale], agent)
         };
-        if !self.read(maybe)?.iter().any(news) {
+        if !self.read(|tables| maybe(tables, now))?.iter().any(|agent| news(agent, now)) {
             return Ok(Told::new());
         }
         let tell = |turn: &mut Turn<'_>| {
-            for agent in maybe(turn)?.iter().filter(|agent| news(agent)) {
+            let now = turn.now;
+            for agent in maybe(turn, now)?.iter().filter(|agent| news(agent, now)) {
                 let vitality = agent.vitality(now).as_str();
                 turn.execute(
                     "UPDATE agent SET told = ?2 WHERE name = ?1 AND uid = ?3",
@@ -310,11 +313,11 @@ impl Coordination {
                 }
                 .into());
             }
-            if agent.vitality(now) != Vitality::Dead {
+            if agent.vitality(turn.now) != Vitality::Dead {
                 return Err(Denial::Refused {
                     what: format!(
                         "agent {dead} is {}, and only a dead agent's work can be taken over",
-                        agent.vitality(now).as_str()
+                        agent.vitality(turn.now).as_str()
                     ),
                     remedy: format!(
                         "an agent is dead when its process has ended, or after {} of silence",
@@ -325,7 +328,7 @@ impl Coordination {
             }
             turn.execute(
                 "UPDATE agent SET salvaged_by = ?2, salvaged = ?3 WHERE name = ?1 AND uid = ?4",
-                params![dead, by.name(), text(now), agent.user.uid],
+                params![dead, by.name(), text(turn.now), agent.user.uid],
             )?;
             let sessions = session::pass_on(turn, &agent, by)?;
             let words = match sessions.len() {

@@ -141,7 +141,7 @@ impl Coordination {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
                     publish.channel,
-                    text(now),
+                    text(turn.now),
                     sender.kind.as_str(),
                     sender.name,
                     sender.user.uid,
@@ -205,7 +205,7 @@ impl Coordination {
             turn.execute("DELETE FROM publisher WHERE channel = ?1", [name])?;
             turn.execute(
                 "UPDATE channel SET removed = ?2, shared = 0 WHERE name = ?1",
-                params![name, text(now)],
+                params![name, text(turn.now)],
             )?;
             let words = format!("removed by {user}, with {} messages", found.messages);
             turn.tell(EventKind::Message, name, words)?;

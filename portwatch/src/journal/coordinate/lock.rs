@@ -144,7 +144,7 @@ impl Coordination {
         self.change(voice(wanted.owner), now, |turn| {
             let mut from = None;
             let mut found = by_name(turn, wanted.name)?;
-            match found.as_ref().map(|lock| lock.standing(wanted.owner, alive, now)) {
+            match found.as_ref().map(|lock| lock.standing(wanted.owner, alive, turn.now)) {
                 Some(Standing::Own) => {
                     let lock = renew(turn, wanted)?;
                     leave(turn, wanted.ticket, wanted.waiter)?;
@@ -170,7 +170,7 @@ impl Coordination {
             }
             let Some(waiter) = wanted.waiter else {
                 return Err(match found {
-                    Some(lock) => held(&lock, now),
+                    Some(lock) => held(&lock, turn.now),
                     None => Denial::Queue { name: wanted.name.to_owned(), count: ahead },
                 }
                 .into());
@@ -284,7 +284,7 @@ impl Coordination {
                 }
                 .into());
             }
-            if lock.has_expired(now) && lock.waiting > 0 {
+            if lock.has_expired(turn.now) && lock.waiting > 0 {
                 return Err(Denial::Refused {
                     what: format!("the time of {name} has passed, and {} wait for it", lock.waiting),
                     remedy: format!("take it again: portwatch lock {name} --wait 1m"),

@@ -61,25 +61,27 @@ impl Coordination {
         Ok(Self { store: self.store.folded_elsewhere()? })
     }
 
-    /// Another number whenever another connection has changed the database.
+    /// As [`Claims::version`].
     pub fn version(&self) -> Result<i64, JournalError> {
         self.store.version()
     }
 
     /// Reads, without waiting for writers.
     fn read<T>(&self, work: impl FnOnce(&Tables<'_>) -> rusqlite::Result<T>) -> Result<T, CoordinateError> {
+        self.store.keep_time()?;
         let (connection, boot) = self.store.parts();
         work(&Tables::new(connection, boot)).map_err(|error| self.store.failed("read", error).into())
     }
 
-    /// Changes, in the name of an agent where there is one: all of it holds, its sign of life too, or nothing does.
+    /// Changes, in the name of an agent where there is one: all of it holds, its sign of life too, or nothing does. What is
+    /// done goes by [`Turn::now`]: the clock may have been set while this waited for others.
     fn change<T>(
         &mut self,
         voice: Option<Voice<'_>>,
         now: Timestamp,
         work: impl FnOnce(&mut Turn<'_>) -> Done<T>,
     ) -> Result<(T, Told), CoordinateError> {
-        self.store.transaction(|connection, boot| {
+        self.store.transaction_at(now, |connection, boot, now| {
             let mut turn = Turn::new(connection, boot, now);
             if let Some(voice) = voice {
                 agent::speak(&mut turn, voice)?;
@@ -171,3 +173,5 @@ mod tests;
 mod tests_of_bounds;
 #[cfg(test)]
 mod tests_of_channels;
+#[cfg(test)]
+mod tests_of_clocks;

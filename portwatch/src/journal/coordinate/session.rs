@@ -224,7 +224,7 @@ impl Coordination {
                     ticks,
                     boot,
                     start.root,
-                    text(now)
+                    text(turn.now)
                 ],
             )?;
             let by = start.agent.map_or_else(String::new, |agent| format!(", agent {agent}"));
@@ -275,7 +275,7 @@ impl Coordination {
             for path in files {
                 let gone = turn.execute(
                     "UPDATE file_claim SET released = ?3 WHERE session = ?1 AND path = ?2 AND released IS NULL",
-                    params![order.id, path, text(now)],
+                    params![order.id, path, text(turn.now)],
                 )?;
                 if gone == 0 {
                     unknown.push(path.clone());

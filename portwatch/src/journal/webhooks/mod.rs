@@ -52,6 +52,7 @@ impl Webhooks {
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+        self.store.keep_time()?;
         let (connection, _) = self.store.parts();
         work(connection).map_err(|error| self.store.failed("read", error))
     }

@@ -9,7 +9,7 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
-pub use self::system::{asleep, cpu_time, resident_bytes};
+pub use self::system::{asleep, clocks, cpu_time, resident_bytes};
 
 #[cfg(test)]
 mod tests {
