@@ -68,7 +68,7 @@ pub enum ApiError {
     Query(#[from] QueryError),
     /// Too many connections.
     #[error("{0}")]
-    TooMany(String),
+    TooMany(Crowd),
     /// Our fault; the text is for the log alone.
     #[error("{0}")]
     Internal(String),
@@ -118,11 +118,11 @@ impl ApiError {
                 "the daemon cannot read its journal".to_owned(),
                 Some("portwatch status shows why; the daemon's log has the details".to_owned()),
             ),
-            Self::TooMany(sentence) => (
+            Self::TooMany(crowd) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too-many-clients",
-                sentence.clone(),
-                Some("end a `watch`, a `--follow` or a `lock --wait` that is no longer needed".to_owned()),
+                crowd.to_string(),
+                Some(crowd.remedy().to_owned()),
             ),
             Self::Internal(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -135,6 +135,46 @@ impl ApiError {
             status,
             ErrorDocument { schema: SCHEMA, error: ErrorBody { code: code.to_owned(), message, remedy } },
         )
+    }
+}
+
+/// Who is connected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Crowd {
+    /// Of one user, as many as may be.
+    #[error("{count} clients of uid {uid} are connected, the limit for one user")]
+    OfUser {
+        /// The user.
+        uid: u32,
+        /// How many.
+        count: usize,
+    },
+    /// Of one user, as many as may stay; this one is answered at once, or not.
+    #[error("too many clients of this user wait already, and what is left is for what is answered at once")]
+    Waiting,
+    /// Of all together, as many as may stay; what is answered at once is answered.
+    #[error(
+        "as many clients of all users are connected as may stay, and what is left is for what is answered at once"
+    )]
+    Staying,
+    /// Of all together, as many as may be.
+    #[error("{count} clients are connected, the daemon's limit")]
+    All {
+        /// How many.
+        count: usize,
+    },
+}
+
+impl Crowd {
+    const fn remedy(&self) -> &'static str {
+        match self {
+            Self::OfUser { .. } | Self::Waiting => {
+                "end a `watch`, a `--follow` or a `lock --wait` that is no longer needed"
+            }
+            Self::Staying | Self::All { .. } => {
+                "try again when others have ended theirs; whoever keeps the machine sees who they are: ss -xp"
+            }
+        }
     }
 }
 

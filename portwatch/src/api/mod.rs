@@ -17,7 +17,7 @@ mod turns;
 mod watch;
 
 pub use client::{Client, ClientError};
-pub use error::ApiError;
+pub use error::{ApiError, Crowd};
 pub use openapi::openapi;
 pub use peer::Peer;
 pub use places::{DATABASE, Places, SYSTEM_SOCKET, SYSTEM_STATE, environment};

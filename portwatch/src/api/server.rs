@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 use super::{
-    ApiError, Peer,
+    ApiError, Crowd, Peer,
     turns::{self, Own},
 };
 use crate::{
@@ -30,6 +30,11 @@ use crate::{
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// And so many more of users other than root for what is answered at once: whoever holds something can give it back, and
+    /// ask, whoever else fills the daemon.
+    pub beyond: usize,
+    /// So many of them of one uid.
+    pub beyond_per_uid: usize,
     /// Connections at once of one uid other than root's: nobody shuts the others out.
     pub per_uid: usize,
     /// And so many more of one uid, for what is answered at once: who waits for a lock does not keep its holder from giving
@@ -45,6 +50,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            // With the processes that are watched, within the 1024 descriptors that every process may have.
+            beyond: 128,
+            beyond_per_uid: 4,
             per_uid: 64,
             spare: 16,
             header: Duration::from_secs(5),
@@ -159,7 +167,7 @@ async fn connection(stream: Stream, router: Router, (peer, own): (Peer, Own), li
 }
 
 /// One answer, whatever was asked.
-async fn refuse(stream: Stream, refusal: String) {
+async fn refuse(stream: Stream, refusal: Crowd) {
     let service = hyper::service::service_fn(move |_: hyper::Request<Incoming>| {
         let response = ApiError::TooMany(refusal.clone()).into_response();
         async move { Ok::<_, std::convert::Infallible>(response) }
@@ -170,41 +178,57 @@ async fn refuse(stream: Stream, refusal: String) {
 
 /// Connections now, by uid, and the turns that all of one uid share.
 #[derive(Debug, Default)]
-struct Counts(Mutex<HashMap<u32, (usize, Own)>>);
+struct Counts(Mutex<HashMap<u32, OfUser>>);
+
+/// What one uid has.
+#[derive(Debug)]
+struct OfUser {
+    connections: usize,
+    /// Of these, beyond what all together may have.
+    beyond: usize,
+    own: Own,
+}
 
 /// A connection's place in [`Counts`]; given back on drop.
 #[derive(Debug)]
 struct Place {
     counts: Arc<Counts>,
     uid: u32,
+    beyond: bool,
     own: Own,
 }
 
 impl Counts {
-    fn enter(counts: &Arc<Self>, uid: u32, limits: Limits) -> Result<Place, String> {
+    fn enter(counts: &Arc<Self>, uid: u32, limits: Limits) -> Result<Place, Crowd> {
         let mut by_uid = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever breaks connections off and comes again does not leave behind what is worked on for it.
-        by_uid.retain(|_, (count, own)| *count > 0 || !own.is_idle());
-        let total: usize = by_uid.values().map(|(count, _)| count).sum();
+        by_uid.retain(|_, user| user.connections > 0 || !user.own.is_idle());
+        let total: usize = by_uid.values().map(|user| user.connections).sum();
+        let user =
+            by_uid.entry(uid).or_insert_with(|| OfUser { connections: 0, beyond: 0, own: Own::of(uid) });
         // Root is never shut out: who keeps the machine must be able to ask.
-        if uid != 0 && total >= limits.connections {
-            return Err(format!("{total} clients are connected, the daemon's limit"));
+        let is_bounded = uid != 0;
+        let many = is_bounded && user.connections >= limits.per_uid;
+        if many && user.connections >= limits.per_uid + limits.spare {
+            return Err(Crowd::OfUser { uid, count: user.connections });
         }
-        let (count, own) = by_uid.entry(uid).or_insert_with(|| (0, Own::of(uid)));
-        let many = uid != 0 && *count >= limits.per_uid;
-        if many && *count >= limits.per_uid + limits.spare {
-            return Err(format!("{count} clients of uid {uid} are connected, the limit for one user"));
+        let beyond = is_bounded && total >= limits.connections;
+        if beyond && (total >= limits.connections + limits.beyond || user.beyond >= limits.beyond_per_uid) {
+            return Err(Crowd::All { count: total });
         }
-        *count += 1;
-        Ok(Place { counts: Arc::clone(counts), uid, own: own.briefly(many) })
+        let crowd = if many { Some(Crowd::Waiting) } else { beyond.then_some(Crowd::Staying) };
+        user.connections += 1;
+        user.beyond += usize::from(beyond);
+        Ok(Place { counts: Arc::clone(counts), uid, beyond, own: user.own.briefly(crowd) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut by_uid = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((count, _)) = by_uid.get_mut(&self.uid) {
-            *count -= 1;
+        if let Some(user) = by_uid.get_mut(&self.uid) {
+            user.connections -= 1;
+            user.beyond -= usize::from(self.beyond);
         }
     }
 }
@@ -230,5 +254,39 @@ mod tests {
             [1001],
             "who is gone is forgotten"
         );
+    }
+
+    #[test]
+    fn whoever_fills_the_daemon_others_are_still_answered_at_once_and_root_always() {
+        let counts = Arc::new(Counts::default());
+        let limits = Limits::default();
+        let enter = |uid| Counts::enter(&counts, uid, limits);
+        let may_stay = |place: &Place| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(turns::within(place.own.clone(), async { turns::may_stay() }))
+        };
+        let mut places = Vec::new();
+        for uid in 1000..1004 {
+            places.extend((0..64).map(|_| enter(uid).unwrap()));
+        }
+        assert!(places.iter().all(|place| may_stay(place).is_ok()));
+        // A fifth user, and one of the four who wants to give something back.
+        for uid in [1004, 1000] {
+            let brief: Vec<Place> = (0..4).map(|_| enter(uid).unwrap()).collect();
+            assert!(brief.iter().all(|place| may_stay(place).is_err()));
+            assert_eq!(enter(uid).unwrap_err(), Crowd::All { count: places.len() + 4 });
+            drop(brief);
+            enter(uid).unwrap();
+        }
+        let root: Vec<Place> = (0..600).map(|_| enter(0).unwrap()).collect();
+        assert!(root.iter().all(|place| may_stay(place).is_ok()));
+        assert!(enter(1004).is_err(), "an end there is for everybody else");
+        drop(root);
+        let crowd: Vec<Place> =
+            (2000..2032).flat_map(|uid| (0..4).map(move |_| uid)).map(|uid| enter(uid).unwrap()).collect();
+        assert!(enter(1004).is_err());
+        drop(crowd);
+        places.pop();
+        assert!(may_stay(&enter(1004).unwrap()).is_ok());
     }
 }

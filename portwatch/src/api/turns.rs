@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::ApiError;
+use super::{ApiError, Crowd};
 
 /// So many questions of one user other than root are worked on at once.
 pub(super) const AT_ONCE: usize = 8;
@@ -15,15 +15,15 @@ pub(super) const AT_ONCE: usize = 8;
 pub(super) struct Own {
     /// Its turns; `None` for whoever waits for nobody.
     turns: Option<Arc<Semaphore>>,
-    /// Its connections are many: this one is for what is answered at once.
-    brief: bool,
+    /// Why this connection is for what is answered at once, where it is.
+    brief: Option<Crowd>,
 }
 
 impl Own {
     /// The turns of a user.
     pub(super) fn of(uid: u32) -> Self {
         // Root is never kept waiting: who keeps the machine must be able to ask.
-        Self { turns: (uid != 0).then(|| Arc::new(Semaphore::new(AT_ONCE))), brief: false }
+        Self { turns: (uid != 0).then(|| Arc::new(Semaphore::new(AT_ONCE))), brief: None }
     }
 
     /// Nothing of it is being worked on. What was asked goes on when its connection is gone.
@@ -32,7 +32,7 @@ impl Own {
     }
 
     /// The same on a connection that is, or is not, for what is answered at once.
-    pub(super) fn briefly(&self, brief: bool) -> Self {
+    pub(super) fn briefly(&self, brief: Option<Crowd>) -> Self {
         Self { brief, ..self.clone() }
     }
 }
@@ -58,12 +58,7 @@ pub(super) async fn take() -> Option<OwnedSemaphorePermit> {
 
 /// Whether a connection may be kept for what is not answered at once: a stream, or a wait.
 pub(super) fn may_stay() -> Result<(), ApiError> {
-    if own().brief {
-        let what =
-            "too many clients of this user wait already, and what is left is for what is answered at once";
-        return Err(ApiError::TooMany(what.to_owned()));
-    }
-    Ok(())
+    own().brief.map_or(Ok(()), |crowd| Err(ApiError::TooMany(crowd)))
 }
 
 #[cfg(test)]
