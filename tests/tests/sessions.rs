@@ -142,6 +142,7 @@ fn the_tutorials_multi_agent_section_as_it_is_typed() {
         assert!(notes.starts_with('['), "{notes}");
         web.says(&["notes", "--type", "blocked"], 0, &["need payment"]);
         web.says(&["notes", "--limit", "1"], 0, &["The newest 1 of 3"]);
+        assert_eq!(web.json(&["notes", "--limit", "0"])["notes"].as_array().unwrap().len(), 3);
 
         // portwatch sessions, --files
         let list = person.says(
@@ -389,7 +390,7 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
     let before = state();
     for (words, code, sentence) in [
         (&["note", "graffiti", "--session", &session][..], 3, "belongs to root"),
-        (&["notes", "--session", &session], 3, "belongs to root"),
+        (&["notes", "--session", &session], 3, "belong to root; only that user and root may read them"),
         (&["session", "end", "--session", &session], 3, "belongs to root"),
         (&["session", "abandon", "--session", &session], 3, "belongs to root"),
         (&["session", "claim", "/x", "--session", &session], 3, "belongs to root"),
@@ -401,7 +402,7 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
         (&["agent", "unregister", "a"], 3, "agent a belongs to root"),
         (&["lock", "mine", "--owner", "a"], 0, "Locked mine for a"),
         (&["unlock", "mine", "--owner", "a"], 0, "Unlocked mine"),
-        (&["lock", "mine", "--session", &session], 1, "there is no session"),
+        (&["lock", "mine", "--session", &session], 3, "belongs to root"),
         (&["lock", "mine", "--pid", &pid], 1, "another user's"),
         (&["agent", "register", "b", "--pid", &pid], 1, "another user's"),
         (&["agent", "unregister", "a"], 0, "Unregistered a"),

@@ -92,6 +92,14 @@ pub enum Denial {
         /// Whose.
         user: User,
     },
+    /// Notes of another user.
+    #[error("notes of {session} belong to {user}")]
+    Unread {
+        /// Whose notes.
+        session: String,
+        /// Whose session.
+        user: User,
+    },
     /// A channel that is not shared.
     #[error("channel {name} is private to {user}")]
     Private {
@@ -159,7 +167,7 @@ impl Denial {
             | Self::Long { .. }
             | Self::Control { .. }
             | Self::Path { .. } => DenialKind::Bad,
-            Self::Foreign { .. } | Self::Private { .. } => DenialKind::NotPermitted,
+            Self::Foreign { .. } | Self::Unread { .. } | Self::Private { .. } => DenialKind::NotPermitted,
             Self::Nothing { .. } => DenialKind::Nothing,
             Self::Ambiguous { .. } => DenialKind::Ambiguous,
             Self::Held { .. }
@@ -188,6 +196,7 @@ impl Denial {
                 "name the holder (--owner, PORTWATCH_AGENT), or take it away: portwatch unlock {name} --force"
             ),
             Self::Foreign { .. } => "only its owner and root may change it; nothing was changed".to_owned(),
+            Self::Unread { .. } => "only that user and root may read them".to_owned(),
             Self::Private { name, user } => {
                 format!("choose another name, or ask {user} to share it: portwatch channels --share {name}")
             }

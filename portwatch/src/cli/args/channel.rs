@@ -55,7 +55,7 @@ pub(crate) struct Channels {
     /// Remove it, with all that was said in it
     #[arg(long, value_name = "CHANNEL", group = "action")]
     pub(crate) remove: Option<String>,
-    /// At most so many [default: 1000]
+    /// At most so many; 0 is 10000, the most that one answer has [default: 1000]
     #[arg(long, short = 'n', value_name = "N", conflicts_with = "action")]
     pub(crate) limit: Option<u32>,
 }

@@ -66,7 +66,7 @@ pub(crate) struct Locks {
 /// How long a list may be.
 #[derive(Debug, Args)]
 pub(crate) struct Most {
-    /// At most so many [default: 1000]
+    /// At most so many; 0 is 10000, the most that one answer has [default: 1000]
     #[arg(long, short = 'n', value_name = "N")]
     pub(crate) limit: Option<u32>,
 }

@@ -195,7 +195,11 @@ impl Coordination {
         now: Timestamp,
     ) -> Result<(Agent, Told), CoordinateError> {
         self.change(None, now, |turn| {
-            let found = existing(turn, name, user.uid)?;
+            // Nobody, not even root, lives for another user's agent.
+            let found = within_reach(turn, name, user)?;
+            if found.user.uid != user.uid {
+                return Err(foreign(&found).into());
+            }
             if found.ended.is_some() {
                 return Err(nothing(name).into());
             }

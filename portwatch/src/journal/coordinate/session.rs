@@ -151,10 +151,18 @@ impl Coordination {
         self.read(|tables| Ok(select(tables, "id = ?1", [id])?.pop()))
     }
 
-    /// Whether there is such an active session of this user.
-    pub fn has_session(&self, id: &str, uid: u32) -> Result<bool, CoordinateError> {
-        let sql = "SELECT count(*) FROM session WHERE id = ?1 AND uid = ?2 AND state = 'active'";
-        self.read(|tables| Ok(tables.count(sql, params![id, uid])? > 0))
+    /// The active session of this name, for what is held in its name: it must be this very user's.
+    pub fn own_session(&self, id: &str, user: &User) -> Result<Option<Session>, CoordinateError> {
+        let Some(found) = self.session(id)? else { return Ok(None) };
+        let found = active(found, user)?;
+        if found.user.uid != user.uid {
+            return Err(Denial::Refused {
+                what: format!("{} is {}'s, and so would be what is held for it", found.id, found.user),
+                remedy: "name an agent or a session of your own".to_owned(),
+            }
+            .into());
+        }
+        Ok(Some(found))
     }
 
     /// The active sessions of an agent.
@@ -459,16 +467,18 @@ fn claim(
     {
         let holder = by_id(turn, &first.session)?;
         let by = holder.agent.map_or_else(String::new, |a| format!(", agent {a}"));
+        let ways = "portwatch sessions --files shows all; --force claims it all the same";
         let more = match conflicts.len() - 1 {
             0 => String::new(),
             more => format!(", and {more} more"),
         };
         return Err(Denial::Refused {
             what: format!("{} is claimed by {}{by}{more}; nothing was claimed", first.path, first.session),
-            remedy: format!(
-                "portwatch sessions --files shows all; --force claims it all the same; portwatch notes --session {}",
-                first.session
-            ),
+            remedy: if may_act(holder.user.uid, user.uid) {
+                format!("{ways}; portwatch notes --session {}", first.session)
+            } else {
+                format!("{ways}; it is {}'s", holder.user)
+            },
         }
         .into());
     }

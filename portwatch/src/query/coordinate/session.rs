@@ -59,10 +59,10 @@ fn ids() -> Vec<String> {
 impl Bureau {
     /// A session of the asker's user, by id.
     pub(super) fn own_session(&self, id: &str, asker: &Asker) -> Result<(), OfficeError> {
-        if self.store().has_session(id, asker.user.uid)? {
-            return Ok(());
+        match self.store().own_session(id, &asker.user)? {
+            Some(_) => Ok(()),
+            None => Err(nothing(id).into()),
         }
-        Err(nothing(id).into())
     }
 
     /// The session that is meant: the one that is named, else the asker's own; never the newest of anyone.
@@ -184,11 +184,7 @@ impl Bureau {
     ) -> Result<(Session, Vec<Note>, u64), OfficeError> {
         let found = self.which(which, asker)?;
         if !may_act(found.user.uid, asker.user.uid) {
-            return Err(Denial::Foreign {
-                what: format!("{}, whose notes these are,", found.id),
-                user: found.user,
-            }
-            .into());
+            return Err(Denial::Unread { session: found.id, user: found.user }.into());
         }
         let (notes, count) = self.store().notes(&found.id, kind, most)?;
         if let Some(agent) = &which.agent {

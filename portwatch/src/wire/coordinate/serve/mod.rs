@@ -72,9 +72,13 @@ fn whose(agent: Option<&String>, session: Option<&String>, bind: Bind) -> Whose 
 const ROWS: u32 = 1000;
 const MOST_ROWS: u32 = 10_000;
 
-/// How many rows an answer may have.
+/// How many rows an answer may have. None at all would look as if there were none: 0 is as many as there may be.
 fn rows(limit: Option<u32>) -> u32 {
-    limit.unwrap_or(ROWS).min(MOST_ROWS)
+    match limit {
+        None => ROWS,
+        Some(0) => MOST_ROWS,
+        Some(limit) => limit.min(MOST_ROWS),
+    }
 }
 
 /// The first rows, whether there are more, and how many there are in all.
