@@ -138,11 +138,37 @@ pub(super) fn judge(
 
 /// Whose units it manages, when it is systemd: those of the system, or of a user.
 fn manages(process: &Process) -> Option<String> {
+    if !is_systemd(process) {
+        return None;
+    }
     let user = process.unit.as_ref().filter(|unit| unit.name == "init.scope").and_then(|unit| unit.manager);
     match user {
         Some(uid) => Some(process.user.clone().unwrap_or_else(|| format!("uid {uid}"))),
-        None => (process.id.pid == 1 && process.comm == "systemd").then(|| "the system".to_owned()),
+        None => (process.id.pid == 1).then(|| "the system".to_owned()),
     }
+}
+
+/// Users put any process of theirs into the `init.scope` of their manager, and give it any name. Its program is not theirs to
+/// choose: a file of that name that is root's. Where the program may not be looked at, the name has to do.
+fn is_systemd(process: &Process) -> bool {
+    let program = process.exe.as_deref().map(|exe| {
+        let path = exe.to_string_lossy();
+        path.strip_suffix(" (deleted)").unwrap_or(&path).ends_with("/systemd") && is_roots(process.id.pid)
+    });
+    process.comm == "systemd" && program.unwrap_or(true)
+}
+
+/// Whether the file that a process runs is root's.
+#[cfg(unix)]
+fn is_roots(pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|file| file.uid() == 0)
+}
+
+/// There is no systemd.
+#[cfg(not(unix))]
+const fn is_roots(_: u32) -> bool {
+    false
 }
 
 fn named(container: &Container) -> String {
@@ -210,7 +236,7 @@ pub(super) fn without_holder(socket: &SnapshotSocket, port: &str) -> Refusal {
 pub(in crate::resolve::free) mod tests {
     use std::sync::Arc;
 
-    use super::{Asker, Judgement, judge};
+    use super::{Asker, Judgement, is_roots, judge};
     use crate::model::{Ancestor, Container, Engine, Evidence, Process, ProcessId, Unit};
 
     pub(in crate::resolve::free) fn process(pid: u32, lineage: Vec<Ancestor>) -> Process {
@@ -358,5 +384,18 @@ pub(in crate::resolve::free) mod tests {
                 && asked.ends_with("systemctl --user stop NAME.socket"),
             "{asked}"
         );
+        // Whatever else a user has put there is a program like any other.
+        let inside = |comm: &str, exe: &str| {
+            let scope = Unit { name: "init.scope".to_owned(), slice: None, manager: Some(1000) };
+            let own = process(std::process::id(), Vec::new());
+            Process { comm: comm.to_owned(), exe: Some(exe.into()), unit: Some(scope), ..own }
+        };
+        for (comm, exe) in [("python3", "/usr/bin/python3"), ("systemd", "/usr/bin/python3")] {
+            assert_eq!(verdict(inside(comm, exe), true), "may None");
+        }
+        assert_eq!(verdict(inside("systemd", "/none/systemd (deleted)"), true), {
+            let roots = is_roots(std::process::id());
+            if roots { asked } else { "may None".to_owned() }
+        });
     }
 }
