@@ -61,9 +61,17 @@ fn started(netns: &Netns, units: &[(&str, &str)], start: &[&str]) -> Option<Syst
     Some(systemd)
 }
 
+/// Waits for a server on an address of 127.0.0.1. Nobody connects: socat starts a process for each connection, which has the
+/// socket too for a moment.
 fn listens(netns: &Netns, port: u16) {
+    let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes([127, 0, 0, 1]));
     wait_until("a server", DEADLINE, || {
-        netns.enter(|| Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())).unwrap().then_some(())
+        let table = netns.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?)).unwrap();
+        let listens = |line: &str| {
+            let mut fields = line.split_whitespace().skip(1);
+            fields.next() == Some(&local) && fields.nth(1) == Some("0A")
+        };
+        table.lines().any(listens).then_some(())
     })
     .unwrap();
 }
