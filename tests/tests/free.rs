@@ -293,6 +293,17 @@ fn connections_in_time_wait_are_forgotten_on_request_and_living_ones_are_not() {
             assert_eq!(strict("3100")?.code, Some(0));
             drop(elsewhere);
             assert_eq!(strict("3101")?.code, Some(1), "another port's are left alone");
+
+            // A living connection outlasts what would end them, and its process is named.
+            let listener = TcpListener::bind("127.0.0.1:3102")?;
+            let _client = TcpStream::connect("127.0.0.1:3102")?;
+            let _server = listener.accept()?;
+            drop(listener);
+            let told = portwatch.run(&["free", "3102", "--yes", "--time-wait"])?;
+            assert_eq!(told.code, Some(0), "{told:?}");
+            let whose =
+                format!("once {} ({})", fs::read_to_string("/proc/self/comm")?.trim(), std::process::id());
+            assert!(told.stdout.contains(&format!("{whose} has closed its connection")), "{told:?}");
             Ok(())
         })
         .unwrap();

@@ -142,10 +142,16 @@ fn target(plan: &Plan, args: &args::Free) -> Result<FreeTarget, Failure> {
             "planned".clone_into(&mut target.state);
             Some(format!("{waiting} in TIME_WAIT, which the kernel is to forget"))
         }
-        Bindable::WithReuse => Some(format!(
-            "for servers that set SO_REUSEADDR, as most do; for others once {waiting} in TIME_WAIT have ended (--time-wait \
-             ends them)"
-        )),
+        Bindable::WithReuse => {
+            let until = match borrower {
+                Some(p) => format!("once {} ({}) has closed its connection from this port", p.comm, p.id.pid),
+                None if waiting > 0 => {
+                    format!("once {waiting} in TIME_WAIT have ended (--time-wait ends them)")
+                }
+                None => "once the connections from this port are closed".to_owned(),
+            };
+            Some(format!("for servers that set SO_REUSEADDR, as most do; for others {until}"))
+        }
         Bindable::InUse => {
             "held".clone_into(&mut target.state);
             Some(match borrower {
