@@ -222,6 +222,52 @@ fn claims_a_new_holder_and_what_ended_meanwhile_are_told_by_a_daemon_on_each_sou
 }
 
 #[test]
+fn a_close_that_no_daemon_saw_is_told_by_the_next_one_with_what_is_known_of_its_time() {
+    if !ready() {
+        return;
+    }
+    for source in SOURCES {
+        let netns = Netns::new().unwrap();
+        netns
+            .enter(|| {
+                let mut portwatch = Portwatch::started(&["--source", source])?;
+                let (gone, port) = Actor::listener("127.0.0.1", 0)?;
+                let (stays, kept) = Actor::listener("127.0.0.1", 0)?;
+                for port in [port, kept] {
+                    portwatch.wait_for("listen", &["--port", &port.to_string()])?;
+                }
+                portwatch.crash()?;
+                let dead = jiff::Timestamp::now();
+                gone.finish()?;
+                // On the same port somebody else, whom no row is about.
+                let (other, _) = Actor::listener("127.0.0.1", port)?;
+                let again = jiff::Timestamp::now();
+                portwatch.start(&["--source", source])?;
+                let close = portwatch.wait_for("close", &["--port", &port.to_string()])?;
+                let moment = |field: &str| -> anyhow::Result<jiff::Timestamp> {
+                    Ok(close[field].as_str().unwrap_or_default().parse()?)
+                };
+                assert_eq!(close["evidence"], "scan", "{source} {close:#}");
+                assert!(moment("since")? <= dead && again <= moment("time")?, "{source} {close:#}");
+                assert_eq!(close["process"], Value::Null, "nobody saw who: {source} {close:#}");
+                let said = portwatch.run(&["log", "--type", "close"])?.stdout;
+                assert!(said.contains("while no daemon was running"), "{source} {said}");
+                stays.finish()?;
+                other.finish()?;
+                portwatch.wait_for("close", &["--port", &kept.to_string()])?;
+                wait_until("the end of the other", DEADLINE, || {
+                    let closes = portwatch.events(&["--type", "close", "--port", &port.to_string()]).ok()?;
+                    (closes.len() == 2).then_some(())
+                })?;
+                let kept = portwatch.events(&["--type", "close", "--port", &kept.to_string()])?;
+                assert_eq!((kept.len(), &kept[0]["since"]), (1, &Value::Null), "{source} {kept:#?}");
+                Ok(())
+            })
+            .unwrap_or_else(|error| panic!("{source}: {error:#}"));
+    }
+}
+
+#[test]
 fn a_port_on_which_a_tool_shows_nothing_is_unknown_and_not_free() {
     if !ready() {
         return;
@@ -377,4 +423,35 @@ fn a_daemon_on_a_tool_records_what_comes_and_goes() {
             })
             .unwrap();
     }
+}
+
+#[test]
+fn what_starts_the_daemon_from_boot_on_is_well_formed_and_runs_a_command_that_there_is() {
+    if !require_program("python3") {
+        return;
+    }
+    let program = "
+import plistlib, sys, xml.etree.ElementTree
+agent = plistlib.load(open(sys.argv[1], 'rb'))
+assert agent['Label'] == 'portwatch' and agent['RunAtLoad'] is True, agent
+assert agent['KeepAlive'] == {'SuccessfulExit': False}, agent
+program, *words = agent['ProgramArguments']
+assert program.endswith('/portwatch'), program
+print(*words)
+names = {'': 'http://schemas.microsoft.com/windows/2004/02/mit/task'}
+task = xml.etree.ElementTree.parse(sys.argv[2]).getroot()
+find = lambda path: task.find(path, names).text
+assert task.find('Triggers/BootTrigger', names) is not None
+assert find('Principals/Principal/UserId') == 'S-1-5-18' and find('Settings/ExecutionTimeLimit') == 'PT0S'
+assert find('Actions/Exec/Command').endswith('\\\\portwatch.exe')
+print(find('Actions/Exec/Arguments'))
+";
+    let file = |name: &str| format!("{}/../packaging/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", program, &file("macos/portwatch.plist"), &file("windows/portwatch-task.xml")]);
+    let ran = Ran::of(&mut python).unwrap();
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "daemon\ndaemon\n"), "{ran:?}");
+    let portwatch = Portwatch::new().unwrap();
+    let mut help = portwatch.command(&["daemon", "--help"]);
+    assert!(Ran::of(&mut help).unwrap().stdout.contains("foreground"));
 }

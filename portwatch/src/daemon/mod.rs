@@ -5,7 +5,8 @@
 //!    so that nothing falls between.
 //! 3. **Files**: the journal. If the last run did not end in order, a gap from its last row until now is written;
 //!    then `start`.
-//! 4. **Snapshot**: the pipeline's thread takes in what exists already.
+//! 4. **Snapshot**: the pipeline's thread takes in what exists already, and tells of what the last run left open and
+//!    is gone.
 //! 5. **Serve**: the socket is bound only now, so whoever can connect gets whole answers; `READY=1`.
 //! 6. **Stop** (SIGTERM, SIGINT): `STOPPING=1`; connections end, the socket file goes; the pipeline takes in what
 //!    the kernel still has, writes `stop`, marks the journal's end as clean; programs are detached; the lock goes.
@@ -20,6 +21,7 @@ mod courier;
 mod desk;
 mod heap;
 mod keeper;
+mod left;
 mod lock;
 mod manager;
 mod office;
@@ -222,8 +224,11 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
 
     // 4. Snapshot
     let attributor = Attributor::with_redaction(Roots::default(), options.redaction.clone());
-    let live =
-        Live::new(policy(options.keep_noise), attributor, own_netns()).with_engines(options.engines.clone());
+    let left =
+        opened.report.previous.map(|last| left::open(&places.database(), &boot_id, last.last, about.source));
+    let live = Live::new(policy(options.keep_noise), attributor, own_netns())
+        .expecting(left.unwrap_or_default())
+        .with_engines(options.engines.clone());
     let (mut pipeline, handle) = Pipeline::new(source, wake, live, Some(opened.writer));
     for event in beginning(&opened.report, started, &about) {
         pipeline.tell(event);

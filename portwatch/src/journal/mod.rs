@@ -11,6 +11,7 @@ mod clock;
 mod code;
 mod coordinate;
 mod error;
+mod left;
 mod open;
 mod read;
 mod retention;
@@ -35,6 +36,7 @@ pub use coordinate::{
     Publish, Register, Salvaged, StartSession, TakeLock, Taken, Told, Voice,
 };
 pub use error::JournalError;
+pub use left::Open as OpenSocket;
 pub use open::{Journal, boot_id};
 pub use read::{Page, Reader};
 pub use summary::{Activity, Held, Refusals, Summary};

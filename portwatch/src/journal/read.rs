@@ -272,7 +272,7 @@ impl Reader {
         Ok(out)
     }
 
-    fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<row::EventRow>, JournalError> {
+    pub(super) fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<row::EventRow>, JournalError> {
         let failed = |error| self.failed(error);
         let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
         let mut rows = statement.query(params_from_iter(values)).map_err(failed)?;
@@ -283,7 +283,7 @@ impl Reader {
         Ok(out)
     }
 
-    fn join(&self, rows: Vec<row::EventRow>) -> Result<Vec<LoggedEvent>, JournalError> {
+    pub(super) fn join(&self, rows: Vec<row::EventRow>) -> Result<Vec<LoggedEvent>, JournalError> {
         let mut known: HashMap<i64, (ProcessId, Option<Arc<Process>>)> = HashMap::new();
         let mut out = Vec::with_capacity(rows.len());
         for mut row in rows {
@@ -311,7 +311,7 @@ impl Reader {
         Ok(out)
     }
 
-    fn process(&self, id: i64) -> Result<(ProcessId, Option<Process>), JournalError> {
+    pub(super) fn process(&self, id: i64) -> Result<(ProcessId, Option<Process>), JournalError> {
         let mut statement =
             self.connection.prepare_cached(&of_process()).map_err(|error| self.failed(error))?;
         statement.query_row([id], row::process).map_err(|error| self.failed(error))

@@ -25,7 +25,9 @@ pub use process::{
     SignalOrigin, SignalSent, Worktree,
 };
 pub use rules::BindRules;
-pub use socket::{AskedPort, Holder, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel};
+pub use socket::{
+    AskedPort, Holder, LeftOpen, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel,
+};
 pub use viewer::{Sight, Viewer};
 
 /// A moment, UTC, nanosecond resolution.

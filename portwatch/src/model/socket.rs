@@ -147,6 +147,25 @@ impl Owner {
     }
 }
 
+/// A socket of which the record of an earlier run tells that it came, and not that it went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOpen {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Identity, where the source had one that outlasts a run.
+    pub key: Option<SocketKey>,
+    /// How far it was.
+    pub phase: Phase,
+    /// Port asked for.
+    pub asked: AskedPort,
+    /// Sharing options.
+    pub options: SocketOptions,
+    /// Who bound it or began to listen, and how that is known.
+    pub by: Option<(ProcessId, Evidence)>,
+    /// The last moment at which it is known to have been there.
+    pub since: Timestamp,
+}
+
 /// A socket in the live table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {

@@ -14,8 +14,9 @@ use crate::{
     attribute::Attributor,
     engine::Engines,
     model::{
-        AskedPort, BindRules, Change, Connection, Connections, Event, EventKind, Netns, Observation, Owner,
-        Phase, Port, Process, ProcessId, Project, Protocol, Seen, Socket, TcpState, Timestamp,
+        AskedPort, BindRules, Change, Connection, Connections, Event, EventKind, LeftOpen, Netns,
+        Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen, Socket, TcpState,
+        Timestamp,
     },
     state::{LiveTable, Policy},
 };
@@ -84,6 +85,13 @@ impl Live {
             changes: Vec::new(),
             stirred: HashSet::new(),
         }
+    }
+
+    /// Knows what an earlier run left open, to tell of its end when the first snapshot lacks it.
+    #[must_use]
+    pub fn expecting(mut self, left: Vec<LeftOpen>) -> Self {
+        self.table.expect(left);
+        self
     }
 
     /// Names containers by these engines.

@@ -16,6 +16,7 @@
 mod clock;
 mod conflict;
 mod index;
+mod left;
 mod lifecycle;
 mod memory;
 mod noise;
@@ -33,8 +34,8 @@ pub use policy::{
 };
 
 use crate::model::{
-    AskedPort, Change, ConnectionsLeft, Event, EventKind, Evidence, Observation, Phase, Port, ProcessId,
-    Protocol, Seen, Socket, SocketKey, SocketSeen, Timestamp,
+    AskedPort, Change, ConnectionsLeft, Event, EventKind, Evidence, LeftOpen, Observation, Phase, Port,
+    ProcessId, Protocol, Seen, Socket, SocketKey, SocketSeen, Timestamp,
 };
 use index::Index;
 use memory::{Processes, Scopes, Tombstones};
@@ -92,6 +93,8 @@ pub struct LiveTable {
     listening: usize,
     /// The first snapshot was seen; its sockets were there before the recording.
     started: bool,
+    /// What the record of an earlier run leaves open, until the first snapshot.
+    left: Vec<LeftOpen>,
     /// Records were lost up to here: of a socket bound before, a listen may be missing.
     lossy_until: Option<Timestamp>,
 }

@@ -12,6 +12,7 @@ impl LiveTable {
     pub(super) fn reconcile(&mut self, at: Timestamp, snapshot: &Snapshot, out: &mut Vec<Change>) {
         let existing = !std::mem::replace(&mut self.started, true);
         let scope = Scope::of(snapshot);
+        self.tell_ended(at, &scope, snapshot, out);
         let mut found = HashSet::with_capacity(snapshot.sockets.len());
         for item in &snapshot.sockets {
             let key = item.socket.key;

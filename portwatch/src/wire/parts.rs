@@ -309,7 +309,7 @@ pub struct Event {
     pub exit: Option<Exit>,
     /// Gap details.
     pub gap: Option<Gap>,
-    /// Beginning of what a summary covers.
+    /// Beginning of what a summary covers; of a close that was found out later, the last moment before it.
     pub since: Option<Timestamp>,
     /// Events this line stands for.
     pub count: u64,

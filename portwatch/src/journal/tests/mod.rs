@@ -1,6 +1,7 @@
 //! Real files, real processes. Each test has a directory of its own that goes with it.
 
 mod crash;
+mod left;
 mod opening;
 mod reading;
 mod refusing;

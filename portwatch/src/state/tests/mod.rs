@@ -1,3 +1,4 @@
 mod account;
 mod build;
+mod left;
 mod table;

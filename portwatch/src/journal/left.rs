@@ -1,0 +1,151 @@
+//! Sockets that the record leaves open: what a run saw come, and nobody saw go.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, params, types::Value};
+
+use super::{JournalError, Reader, code, row};
+use crate::model::{Event, EventKind, Port, ProcessId};
+
+/// So many beginnings of each type on a port are looked at, the newest: a port that was taken more often since has few
+/// of the older ones left.
+const BEGINNINGS: i64 = 64;
+/// So many ends of a port, the newest. What began before the oldest of them is not judged.
+const ENDS: i64 = 1024;
+
+/// A socket that the record leaves open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Open {
+    /// The row that tells its state: a bind, a listen, or the end of listening.
+    pub event: Event,
+    /// Who bound it or began to listen, where known.
+    pub by: Option<ProcessId>,
+    /// The source that it was written by, where that is known.
+    pub source: Option<String>,
+}
+
+/// What tells a socket from others on its port: cookie, inode, namespace; where the source has neither of the first two, the
+/// address.
+type Identity = (Option<i64>, Option<i64>, Option<u32>, Option<String>);
+
+/// A row of a port.
+struct Line {
+    id: i64,
+    at: i64,
+    process: Option<i64>,
+    identity: Identity,
+}
+
+impl Line {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let (cookie, inode): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
+        let address = if cookie.is_none() && inode.is_none() { row.get(6)? } else { None };
+        Ok(Self {
+            id: row.get(0)?,
+            at: row.get(1)?,
+            process: row.get(2)?,
+            identity: (cookie, inode, row.get(5)?, address),
+        })
+    }
+}
+
+impl Reader {
+    /// Sockets of this boot that began in the record and did not end in it, oldest first.
+    pub fn left_open(&self, boot_id: &str) -> Result<Vec<Open>, JournalError> {
+        let failed = |error| self.failed(error);
+        let boot: Option<i64> = self
+            .connection
+            .query_row("SELECT id FROM boot WHERE uuid = ?1", [boot_id], |row| row.get(0))
+            .optional()
+            .map_err(failed)?;
+        let Some(boot) = boot else { return Ok(Vec::new()) };
+        let mut ids = Vec::new();
+        let mut place = (0, 0);
+        while let Some(next) = self.place_after(place).map_err(failed)? {
+            place = next;
+            self.open_on(place, boot, &mut ids).map_err(failed)?;
+        }
+        ids.sort_unstable_by_key(|&(id, _)| id);
+        let mut open = Vec::with_capacity(ids.len());
+        for (id, by) in ids {
+            let sql = format!("SELECT {} FROM event WHERE event.id = ?1", row::EVENT_COLUMNS);
+            let rows = self.join(self.rows(&sql, vec![Value::Integer(id)])?)?;
+            let by = by.map(|process| self.process(process)).transpose()?.map(|(id, _)| id);
+            let source = self.source_at(id).map_err(failed)?;
+            open.extend(rows.into_iter().map(|logged| Open {
+                event: logged.event,
+                by,
+                source: source.clone(),
+            }));
+        }
+        Ok(open)
+    }
+
+    /// The source of the last run, where that is known.
+    pub fn last_source(&self) -> Result<Option<String>, JournalError> {
+        self.source_at(i64::MAX).map_err(|error| self.failed(error))
+    }
+
+    /// The source of the run that wrote a row.
+    fn source_at(&self, id: i64) -> rusqlite::Result<Option<String>> {
+        let sql =
+            "SELECT message FROM event WHERE type = ?1 AND type >= 4 AND id <= ?2 ORDER BY at DESC LIMIT 1";
+        let start = code::kind(EventKind::Start);
+        let message: Option<Option<String>> =
+            self.connection.prepare_cached(sql)?.query_row([start, id], |row| row.get(0)).optional()?;
+        Ok(message.flatten().and_then(|text| text.rsplit_once("source ").map(|(_, word)| word.to_owned())))
+    }
+
+    /// The next port and protocol of which there are rows.
+    fn place_after(&self, (port, protocol): (i64, i64)) -> rusqlite::Result<Option<(i64, i64)>> {
+        let sql = "SELECT port, protocol FROM event WHERE port IS NOT NULL AND protocol IS NOT NULL
+            AND (port, protocol) > (?1, ?2) ORDER BY port, protocol LIMIT 1";
+        let mut next = self.connection.prepare_cached(sql)?;
+        next.query_row([port, protocol], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    }
+
+    /// Appends the rows that tell of open sockets on a port, and who made them.
+    fn open_on(
+        &self,
+        (port, protocol): (i64, i64),
+        boot: i64,
+        out: &mut Vec<(i64, Option<i64>)>,
+    ) -> rusqlite::Result<()> {
+        if u16::try_from(port).ok().and_then(Port::new).is_none() {
+            return Ok(());
+        }
+        let lines = |kind: EventKind, most: i64| -> rusqlite::Result<Vec<Line>> {
+            let sql = "SELECT id, at, process, cookie, inode, netns, address FROM event
+                WHERE port = ?1 AND protocol = ?2 AND type = ?3 AND boot = ?4 ORDER BY at DESC, id DESC LIMIT ?5";
+            let mut rows = self.connection.prepare_cached(sql)?;
+            rows.query_map(params![port, protocol, code::kind(kind), boot, most], Line::read)?.collect()
+        };
+        let mut begun: HashMap<Identity, Line> = HashMap::new();
+        for kind in [EventKind::Bind, EventKind::Listen, EventKind::Unlisten] {
+            for mut line in lines(kind, BEGINNINGS)? {
+                match begun.get_mut(&line.identity) {
+                    Some(known) if known.id > line.id => known.process = known.process.or(line.process),
+                    Some(known) => {
+                        line.process = line.process.or(known.process);
+                        *known = line;
+                    }
+                    None => drop(begun.insert(line.identity.clone(), line)),
+                }
+            }
+        }
+        if begun.is_empty() {
+            return Ok(());
+        }
+        let ended = lines(EventKind::Close, ENDS)?;
+        let all = i64::try_from(ended.len()).is_ok_and(|count| count < ENDS);
+        let oldest = ended.last().filter(|_| !all).map(|line| line.at);
+        for end in &ended {
+            if begun.get(&end.identity).is_some_and(|line| line.id < end.id) {
+                begun.remove(&end.identity);
+            }
+        }
+        let judged = begun.into_values().filter(|line| oldest.is_none_or(|oldest| line.at > oldest));
+        out.extend(judged.map(|line| (line.id, line.process)));
+        Ok(())
+    }
+}
