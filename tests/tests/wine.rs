@@ -2,10 +2,12 @@
 //! builds it and names it. Wine is not Windows: what this shows and what it cannot is in docs/platforms.md.
 
 use std::{
-    fs::File,
+    any::Any,
+    fs::{self, File},
     io::{Read as _, Seek as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{PoisonError, RwLock},
 };
 
 use anyhow::Context as _;
@@ -40,18 +42,31 @@ int main(int count, char **words) {
 }
 "#;
 
+/// Programs of the system's are shared by all tests: one that puts something in their place runs alone.
+static SYSTEM: RwLock<()> = RwLock::new(());
+
 /// The Windows program with a pipe and a state of its own. Its daemon, if one runs, ends with this value.
 struct Windows {
     program: PathBuf,
+    /// Its part of [`SYSTEM`].
+    _turn: Box<dyn Any>,
     folder: tempfile::TempDir,
     pipe: String,
 }
 
 impl Windows {
     fn new(program: PathBuf) -> anyhow::Result<Self> {
+        Self::with(program, Box::new(SYSTEM.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn alone(program: PathBuf) -> anyhow::Result<Self> {
+        Self::with(program, Box::new(SYSTEM.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn with(program: PathBuf, turn: Box<dyn Any>) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("pw").tempdir_in("/tmp")?;
         let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { program, folder, pipe: format!(r"\\.\pipe\portwatch-test-{name}") })
+        Ok(Self { program, _turn: turn, folder, pipe: format!(r"\\.\pipe\portwatch-test-{name}") })
     }
 
     /// Wine with a program of ours; the prefix comes with the environment.
@@ -98,7 +113,7 @@ impl Windows {
         let program = self.folder.path().join("listener.exe");
         if !program.is_file() {
             let source = self.folder.path().join("listener.c");
-            std::fs::write(&source, LISTENER)?;
+            fs::write(&source, LISTENER)?;
             let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
             let built = compiler.arg("-o").arg(&program).arg(&source).arg("-lws2_32").status()?;
             anyhow::ensure!(built.success(), "{compiler:?} ended with {built}");
@@ -145,6 +160,61 @@ fn told(mut actor: Actor) -> anyhow::Result<(Actor, u64, u64)> {
     let line = actor.line()?;
     let (port, pid) = line.trim().split_once(' ').with_context(|| format!("it told {line:?}"))?;
     Ok((actor, port.parse()?, pid.parse()?))
+}
+
+/// A Windows program that prints what was captured, byte for byte.
+fn printing(text: &[u8], program: &Path) -> anyhow::Result<()> {
+    let bytes = text.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
+    let source = format!(
+        "#include <stdio.h>\n#include <fcntl.h>\n#include <io.h>\nstatic const unsigned char text[] = {{{bytes}}};\n\
+         int main(void) {{ _setmode(1, _O_BINARY); return fwrite(text, 1, sizeof text, stdout) != sizeof text; }}\n"
+    );
+    let file = program.with_extension("c");
+    fs::write(&file, source)?;
+    let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
+    let built = compiler.arg("-o").arg(program).arg(&file).status()?;
+    anyhow::ensure!(built.success(), "{compiler:?} ended with {built}");
+    Ok(())
+}
+
+/// A program of ours in the place of one of the system's, whose own is there again with the end of this value.
+struct StandIn {
+    name: &'static str,
+    place: PathBuf,
+    own: PathBuf,
+}
+
+impl StandIn {
+    /// `name`, without `.exe`, prints `text`.
+    fn new(windows: &Windows, name: &'static str, text: &[u8]) -> anyhow::Result<Self> {
+        let prefix = PathBuf::from(std::env::var_os("WINEPREFIX").context("WINEPREFIX is not set")?);
+        let place = prefix.join(format!("drive_c/windows/system32/{name}.exe"));
+        let own = windows.folder.path().join(format!("{name}.own"));
+        fs::copy(&place, &own)?;
+        let stand_in = Self { name, place, own };
+        // Wine takes its own for programs of the system, whatever lies there, unless it is told otherwise.
+        stand_in.setting("add", &["/d", "native"])?;
+        let program = windows.folder.path().join(format!("{name}.exe"));
+        printing(text, &program)?;
+        fs::copy(&program, &stand_in.place)?;
+        Ok(stand_in)
+    }
+
+    fn setting(&self, verb: &str, more: &[&str]) -> anyhow::Result<()> {
+        let mut reg = Windows::wine(Path::new("reg"));
+        reg.args([verb, r"HKCU\Software\Wine\DllOverrides", "/v", &format!("{}.exe", self.name), "/f"])
+            .args(more);
+        let status = reg.stdout(Stdio::null()).status()?;
+        anyhow::ensure!(status.success(), "{reg:?} ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        let _ = fs::copy(&self.own, &self.place);
+        let _ = self.setting("delete", &[]);
+    }
 }
 
 impl Drop for Windows {
@@ -316,4 +386,87 @@ fn what_is_no_pipe_of_this_machine_is_refused_in_a_sentence() {
         assert!(!output.status.success() && stderr.contains("pipe"), "{wrong} {output:?}");
         assert!(!stderr.contains("panicked"), "{stderr}");
     }
+}
+
+#[test]
+fn port_ranges_that_windows_keeps_back_are_in_the_verdict() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::alone(program).unwrap();
+    let capture = include_bytes!("../../portwatch/src/source/fixtures/netsh-excluded.txt");
+    let _netsh = StandIn::new(&windows, "netsh", capture).unwrap();
+    let asked = |port: &str| {
+        let ran = windows.run(&["--no-daemon", "who", port]).unwrap();
+        (ran.code, ran.stdout)
+    };
+    // What is bound without listening nobody sees here, so the port's state is not known; that a bind fails is.
+    let (code, text) = asked("4800");
+    assert!(
+        code == Some(3) && text.contains("WSAEACCES") && text.contains("Windows keeps 4800-4800 back"),
+        "{text}"
+    );
+    assert!(text.contains("netsh interface ipv4 show excludedportrange tcp"), "{text}");
+    // The range of an administrator is no obstacle, nor is a port in none.
+    for open in ["50010", "4801"] {
+        let (code, text) = asked(open);
+        assert!(code == Some(3) && !text.contains("WSAEACCES"), "{open}: {text}");
+    }
+}
+
+#[test]
+fn netstat_in_another_language_is_a_source_and_the_environment_does_not_choose_it() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::alone(program).unwrap();
+    let german = include_bytes!("../../portwatch/src/source/fixtures/netstat-windows-german.txt");
+    let netstat = StandIn::new(&windows, "netstat", german).unwrap();
+    let listed = |environment: &[(&str, &str)]| {
+        let mut command = windows.command(&["--no-daemon", "--source", "netstat", "--json", "ls", "--all"]);
+        let output = command.envs(environment.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let sockets = document["sockets"].as_array().unwrap().clone();
+        sockets.iter().map(|socket| socket["port"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&[]), [8080]);
+    let ran = windows.run(&["--no-daemon", "--source", "netstat", "--json", "who", "8080"]).unwrap();
+    let answer = ran.json().unwrap();
+    let socket = &answer["targets"][0]["sockets"][0];
+    assert_eq!((&socket["address"], &socket["evidence"]), (&"0.0.0.0".into(), &"scan".into()), "{ran:?}");
+    let ran = windows.run(&["--no-daemon", "--source", "netstat", "who", "8081"]).unwrap();
+    assert!(ran.code == Some(3) && ran.stdout.contains("bound without listening"), "{ran:?}");
+
+    // Whoever starts portwatch makes its environment, and names no program by it.
+    let elsewhere = windows.folder.path().join("System32");
+    fs::create_dir(&elsewhere).unwrap();
+    let english = include_bytes!("../../portwatch/src/source/fixtures/netstat-windows.txt");
+    printing(english, &elsewhere.join("NETSTAT.EXE")).unwrap();
+    let root = format!("Z:{}", windows.folder.path().display()).replace('/', r"\");
+    assert_eq!(listed(&[("SystemRoot", &root), ("windir", &root), ("PATH", &root)]), [8080]);
+
+    // One that prints something else has not said that there is nothing.
+    drop(netstat);
+    let _other = StandIn::new(&windows, "netstat", b"Zugriff verweigert\r\n").unwrap();
+    let ran = windows.run(&["--no-daemon", "--source", "netstat", "who", "8080"]).unwrap();
+    assert!(ran.code != Some(1) && ran.code != Some(0) && ran.stderr.contains("NETSTAT.EXE"), "{ran:?}");
+}
+
+#[test]
+fn what_ended_while_no_daemon_was_running_is_told_by_the_next() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    assert_eq!(windows.run(&["start"]).unwrap().code, Some(0));
+    let (gone, port, _) = windows.listener().unwrap();
+    let (stays, kept, _) = windows.listener().unwrap();
+    for port in [port, kept] {
+        windows.events("listen", port).unwrap();
+    }
+    assert_eq!(windows.run(&["stop"]).unwrap().code, Some(0));
+    assert_eq!(gone.finish().unwrap().code(), Some(0));
+    assert_eq!(windows.run(&["start"]).unwrap().code, Some(0));
+    let closes = windows.events("close", port).unwrap();
+    assert_eq!((closes.len(), &closes[0]["evidence"]), (1, &"scan".into()), "{closes:?}");
+    assert!(closes[0]["since"].as_str() < closes[0]["time"].as_str(), "{closes:?}");
+    assert!(windows.is_held(kept).unwrap());
+    assert_eq!(stays.finish().unwrap().code(), Some(0));
+    let closes = windows.events("close", kept).unwrap();
+    assert_eq!((closes.len(), &closes[0]["since"]), (1, &Value::Null), "{closes:?}");
 }

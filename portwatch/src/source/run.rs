@@ -44,13 +44,22 @@ pub(super) fn find(name: &'static str, places: &[PathBuf]) -> Result<PathBuf, So
     })
 }
 
+/// Where Windows has its own programs.
+pub(super) fn system_folder() -> PathBuf {
+    #[cfg(windows)]
+    return crate::platform::windows::system_folder();
+    #[cfg(not(windows))]
+    PathBuf::new()
+}
+
 /// Runs `program` to its end, at most for `limit`. One that takes longer is ended, and what it would have told is
 /// unknown.
 pub(super) fn output(program: &Path, arguments: &[&str], limit: Duration) -> Result<Output, SourceError> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("LC_ALL", "C");
     // Without it a Windows program finds no network library.
-    if let Some(root) = std::env::var_os("SystemRoot") {
+    #[cfg(windows)]
+    if let Some(root) = system_folder().parent() {
         command.env("SystemRoot", root);
     }
     within(&mut command, limit)

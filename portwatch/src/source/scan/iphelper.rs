@@ -1,7 +1,6 @@
 //! The IP helper of Windows as a table.
 
 use std::{
-    path::PathBuf,
     ptr,
     time::{Duration, Instant},
 };
@@ -24,7 +23,7 @@ use crate::{
         SourceError, SourceKind,
         excluded::{Excluded, parse as parse_excluded},
         iphelper::{Kind, parse},
-        run::{find, output},
+        run::{find, output, system_folder},
     },
 };
 
@@ -76,8 +75,7 @@ impl IpHelper {
 
 /// What netsh says.
 fn excluded(protocol: &str) -> Result<Excluded, SourceError> {
-    let root = std::env::var_os("SystemRoot").map_or_else(|| PathBuf::from(r"C:\Windows"), PathBuf::from);
-    let program = find("netsh", &[root.join("System32").join("netsh.exe")])?;
+    let program = find("netsh", &[system_folder().join("netsh.exe")])?;
     let words = ["interface", "ipv4", "show", "excludedportrange", protocol];
     let answer = output(&program, &words, LIMIT)?;
     parse_excluded(&answer.stdout).ok_or_else(|| SourceError::Read {

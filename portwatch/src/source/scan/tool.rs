@@ -8,7 +8,7 @@ use crate::{
     source::{
         SourceError, SourceKind, lsof as lsof_output, netstat as netstat_output,
         row::{Parse, Parsed},
-        run::{Output, find, output},
+        run::{Output, find, output, system_folder},
     },
 };
 
@@ -77,8 +77,7 @@ pub fn netstat(program: Option<PathBuf>) -> Result<TableScanner<Tool>, SourceErr
 /// Where this platform's netstat is, how it is asked, what it prints.
 fn native_netstat() -> (Vec<PathBuf>, &'static [&'static [&'static str]], Parse, Hides) {
     if cfg!(windows) {
-        let root = std::env::var_os("SystemRoot").map_or_else(|| PathBuf::from(r"C:\Windows"), PathBuf::from);
-        let places = vec![root.join("System32").join("NETSTAT.EXE")];
+        let places = vec![system_folder().join("NETSTAT.EXE")];
         return (places, &[&["-ano"]], netstat_output::windows::parse, Hides::Nothing);
     }
     if cfg!(target_os = "macos") {
