@@ -56,8 +56,8 @@ fn one_of_each() {
     for (name, port) in &ports {
         let health = match *name {
             "silent" => "{ path = '/up', timeout = '300ms' }",
-            "picky" => "{ path = '/up', status = [204, 205] }",
-            _ => "'/up'",
+            "picky" => "{ path = '/up', timeout = '20s', status = [204, 205] }",
+            _ => "{ path = '/up', timeout = '20s' }",
         };
         writeln!(stacks, "[stacks.{name}]\nport = {port}\nhealth = {health}").unwrap();
     }
