@@ -242,6 +242,23 @@ fn a_terminal_is_the_programs_while_it_runs_and_the_shells_after() {
     tmux(&["send-keys", "C-c"]);
     enter("echo code-$?");
     shows("code-130");
+    // Ctrl-C ends the loop or script that runs it, too, and not one turn of it. The second program would have a new name.
+    for (kind, before, after) in
+        [("loop", "for n in 1 2 3; do", "; done"), ("script", "bash -c '", "; echo not-here'")]
+    {
+        let program = format!("sh -c \"echo {kind}-\\$((1+1)); exec sleep 1000\"");
+        enter(&format!("{before} {binary} --no-daemon run 3100 -- {program}{after}"));
+        shows(&format!("{kind}-2"));
+        tmux(&["send-keys", "C-c"]);
+        wait_until("a prompt", DEADLINE, || {
+            tmux(&["capture-pane", "-p"]).trim_end().ends_with("ready>").then_some(())
+        })
+        .unwrap_or_else(|e| panic!("{e}:\n{}", tmux(&["capture-pane", "-p"])));
+        enter(&format!("echo {kind}-out-$?"));
+        shows(&format!("{kind}-out-130"));
+        let screen = tmux(&["capture-pane", "-p"]);
+        assert!(!screen.lines().any(|line| line == "not-here"), "{screen}");
+    }
     tmux(&["kill-server"]);
 }
 

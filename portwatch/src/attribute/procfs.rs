@@ -14,7 +14,9 @@ use super::{
     project::{Projects, Question, Tree},
     user::Users,
 };
-use crate::model::{Cgroup, Container, Evidence, Placement, Process, ProcessId, ProcessSeen, Timestamp};
+use crate::model::{
+    Cgroup, Container, Evidence, Placement, Process, ProcessId, ProcessSeen, Project, Timestamp,
+};
 
 /// Longest `/proc/PID/status` and `/proc/PID/cgroup` that are read.
 const FILE_LIMIT: usize = 16 * 1024;
@@ -93,6 +95,21 @@ impl Attributor {
         self.own.contains(id)
     }
 
+    /// The project of a process's working directory, and nothing else of it: no command line, ancestors, control group.
+    pub fn project_of(&mut self, id: ProcessId) -> Option<Project> {
+        let (directory, _) = self.open(id)?;
+        let tree = directory.directory("root").ok().and_then(Tree::new)?;
+        let cwd = directory.link("cwd").ok()?;
+        let account = uid_of(&directory).and_then(|uid| self.users.account(uid));
+        self.projects.of(&Question {
+            tree: &tree,
+            cwd: Some(&cwd),
+            command: None,
+            exe: None,
+            home: account.as_ref().map(|account| account.home.as_path()),
+        })
+    }
+
     /// A regular file by its path as this process sees it, read with the care that others' files need: no links, a
     /// bound. `None` when there is none, or the process is gone.
     pub fn text_of(&self, id: ProcessId, path: &std::path::Path) -> Option<String> {
@@ -164,10 +181,7 @@ impl Attributor {
         let exe = if changed { None } else { directory.link("exe").ok() };
         self.own.look(id, &self.roots.proc, exe.as_deref());
         let cwd = directory.link("cwd").ok();
-        let uid = seen.and_then(|seen| seen.uid).or_else(|| {
-            let (status, _) = directory.read("status", FILE_LIMIT).ok()?;
-            pid::real_uid(&status)
-        });
+        let uid = seen.and_then(|seen| seen.uid).or_else(|| uid_of(directory));
         let account = uid.and_then(|uid| self.users.account(uid));
         let cgroup_id = seen.and_then(|seen| seen.cgroup_id);
         let (cgroup, placement) = split(match directory.read("cgroup", FILE_LIMIT) {
@@ -244,6 +258,11 @@ impl Attributor {
         }
         self.cgroups.by_id(id)
     }
+}
+
+fn uid_of(directory: &PidDir) -> Option<u32> {
+    let (status, _) = directory.read("status", FILE_LIMIT).ok()?;
+    pid::real_uid(&status)
 }
 
 fn split(group: Option<Group>) -> (Option<Cgroup>, Placement) {

@@ -16,7 +16,7 @@ use super::{
     user::Users,
 };
 use crate::{
-    model::{Ancestor, Container, Evidence, Process, ProcessId, ProcessSeen, Timestamp},
+    model::{Ancestor, Container, Evidence, Process, ProcessId, ProcessSeen, Project, Timestamp},
     source::process::{Extras, Processes},
 };
 
@@ -87,6 +87,11 @@ impl Attributor {
     pub fn is_own(&mut self, id: ProcessId) -> bool {
         let known = self.known.get(&id);
         self.own.is_some() && known.is_some_and(|known| known.exe == self.own)
+    }
+
+    /// The project of a process's working directory.
+    pub fn project_of(&mut self, id: ProcessId) -> Option<Project> {
+        self.of(id)?.project.clone().filter(|project| project.evidence == Evidence::Scan)
     }
 
     /// A regular file of this machine, read with the care that others' files need: no links, a bound. `None` when

@@ -199,12 +199,11 @@ fn arguments(settings: &Settings, places: &Places) -> Vec<OsString> {
     words
 }
 
-/// The project that the working directory lies in.
+/// The project that the working directory lies in. `run` asks before it starts a program: nothing else is looked at.
 pub(super) fn project() -> Option<Project> {
     let pid = std::process::id();
     let start_ticks = daemon::start_ticks(pid).ok()?;
-    let process = Attributor::new(Roots::default()).of(ProcessId { pid, start_ticks })?;
-    process.project.clone()
+    Attributor::new(Roots::default()).project_of(ProcessId { pid, start_ticks })
 }
 
 /// Socket and state directory in effect, for `config`.

@@ -58,7 +58,7 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
         writeln!(session.out)?;
         session.out.flush()?;
     }
-    let stirs = stirs::open(session, &ports, None)?;
+    let stirs = stirs::open(session, &ports)?;
     let mut failure = None;
     let progress = (io::stderr().is_terminal() && !json).then(|| Progress::start(session::stderr_look()));
     let waiting = |words: &str| {

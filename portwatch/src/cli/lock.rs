@@ -149,10 +149,7 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
         session.reopen();
         let _ = release(args, handed, session);
     }
-    let code = super::started::code(ended)?;
-    session.out.flush()?;
-    // The code is the program's, not one of ours.
-    std::process::exit(code)
+    super::started::exit(ended, session)
 }
 
 #[cfg(any(target_os = "linux", windows))]

@@ -8,7 +8,7 @@ use std::{
 use super::{backend, failure::Failure};
 use crate::{
     attribute::{PROJECT_FILE_LIMIT, is_planted, is_shared, text_of_another},
-    model::{Evidence, Port},
+    model::Port,
     registry::{FOREIGN, Name, ProjectConfig, Stack, UserPolicy, WHOLE, slug},
     wire::claims::ClaimRequest,
 };
@@ -34,7 +34,7 @@ pub(super) struct Here {
 impl Here {
     /// Looks around from the working directory.
     pub(super) fn find() -> Result<Self, Failure> {
-        let project = backend::project().filter(|p| p.evidence == Evidence::Scan);
+        let project = backend::project();
         let mut here = Self::default();
         if let Some(project) = project {
             here.name = slug(&project.name);

@@ -61,7 +61,7 @@ pub(super) fn run(args: &args::Run, session: &mut Session<'_>) -> Result<Exit, F
         place: target.place.clone(),
     };
     let releases = !args.policy.keep && (args.policy.release || target.releases());
-    let stirs = stirs::open(session, &[], Some(since))?;
+    let (stirs, watch) = stirs::prepare(session, &[], Some(since))?.unzip();
     let look = session::stderr_look();
     let mut teller = Teller {
         access: session.access()?,
@@ -69,16 +69,14 @@ pub(super) fn run(args: &args::Run, session: &mut Session<'_>) -> Result<Exit, F
         target: &target,
         look,
         terminal: io::stderr().is_terminal(),
+        watch,
         next: Duration::from_secs(1),
     };
     let ended = run::run(&request, &signals, stirs.as_ref(), &mut teller);
     if releases {
         teller.release();
     }
-    let code = started::code(ended)?;
-    session.out.flush()?;
-    // The code is the program's, not one of ours.
-    std::process::exit(code)
+    started::exit(ended, session)
 }
 
 /// Where the program is to be, and by which claim.
@@ -147,6 +145,9 @@ fn ready(args: &args::Ready, project: Option<&registry::Health>) -> Result<Optio
     Ok(Some(Ready { check: Some(check), timeout }))
 }
 
+/// The program begins before its events are watched: what it does first is in the log, and a short one is over by then.
+const HEAD_START: Duration = Duration::from_millis(20);
+
 /// Knows what the daemon knows, and says on stderr what there is to say.
 struct Teller<'a> {
     access: &'a dyn Access,
@@ -154,6 +155,8 @@ struct Teller<'a> {
     target: &'a Target,
     look: render::Look,
     terminal: bool,
+    /// Started after the program: it misses nothing since, and the program need not wait for it.
+    watch: Option<stirs::Watch>,
     /// When it is said next that it is not ready. Whole lines, each later than the one before: the program writes to the
     /// same terminal, so that a line that changes in place would be mixed with its words.
     next: Duration,
@@ -221,6 +224,12 @@ impl Caller for Teller<'_> {
             // refused bind: somebody else began to listen there while the program lived.
             None if self.lost_the_race(place, child, since) => concluded(),
             None => None,
+        }
+    }
+
+    fn started(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.start(HEAD_START);
         }
     }
 

@@ -1,26 +1,40 @@
 //! What the daemon sees, as a wake-up for commands that wait.
 
-use std::thread;
+use std::{thread, time::Duration};
 
-use super::{backend, failure::Failure, session::Session};
+use super::{backend, failure::Failure, session::Session, settings::Settings};
 use crate::{
     model::{Port, Timestamp},
-    resolve::{self, ResolveError, Stir, StirKind, Stirs},
+    resolve::{self, ResolveError, Stir, StirKind, Stirs, Teller},
     wire::{Event, LogQuery},
 };
 
-/// Events on `ports` (none: on all) from the daemon, those since a time in the past too; `None` where none answers.
-pub(super) fn open(
+/// Tells what the daemon sees, once it is started.
+pub(super) struct Watch {
+    settings: Settings,
+    query: LogQuery,
+    teller: Teller,
+}
+
+/// Events on `ports` (none: on all) from the daemon; `None` where none answers.
+pub(super) fn open(session: &mut Session<'_>, ports: &[Port]) -> Result<Option<Stirs>, Failure> {
+    Ok(prepare(session, ports, None)?.map(|(stirs, watch)| {
+        watch.start(Duration::ZERO);
+        stirs
+    }))
+}
+
+/// The same, to be started by whoever has more urgent things to do; with a time in the past nothing since is missed.
+pub(super) fn prepare(
     session: &mut Session<'_>,
     ports: &[Port],
     since: Option<Timestamp>,
-) -> Result<Option<Stirs>, Failure> {
+) -> Result<Option<(Stirs, Watch)>, Failure> {
     if !session.access()?.is_daemon() {
         return Ok(None);
     }
     let io = |error| ResolveError::Io { operation: "make an eventfd".to_owned(), error };
     let (teller, stirs) = resolve::stirs().map_err(io)?;
-    let settings = session.settings.clone();
     let words: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let query = LogQuery {
         port: Some(words.join(",")).filter(|words| !words.is_empty()),
@@ -28,13 +42,22 @@ pub(super) fn open(
         since,
         ..LogQuery::default()
     };
-    // Ends with the process, or with the daemon; then the one who waits looks by itself.
-    thread::spawn(move || {
-        if let Ok(access) = backend::open(&settings) {
-            let _ = access.follow(&query, since.is_some(), &mut |event| teller.tell(stir(&event)));
-        }
-    });
-    Ok(Some(stirs))
+    Ok(Some((stirs, Watch { settings: session.settings.clone(), query, teller })))
+}
+
+impl Watch {
+    /// In a thread of its own, which ends with the process, or with the daemon; then the one who waits looks by itself. It leaves
+    /// the processors to others for so long first.
+    pub(super) fn start(self, leaving: Duration) {
+        let Self { settings, query, teller } = self;
+        thread::spawn(move || {
+            thread::sleep(leaving);
+            if let Ok(access) = backend::open(&settings) {
+                let backlog = query.since.is_some();
+                let _ = access.follow(&query, backlog, &mut |event| teller.tell(stir(&event)));
+            }
+        });
+    }
 }
 
 pub(super) fn stir(event: &Event) -> Stir {

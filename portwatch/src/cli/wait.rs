@@ -39,7 +39,7 @@ pub(super) fn run(args: &args::Wait, session: &mut Session<'_>) -> Result<Exit, 
         places,
     };
     let ports: Vec<_> = request.places.iter().map(|place| place.port).collect();
-    let stirs = stirs::open(session, &ports, None)?;
+    let stirs = stirs::open(session, &ports)?;
     let look = session::stderr_look();
     let mut shown = false;
     let mut waited = Duration::ZERO;

@@ -105,6 +105,8 @@ pub enum Moved {
 pub trait Caller {
     /// The latest refused bind of `child` or a descendant since `since`, with EADDRINUSE.
     fn refused(&self, place: &Place, child: u32, since: Timestamp) -> Option<Refused>;
+    /// The program runs, for the first time or again.
+    fn started(&mut self);
     /// The program listens on this port instead.
     fn moves_to(&mut self, port: Port) -> Moved;
     /// Something is to be said.
@@ -244,6 +246,8 @@ impl Caller for Nobody {
     fn refused(&self, _: &Place, _: u32, _: Timestamp) -> Option<Refused> {
         None
     }
+
+    fn started(&mut self) {}
 
     fn moves_to(&mut self, _: Port) -> Moved {
         Moved::NoClaim

@@ -67,6 +67,7 @@ pub(in crate::resolve::run) fn supervise<'a>(
         kill_at: None,
         not_ready: false,
     };
+    caller.started();
     let ended = loop {
         supervised.pass_on(signals);
         match supervised.reap()? {
@@ -191,9 +192,14 @@ impl Supervised<'_> {
     fn lived(self, child: u32, ended: Ended) -> Lived {
         let interrupted = [Signal::SIGINT, Signal::SIGQUIT].map(|s| End::Signal(s as i32));
         let by_hand = interrupted.contains(&ended.end) || ended.end == End::Code(128 + Signal::SIGINT as i32);
+        let end = match ended.end {
+            _ if self.not_ready => End::NotReady,
+            End::Signal(signal) if ended.lent && signal == Signal::SIGINT as i32 => End::Interrupted,
+            end => end,
+        };
         Lived {
             child,
-            end: if self.not_ready { End::NotReady } else { ended.end },
+            end,
             listened: self.life.as_ref().is_some_and(Life::listened),
             moved: self.moved,
             took: self.begun.elapsed(),

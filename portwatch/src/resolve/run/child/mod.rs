@@ -44,6 +44,8 @@ pub enum End {
     Code(i32),
     /// By a signal.
     Signal(i32),
+    /// By Ctrl-C (SIGINT) at the terminal, which was lent to it.
+    Interrupted,
     /// By us: it was not ready in time.
     NotReady,
 }
@@ -54,6 +56,7 @@ impl End {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
+            Self::Interrupted => 130,
             Self::NotReady => 1,
         }
     }

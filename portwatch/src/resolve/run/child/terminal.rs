@@ -83,7 +83,7 @@ impl Terminal {
             let _ = tcsetattr(tty, SetArg::TCSADRAIN, modes);
         }
         if lent && matches!(by, Signal::SIGINT | Signal::SIGQUIT) {
-            // Blocked here: a script that runs us ends by it, this process by the code of its program.
+            // A script that runs us ends by it. Here it is blocked, and kept until everything is done (`Signals`).
             let _ = killpg(getpgrp(), by);
         }
     }

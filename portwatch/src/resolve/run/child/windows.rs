@@ -41,6 +41,7 @@ pub(in crate::resolve::run) fn supervise<'a>(
     // Its pid is nobody else's while `child` has a handle of it.
     let running = Running::open(pid).map_err(|error| failed("watch the program", error))?;
     let mut life = started(pid)?;
+    caller.started();
     let (mut moved, mut not_ready) = (None, false);
     let end = loop {
         if let Some(status) = child.try_wait().map_err(|error| failed("wait for the program", error))? {

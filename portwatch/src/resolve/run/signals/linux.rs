@@ -54,6 +54,12 @@ impl Signals {
         Ok(Self { fd, before, ended: Cell::new(false) })
     }
 
+    /// Lets the SIGINT through that was kept back: it ends this process, unless it was ignored from the start. A shell that is only
+    /// told the code 130 takes Ctrl-C for dealt with, and goes on with its loop or script.
+    pub fn let_interrupt_through() {
+        let _ = SigSet::from(Signal::SIGINT).thread_unblock();
+    }
+
     /// The mask to give to the program.
     pub(in crate::resolve::run) const fn before(&self) -> SigSet {
         self.before
