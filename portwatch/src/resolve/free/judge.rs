@@ -1,4 +1,4 @@
-//! May this holder be ended by a signal, and if not, what would work: a function of facts.
+//! May this holder be ended by a signal, and if not, what would work: a function of facts, but for whose the file is that it runs.
 
 use std::sync::Arc;
 
