@@ -137,6 +137,13 @@ fn with_lock_passes_the_exit_code_and_signals_on_and_frees_the_lock_however_it_e
         assert!(locks(portwatch).is_empty());
         assert_eq!(code(&["with-lock", "x", "--", "sh", "-c", "kill -KILL $$"]), Some(137));
         assert!(locks(portwatch).is_empty());
+        // Who had it for a shorter time than it worked is told.
+        for (ttl, told) in [("1ms", true), ("1h", false)] {
+            let ran = portwatch
+                .run(&["with-lock", "x", "--ttl", ttl, "--", "sh", "-c", "sleep 0.1; exit 7"])
+                .unwrap();
+            assert_eq!((ran.code, ran.stderr.contains("the program ran longer")), (Some(7), told), "{ran:?}");
+        }
         let missing = portwatch.run(&["with-lock", "x", "--", "/no/such/program"]).unwrap();
         assert_eq!(missing.code, Some(127), "{missing:?}");
         assert!(locks(portwatch).is_empty());

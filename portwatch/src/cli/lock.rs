@@ -130,6 +130,7 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
     };
     // A signal while it waits ends it, and with it its place in the line.
     take(request, limit, session)?;
+    let taken = Instant::now();
     let signals = Signals::block()?;
     let mut handed = false;
     let variables = [("PORTWATCH_LOCK".to_owned(), args.name.clone())];
@@ -149,13 +150,22 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
         session.reopen();
         let _ = release(args, handed, session);
     }
+    if let Some(ttl) = ttl.filter(|ttl| taken.elapsed() > *ttl) {
+        session.warn(&format!(
+            "{} was held for {} and the program ran longer: unless it was extended, somebody else may have had it since; \
+             portwatch log --type lock,unlock --filter {} tells",
+            args.name,
+            crate::coordinate::spell(ttl),
+            args.name
+        ));
+    }
     super::started::exit(ended, session)
 }
 
 #[cfg(any(target_os = "linux", windows))]
 fn release(args: &args::WithLock, handed: bool, session: &mut Session<'_>) -> Result<(), Failure> {
     if handed {
-        return session.order(&LocksQuery { limit: Some(0) }).map(drop);
+        return session.order(&LocksQuery { limit: Some(1) }).map(drop);
     }
     let request = UnlockRequest {
         name: args.name.clone(),

@@ -173,25 +173,24 @@ impl Lag {
     /// By the machine's clock.
     pub(super) fn of(connection: &Connection) -> rusqlite::Result<Option<Self>> {
         let Some((_, ahead)) = vitals::clocks() else { return Ok(None) };
-        let Some(boot) = boot_id(Path::new("/proc")) else { return Ok(None) };
-        Self::between(connection, &boot, &space(), ahead)
+        Self::between(connection, ahead, &|| (boot_id(Path::new("/proc")).unwrap_or_default(), space()))
     }
 
+    /// `here` is this boot and the boot clock's namespace; it is asked only where the clock was set.
     pub(super) fn between(
         connection: &Connection,
-        boot: &str,
-        space: &str,
         ahead: i64,
+        here: &dyn Fn() -> (String, String),
     ) -> rusqlite::Result<Option<Self>> {
-        let mut statement = connection
-            .prepare_cached("SELECT value, (SELECT id FROM boot WHERE uuid = ?2) FROM meta WHERE key = ?1")?;
-        let found: Option<(String, Option<i64>)> =
-            statement.query_row([KEY, boot], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        Ok(found.and_then(|(text, boot)| {
-            let (of, before, tables) = parse(&text)?;
-            let by = step(before, ahead).filter(|_| Some(of) == boot && tables == space)?;
-            Some(Self { boot: Timestamp::from_nanosecond(i128::from(before)).ok()?, by })
-        }))
+        let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+        let text: Option<String> = statement.query_row([KEY], |row| row.get(0)).optional()?;
+        let Some((of, before, tables)) = text.as_deref().and_then(parse) else { return Ok(None) };
+        let Some(by) = step(before, ahead) else { return Ok(None) };
+        let (boot, space) = here();
+        let mut statement = connection.prepare_cached("SELECT id FROM boot WHERE uuid = ?1")?;
+        let own: Option<i64> = statement.query_row([boot], |row| row.get(0)).optional()?;
+        let boot = Timestamp::from_nanosecond(i128::from(before)).unwrap_or(Timestamp::MIN);
+        Ok((own == Some(of) && space == tables).then_some(Self { boot, by }))
     }
 
     /// `at` by the clock as it is, if `of` is of this boot.

@@ -176,6 +176,7 @@ impl Watch {
                 self.bureau.changed_elsewhere();
             }
             self.bureau.sweep()?;
+            self.bureau.leave_lines()?;
             if Instant::now() >= self.forget {
                 self.forget = Instant::now() + FORGET;
                 if let Ok(cutoff) = Timestamp::now().checked_sub(self.keep) {

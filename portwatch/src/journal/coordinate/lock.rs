@@ -342,6 +342,19 @@ pub(super) fn free_where(
     Ok(())
 }
 
+/// Everybody in a line.
+pub(super) fn places(tables: &Tables<'_>) -> rusqlite::Result<Vec<Waiter>> {
+    tables.rows(&format!("SELECT {WAITER} FROM lock_waiter ORDER BY ticket"), [], waiter)
+}
+
+/// Takes the places of those who wait no more out of all lines.
+pub(super) fn leave_for(turn: &Turn<'_>, alive: &Alive<'_>) -> rusqlite::Result<()> {
+    for waiter in places(turn)?.iter().filter(|waiter| !waiter.waits(alive, turn.now)) {
+        leave(turn, Some(waiter.ticket), Some(waiter.process))?;
+    }
+    Ok(())
+}
+
 /// Takes the places of those who have been silent for long out of lines that nobody asks for any more.
 pub(super) fn forget(turn: &Turn<'_>) -> rusqlite::Result<()> {
     turn.execute("DELETE FROM lock_waiter WHERE seen < ?1", [silent_since(turn.now)]).map(drop)

@@ -153,6 +153,14 @@ impl Coordination {
         Ok(told)
     }
 
+    /// Ends the places of those who wait for locks no more, so that nobody who is gone is counted.
+    pub fn leave_lines(&mut self, alive: &Alive<'_>, now: Timestamp) -> Result<(), CoordinateError> {
+        if self.read(lock::places)?.iter().all(|waiter| waiter.waits(alive, now)) {
+            return Ok(());
+        }
+        self.change(None, now, |turn| Ok(lock::leave_for(turn, alive)?)).map(drop)
+    }
+
     /// Forgets what ended before `cutoff`: sessions, with notes and files, agents, places in lines, messages, and channels that
     /// nobody used since. How many rows went.
     pub fn forget(&mut self, cutoff: Timestamp, now: Timestamp) -> Result<usize, CoordinateError> {

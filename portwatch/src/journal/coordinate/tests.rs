@@ -142,6 +142,26 @@ fn an_expired_lock_stays_until_somebody_takes_it() {
 }
 
 #[test]
+fn who_is_gone_from_a_line_is_not_counted_and_keeps_nobody_from_extending() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let (holder, gone, waits) = (agent("agent-db", 1000), of_process(11), of_process(12));
+    take(&mut store, &want(&holder, None, None), 0).unwrap();
+    ticket(&take(&mut store, &want(&gone, Some(11), None), 1).unwrap());
+    ticket(&take(&mut store, &want(&waits, Some(12), None), 1).unwrap());
+    assert_eq!(store.locks().unwrap()[0].waiting, 2);
+    store.leave_lines(&living, at(2)).unwrap();
+    assert_eq!(store.locks().unwrap()[0].waiting, 2, "both wait");
+    store.leave_lines(&|process| process.pid != 11, at(2)).unwrap();
+    assert_eq!(store.locks().unwrap()[0].waiting, 1);
+    // Its time has passed, and somebody waits; then nobody, who was silent for too long.
+    let minute = Duration::from_mins(1);
+    assert!(store.extend("db", &holder, minute, at(600)).is_err());
+    store.leave_lines(&living, at(600)).unwrap();
+    store.extend("db", &holder, minute, at(600)).unwrap();
+}
+
+#[test]
 fn who_waits_is_served_in_order_and_nobody_goes_before() {
     let (_folder, path) = place();
     let mut store = open(&path);

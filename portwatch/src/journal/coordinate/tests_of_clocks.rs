@@ -233,7 +233,7 @@ fn a_claims_time_goes_on_and_whoever_keeps_claims_in_mind_is_told() {
     machine.is_set(HOUR);
     let lag = |space: &str, boot: &str| {
         let (connection, _) = claims.parts();
-        Lag::between(connection, boot, space, machine.read().1).unwrap()
+        Lag::between(connection, machine.read().1, &|| (boot.to_owned(), space.to_owned())).unwrap()
     };
     let found = lag(&space(), "boot").unwrap();
     assert_eq!(found.moved(claim.expires.unwrap(), claim.renewed), machine.ago(-1680));

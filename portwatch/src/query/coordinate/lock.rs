@@ -74,6 +74,7 @@ impl Bureau {
     /// Every lock; those of processes that are gone were freed just before.
     pub fn locks(&self) -> Result<Vec<Lock>, OfficeError> {
         self.sweep()?;
+        self.leave_lines()?;
         Ok(self.store().locks()?)
     }
 
@@ -133,6 +134,7 @@ impl Bureau {
     ) -> Result<Lock, OfficeError> {
         let name = label(name, "a lock")?;
         self.sweep()?;
+        self.leave_lines()?;
         let owner = self.owner(whose, asker)?;
         let (lock, told) = self.store().extend(&name, &owner, ttl, Timestamp::now())?;
         self.tell(told);

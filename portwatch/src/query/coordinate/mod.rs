@@ -146,6 +146,11 @@ impl Bureau {
         Ok(due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default()))
     }
 
+    /// Counts nobody as waiting for a lock who is gone.
+    pub fn leave_lines(&self) -> Result<(), OfficeError> {
+        Ok(self.store().leave_lines(&living(), Timestamp::now())?)
+    }
+
     /// Ends what belonged to processes that nobody saw end, and tells of agents that fell silent.
     pub fn sweep(&self) -> Result<(), OfficeError> {
         let told = self.store().sweep(&living(), Timestamp::now())?;
