@@ -48,7 +48,7 @@ impl LiveTable {
             event.since = Some(at.saturating_sub(by).unwrap_or(at));
             let (way, by) = if by.is_negative() { ("back", by.abs()) } else { ("forward", by) };
             // Two clocks are not read at one moment: what is below a millisecond is noise.
-            let by = SignedDuration::from_millis_i128(by.as_millis());
+            let by = SignedDuration::from_millis_i128((by.as_nanos() + 500_000).div_euclid(1_000_000));
             event.message = Some(format!(
                 "the clock was set {way} by {by:#}: rows before this one are dated by the old clock, and the live \
                  table by the new one"
