@@ -1,10 +1,13 @@
-//! Whatever lsof and netstat print gives rows and a count of what was not understood.
+//! Whatever lsof and netstat print gives rows and a count of what was not understood, and whatever netsh prints gives
+//! ranges that are none the wrong way round.
 //!
 //! The parsers are the source's own files: to link all of portwatch, SQLite included, would take minutes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../../portwatch/src/source/excluded.rs"]
+pub mod excluded;
 #[path = "../../../portwatch/src/source/lsof.rs"]
 pub mod lsof;
 #[path = "../../../portwatch/src/model/net.rs"]
@@ -23,5 +26,8 @@ fuzz_target!(|bytes: &[u8]| {
     for parse in [lsof::parse, netstat::linux::parse, netstat::macos::parse, netstat::windows::parse] {
         let parsed = parse(bytes);
         assert!(parsed.rows.iter().all(|row| row.port != 0));
+    }
+    if let Some(excluded) = excluded::parse(bytes) {
+        assert!(excluded.refused.iter().chain(&excluded.kept).all(|range| range.start() <= range.end()));
     }
 });

@@ -418,6 +418,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "of kernel programs there is a choice on Linux alone")]
     fn a_flag_beats_the_file_and_the_file_beats_the_default() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("portwatch")).unwrap();

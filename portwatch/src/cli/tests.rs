@@ -261,6 +261,7 @@ fn nothing_found_is_no_and_failures_keep_their_codes() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "network namespaces are of Linux alone")]
 fn flags_become_the_query() {
     let ls = run("ls -u --port 3000-3999 --user 33 --project web --sort since --all", &[]).asked;
     let log = run(

@@ -70,6 +70,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "there a bind passes over connections in TIME_WAIT")]
     fn a_connection_that_waits_counts() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = port_of(&listener);

@@ -98,6 +98,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "there a bind passes over connections in TIME_WAIT")]
     fn a_connection_that_waits_for_its_end_is_in_the_way_without_reuse_only() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let place = listener.local_addr().unwrap();

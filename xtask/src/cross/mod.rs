@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Check the code and build nothing.
     #[arg(long)]
     check: bool,
-    /// On Windows' program, run the end-to-end test under Wine, too.
+    /// Of Windows' program, run the unit tests and the end-to-end test under Wine, too.
     #[arg(long)]
     test: bool,
 }
@@ -57,6 +57,13 @@ struct Target {
     name: &'static str,
     compiler: Compiler,
     runner: Runner,
+}
+
+impl Target {
+    /// Its name, as it stands in names of variables.
+    fn variable(&self) -> String {
+        self.name.to_uppercase().replace('-', "_")
+    }
 }
 
 const TARGETS: [Target; 5] = [
@@ -100,7 +107,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     }
     for (name, outcome) in outcomes {
         let words = match outcome {
-            Outcome::Tested => "linted, built, run and tested end to end".to_owned(),
+            Outcome::Tested => "linted, built, run, and tested: unit tests and end to end".to_owned(),
             Outcome::Ran => "linted, built and run".to_owned(),
             Outcome::Built => "linted and built; nothing here runs it".to_owned(),
             Outcome::Checked(why) => format!("linted (type-checked) only: {why}"),
@@ -112,7 +119,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
 
 /// The code of the targets that no test of this machine compiles, checked: what a change to the code of all breaks there.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    let only = ["x86_64-pc-windows-gnu", "aarch64-apple-darwin"].map(str::to_owned).to_vec();
+    let only =
+        ["x86_64-pc-windows-gnu", "aarch64-apple-darwin", "x86_64-apple-darwin"].map(str::to_owned).to_vec();
     run(root, &Arguments { only, check: true, test: false })
 }
 
@@ -127,7 +135,10 @@ fn take(root: &Path, tools: &Tools, target: &Target, arguments: &Arguments) -> R
         Compiler::Gcc(program) => program,
         Compiler::Zig => "cargo-zigbuild",
     };
-    cargo(root, tools, target, "clippy", &["--", "-D", "warnings"])?;
+    // Tests are linted where something runs them.
+    let tests = (target.runner == Runner::Wine).then_some("--all-targets");
+    let words: Vec<&str> = tests.into_iter().chain(["--", "-D", "warnings"]).collect();
+    setup::status(&mut cargo(root, tools, target, "clippy", &words)?)?;
     if arguments.check {
         return Ok(Outcome::Checked("nothing else was asked for".to_owned()));
     }
@@ -135,13 +146,23 @@ fn take(root: &Path, tools: &Tools, target: &Target, arguments: &Arguments) -> R
         return Ok(Outcome::Checked(format!("{compiler} is not installed")));
     }
     let build = if target.compiler == Compiler::Zig { "zigbuild" } else { "build" };
-    cargo(root, tools, target, build, &["--bin", "portwatch"])?;
+    setup::status(&mut cargo(root, tools, target, build, &["--bin", "portwatch"])?)?;
     let programs = folder(root).join(target.name).join("debug");
     let program =
         [programs.join("portwatch.exe"), programs.join("portwatch")].into_iter().find(|p| p.is_file());
     let program = program.with_context(|| format!("{} has no program", programs.display()))?;
     let outcome = run::smoke(&program, target.runner, root)?;
     if arguments.test && target.runner == Runner::Wine && outcome == Outcome::Ran {
+        let mut tests = cargo(root, tools, target, "test", &["--lib", "--"])?;
+        for (name, why) in run::NOT_UNDER_WINE {
+            say(&format!("left out: {name}, {why}"));
+            tests.args(["--skip", name]);
+        }
+        let wine = run::wine(&folder(root))?;
+        let runner = format!("CARGO_TARGET_{}_RUNNER", target.variable());
+        // What is compared with snapshots is looked for by the names of files, which are not Windows' own here.
+        tests.env(runner, wine.get_program()).env("INSTA_WORKSPACE_ROOT", root).env("INSTA_UPDATE", "no");
+        setup::status(run::given_to(&wine, &mut tests))?;
         run::test(&program, root)?;
         return Ok(Outcome::Tested);
     }
@@ -153,13 +174,14 @@ fn folder(root: &Path) -> PathBuf {
     setup::target_dir(root).join("cross")
 }
 
-fn cargo(root: &Path, tools: &Tools, target: &Target, verb: &str, arguments: &[&str]) -> Result<()> {
+/// A command of cargo for a target.
+fn cargo(root: &Path, tools: &Tools, target: &Target, verb: &str, arguments: &[&str]) -> Result<Command> {
     let zig = setup::target_dir(root).join("tools/zig/bin");
     let mut folders = vec![zig];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let path = std::env::join_paths(folders)?;
     let program = if verb == "zigbuild" { "cargo-zigbuild" } else { "cargo" };
-    let upper = target.name.to_uppercase().replace('-', "_");
+    let upper = target.variable();
     let mut command = Command::new(program);
     // A folder of its own: what a check has made must not be taken for what a build needs.
     let built = if verb == "clippy" { folder(root).join("check") } else { folder(root) };
@@ -189,7 +211,7 @@ fn cargo(root: &Path, tools: &Tools, target: &Target, verb: &str, arguments: &[&
     if tools.library_elsewhere {
         command.env("__CARGO_TESTS_ONLY_SRC_ROOT", &tools.library);
     }
-    setup::status(&mut command)
+    Ok(command)
 }
 
 /// Whether a program is on the PATH.

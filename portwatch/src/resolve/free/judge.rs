@@ -274,6 +274,7 @@ pub(in crate::resolve::free) mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "the advice is of Unix")]
     fn a_process_of_ones_own_may_be_ended_and_a_strangers_may_not() {
         assert_eq!(verdict(process(50, Vec::new()), true), "may None");
         let stranger = verdict(process(50, Vec::new()), false);
@@ -314,6 +315,7 @@ pub(in crate::resolve::free) mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "the advice is of Unix")]
     fn pid_1_ancestors_and_forwarders_are_never_ended() {
         assert!(verdict(process(1, Vec::new()), true).contains("pid 1"));
         let systemd = Process { comm: "systemd".to_owned(), ..process(1, Vec::new()) };

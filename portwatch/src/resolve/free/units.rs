@@ -173,6 +173,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "the manager is systemd")]
     fn a_manager_that_hangs_is_no_manager_that_is_not_there() {
         let shell = |script: &str| {
             let mut command = Command::new("sh");

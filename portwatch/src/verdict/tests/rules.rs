@@ -48,6 +48,7 @@ fn listener(address: &str) -> Socket {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "numbers of errors are of Unix here")]
 fn the_cause_names_the_socket_and_how_the_places_meet() {
     for (ours, theirs, expected) in [
         ("127.0.0.1", "127.0.0.1", Overlap::Same),
@@ -99,6 +100,7 @@ fn why_a_port_is_not_shared_is_told_apart() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "numbers of errors are of Unix here")]
 fn what_is_not_known_is_named_instead_of_guessed() {
     let doubt = |request: BindRequest, socket: &Socket| match would_bind(&request, [socket]).outcome {
         Outcome::Unknown { why } => format!("{why:?}").split('(').next().unwrap().to_owned(),
