@@ -1,6 +1,6 @@
 //! Sockets that the record leaves open: what a run saw come, and nobody saw go.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use rusqlite::{OptionalExtension, params, types::Value};
 
@@ -10,6 +10,8 @@ use crate::model::{Event, EventKind, Port, ProcessId};
 /// So many beginnings of each type on a port are looked at, the newest: a port that was taken more often since has few
 /// of the older ones left.
 const BEGINNINGS: i64 = 64;
+/// So many ports are looked at, those that were taken last.
+const PLACES: usize = 2048;
 /// So many ends of a port, the newest. What began before the oldest of them is not judged.
 const ENDS: i64 = 1024;
 
@@ -27,6 +29,17 @@ pub struct Open {
 /// What tells a socket from others on its port: cookie, inode, namespace; where the source has neither of the first two, the
 /// address.
 type Identity = (Option<i64>, Option<i64>, Option<u32>, Option<String>);
+
+/// How often something began and ended on a port, and when last.
+#[derive(Default)]
+struct Place {
+    /// Port and protocol.
+    at: (i64, i64),
+    begun: i64,
+    ended: i64,
+    last_begin: i64,
+    last_end: i64,
+}
 
 /// A row of a port.
 struct Line {
@@ -60,9 +73,7 @@ impl Reader {
             .map_err(failed)?;
         let Some(boot) = boot else { return Ok(Vec::new()) };
         let mut ids = Vec::new();
-        let mut place = (0, 0);
-        while let Some(next) = self.place_after(place).map_err(failed)? {
-            place = next;
+        for place in self.places().map_err(failed)? {
             self.open_on(place, boot, &mut ids).map_err(failed)?;
         }
         ids.sort_unstable_by_key(|&(id, _)| id);
@@ -96,12 +107,41 @@ impl Reader {
         Ok(message.flatten().and_then(|text| text.rsplit_once("source ").map(|(_, word)| word.to_owned())))
     }
 
-    /// The next port and protocol of which there are rows.
-    fn place_after(&self, (port, protocol): (i64, i64)) -> rusqlite::Result<Option<(i64, i64)>> {
-        let sql = "SELECT port, protocol FROM event WHERE port IS NOT NULL AND protocol IS NOT NULL
-            AND (port, protocol) > (?1, ?2) ORDER BY port, protocol LIMIT 1";
-        let mut next = self.connection.prepare_cached(sql)?;
-        next.query_row([port, protocol], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    /// Ports and protocols on which something may be open: more began than ended, or something began after the last end. One pass
+    /// over the index tells that, where looking at each port would keep a start waiting for seconds.
+    fn places(&self) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let code = code::kind;
+        let sql = format!(
+            "SELECT port, protocol, type, count(*), max(at) FROM event INDEXED BY event_port
+             WHERE port IS NOT NULL AND protocol IS NOT NULL AND type IN ({}, {}, {}, {})
+             GROUP BY port, protocol, type",
+            code(EventKind::Bind),
+            code(EventKind::Listen),
+            code(EventKind::Unlisten),
+            code(EventKind::Close)
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut places: Vec<Place> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let at = (row.get(0)?, row.get(1)?);
+            let (kind, count, newest): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+            let place = match places.last_mut() {
+                Some(last) if last.at == at => last,
+                _ => places.push_mut(Place { at, ..Place::default() }),
+            };
+            if kind == code(EventKind::Close) {
+                (place.ended, place.last_end) = (count, newest);
+            } else {
+                // A socket that was bound and listens has a row of each.
+                place.begun = place.begun.max(count);
+                place.last_begin = place.last_begin.max(newest);
+            }
+        }
+        places.retain(|place| place.begun > place.ended || place.last_begin > place.last_end);
+        places.sort_unstable_by_key(|place| Reverse(place.last_begin));
+        places.truncate(PLACES);
+        Ok(places.into_iter().map(|place| place.at).collect())
     }
 
     /// Appends the rows that tell of open sockets on a port, and who made them.
