@@ -32,6 +32,22 @@ fn pid_of(portwatch: &Portwatch) -> u64 {
 }
 
 #[test]
+fn places_are_those_of_whoever_names_them_and_not_of_the_daemons_directory() {
+    let portwatch = Portwatch::new().unwrap();
+    let daemon = Detached(&portwatch);
+    let mut start = portwatch.command(&["start", "--socket", "s", "--state", "state"]);
+    start.current_dir(portwatch.folder());
+    let started = portwatch.run_command(start).unwrap();
+    assert_eq!(started.code, Some(0), "{started:?}");
+    assert_eq!(
+        run(&portwatch, &["status", "--json"], 0).json().unwrap()["database"].as_str(),
+        portwatch.database().to_str()
+    );
+    run(&portwatch, &["stop"], 0);
+    drop(daemon);
+}
+
+#[test]
 fn a_daemon_is_started_asked_restarted_and_stopped() {
     let portwatch = Portwatch::new().unwrap();
     assert!(run(&portwatch, &["status"], 1).stdout.starts_with("not running\n"));

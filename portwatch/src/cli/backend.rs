@@ -22,12 +22,17 @@ use crate::{
 };
 
 fn of(settings: &Settings) -> Result<Places, AccessError> {
-    let (socket, state) = (settings.socket.value.as_deref(), settings.state.value.as_deref());
-    Places::of(socket, state, crate::platform::user::is_privileged(), &environment).ok_or_else(|| {
-        AccessError::Usage(
-            "there is no home directory for the state; set HOME, or name one with --state".to_owned(),
-        )
-    })
+    // The daemon works in another directory than whoever starts it.
+    let absolute = |path: &Option<PathBuf>| {
+        path.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+    };
+    let (socket, state) = (absolute(&settings.socket.value), absolute(&settings.state.value));
+    Places::of(socket.as_deref(), state.as_deref(), crate::platform::user::is_privileged(), &environment)
+        .ok_or_else(|| {
+            AccessError::Usage(
+                "there is no home directory for the state; set HOME, or name one with --state".to_owned(),
+            )
+        })
 }
 
 pub(super) fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {

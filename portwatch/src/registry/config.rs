@@ -288,10 +288,10 @@ fn stack(value: &Value, at: &str) -> Result<Stack> {
 }
 
 fn release(value: &Value, at: &str) -> Result<bool> {
-    match text_of(value, at)? {
-        "exit" => Ok(true),
-        "keep" => Ok(false),
-        other => Err(wrong(at, &format!("'{other}' is neither \"exit\" nor \"keep\""))),
+    match value.as_str() {
+        Some("exit") => Ok(true),
+        Some("keep") => Ok(false),
+        _ => Err(wrong(at, &format!("{value} is neither \"exit\" nor \"keep\""))),
     }
 }
 
@@ -508,6 +508,7 @@ grace = "5s"
             "[stacks.api]\nenv = 'A-B'",
             "[stacks.api]\nenv = ['OK', '1ST']",
             "[stacks.api]\nrelease = 'never'",
+            "[stacks.api]\nrelease = true",
             "stacks = 3",
             "context = 'branch'",
             "exclude = 3",
