@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use super::{console::Console, guest::Guest, kernels::Kernel};
 
@@ -18,7 +19,7 @@ use super::{console::Console, guest::Guest, kernels::Kernel};
 const LIMIT: Duration = Duration::from_mins(40);
 
 /// Result of a plan on a kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct PlanResult {
     pub(super) plan: String,
     /// Scenarios the plan has.
@@ -37,7 +38,7 @@ impl PlanResult {
 }
 
 /// A boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Boot {
     pub(super) series: String,
     pub(super) package: String,
@@ -82,7 +83,11 @@ impl Boot {
     }
 }
 
-/// A started emulator; it does not outlive this.
+/// Starts another program that is killed when the thread that started it ends, however it does: a task that is killed drops
+/// nothing. From util-linux, which every Debian machine has.
+const TIED: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
+/// A started emulator; it does not outlive this, nor this process.
 struct Machine(Child);
 
 impl Drop for Machine {
@@ -104,8 +109,11 @@ pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path
     let packed = guest.pack(kernel, place)?;
     // A parameter that the kernel does not know becomes init's environment.
     let log = guest.log.as_ref().map_or_else(String::new, |filter| format!(" RUST_LOG={filter}"));
-    let mut command = Command::new(emulator);
+    let [tie, words @ ..] = TIED;
+    let mut command = Command::new(tie);
     command
+        .args(words)
+        .arg(emulator)
         .args(["-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"])
         .args(["-cpu", "max", "-smp", "1", "-m", "768", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot", "-serial", "stdio"])

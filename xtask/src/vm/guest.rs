@@ -77,6 +77,18 @@ fn needed(listed: &str) -> Result<Vec<PathBuf>> {
 }
 
 impl Guest {
+    /// All that it runs besides the kernel.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.program].into_iter().chain(&self.libraries).map(PathBuf::as_path)
+    }
+
+    /// For tests: a program, and what it lists.
+    #[cfg(test)]
+    pub(super) fn of(program: PathBuf, listed: &str) -> Self {
+        let plans = listed_plans(listed).unwrap();
+        Self { program, libraries: Vec::new(), plans, log: None, measures: false }
+    }
+
     /// The same with these plans alone; with all where none is named.
     pub(super) fn with_plans(&self, words: &[&str]) -> Result<Self> {
         Ok(Self { plans: chosen(&self.plans, words)?, ..self.clone() })

@@ -8,6 +8,7 @@ mod console;
 mod cost;
 mod guest;
 mod initramfs;
+mod kept;
 mod kernels;
 mod qemu;
 mod report;
@@ -58,6 +59,10 @@ pub(crate) struct Arguments {
     /// Write the table to docs/kernels.md
     #[arg(long)]
     write: bool,
+    /// Go on with a run that was broken off: take results of boots of the same program on the same kernel that ended well, and boot
+    /// the others
+    #[arg(long)]
+    resume: bool,
     /// Fail where kernels or the emulator cannot be had, instead of saying SKIPPED
     #[arg(long)]
     require: bool,
@@ -66,7 +71,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
     /// Measure what the kernel programs of each family cost, in instructions, instead of running scenarios
-    #[arg(long, conflicts_with_all = ["plans", "json", "write"])]
+    #[arg(long, conflicts_with_all = ["plans", "json", "write", "resume"])]
     cost: bool,
     /// Install the emulator's packages on this machine and do nothing else; needs root
     #[arg(long)]
@@ -75,6 +80,23 @@ pub(crate) struct Arguments {
 
 /// A series, and the plans to run on it; none are all.
 type Wanted<'a> = (&'a str, &'a [&'a str]);
+
+/// How they are booted.
+#[derive(Debug, Default)]
+struct Manner<'a> {
+    /// Shows the consoles, with this filter of what is logged there.
+    log: Option<&'a str>,
+    /// Measures instead of running scenarios.
+    cost: bool,
+    /// Takes what a run before came to.
+    resume: bool,
+}
+
+impl Arguments {
+    fn manner(&self) -> Manner<'_> {
+        Manner { log: self.log.as_deref(), cost: self.cost, resume: self.resume }
+    }
+}
 
 /// What it came to.
 #[derive(Debug, Default)]
@@ -100,7 +122,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     if arguments.write && !whole {
         bail!("the table is of the whole matrix: --write goes without --kernels and --plans");
     }
-    let Matrix { boots, skipped } = matrix(root, &wanted, arguments.log.as_deref(), arguments.cost)?;
+    let Matrix { boots, skipped } = matrix(root, &wanted, &arguments.manner())?;
     if arguments.cost {
         report::print_costs(&boots)?;
     } else if !boots.is_empty() {
@@ -126,7 +148,7 @@ pub(crate) fn install_emulator(root: &Path) -> Result<()> {
 
 /// As a step of the tests: the fast part of the matrix. Gives what of it did not run.
 pub(crate) fn fast(root: &Path) -> Result<Option<String>> {
-    let Matrix { boots, skipped } = matrix(root, &FAST, None, false)?;
+    let Matrix { boots, skipped } = matrix(root, &FAST, &Manner::default())?;
     if !boots.is_empty() {
         say(&report::text(&boots));
     }
@@ -142,7 +164,7 @@ fn verdict(boots: &[Boot]) -> Result<()> {
     bail!("not good on {}", bad.join(", "))
 }
 
-fn matrix(root: &Path, wanted: &[Wanted<'_>], log: Option<&str>, cost: bool) -> Result<Matrix> {
+fn matrix(root: &Path, wanted: &[Wanted<'_>], manner: &Manner<'_>) -> Result<Matrix> {
     let none =
         |why: &str| Ok(Matrix { skipped: vec![format!("no kernel was booted: {why}")], ..Matrix::default() });
     if std::env::consts::ARCH != "x86_64" {
@@ -156,7 +178,7 @@ fn matrix(root: &Path, wanted: &[Wanted<'_>], log: Option<&str>, cost: bool) -> 
     // Downloads wait for the network, the build for the processor.
     let (fetched, guest) = thread::scope(|scope| {
         let fetched = scope.spawn(|| kernels::fetch(&place, &series));
-        let guest = guest::build(root, &place, log);
+        let guest = guest::build(root, &place, manner.log);
         let fetched = fetched.join().unwrap_or_else(|_| bail!("fetching kernels panicked"));
         (fetched, guest)
     });
@@ -164,16 +186,16 @@ fn matrix(root: &Path, wanted: &[Wanted<'_>], log: Option<&str>, cost: bool) -> 
     let (mut boots, mut skipped) = (Vec::new(), Vec::new());
     for (fetched, (series, plans)) in fetched?.into_iter().zip(wanted) {
         match fetched {
-            Ok(kernel) if cost => boots.push((kernel, guest.measuring())),
+            Ok(kernel) if manner.cost => boots.push((kernel, guest.measuring())),
             Ok(kernel) => boots.push((kernel, guest.with_plans(plans)?)),
             Err(why) => skipped.push(format!("{series} was not booted: {why}")),
         }
     }
-    Ok(Matrix { boots: boot_all(&emulator, &boots, &place)?, skipped })
+    Ok(Matrix { boots: boot_all(&emulator, &boots, &place, manner.resume)?, skipped })
 }
 
 /// As many at a time as there are processors: emulation uses one each.
-fn boot_all(emulator: &Path, boots: &[(Kernel, Guest)], place: &Path) -> Result<Vec<Boot>> {
+fn boot_all(emulator: &Path, boots: &[(Kernel, Guest)], place: &Path, resume: bool) -> Result<Vec<Boot>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let open: Mutex<VecDeque<_>> = Mutex::new(boots.iter().enumerate().collect());
     let done = Mutex::new(Vec::new());
@@ -183,7 +205,7 @@ fn boot_all(emulator: &Path, boots: &[(Kernel, Guest)], place: &Path) -> Result<
                 loop {
                     let next = open.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some((number, (kernel, guest))) = next else { break };
-                    let boot = boot_one(emulator, kernel, guest, place);
+                    let boot = boot_one(emulator, kernel, guest, place, resume);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((number, boot));
                 }
             });
@@ -194,9 +216,15 @@ fn boot_all(emulator: &Path, boots: &[(Kernel, Guest)], place: &Path) -> Result<
     boots.into_iter().map(|(_, boot)| boot).collect()
 }
 
-/// One kernel. A machine that died without a word is started once more, and that is told.
-fn boot_one(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path) -> Result<Boot> {
+/// One kernel. A machine that died without a word is started once more, and that is told. A good result is kept as soon as it is
+/// there.
+fn boot_one(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path, resume: bool) -> Result<Boot> {
     let begun = Instant::now();
+    let kept = if guest.measures { None } else { Some(kept::path(place, kernel, guest)?) };
+    if let Some(before) = kept.as_deref().filter(|_| resume).and_then(kept::find) {
+        say(&format!("{}: {} in a run before", kernel.package, before.summary()));
+        return Ok(before);
+    }
     let mut boot = boot::boot(emulator, kernel, guest, place)?;
     if boot.died() {
         say(&format!("{}: the machine ended without its last line; once more", kernel.series));
@@ -205,6 +233,9 @@ fn boot_one(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path) -> Re
         boot.repeated = Some(first);
     }
     say(&format!("{}: {} in {} s", kernel.package, boot.summary(), begun.elapsed().as_secs()));
+    if let Some(path) = kept {
+        kept::keep(&path, &boot)?;
+    }
     Ok(boot)
 }
 
