@@ -50,7 +50,8 @@ fn texts(answer: &Value) -> Vec<&str> {
 /// A follower, its words one JSON object a line.
 fn follower(portwatch: &Portwatch, words: &[&str]) -> Actor {
     let mut command = portwatch.command(&[&["sub", "--json", "--follow"], words].concat());
-    Actor::start(command.stderr(Stdio::null())).unwrap()
+    // What it says of its end belongs to the test's own output.
+    Actor::start(command.stderr(Stdio::inherit())).unwrap()
 }
 
 fn line(follower: &mut Actor) -> Value {
