@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     os::unix::{
         fs::{PermissionsExt as _, chown},
         process::CommandExt as _,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use portwatch_tests::{
-    Actor, DEADLINE, Portwatch, Ran, require_bpf, require_program, require_root, wait_until,
+    Actor, DEADLINE, Portwatch, Ran, free_port, require_bpf, require_program, require_root, wait_until,
 };
 use serde_json::Value;
 
@@ -44,6 +44,34 @@ impl Nobody {
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// What follows events, and the first line that it says beside them.
+    fn watch(&self, arguments: &[&str]) -> (Actor, String) {
+        let beside = self.portwatch.folder().join("stderr");
+        let watch = Actor::start(self.command(arguments).stderr(File::create(&beside).unwrap())).unwrap();
+        let line = || fs::read_to_string(&beside).ok().filter(|text| text.ends_with('\n'));
+        (watch, wait_until("its first words", DEADLINE, line).unwrap())
+    }
+
+    /// A process of nobody's that listens until its input ends. Not one that becomes nobody by itself: the kernel then lets
+    /// only root look at its descriptors.
+    fn listener(address: &str, port: u16) -> (Actor, String) {
+        let program = format!(
+            "import socket, sys
+s = socket.create_server(('{address}', {port})); print(s.getsockname()[1]); sys.stdin.read()"
+        );
+        let mut python = std::process::Command::new("/usr/bin/python3");
+        let mut own =
+            Actor::start(python.args(["-S", "-u", "-c", &program]).uid(NOBODY).gid(NOBODY)).unwrap();
+        let port = own.line().unwrap();
+        (own, port)
+    }
+
+    fn command(&self, arguments: &[&str]) -> std::process::Command {
         // With another uid and no groups named, the standard library drops root's groups too.
         let mut command = std::process::Command::new(&self.binary);
         for (name, value) in self.portwatch.command(arguments).get_envs() {
@@ -53,9 +81,7 @@ impl Nobody {
             };
         }
         command.args(arguments).env("HOME", "/nonexistent").uid(NOBODY).gid(NOBODY);
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        command
     }
 }
 
@@ -102,6 +128,28 @@ fn doctor_and_status_say_what_is_missing_and_what_would_mend_it() {
 }
 
 #[test]
+fn who_watches_is_told_first_what_is_not_seen() {
+    let Some(nobody) = Nobody::new().map(Nobody::with_state) else { return };
+    let port = free_port().unwrap();
+    for follow in [&["watch", "--limit", "1"][..], &["watch", "--limit", "1", "--json"], &["log", "-f"]] {
+        let (mut watch, note) = nobody.watch(&[follow, &["--port", &port.to_string()]].concat());
+        for words in ["note: no daemon runs", "not recorded", "refused binds", "CAP_BPF"] {
+            assert!(note.contains(words), "{words}: {note}");
+        }
+        let own = Nobody::listener("127.41.0.6", port).0;
+        let event = watch.line().unwrap();
+        assert!(event.contains(&own.pid().to_string()), "{event}");
+        own.finish().unwrap();
+    }
+    // Of a daemon that polls the same, beside what is only so without one.
+    assert_eq!(nobody.run(&["start"]).code, Some(0));
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| nobody.watch(&["watch"]).1));
+    assert_eq!(nobody.run(&["stop"]).code, Some(0));
+    let note = told.unwrap();
+    assert!(note.contains("refused binds") && !note.contains("no daemon"), "{note}");
+}
+
+#[test]
 fn a_daemon_of_ones_own_polls_and_says_so() {
     polls(&["start"], "scan", "127.41.0.2");
 }
@@ -131,23 +179,19 @@ fn polls(start: &[&str], source: &str, address: &str) {
         let refused = list("/coverage").iter().find(|c| is(c, "fact", "refused")).unwrap();
         assert_eq!(refused.get("hook"), Some(&Value::Null));
 
-        let program = format!(
-            "import socket, sys
-s = socket.create_server(('{address}', 0)); print(s.getsockname()[1]); sys.stdin.read()"
-        );
-        // Not one that becomes nobody by itself: the kernel then lets only root look at its descriptors.
-        let mut python = std::process::Command::new("/usr/bin/python3");
-        let mut own =
-            Actor::start(python.args(["-S", "-u", "-c", &program]).uid(NOBODY).gid(NOBODY)).unwrap();
-        let port = own.line().unwrap();
+        let (own, port) = Nobody::listener(address, 0);
         let events = |kind: &str| {
             let log = nobody.run(&["log", "--json", "--port", &port, "--type", kind]);
             log.json().ok()?.pointer("/events/0").cloned()
         };
         let listen = wait_until("the poll to find it", DEADLINE, || events("listen")).unwrap();
         assert!(is(&listen, "evidence", "scan"), "{listen:#}");
+        let pid = own.pid();
+        let its = |event: &Value| event.pointer("/process/pid").and_then(Value::as_u64) == Some(pid.into());
+        assert!(its(&listen), "whose it is, is what a plain user wants to know: {listen:#}");
         own.finish().unwrap();
-        wait_until("the poll to miss it", DEADLINE, || events("close")).unwrap();
+        let close = wait_until("the poll to miss it", DEADLINE, || events("close")).unwrap();
+        assert!(its(&close), "{close:#}");
     };
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(told));
     let stopped = nobody.run(&["stop"]);

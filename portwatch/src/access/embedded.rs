@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Access, AccessError, AccessOptions, Coordination};
+use super::{
+    Access, AccessError, AccessOptions, Coordination,
+    note::{self, Absence},
+};
 use crate::{
     attribute::{Attributor, Redaction, Roots as AttributeRoots},
     engine::Engines,
@@ -32,16 +35,12 @@ use crate::{
     state::Policy,
     webhook,
     wire::{
-        self, Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, Status, Who, WhoQuery,
-        claims, convert,
+        self, Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SCHEMA, SourceInfo, Status, Who,
+        WhoQuery, claims, convert,
         coordinate::{self, FollowQuery, Followed, Place},
         metrics::Metrics,
     },
 };
-
-/// Said with every answer.
-const NOTE: &str = "no daemon runs: a snapshot of now, without refused binds, short-lived sockets and new history \
-    (portwatch start)";
 
 /// How long an answer waits for a container engine.
 const ENGINE_WAIT: Duration = Duration::from_millis(500);
@@ -61,12 +60,12 @@ pub(super) struct Embedded {
     /// So many ports a user other than root may have claimed.
     pub(super) limit: Option<u32>,
     webhooks: webhook::Policy,
-    note: String,
+    absence: Absence,
     bureau: OnceCell<Bureau>,
 }
 
 impl Embedded {
-    pub(super) fn new(options: &AccessOptions, why: Option<String>) -> Self {
+    pub(super) fn new(options: &AccessOptions, absence: Absence) -> Self {
         Self {
             database: options.places.database(),
             hooks: options.hooks.clone(),
@@ -76,7 +75,7 @@ impl Embedded {
             rules: options.rules.clone(),
             limit: options.ports_per_user,
             webhooks: options.webhooks.clone(),
-            note: why.unwrap_or_else(|| NOTE.to_owned()),
+            absence,
             bureau: OnceCell::new(),
         }
     }
@@ -115,7 +114,7 @@ impl Embedded {
         About {
             source: scanner.kind(),
             daemon: false,
-            note: Some(self.note.clone()),
+            note: Some(self.absence.snapshot()),
             coverage: Vec::new(),
             degradations: scanner.degradations().to_vec(),
         }
@@ -362,6 +361,7 @@ impl Access for Embedded {
         &self,
         query: &LogQuery,
         backlog: bool,
+        about: Option<&mut dyn FnMut(SourceInfo)>,
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError> {
         let filter = event_filter(query)?;
@@ -380,6 +380,17 @@ impl Access for Embedded {
                 what: error.to_string(),
                 remedy: "portwatch doctor says what works here".to_owned(),
             })?;
+        if let Some(about) = about {
+            let mut found = convert::source(&About {
+                source: source.kind(),
+                daemon: false,
+                note: None,
+                coverage: Vec::new(),
+                degradations: source.degradations(),
+            });
+            note::follow(&mut found, Some(&self.absence));
+            about(found);
+        }
         if backlog && let Some(reader) = self.journal()? {
             let (records, _) = query::log(
                 &reader,

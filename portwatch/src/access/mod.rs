@@ -4,6 +4,7 @@
 
 mod coordinate;
 mod embedded;
+mod note;
 mod office;
 mod open;
 mod registry;
@@ -14,7 +15,7 @@ pub use open::{AccessOptions, open};
 pub use registry::Registry;
 
 use crate::wire::{
-    Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery,
+    Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
     claims::{self, Drift},
     metrics::Metrics,
 };
@@ -30,11 +31,13 @@ pub trait Access: Registry + Coordination {
     /// What happened, in numbers?
     fn summary(&self, query: &LogQuery) -> Result<LogSummary, AccessError>;
     /// Events as they happen, after those of `query` that are in the journal already if `backlog` is set.
-    /// Ends when `each` returns `false` (closed pipe, limit) or the source ends.
+    /// Ends when `each` returns `false` (closed pipe, limit) or the source ends. What is seen, and what is not, goes to
+    /// `about` before the first event.
     fn follow(
         &self,
         query: &LogQuery,
         backlog: bool,
+        about: Option<&mut dyn FnMut(SourceInfo)>,
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError>;
     /// What do registry and reality disagree in, of a project or of all?

@@ -1,6 +1,6 @@
 //! Which way to the answers.
 
-use super::{Access, AccessError, embedded::Embedded, remote::Remote};
+use super::{Access, AccessError, embedded::Embedded, note::Absence, remote::Remote};
 use crate::{
     api::{Client, ClientError, Places},
     attribute::Redaction,
@@ -37,25 +37,24 @@ pub struct AccessOptions {
 /// answering as if it were not there would hide it.
 pub fn open(options: &AccessOptions) -> Result<Box<dyn Access>, AccessError> {
     if options.no_daemon {
-        let note = "a snapshot of now (--no-daemon): no refused binds, no short-lived sockets".to_owned();
-        return Ok(Box::new(Embedded::new(options, Some(note))));
+        return Ok(Box::new(Embedded::new(options, Absence::Unwanted)));
     }
     if options.source.starts_with("replay:") {
-        return Ok(Box::new(Embedded::new(options, None)));
+        return Ok(Box::new(Embedded::new(options, Absence::None)));
     }
-    let mut why = None;
+    let mut absence = Absence::None;
     for socket in options.places.candidates(options.socket_set) {
         let client = Client::new(socket)?;
         match client.probe() {
             Ok(()) => return Ok(Box::new(Remote::new(client))),
             Err(ClientError::Absent(_)) => {}
             Err(error @ (ClientError::Stale(_) | ClientError::NotPermitted { .. })) => {
-                why.get_or_insert(format!(
-                    "{error}: this is a snapshot of now, without history (portwatch start)"
-                ));
+                if matches!(absence, Absence::None) {
+                    absence = Absence::Unreachable(error.to_string());
+                }
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Box::new(Embedded::new(options, why)))
+    Ok(Box::new(Embedded::new(options, absence)))
 }

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Access, AccessError, Coordination, Registry};
+use super::{Access, AccessError, Coordination, Registry, note};
 use crate::{
     api::{Client, ClientError},
     wire::{
-        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, Status, Who, WhoQuery,
+        Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
         claims::{
             AllowList, AllowRequest, ClaimRequest, Claimed, Claims, CleanupRequest, Drift, HealthReport,
             ReleaseRequest, Released, Rogue, RogueQuery,
@@ -129,8 +129,14 @@ impl Access for Remote {
         &self,
         query: &LogQuery,
         backlog: bool,
+        about: Option<&mut dyn FnMut(SourceInfo)>,
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError> {
+        if let Some(about) = about {
+            let mut source = self.status()?.source;
+            note::follow(&mut source, None);
+            about(source);
+        }
         let mut path = path("/v1/watch", query)?;
         path.push_str(if path.contains('?') { "&" } else { "?" });
         path.push_str(if backlog { "backlog=true" } else { "backlog=false" });

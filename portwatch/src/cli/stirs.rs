@@ -54,7 +54,7 @@ impl Watch {
             thread::sleep(leaving);
             if let Ok(access) = backend::open(&settings) {
                 let backlog = query.since.is_some();
-                let _ = access.follow(&query, backlog, &mut |event| teller.tell(stir(&event)));
+                let _ = access.follow(&query, backlog, None, &mut |event| teller.tell(stir(&event)));
             }
         });
     }

@@ -149,6 +149,7 @@ impl Access for Double {
         &self,
         query: &LogQuery,
         backlog: bool,
+        _: Option<&mut dyn FnMut(SourceInfo)>,
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError> {
         self.asked.borrow_mut().push(format!("backlog {backlog} limit {:?}", query.limit));

@@ -4,10 +4,16 @@ use std::io;
 
 use jiff::Timestamp;
 
-use super::{args, exit::Exit, failure::Failure, log, session::Session};
+use super::{
+    args,
+    exit::Exit,
+    failure::Failure,
+    log,
+    session::{Session, stderr_look},
+};
 use crate::{
-    render::{self, LogLines},
-    wire::{Event, LogQuery},
+    render::{self, LogLines, Look},
+    wire::{Event, LogQuery, SourceInfo},
 };
 
 pub(super) fn run(args: &args::Watch, session: &mut Session<'_>) -> Result<Exit, Failure> {
@@ -33,13 +39,14 @@ pub(super) fn follow_some(
     is_wanted: &dyn Fn(&Event) -> bool,
     session: &mut Session<'_>,
 ) -> Result<Exit, Failure> {
-    let json = session.settings.json.value;
+    let (json, verbose) = (session.settings.json.value, session.settings.verbose.value);
     let mut look = session.look();
     let mut lines = LogLines::new(std::iter::empty(), &look);
     let mut left = limit.unwrap_or(u64::MAX);
     let mut written: io::Result<()> = Ok(());
     let (access, out) = session.parts()?;
-    access.follow(query, backlog, &mut |event| {
+    let about = &mut |source| said(&source, verbose);
+    access.follow(query, backlog, Some(about), &mut |event| {
         if !is_wanted(&event) {
             return true;
         }
@@ -51,4 +58,10 @@ pub(super) fn follow_some(
     })?;
     written?;
     Ok(Exit::Yes)
+}
+
+/// What is not seen, on stderr: the events are a stream without a place for it. A stderr that is closed changes nothing.
+fn said(source: &SourceInfo, verbose: bool) {
+    let look = Look { verbose, ..stderr_look() };
+    drop(render::following(&mut io::stderr().lock(), source, &look));
 }

@@ -143,8 +143,18 @@ fn cut(
     text.wrapped(out, 2)
 }
 
+/// What is missing from events that are shown as they happen.
+pub fn following(out: &mut dyn Write, source: &SourceInfo, look: &Look) -> io::Result<()> {
+    lacking(out, source, if source.daemon { "seen by the daemon" } else { "seen by this process" }, look)
+}
+
 /// The one line that says what is missing from an answer.
 fn note(out: &mut dyn Write, source: &SourceInfo, look: &Look) -> io::Result<()> {
+    let from = if source.daemon { "answered by the daemon" } else { "answered by a snapshot taken now" };
+    lacking(out, source, from, look)
+}
+
+fn lacking(out: &mut dyn Write, source: &SourceInfo, from: &str, look: &Look) -> io::Result<()> {
     if let Some(note) = &source.note {
         let mut text = Text::new(look);
         text.push(Tone::Faint, "note: ").push(Tone::Faint, note);
@@ -152,8 +162,7 @@ fn note(out: &mut dyn Write, source: &SourceInfo, look: &Look) -> io::Result<()>
     }
     if look.verbose {
         let mut text = Text::new(look);
-        let from = if source.daemon { "the daemon" } else { "a snapshot taken now" };
-        text.push(Tone::Faint, &format!("source: {}, answered by {from}", source.source));
+        text.push(Tone::Faint, &format!("source: {}, {from}", source.source));
         text.wrapped(out, 2)?;
         for degradation in &source.degradations {
             let mut text = Text::new(look);

@@ -29,7 +29,14 @@ impl LiveTable {
         let Some(known) = self.sockets.get(&key) else {
             let socket = self.fresh(at, evidence, seen, by);
             let telling = self.tell_bind(at, &socket, out);
-            self.insert(Entry { socket, telling, listened: false, settled: at, looked: Timestamp::MIN });
+            self.insert(Entry {
+                socket,
+                telling,
+                listened: false,
+                settled: at,
+                looked: Timestamp::MIN,
+                last: None,
+            });
             return;
         };
         // Known from a scan that came first, or bound anew after it was unbound (connect to AF_UNSPEC).
@@ -96,6 +103,7 @@ impl LiveTable {
                 listened: true,
                 settled: at,
                 looked: Timestamp::MIN,
+                last: None,
             });
             return;
         };
@@ -217,7 +225,7 @@ impl LiveTable {
         {
             self.announce(key, out);
         }
-        let Entry { socket, telling, .. } = self.remove(key)?;
+        let Entry { socket, telling, last, .. } = self.remove(key)?;
         if let Telling::Pending(_) = telling {
             self.count_noise(
                 socket.since,
@@ -231,6 +239,8 @@ impl LiveTable {
         if quiet {
             self.tally.noise_closes += u64::from(evidence == Evidence::Kernel);
         } else {
+            // Who looks sees a process gone, and then its socket. A kernel program names who closed.
+            let by = by.or(last.filter(|_| evidence != Evidence::Kernel && socket.holders.is_empty()));
             out.push(close_row(at, evidence, by, &socket));
             for process in socket.creator.into_iter().chain(socket.holders.iter().map(|h| h.process)) {
                 self.processes.had_socket(process, at, &socket);
@@ -280,6 +290,7 @@ impl LiveTable {
                 // The exit is told before the closes that follow from it; a socket in flight outlives it.
                 if socket.holders.is_empty() && socket.owner == Owner::Known {
                     socket.owner = Owner::NoProcess;
+                    entry.last = Some(process);
                 }
             });
         }

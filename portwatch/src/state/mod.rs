@@ -64,6 +64,8 @@ struct Entry {
     settled: Timestamp,
     /// Begin of the latest snapshot that looked for its holders.
     looked: Timestamp,
+    /// The holder that ended last, when none was left.
+    last: Option<ProcessId>,
 }
 
 /// What the kernel told that is in no row, for the account.

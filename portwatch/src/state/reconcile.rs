@@ -82,7 +82,7 @@ impl LiveTable {
         } else {
             self.tell_bind(at, &socket, out)
         };
-        self.insert(Entry { socket, telling, listened: listens, settled: begun, looked });
+        self.insert(Entry { socket, telling, listened: listens, settled: begun, looked, last: None });
     }
 
     fn confirm(&mut self, at: Timestamp, scope: &Scope, item: &SnapshotSocket, out: &mut Vec<Change>) {

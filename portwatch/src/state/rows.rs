@@ -27,14 +27,22 @@ pub(super) fn row(
     event.phase = Some(seen.phase);
     event.asked = seen.asked;
     event.options = seen.options;
-    event.process = process;
+    event.process = process.or_else(|| holder(evidence, socket));
     Change { event, socket: Some(socket.clone()) }
+}
+
+/// Whom a look found with `socket`. Who called bind or listen is not known then; of several holders the one that started
+/// first is shown, since those that inherited a socket are younger than who opened it.
+fn holder(evidence: Evidence, socket: &Socket) -> Option<ProcessId> {
+    let looked = matches!(evidence, Evidence::Scan | Evidence::Inferred);
+    let oldest = || socket.holders.iter().map(|h| h.process).min_by_key(|p| (p.start_ticks, p.pid));
+    if looked { socket.creator.or_else(oldest) } else { None }
 }
 
 /// A close of `socket` by `by`; the creator is the other party when it was not the closer.
 pub(super) fn close_row(at: Timestamp, evidence: Evidence, by: Option<ProcessId>, socket: &Socket) -> Change {
     let mut change = row(at, EventKind::Close, evidence, by, socket);
-    if socket.creator != by
+    if socket.creator != change.event.process
         && let Some(creator) = socket.creator
     {
         change.event.other = Some(creator);

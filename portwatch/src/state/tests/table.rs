@@ -3,8 +3,8 @@ use super::{
     build::*,
 };
 use crate::model::{
-    AskedPort, BindRefused, Change, EventKind, Evidence, Netns, Observation, Owner, Phase, Port, ProcessId,
-    Protocol, Seen, SocketSeen,
+    AskedPort, BindRefused, Change, EventKind, Evidence, Exited, Holder, Netns, Observation, Owner, Phase,
+    Port, ProcessId, Protocol, Seen, SnapshotSocket, SocketSeen,
 };
 use EventKind::{Bind, Close, Exit, Gap, Listen, Noise, Unlisten};
 use Evidence::{Kernel, Scan};
@@ -186,6 +186,39 @@ fn a_later_snapshot_tells_what_was_missed_as_scan() {
     assert_eq!(told(&out), [(Bind, Scan, 12)]);
     let out = feed(&mut table, vec![taken(snapshot(2_000, 2_001, vec![held(&tcp(1, "0.0.0.0", 80), &[7])]))]);
     assert_eq!(told(&out), [(Unlisten, Scan, 2_001), (Close, Scan, 2_001)]);
+}
+
+#[test]
+fn a_row_that_a_look_makes_names_the_oldest_holder_and_at_the_end_the_last() {
+    let mut table = started();
+    let held_by = |ids: &[(u32, u64)]| {
+        let holder = |&(pid, start_ticks): &(u32, u64)| Holder {
+            process: ProcessId { pid, start_ticks },
+            evidence: Scan,
+        };
+        SnapshotSocket {
+            holders: ids.iter().map(holder).collect(),
+            ..held(&listens(tcp(1, "0.0.0.0", 80)), &[7])
+        }
+    };
+    let named = |out: &[Change]| {
+        out.iter().map(|c| (c.event.kind, c.event.process.map(|p| p.pid))).collect::<Vec<_>>()
+    };
+    // Its child has a smaller number: they start again from the beginning.
+    let both = held_by(&[(3, 200), (7, 100)]);
+    let out = feed(&mut table, vec![taken(snapshot(10, 12, vec![both]))]);
+    assert_eq!(named(&out), [(Listen, Some(7))]);
+    let gone = |ms, pid, start_ticks| {
+        let process = ProcessId { pid, start_ticks };
+        Observation::new(at(ms), Scan, Seen::Exited(Exited { process, status: None, sender: None }))
+    };
+    feed(&mut table, vec![gone(20, 7, 100)]);
+    let out = feed(&mut table, vec![gone(21, 3, 200), taken(snapshot(21, 22, vec![]))]);
+    assert_eq!(named(&out).last(), Some(&(Close, Some(3))));
+    // What no process had is nobody's.
+    let out =
+        feed(&mut table, vec![taken(snapshot(30, 31, vec![held(&listens(tcp(2, "0.0.0.0", 81)), &[])]))]);
+    assert_eq!(named(&out), [(Listen, None)]);
 }
 
 #[test]
