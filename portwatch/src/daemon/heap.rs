@@ -18,9 +18,10 @@ pub(super) fn few_arenas() {
     }
 }
 
-/// Gives back to the kernel what is freed, and the pages of code that only the start ran. Reading this kernel's BTF takes
-/// some 20 MB for a moment, and the allocator keeps the pages between what stays, for the life of the daemon (malloc_trim(3)).
-pub(super) fn after_start() {
+/// Gives back to the kernel what is freed, and the pages of code that only a busy time ran. Reading this kernel's BTF at the
+/// start takes some 20 MB for a moment, and the allocator keeps the pages between what stays, for the life of the daemon
+/// (malloc_trim(3)).
+pub(super) fn give_back() {
     trim();
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     // SAFETY: the callback keeps to what dl_iterate_phdr(3) promises it.
@@ -39,7 +40,7 @@ pub(super) async fn breathe() {
         let Some(now) = resident_bytes() else { return };
         if now > least.saturating_add(WORTH) {
             // It may take milliseconds, and callers wait for this thread.
-            if tokio::task::spawn_blocking(trim).await.is_err() {
+            if tokio::task::spawn_blocking(give_back).await.is_err() {
                 return;
             }
             least = resident_bytes().unwrap_or(u64::MAX);

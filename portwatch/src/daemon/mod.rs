@@ -300,7 +300,7 @@ fn serve(
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    heap::after_start();
+    heap::give_back();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)

@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_mins(1);
 /// Facts of processes kept for better times while the disk refuses.
 const KEPT_PROCESSES: usize = 4096;
+/// Entries that an empty queue keeps room for.
+const ROOM: usize = 64;
 
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
@@ -102,6 +104,8 @@ impl Worker {
             let closing = self.take(&mut batch);
             let taken = u64::try_from(batch.len()).unwrap_or(u64::MAX);
             self.put(&mut batch, closing.is_some());
+            // It is the queue's next time, which a burst would leave a megabyte large for the life of the daemon.
+            batch.shrink_to(ROOM);
             self.tidy();
             self.publish(taken);
             if let Some(clean) = closing

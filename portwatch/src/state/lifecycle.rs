@@ -220,12 +220,13 @@ impl LiveTable {
         by: Option<ProcessId>,
         out: &mut Vec<Change>,
     ) -> Option<(Socket, bool)> {
-        if let Some(Entry { telling: Telling::Pending(due), socket, .. }) = self.sockets.get(&key)
+        if let Some(Entry { telling: Telling::Pending(due), socket, .. }) =
+            self.sockets.get(&key).map(Box::as_ref)
             && (self.policy.keep_noise || *due <= at || self.maybe_listened(socket.since))
         {
             self.announce(key, out);
         }
-        let Entry { socket, telling, last, .. } = self.remove(key)?;
+        let Entry { socket, telling, last, .. } = *self.remove(key)?;
         if let Telling::Pending(_) = telling {
             self.count_noise(
                 socket.since,

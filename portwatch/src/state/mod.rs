@@ -84,7 +84,8 @@ pub struct Tally {
 #[derive(Debug, Default)]
 pub struct LiveTable {
     policy: Policy,
-    sockets: HashMap<SocketKey, Entry>,
+    /// Boxed: the table keeps room for up to twice as many, and a pointer is all that an empty place takes.
+    sockets: HashMap<SocketKey, Box<Entry>>,
     index: Index,
     pending: BTreeSet<(Timestamp, SocketKey)>,
     tombstones: Tombstones,
@@ -265,6 +266,10 @@ impl LiveTable {
     }
 
     fn insert(&mut self, entry: Entry) {
+        self.put(Box::new(entry));
+    }
+
+    fn put(&mut self, entry: Box<Entry>) {
         let key = entry.socket.seen.key;
         self.index.add(&entry.socket);
         if let Telling::Pending(due) = entry.telling {
@@ -274,7 +279,7 @@ impl LiveTable {
         self.sockets.insert(key, entry);
     }
 
-    fn remove(&mut self, key: SocketKey) -> Option<Entry> {
+    fn remove(&mut self, key: SocketKey) -> Option<Box<Entry>> {
         let entry = self.sockets.remove(&key)?;
         self.index.remove(&entry.socket);
         if let Telling::Pending(due) = entry.telling {
@@ -288,7 +293,7 @@ impl LiveTable {
     fn update(&mut self, key: SocketKey, change: impl FnOnce(&mut Entry)) {
         if let Some(mut entry) = self.remove(key) {
             change(&mut entry);
-            self.insert(entry);
+            self.put(entry);
         }
     }
 
