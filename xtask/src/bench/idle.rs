@@ -40,15 +40,15 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
     let before = (daemon.usage()?, received(&daemon)?);
     let begin = Instant::now();
     rest(bench.scale.idle)?;
-    // The clock stops before the daemon is asked anything.
+    // All is read before the daemon is asked anything, for which it needs time, and code that nothing else runs.
     let (usage, seconds) = (daemon.usage()?, begin.elapsed().as_secs_f64());
-    let records = received(&daemon)?.saturating_sub(before.1);
     let (settled, anonymous, file, peak) = (
         daemon.memory("VmRSS")?,
         daemon.memory("RssAnon")?,
         daemon.memory("RssFile")?,
         daemon.memory("VmHWM")?,
     );
+    let records = received(&daemon)?.saturating_sub(before.1);
     for worker in workers {
         worker.end()?;
     }
