@@ -17,8 +17,8 @@ use nix::{
     unistd::Pid,
 };
 use portwatch_tests::{
-    Actor, DEADLINE, Docker, IMAGE, Netns, Portwatch, free_port, require_bpf, require_docker, require_netns,
-    wait_until,
+    Actor, DEADLINE, Docker, IMAGE, Netns, Portwatch, Ran, free_port, require_bpf, require_docker,
+    require_netns, wait_until,
 };
 use serde_json::Value;
 
@@ -199,6 +199,41 @@ fn without_a_userland_proxy_dockerd_holds_the_port_and_it_leads_to_the_container
     let own = netns.enter(|| portwatch.run(&["ls", "--json"])).unwrap().json().unwrap();
     let forwards = own["sockets"].as_array().unwrap().iter().filter(|s| s["port"] != 8090);
     assert!(forwards.clone().all(|s| s["forwards_to"].is_null()), "{own:#}");
+}
+
+#[test]
+fn a_container_is_ended_by_the_signal_that_was_asked_for_and_stays_ended() {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let Some(docker) = require_docker(&netns, &[]) else { return };
+    let portwatch = Portwatch::new().unwrap();
+    let host = format!("unix://{}", docker.socket().display());
+    // As `docker` itself is told of it.
+    let free = |more: &[&str]| {
+        let words = [&["free", "8091", "--json"][..], more].concat();
+        let run = || Ok(portwatch.command(&words).env("DOCKER_HOST", &host).output()?);
+        let output = netns.enter(run).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    };
+    docker.serve("pwkept", "8091:80", 80, &["--restart", "always"]).unwrap();
+    for (signal, grace) in [("KILL", "1m"), ("USR1", "500ms")] {
+        let planned = free(&["--dry-run", "--signal", signal]).json().unwrap()["targets"][0].clone();
+        assert_eq!(planned["containers"][0]["command"], format!("docker kill --signal SIG{signal} pwkept"));
+        // The first process of a container gets no signal that it does not handle, but for SIGKILL.
+        let freed = free(&["--yes", "--signal", signal, "--grace", grace]);
+        assert_eq!(freed.code, Some(0), "{freed:?}");
+        let took = freed.json().unwrap()["targets"][0]["seconds"].as_f64().unwrap();
+        assert!(took < 30.0, "the grace is for those who are asked: {freed:?}");
+        let state = "{{.State.Running}} {{.State.ExitCode}} {{.RestartCount}}";
+        assert_eq!(docker.inspect("pwkept", state).unwrap(), "false 137 0");
+        docker.docker(&["start", "pwkept"]).unwrap();
+    }
+    // Asked in its own way.
+    let planned = free(&["--dry-run"]).json().unwrap()["targets"][0].clone();
+    assert_eq!(planned["containers"][0]["command"], "docker stop pwkept");
 }
 
 /// A control group of the version 2 hierarchy, taken away when it is empty again, with those above it that are empty then.

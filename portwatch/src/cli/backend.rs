@@ -41,14 +41,22 @@ pub(super) fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {
     })
 }
 
-/// `auto`: the system's engines, and those of the user who asks, unless that is root.
+/// `auto`: the system's engines, those of the user who asks, unless that is root, and the one that `docker` and `podman` are told
+/// to use.
 pub(super) fn engines(settings: &Settings) -> Result<Engines, AccessError> {
     match settings.engines.value.as_str() {
         "off" => Ok(Engines::default()),
         "auto" => {
             let runtime =
                 std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !crate::platform::user::is_privileged());
-            Ok(Engines::of_machine(runtime.as_deref().map(Path::new)))
+            let machine = Engines::of_machine(runtime.as_deref().map(Path::new));
+            let named: Vec<PathBuf> =
+                ["DOCKER_HOST", "CONTAINER_HOST"].into_iter().filter_map(engine_named).collect();
+            Ok(if named.is_empty() {
+                machine
+            } else {
+                Engines::new(named.into_iter().chain(machine.sockets().to_vec()))
+            })
         }
         paths => {
             let paths: Vec<PathBuf> = paths.split(',').map(|path| PathBuf::from(path.trim())).collect();
@@ -61,6 +69,13 @@ pub(super) fn engines(settings: &Settings) -> Result<Engines, AccessError> {
             }
         }
     }
+}
+
+/// The socket of an engine that a variable names, `unix:///run/user/1000/docker.sock`; engines elsewhere are not asked.
+fn engine_named(variable: &str) -> Option<PathBuf> {
+    let value = std::env::var(variable).ok()?;
+    let path = PathBuf::from(value.strip_prefix("unix://")?);
+    path.is_absolute().then_some(path)
 }
 
 /// Where webhooks may lead; the file was read before, with its errors.

@@ -26,20 +26,18 @@ use crate::{
 
 pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let places = own_places(&args.places, session)?;
-    let signal = Signal::from_word(&args.signal).ok_or_else(|| {
-        AccessError::Usage(format!(
-            "'{}' is not a signal; say TERM, INT, HUP, QUIT, USR1, USR2 or KILL",
-            args.signal
-        ))
-    })?;
+    let asked = args.signal.as_deref().map(signal).transpose()?;
     let grace = if args.grace == "0" { std::time::Duration::ZERO } else { duration(&args.grace)? };
     let how = How {
-        end: EndOptions { signal: signal.here(), grace },
+        end: EndOptions { signal: asked.unwrap_or(Signal::Term).here(), grace },
         time_wait: args.connections.time_wait,
         scope: scope(args.force, session)?,
     };
     let ports: Vec<_> = places.iter().map(|place| place.port).collect();
-    let plans = free::plan(&places, &how.scope)?;
+    let mut plans = free::plan(&places, &how.scope)?;
+    for stop in plans.iter_mut().flat_map(|plan| &mut plan.containers) {
+        stop.signal = asked;
+    }
     let targets = plans.iter().map(|plan| target(plan, args)).collect::<Result<Vec<_>, Failure>>()?;
     let mut answer = Free { schema: SCHEMA, time: Timestamp::now(), dry_run: args.dry_run, targets };
 
@@ -98,6 +96,11 @@ pub(super) fn run(args: &args::Free, session: &mut Session<'_>) -> Result<Exit, 
         Some(error) => Err(error.into()),
         None => Ok(exit(&answer)),
     }
+}
+
+fn signal(word: &str) -> Result<Signal, Failure> {
+    let unknown = || format!("'{word}' is not a signal; say TERM, INT, HUP, QUIT, USR1, USR2 or KILL");
+    Ok(Signal::from_word(word).ok_or_else(|| AccessError::Usage(unknown()))?)
 }
 
 /// What may be looked at.

@@ -48,9 +48,9 @@ pub(crate) struct Free {
     /// Show what would be ended, and end nothing
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
-    /// The first signal
-    #[arg(long, short, value_name = "SIGNAL", default_value = "TERM")]
-    pub(crate) signal: String,
+    /// The first signal [default: TERM; of a container, the stop signal of its own]
+    #[arg(long, short, value_name = "SIGNAL")]
+    pub(crate) signal: Option<String>,
     /// How long until SIGKILL: 0, 500ms, 30s
     #[arg(long, short, value_name = "D", default_value = "5s")]
     pub(crate) grace: String,

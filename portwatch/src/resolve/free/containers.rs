@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::{
     engine::{Engines, Running},
     model::{Engine, Netns, Process, SocketSeen, addresses_overlap},
-    platform::local,
+    platform::{ending::Signal, local},
     query::is_engine,
     resolve::Place,
 };
@@ -38,6 +38,8 @@ pub struct ContainerStop {
     pub socket: PathBuf,
     /// What else is to be known.
     pub note: Option<String>,
+    /// The first signal, where one was asked for; else the container's own stop signal.
+    pub signal: Option<Signal>,
 }
 
 impl ContainerStop {
@@ -54,7 +56,10 @@ impl ContainerStop {
 
     /// As it would be typed.
     pub fn command(&self) -> String {
-        format!("{} stop {}", self.engine(), self.name())
+        match self.signal {
+            None => format!("{} stop {}", self.engine(), self.name()),
+            Some(signal) => format!("{} kill --signal {} {}", self.engine(), signal.name(), self.name()),
+        }
     }
 }
 
@@ -124,6 +129,7 @@ impl Told {
                 running: running.clone(),
                 socket: socket.clone(),
                 note,
+                signal: None,
             }))
         } else {
             Around::Named
@@ -162,7 +168,7 @@ impl Told {
 
     fn stop((socket, running): &(PathBuf, Running)) -> ContainerStop {
         let note = Inspected::ask(socket, running).and_then(|inspected| inspected.consequence());
-        ContainerStop { running: running.clone(), socket: socket.clone(), note }
+        ContainerStop { running: running.clone(), socket: socket.clone(), note, signal: None }
     }
 }
 
@@ -265,10 +271,28 @@ impl Inspected {
     }
 }
 
-/// Has the engine stop it: its own stop signal, SIGKILL when the grace is over.
+/// Has the engine stop it: by its own stop signal or the one that was asked for, and by SIGKILL when the grace is over.
 pub fn stop_container(stop: &ContainerStop, grace: Duration) -> io::Result<()> {
-    let what = path(&stop.running, &format!("stop?t={}", grace.as_secs()));
-    let (status, body) = call(&stop.socket, Method::POST, &what, grace + STOPPING)?;
+    let mut left = grace;
+    if let Some(signal) = stop.signal {
+        // Engines before API 1.42 take no signal with a stop.
+        let kill = path(&stop.running, &format!("kill?signal={}", signal.name()));
+        let (status, body) = call(&stop.socket, Method::POST, &kill, STOPPING)?;
+        // A conflict is a container that runs no more.
+        if !matches!(status, StatusCode::NO_CONTENT | StatusCode::OK | StatusCode::CONFLICT) {
+            return Err(io::Error::other(refusal(&body).unwrap_or_else(|| format!("HTTP {status}"))));
+        }
+        let ended = path(&stop.running, "wait?condition=not-running");
+        match call(&stop.socket, Method::POST, &ended, grace) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            Err(error) => return Err(error),
+        }
+        // What its restart policy may have started again is stopped too.
+        left = Duration::ZERO;
+    }
+    let what = path(&stop.running, &format!("stop?t={}", left.as_secs()));
+    let (status, body) = call(&stop.socket, Method::POST, &what, left + STOPPING)?;
     match status {
         // Stopped, or stopped already.
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::OK => Ok(()),

@@ -139,7 +139,10 @@ impl Deciding<'_> {
                 _ if ordinary => judge(process, &Asker { engine_told: true, ..asker }, port, &may_end),
                 Some(problem) => Judgement::Refused(unasked(refusal, &problem)),
                 None => {
-                    let why = format!("{}; no engine that answers knows which", refusal.why);
+                    let why = format!(
+                        "{}; no engine that answers knows which (--engines names its socket)",
+                        refusal.why
+                    );
                     Judgement::Refused(Refusal { why, ..refusal })
                 }
             };
