@@ -42,24 +42,10 @@ pub(crate) fn run(root: &Path) -> Result<Tools> {
             .map(|l| l.trim().to_owned())
             .with_context(|| format!("rustc -vV names no {key}"))
     };
-    let release = line("release:")?;
-    let sysroot =
-        PathBuf::from(output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(root))?.trim());
+    let release = release(&verbose)?;
+    let sysroot = sysroot(root)?;
     let linker = linker(&target)?;
-    let own = sysroot.join("lib/rustlib/src/rust/library");
-    let (library, library_elsewhere) = if own.join("core/Cargo.toml").exists() {
-        (own, false)
-    } else {
-        match debian_source(&target, &release) {
-            Ok(library) => (library, true),
-            Err(cause) => {
-                say(&format!("rust-src {release} from Debian: {cause:#}; trying rustup"));
-                status(Command::new("rustup").args(["component", "add", "rust-src"]).current_dir(root))
-                    .context("rust-src: neither Debian's package nor rustup could give it")?;
-                (own, false)
-            }
-        }
-    };
+    let (library, library_elsewhere) = library(root, &target, &sysroot, &release)?;
     Ok(Tools {
         linker,
         library,
@@ -68,6 +54,41 @@ pub(crate) fn run(root: &Path) -> Result<Tools> {
         rustc: verbose.lines().next().unwrap_or_default().to_owned(),
         llvm: line("LLVM version:")?,
     })
+}
+
+/// What a build for another target uses: the source of the standard library in the compiler's version, or nothing
+/// where the compiler has it in its own place.
+pub(crate) fn library_elsewhere(root: &Path) -> Result<Option<PathBuf>> {
+    let release = release(&output(Command::new("rustc").arg("-vV").current_dir(root))?)?;
+    let (library, elsewhere) = library(root, &target_dir(root), &sysroot(root)?, &release)?;
+    Ok(elsewhere.then_some(library))
+}
+
+fn release(verbose: &str) -> Result<String> {
+    let line = verbose.lines().find_map(|l| l.strip_prefix("release:"));
+    line.map(|l| l.trim().to_owned()).context("rustc -vV names no release")
+}
+
+fn sysroot(root: &Path) -> Result<PathBuf> {
+    let printed = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(root))?;
+    Ok(PathBuf::from(printed.trim()))
+}
+
+/// The `library` folder of the compiler's source, and whether it is not where the compiler would look for it.
+fn library(root: &Path, target: &Path, sysroot: &Path, release: &str) -> Result<(PathBuf, bool)> {
+    let own = sysroot.join("lib/rustlib/src/rust/library");
+    if own.join("core/Cargo.toml").exists() {
+        return Ok((own, false));
+    }
+    match debian_source(target, release) {
+        Ok(library) => Ok((library, true)),
+        Err(cause) => {
+            say(&format!("rust-src {release} from Debian: {cause:#}; trying rustup"));
+            status(Command::new("rustup").args(["component", "add", "rust-src"]).current_dir(root))
+                .context("rust-src: neither Debian's package nor rustup could give it")?;
+            Ok((own, false))
+        }
+    }
 }
 
 /// Where cargo puts what it builds.

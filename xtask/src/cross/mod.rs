@@ -1,6 +1,6 @@
 //! portwatch for other platforms: built as far as this machine can, run where something here can run it.
 //!
-//! rustup is not asked for targets: the standard library is built from the compiler's own source, which `setup` has.
+//! rustup is not asked for targets: the standard library is built from the compiler's own source, which `setup` finds.
 //! Everything lies in a target folder of its own, since what makes that possible is part of every fingerprint.
 //!
 //! The check of the code needs no compiler for C: nothing is linked by it.
@@ -15,10 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    say,
-    setup::{self, Tools},
-};
+use crate::{say, setup};
 
 /// Arguments of `cargo xtask cross`.
 #[derive(Debug, clap::Args)]
@@ -97,12 +94,13 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     if let Some(unknown) = arguments.only.iter().find(|only| TARGETS.iter().all(|t| t.name != **only)) {
         bail!("no target '{unknown}'; there are: {}", TARGETS.map(|t| t.name).join(", "));
     }
-    let tools = setup::run(root)?;
+    let library = setup::library_elsewhere(root)?;
     let mut outcomes = Vec::new();
     let wanted = |t: &&Target| arguments.only.is_empty() || arguments.only.iter().any(|only| only == t.name);
     for target in TARGETS.iter().filter(wanted) {
         say(&format!("== {}", target.name));
-        let outcome = take(root, &tools, target, arguments).with_context(|| target.name.to_owned())?;
+        let outcome =
+            take(root, library.as_deref(), target, arguments).with_context(|| target.name.to_owned())?;
         outcomes.push((target.name, outcome));
     }
     for (name, outcome) in outcomes {
@@ -129,16 +127,16 @@ pub(crate) fn windows(root: &Path) -> Result<()> {
     run(root, &Arguments { only: vec!["x86_64-pc-windows-gnu".to_owned()], check: false, test: true })
 }
 
-fn take(root: &Path, tools: &Tools, target: &Target, arguments: &Arguments) -> Result<Outcome> {
+fn take(root: &Path, library: Option<&Path>, target: &Target, arguments: &Arguments) -> Result<Outcome> {
     let zig = setup::target_dir(root).join("tools/zig/bin");
     let compiler = match target.compiler {
         Compiler::Gcc(program) => program,
         Compiler::Zig => "cargo-zigbuild",
     };
-    // Tests are linted where something runs them.
-    let tests = (target.runner == Runner::Wine).then_some("--all-targets");
+    // With its tests, also where nothing runs them: nobody else compiles those of another system.
+    let tests = matches!(target.runner, Runner::Wine | Runner::Nothing).then_some("--all-targets");
     let words: Vec<&str> = tests.into_iter().chain(["--", "-D", "warnings"]).collect();
-    setup::status(&mut cargo(root, tools, target, "clippy", &words)?)?;
+    setup::status(&mut cargo(root, library, target, "clippy", &words)?)?;
     if arguments.check {
         return Ok(Outcome::Checked("nothing else was asked for".to_owned()));
     }
@@ -146,14 +144,14 @@ fn take(root: &Path, tools: &Tools, target: &Target, arguments: &Arguments) -> R
         return Ok(Outcome::Checked(format!("{compiler} is not installed")));
     }
     let build = if target.compiler == Compiler::Zig { "zigbuild" } else { "build" };
-    setup::status(&mut cargo(root, tools, target, build, &["--bin", "portwatch"])?)?;
+    setup::status(&mut cargo(root, library, target, build, &["--bin", "portwatch"])?)?;
     let programs = folder(root).join(target.name).join("debug");
     let program =
         [programs.join("portwatch.exe"), programs.join("portwatch")].into_iter().find(|p| p.is_file());
     let program = program.with_context(|| format!("{} has no program", programs.display()))?;
     let outcome = run::smoke(&program, target.runner, root)?;
     if arguments.test && target.runner == Runner::Wine && outcome == Outcome::Ran {
-        let mut tests = cargo(root, tools, target, "test", &["--lib", "--"])?;
+        let mut tests = cargo(root, library, target, "test", &["--lib", "--"])?;
         for (name, why) in run::NOT_UNDER_WINE {
             say(&format!("left out: {name}, {why}"));
             tests.args(["--skip", name]);
@@ -175,7 +173,13 @@ fn folder(root: &Path) -> PathBuf {
 }
 
 /// A command of cargo for a target.
-fn cargo(root: &Path, tools: &Tools, target: &Target, verb: &str, arguments: &[&str]) -> Result<Command> {
+fn cargo(
+    root: &Path,
+    library: Option<&Path>,
+    target: &Target,
+    verb: &str,
+    arguments: &[&str],
+) -> Result<Command> {
     let zig = setup::target_dir(root).join("tools/zig/bin");
     let mut folders = vec![zig];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
@@ -208,8 +212,8 @@ fn cargo(root: &Path, tools: &Tools, target: &Target, verb: &str, arguments: &[&
         }
         Compiler::Zig => {}
     }
-    if tools.library_elsewhere {
-        command.env("__CARGO_TESTS_ONLY_SRC_ROOT", &tools.library);
+    if let Some(library) = library {
+        command.env("__CARGO_TESTS_ONLY_SRC_ROOT", library);
     }
     Ok(command)
 }
