@@ -104,7 +104,6 @@ pub(super) fn prepare(
     report: &mut OpenReport,
 ) -> Result<Connection, JournalError> {
     make_directory(path)?;
-    #[cfg(unix)]
     let _turn = turn(path);
     report.fresh = make_file(path)?;
     let failed = |error| JournalError::sqlite("open", path, error);
@@ -242,14 +241,11 @@ pub(super) fn may(path: &Path, access: nix::unistd::AccessFlags) -> io::Result<(
     Ok(nix::unistd::faccessat(AT_FDCWD, path, access, AtFlags::AT_EACCESS)?)
 }
 
-/// Processes that make or migrate one database at the same time take turns: an exclusive lock on its directory,
-/// which ends with the value.
-#[cfg(unix)]
-fn turn(path: &Path) -> Option<nix::fcntl::Flock<fs::File>> {
+/// Processes that make or migrate one database at the same time take turns, by its directory; the turn ends with the value.
+fn turn(path: &Path) -> Option<fs::File> {
     let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = fs::File::open(directory).ok()?;
     // Where it cannot be had, SQLite's own locks still keep the database whole.
-    nix::fcntl::Flock::lock(directory, nix::fcntl::FlockArg::LockExclusive).ok()
+    files::turn(directory).ok()
 }
 
 pub(super) fn not_a_file(path: &Path, found: &fs::Metadata) -> Result<(), JournalError> {

@@ -33,7 +33,7 @@ pub(super) fn smoke(program: &Path, runner: Runner, root: &Path) -> Result<Outco
 }
 
 /// Unit tests that say nothing under Wine 8, and why.
-pub(super) const NOT_UNDER_WINE: [(&str, &str); 3] = [
+pub(super) const NOT_UNDER_WINE: [(&str, &str); 2] = [
     (
         "platform::local::tests::a_place_where_nobody_listens_and_one_that_is_taken_are_told_apart",
         "Wine lets a second server have a pipe's name",
@@ -41,10 +41,6 @@ pub(super) const NOT_UNDER_WINE: [(&str, &str); 3] = [
     (
         "state::tests::account::six_hundred_thousand_observations_pass_in_little_time_and_leave_nothing",
         "its bound of time is none of Wine's",
-    ),
-    (
-        "journal::claims::tests::callers_that_come_all_at_once_to_a_place_where_nothing_is_get_one_port_each",
-        "nothing has them take turns on Windows yet: docs/platforms.md",
     ),
 ];
 

@@ -51,6 +51,7 @@ fn only_the_owner_can_read_the_files() {
     drop(opened);
 }
 
+#[cfg(unix)]
 #[test]
 fn what_is_no_database_of_portwatchs_keeps_its_mode_also_behind_a_link() {
     let (directory, path) = place();

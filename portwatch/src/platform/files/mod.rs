@@ -9,13 +9,14 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
-pub use self::system::{append, directory, lockable, try_lock, try_lock_shared};
+pub use self::system::{append, directory, lockable, try_lock, try_lock_shared, turn};
 
 #[cfg(test)]
 mod tests {
     use std::{
         fs::TryLockError,
         io::{Read as _, Write as _},
+        sync::atomic::{AtomicUsize, Ordering},
     };
 
     use super::*;
@@ -37,6 +38,26 @@ mod tests {
         assert_eq!(text, "me");
         drop(file);
         try_lock_shared(&other).unwrap();
+    }
+
+    #[test]
+    fn a_turn_is_waited_for_until_the_one_before_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (places, inside) = (std::sync::Barrier::new(4), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    places.wait();
+                    for _ in 0..20 {
+                        let turn = turn(folder.path()).unwrap();
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        drop(turn);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -39,3 +39,11 @@ pub fn try_lock(file: &File) -> Result<(), TryLockError> {
 pub fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
     file.try_lock_shared()
 }
+
+/// Waits until nobody else is in this directory's turn, and has it until the file is closed, however the process ends. Leaves
+/// nothing there: it is the directory itself that is locked.
+pub fn turn(directory: &Path) -> io::Result<File> {
+    let directory = File::open(directory)?;
+    directory.lock()?;
+    Ok(directory)
+}

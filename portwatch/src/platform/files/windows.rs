@@ -92,19 +92,30 @@ pub fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
     lock(file, 0)
 }
 
+/// Waits until nobody else is in this directory's turn, and has it until the file is closed, however the process ends. A
+/// directory cannot be locked on this system: an empty file in it is, which stays there.
+pub fn turn(directory: &Path) -> io::Result<File> {
+    let file = lockable(&directory.join("portwatch.turn"))?;
+    take(&file, LOCKFILE_EXCLUSIVE_LOCK)?;
+    Ok(file)
+}
+
 fn lock(file: &File, flags: u32) -> Result<(), TryLockError> {
-    // SAFETY: all zero is a valid value of it.
-    let mut place: OVERLAPPED = unsafe { std::mem::zeroed() };
-    place.Anonymous.Anonymous.OffsetHigh = u32::try_from(BYTE >> 32).unwrap_or(0);
-    let flags = flags | LOCKFILE_FAIL_IMMEDIATELY;
-    // SAFETY: the handle is open, and the place lives until the call returns, which waits for nothing.
-    match done(unsafe { LockFileEx(file.as_raw_handle() as HANDLE, flags, 0, 1, 0, &raw mut place) }) {
+    match take(file, flags | LOCKFILE_FAIL_IMMEDIATELY) {
         Ok(()) => Ok(()),
         Err(error) if error.raw_os_error() == Some(ERROR_LOCK_VIOLATION.cast_signed()) => {
             Err(TryLockError::WouldBlock)
         }
         Err(error) => Err(TryLockError::Error(error)),
     }
+}
+
+fn take(file: &File, flags: u32) -> io::Result<()> {
+    // SAFETY: all zero is a valid value of it.
+    let mut place: OVERLAPPED = unsafe { std::mem::zeroed() };
+    place.Anonymous.Anonymous.OffsetHigh = u32::try_from(BYTE >> 32).unwrap_or(0);
+    // SAFETY: the handle is open and not overlapped, so that the call returns when the lock is had; the place lives until then.
+    done(unsafe { LockFileEx(file.as_raw_handle() as HANDLE, flags, 0, 1, 0, &raw mut place) })
 }
 
 #[cfg(test)]
