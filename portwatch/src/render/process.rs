@@ -9,7 +9,7 @@ pub(super) fn name(process: &Process) -> String {
 }
 
 /// The command line as one text: arguments joined by blanks, those that hold blanks or nothing quoted, so that
-/// `a b` and `'a b'` differ. For people, not for a shell.
+/// `a b` and `'a b'` differ; by the quotes that a shell would take for it where that is as easy to read. For people.
 pub(super) fn command(args: &[String], truncated: bool) -> String {
     let mut text = String::new();
     for arg in args {
@@ -17,9 +17,11 @@ pub(super) fn command(args: &[String], truncated: bool) -> String {
             text.push(' ');
         }
         if arg.is_empty() || arg.contains(char::is_whitespace) {
-            text.push('\'');
+            let quote =
+                if arg.contains('\'') && !arg.contains(['"', '$', '`', '\\', '!']) { '"' } else { '\'' };
+            text.push(quote);
             text.push_str(arg);
-            text.push('\'');
+            text.push(quote);
         } else {
             text.push_str(arg);
         }
@@ -262,5 +264,22 @@ pub(super) fn group(process: &Process) -> Option<String> {
 pub(super) fn evidence(text: &mut Text, evidence: &str, look: &Look) {
     if look.verbose {
         text.push(Tone::Faint, &format!(" [{evidence}]"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    #[test]
+    fn an_argument_is_quoted_by_what_is_not_in_it() {
+        let shown =
+            |args: &[&str]| command(&args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>(), false);
+        assert_eq!(shown(&["sh", "-c", "a b", ""]), "sh -c 'a b' ''");
+        assert_eq!(
+            shown(&["python3", "-c", "s.bind(('::', 80)); f()"]),
+            "python3 -c \"s.bind(('::', 80)); f()\""
+        );
+        assert_eq!(shown(&["sh", "-c", "echo 'it' $HOME"]), "sh -c 'echo 'it' $HOME'");
     }
 }
