@@ -17,6 +17,24 @@ pub fn require_bpf() -> bool {
     require("ebpf", "BPF programs do not load here", load_bpf_program())
 }
 
+/// Whether a daemon that is started here has kernel programs. Where it has none, the same test holds with what a look can tell.
+pub fn kernel_tells() -> bool {
+    load_bpf_program().is_ok()
+}
+
+/// Whether Debian's Python has this module, as [`require_bpf`] (`PORTWATCH_REQUIRE=tools`; a run that requires `ebpf` requires
+/// this too).
+pub fn require_python(module: &str) -> bool {
+    let import = format!("import {module}");
+    let tried = Command::new("/usr/bin/python3").args(["-c", &import]).stderr(Stdio::null()).status();
+    let outcome = match tried {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err("its import fails".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    require("tools", &format!("the Python module {module} is not installed"), outcome)
+}
+
 /// Whether network namespaces can be made here, as [`require_bpf`] (`PORTWATCH_REQUIRE=netns`; a run that
 /// requires `ebpf` requires this too).
 pub fn require_netns() -> bool {

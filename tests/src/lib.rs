@@ -18,8 +18,8 @@ mod wait;
 pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
 pub use capability::{
-    require_bpf, require_docker, require_netns, require_node, require_podman, require_program, require_root,
-    require_systemd, require_uring, require_wine,
+    kernel_tells, require_bpf, require_docker, require_netns, require_node, require_podman, require_program,
+    require_python, require_root, require_systemd, require_uring, require_wine,
 };
 pub use docker::{Docker, IMAGE};
 pub use netns::{Netns, in_own_netns};

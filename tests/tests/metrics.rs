@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use portwatch_tests::{Actor, Portwatch, require_bpf};
+use portwatch_tests::{Actor, Portwatch, require_bpf, require_python};
 use serde_json::Value;
 
 /// For Debian's Python, which has the module. Reads the text as Prometheus does, and gives its samples as JSON; complains of what breaks the conventions.
@@ -81,6 +81,9 @@ fn ask(portwatch: &Portwatch, path: &str) -> String {
 
 #[test]
 fn metrics_are_what_prometheus_reads_and_count_what_happened() {
+    if !require_python("prometheus_client") {
+        return;
+    }
     if !require_bpf() {
         return;
     }
@@ -131,6 +134,9 @@ fn metrics_are_what_prometheus_reads_and_count_what_happened() {
 
 #[test]
 fn hostile_requests_make_no_series_of_their_own() {
+    if !require_python("prometheus_client") {
+        return;
+    }
     let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
     for path in ["/v1/nothing", "/a\"}%20x{y=\"", "/v1/metrics/../../etc", "/%0Aportwatch_up%205"] {
         ask(&portwatch, path);
@@ -150,6 +156,9 @@ fn hostile_requests_make_no_series_of_their_own() {
 
 #[test]
 fn the_socket_serves_text_and_the_json_document_has_the_numbers_for_people() {
+    if !require_python("prometheus_client") {
+        return;
+    }
     let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
     let answer = ask(&portwatch, "/v1/metrics");
     let (head, text) = answer.split_once("\r\n\r\n").unwrap();
@@ -179,6 +188,9 @@ fn the_socket_serves_text_and_the_json_document_has_the_numbers_for_people() {
 
 #[test]
 fn without_a_daemon_what_can_be_counted_is_counted_and_nothing_is_made() {
+    if !require_python("prometheus_client") {
+        return;
+    }
     let portwatch = Portwatch::new().unwrap();
     let samples = Samples::of(&portwatch);
     assert_eq!(samples.get("portwatch_up", &[]), Some(0));

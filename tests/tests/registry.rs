@@ -12,7 +12,9 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, free_port, in_own_netns, require_root, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Portwatch, Ran, free_port, in_own_netns, kernel_tells, require_root, wait_until,
+};
 use serde_json::Value;
 
 fn project(portwatch: &Portwatch, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -141,7 +143,7 @@ fn a_claimed_program_that_crashes_leaves_a_ghost_with_time_and_cause_and_a_stran
     let ghost = wait_until("a ghost with its cause", DEADLINE, || {
         claims(&portwatch, "shop:api")
             .pop()
-            .filter(|c| c["state"] == "ghost" && c["ended"]["exit"]["signal"] == 9)
+            .filter(|c| c["state"] == "ghost" && (!kernel_tells() || c["ended"]["exit"]["signal"] == 9))
     })
     .unwrap();
     assert!(ghost["ended"]["time"].is_string());
@@ -196,13 +198,17 @@ print(s.getsockname()[1], flush=True); sys.stdin.read()'\ntrue\n",
         portwatch.run(&words).unwrap().json().unwrap()["sockets"].as_array()?.first().cloned()
     })
     .unwrap();
-    assert_eq!((&rogue["standing"], &rogue["random"]), (&Value::from("rogue"), &Value::from(true)));
+    let random = if kernel_tells() { Value::from(true) } else { Value::Null };
+    assert_eq!((&rogue["standing"], &rogue["random"]), (&Value::from("rogue"), &random));
     let named = |process: &Value| process["lineage"][0]["command"] == serde_json::json!(["sh", "scratch.sh"]);
     assert!(named(&rogue["holders"][0]["process"]), "{rogue}");
     let text = portwatch.run(&["rogue", "--port", &port]).unwrap().stdout;
-    assert!(text.contains("random") && text.contains("scratch.sh"), "{text}");
+    assert!(text.contains("random") == kernel_tells() && text.contains("scratch.sh"), "{text}");
     let told = portwatch.run(&["log", "--type", "rogue", "--port", &port]).unwrap().stdout;
-    assert!(told.contains("random  by sh scratch.sh ("), "{told}");
+    assert!(
+        told.contains(if kernel_tells() { "random  by sh scratch.sh (" } else { "by sh scratch.sh (" }),
+        "{told}"
+    );
     script.finish().unwrap();
     let gone = wait_until("the rogue listener among the gone", DEADLINE, || {
         let answer = portwatch.run(&words).unwrap().json().unwrap();
@@ -223,13 +229,15 @@ const CONTEST: Duration = Duration::from_secs(10);
 fn sixteen_callers_with_and_without_a_daemon_get_no_port_twice_and_a_crash_loses_none() {
     let mut portwatch = Portwatch::started(&[]).unwrap();
     let end = Instant::now() + CONTEST;
+    // A user other than root may have a thousand.
+    let most = if nix::unistd::geteuid().is_root() { usize::MAX } else { 1000 / 16 };
     let ports: Vec<(String, u16)> = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..16)
             .map(|caller| {
                 let portwatch = &portwatch;
                 scope.spawn(move || {
                     let mut got = Vec::new();
-                    while Instant::now() < end {
+                    while Instant::now() < end && got.len() < most {
                         let name = format!("caller{caller}:n{}", got.len());
                         let mut words = vec!["claim", &name, "-q", "--range", "10000-30000"];
                         if caller % 2 == 0 {
