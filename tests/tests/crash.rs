@@ -120,3 +120,52 @@ fn a_damaged_journal_is_set_aside_and_said() {
     let aside = message.split(" is kept as ").nth(1).unwrap();
     assert_eq!(fs::read_to_string(aside).unwrap(), "this is no database", "{message}");
 }
+
+#[test]
+fn who_follows_events_follows_on_through_ends_of_the_daemon_and_hears_what_the_journal_has() {
+    let mut portwatch = Portwatch::started(&[]).unwrap();
+    let (first, port) = Actor::listener("127.43.0.9", 0).unwrap();
+    let port = port.to_string();
+    let mut follow = portwatch.command(&["log", "-f", "--json", "--since", "1h"]);
+    let beside = portwatch.folder().join("beside");
+    let mut follow = Actor::start(follow.stderr(fs::File::create(&beside).unwrap())).unwrap();
+    let mut heard: Vec<serde_json::Value> = Vec::new();
+    let mut hear = |kind: &str, pid: u32| {
+        loop {
+            let event: serde_json::Value = serde_json::from_str(&follow.line().unwrap()).unwrap();
+            let is_it = event["type"] == kind && event["process"]["pid"] == pid;
+            heard.push(event);
+            if is_it {
+                break;
+            }
+        }
+    };
+    let mut begun = vec![u64::from(first.pid())];
+    hear("listen", first.pid());
+    first.finish().unwrap();
+    for round in 0..4 {
+        if round % 2 == 0 {
+            portwatch.crash().unwrap();
+        } else {
+            portwatch.stop().unwrap();
+        }
+        portwatch.start(&[]).unwrap();
+        let (again, _) = Actor::listener("127.43.0.9", port.parse().unwrap()).unwrap();
+        begun.push(again.pid().into());
+        hear("listen", again.pid());
+        again.finish().unwrap();
+    }
+    let said = fs::read_to_string(&beside).unwrap();
+    assert!(said.contains("the daemon ended") && said.contains("the daemon is back"), "{said}");
+    // Each once, and in order; what the journal has is among it. (What came less than a tenth of a second before a kill may have been
+    // shown and not be written.)
+    let port: u16 = port.parse().unwrap();
+    let pids = |events: &[serde_json::Value]| -> Vec<u64> {
+        let its = events.iter().filter(|event| event["type"] == "listen" && event["port"] == port);
+        its.map(|event| event["process"]["pid"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(pids(&heard), begun);
+    let words = ["log", "--json", "--limit", "0", "--type", "listen"];
+    let kept = portwatch.run(&words).unwrap().json().unwrap()["events"].as_array().unwrap().clone();
+    assert!(pids(&kept).len() > 1 && pids(&kept).iter().all(|pid| begun.contains(pid)), "{kept:?}");
+}

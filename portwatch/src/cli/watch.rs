@@ -1,6 +1,9 @@
 //! `portwatch watch`, and the following half of `log --follow`.
 
-use std::io;
+use std::{
+    io, thread,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
@@ -12,9 +15,13 @@ use super::{
     session::{Session, stderr_look},
 };
 use crate::{
+    access::{Access, AccessError},
     render::{self, LogLines, Look},
     wire::{Event, LogQuery, SourceInfo},
 };
+
+/// How long a daemon that ended may take to come back.
+const BACK: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &args::Watch, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let query = log::filter(&args.filter)?;
@@ -31,7 +38,7 @@ pub(super) fn follow(
     follow_some(query, backlog, limit, &|_| true, session)
 }
 
-/// The same for events that are wanted.
+/// The same for events that are wanted. Where the daemon ends, what comes next is waited for as long as it may take to come back.
 pub(super) fn follow_some(
     query: &LogQuery,
     backlog: bool,
@@ -44,20 +51,85 @@ pub(super) fn follow_some(
     let mut lines = LogLines::new(std::iter::empty(), &look);
     let mut left = limit.unwrap_or(u64::MAX);
     let mut written: io::Result<()> = Ok(());
-    let (access, out) = session.parts()?;
-    let about = &mut |source| said(&source, verbose);
-    access.follow(query, backlog, Some(about), &mut |event| {
-        if !is_wanted(&event) {
+    let mut seen = Seen::until(Timestamp::now());
+    let (mut query, mut backlog, mut again) = (query.clone(), backlog, false);
+    loop {
+        let mut about = |source| said(&source, verbose);
+        let about: Option<&mut dyn FnMut(SourceInfo)> = if again { None } else { Some(&mut about) };
+        let (access, out) = session.parts()?;
+        let is_daemon = access.is_daemon();
+        let mut enough = false;
+        let ended = access.follow(&query, backlog, about, &mut |event| {
+            if !is_wanted(&event) || !seen.is_new(&event) {
+                return true;
+            }
+            look.now = Timestamp::now();
+            written = if json { render::json_line(out, &event) } else { lines.write(out, &event, &look) }
+                .and_then(|()| out.flush());
+            left -= 1;
+            enough = written.is_err() || left == 0;
+            !enough
+        });
+        written?;
+        written = Ok(());
+        match ended {
+            // What was asked wrongly stays wrong; what could not be seen at first, too.
+            Err(error) if !again || !is_daemon => return Err(error.into()),
+            _ if enough || !is_daemon => return Ok(Exit::Yes),
+            _ => {}
+        }
+        wait_for_daemon(session)?;
+        (again, backlog) = (true, true);
+        query = LogQuery { since: Some(seen.at), until: None, limit: Some(0), newest_first: false, ..query };
+    }
+}
+
+/// Which events were shown last: a daemon that came back is asked for those since, and tells some of them once more.
+struct Seen {
+    at: Timestamp,
+    events: Vec<Event>,
+}
+
+impl Seen {
+    const fn until(at: Timestamp) -> Self {
+        Self { at, events: Vec::new() }
+    }
+
+    fn is_new(&mut self, event: &Event) -> bool {
+        // The number of a row is known of those alone that come from the journal.
+        let event = Event { id: None, ..event.clone() };
+        if event.time > self.at || self.events.is_empty() {
+            self.at = event.time;
+            self.events = vec![event];
             return true;
         }
-        look.now = Timestamp::now();
-        written = if json { render::json_line(out, &event) } else { lines.write(out, &event, &look) }
-            .and_then(|()| out.flush());
-        left -= 1;
-        written.is_ok() && left > 0
-    })?;
-    written?;
-    Ok(Exit::Yes)
+        let is_new = !self.events.contains(&event);
+        if is_new && event.time == self.at {
+            self.events.push(event);
+        }
+        is_new
+    }
+}
+
+/// The daemon ended. Says so, and waits until one answers again.
+fn wait_for_daemon(session: &mut Session<'_>) -> Result<(), Failure> {
+    session.warn("the daemon ended; waiting for it to come back");
+    let until = Instant::now() + BACK;
+    loop {
+        session.reopen();
+        if session.access().is_ok_and(Access::is_daemon) {
+            session.warn("the daemon is back; what it has recorded since follows");
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(AccessError::NoDaemon {
+                what: format!("the daemon ended and did not come back within {} s", BACK.as_secs()),
+                remedy: "start it again: portwatch start; what it recorded: portwatch log".to_owned(),
+            }
+            .into());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// What is not seen, on stderr: the events are a stream without a place for it. A stderr that is closed changes nothing.

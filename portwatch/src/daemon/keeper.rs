@@ -610,7 +610,8 @@ impl Keeper {
                 let now = Timestamp::now();
                 let done =
                     self.claims.release(owner, "its program listens elsewhere", now, &mut |c| c.id == id);
-                if done.is_ok() {
+                if let Ok((released, _)) = done {
+                    self.announce(released.into_iter().map(|r| r.event));
                     self.lives.remove(&id);
                     return Some(candidate);
                 }

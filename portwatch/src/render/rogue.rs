@@ -69,7 +69,7 @@ pub fn rogue(out: &mut dyn Write, answer: &Rogue, look: &Look) -> io::Result<()>
             1 => "1 more listener belongs to a process".to_owned(),
             more => format!("{more} more listeners belong to processes"),
         };
-        let words = format!("{belong} that could not be seen; ask as root, or a daemon of root's");
+        let words = format!("{belong} that could not be seen; root, or a daemon of root's, sees other users'");
         sentence(out, Tone::Warn, &words, look)?;
     }
     note(out, &answer.source, look)
