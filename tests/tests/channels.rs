@@ -5,7 +5,8 @@
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -407,4 +408,67 @@ fn a_daemon_that_is_killed_while_many_publish_loses_no_message_and_no_order() {
     }
     drop(follower);
     assert_eq!(heard, stored);
+}
+
+/// Serves what the daemon at `real` answers, but the stream of messages first with each of `bad`, after which the connection ends.
+fn front(listener: UnixListener, real: PathBuf, bad: &'static [&'static str]) -> std::thread::JoinHandle<()> {
+    let serve = move |mut asked: UnixStream, left: &mut std::slice::Iter<'_, &str>| -> std::io::Result<()> {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            if asked.read(&mut byte)? == 0 {
+                return Ok(());
+            }
+            head.extend(byte);
+        }
+        let text = String::from_utf8_lossy(&head).into_owned();
+        if text.starts_with("GET /v1/messages/follow")
+            && let Some(answer) = left.next()
+        {
+            return asked.write_all(answer.as_bytes());
+        }
+        assert!(text.starts_with("GET "), "{text}");
+        let mut there = UnixStream::connect(&real)?;
+        there.write_all(text.trim_end().as_bytes())?;
+        there.write_all(b"\r\nconnection: close\r\n\r\n")?;
+        std::io::copy(&mut there, &mut asked).map(drop)
+    };
+    std::thread::spawn(move || {
+        let mut left = bad.iter();
+        for asked in listener.incoming() {
+            // A client that is gone, or a daemon that ended, is no concern of the front.
+            drop(serve(asked.unwrap(), &mut left));
+            if left.as_slice().is_empty() {
+                break;
+            }
+        }
+    })
+}
+
+/// Answers that no follower's user is to blame for.
+const BAD: &[&str] = &[
+    "",
+    "no HTTP\n",
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n{\"schema\":1,\"error\":{\"code\":\"bad-request\",\"message\":\"not this way\"}}",
+    "HTTP/1.1 409 Conflict\r\nconnection: close\r\n\r\n{\"schema\":1,\"error\":{\"code\":\"refused\",\"message\":\"not there\"}}",
+    "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\r\n{\"schema\":1,\"error\":{\"code\":\"too-many-clients\",\"message\":\"full\"}}",
+    "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\noops",
+    "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\ndata: {\"type\":\"mess",
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e7\r\ndata: {\"type\":\"mess",
+];
+
+#[test]
+fn a_follower_survives_whatever_bad_answer_a_daemon_gives_while_it_ends_or_begins() {
+    let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
+    publish(&portwatch, "load", "one");
+    let place = portwatch.folder().join("front.sock");
+    let front = front(UnixListener::bind(&place).unwrap(), portwatch.socket(), BAD);
+    let mut command = portwatch.command(&["sub", "--json", "--follow", "load", "--after", "0"]);
+    let mut follower =
+        Actor::start(command.env("PORTWATCH_SOCKET", &place).stderr(Stdio::inherit())).unwrap();
+    assert_eq!(line(&mut follower)["text"], "one");
+    front.join().unwrap();
+    publish(&portwatch, "load", "two");
+    assert_eq!(line(&mut follower)["text"], "two");
 }

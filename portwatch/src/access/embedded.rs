@@ -290,7 +290,7 @@ impl Access for Embedded {
         };
         for target in &mut targets {
             if let (Some(reader), Asked::Port { port, protocol, .. }) = (&journal, &target.asked) {
-                match query::of_port(reader, *port, *protocol, None) {
+                match query::of_port(reader, *port, *protocol, space.only(own)) {
                     Ok(History { last, refused }) => {
                         target.remember(last, refused, space, own);
                     }

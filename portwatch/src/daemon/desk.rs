@@ -355,7 +355,7 @@ impl Answers for Desk {
             if let Asked::Port { port, protocol, .. } = target.asked
                 && self.database.is_some()
             {
-                match self.read(|reader| query::of_port(reader, port, protocol, None)) {
+                match self.read(|reader| query::of_port(reader, port, protocol, space.only(own))) {
                     Ok(History { last, refused }) => {
                         target.remember(last, refused, space, own);
                     }

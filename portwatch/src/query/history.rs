@@ -8,6 +8,8 @@ use crate::{
 
 /// Refused binds shown with a port.
 const REFUSED: u64 = 5;
+/// The newest refused binds among which those of one namespace are looked for.
+const LOOKED_BACK: u64 = 64;
 
 impl From<JournalError> for QueryError {
     fn from(error: JournalError) -> Self {
@@ -39,11 +41,15 @@ pub fn of_port(
             kinds: vec![EventKind::Refused],
             ports: vec![port],
             protocol,
-            limit: Some(REFUSED),
+            // Namespaces are in no index: those of the one that is meant are among the newest of all, as far back as is looked.
+            limit: Some(if netns.is_some() { LOOKED_BACK } else { REFUSED }),
             order: Order::NewestFirst,
             ..EventFilter::default()
         };
-        reader.events(&filter)?.events
+        let mut events = reader.events(&filter)?.events;
+        events.retain(|l| netns.is_none() || l.event.netns.is_none() || l.event.netns == netns);
+        events.truncate(usize::try_from(REFUSED).unwrap_or(usize::MAX));
+        events
     } else {
         Vec::new()
     };

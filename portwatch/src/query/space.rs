@@ -37,6 +37,15 @@ impl Space {
         }
     }
 
+    /// The namespace whose past is meant; `None` is any.
+    pub fn only(self, own: Option<Netns>) -> Option<Netns> {
+        match self {
+            Self::One(netns) => Some(netns),
+            Self::Own => own,
+            Self::All => None,
+        }
+    }
+
     /// The question goes beyond the observer's own namespace.
     pub fn is_beyond(self, own: Option<Netns>) -> bool {
         match self {

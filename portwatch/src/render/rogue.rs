@@ -69,7 +69,9 @@ pub fn rogue(out: &mut dyn Write, answer: &Rogue, look: &Look) -> io::Result<()>
             1 => "1 more listener belongs to a process".to_owned(),
             more => format!("{more} more listeners belong to processes"),
         };
-        let words = format!("{belong} that could not be seen; root, or a daemon of root's, sees other users'");
+        let words = format!(
+            "{belong} that could not be seen: another user's (root sees it), one in another pid namespace, or the socket is on its way between two"
+        );
         sentence(out, Tone::Warn, &words, look)?;
     }
     note(out, &answer.source, look)
