@@ -22,6 +22,10 @@ use crate::{
 
 /// How long a daemon that ended may take to come back.
 const BACK: Duration = Duration::from_secs(30);
+/// A daemon that came back and says no does so for so long before it is believed: it may be busy with what the one before has left.
+const REFUSING: Duration = Duration::from_secs(3);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &args::Watch, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let query = log::filter(&args.filter)?;
@@ -53,6 +57,7 @@ pub(super) fn follow_some(
     let mut written: io::Result<()> = Ok(());
     let mut seen = Seen::until(Timestamp::now());
     let (mut query, mut backlog, mut again) = (query.clone(), backlog, false);
+    let mut refused: Option<Instant> = None;
     loop {
         let mut about = |source| said(&source, verbose);
         let about: Option<&mut dyn FnMut(SourceInfo)> = if again { None } else { Some(&mut about) };
@@ -75,12 +80,18 @@ pub(super) fn follow_some(
         match ended {
             // What was asked wrongly stays wrong; what could not be seen at first, too.
             Err(error) if !again || !is_daemon => return Err(error.into()),
-            _ if enough || !is_daemon => return Ok(Exit::Yes),
-            _ => {}
+            Err(error) => {
+                if refused.get_or_insert_with(Instant::now).elapsed() >= REFUSING {
+                    return Err(error.into());
+                }
+                thread::sleep(PAUSE);
+            }
+            Ok(()) if enough || !is_daemon => return Ok(Exit::Yes),
+            Ok(()) => refused = None,
         }
         wait_for_daemon(session)?;
         (again, backlog) = (true, true);
-        query = LogQuery { since: Some(seen.at), until: None, limit: Some(0), newest_first: false, ..query };
+        query = LogQuery { since: Some(seen.at), limit: Some(0), newest_first: false, ..query };
     }
 }
 
@@ -128,7 +139,7 @@ fn wait_for_daemon(session: &mut Session<'_>) -> Result<(), Failure> {
             }
             .into());
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(PAUSE);
     }
 }
 
