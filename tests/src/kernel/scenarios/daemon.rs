@@ -34,8 +34,8 @@ fn answer(portwatch: &Portwatch, port: &str) -> Ran {
 }
 
 /// Events of this type and process, or of a process that is not known.
-fn events<'a>(log: &'a Value, kind: &str, pid: Option<u32>) -> Vec<&'a Value> {
-    let of = |event: &&Value| event["type"] == kind && event["process"]["pid"].as_u64() == pid.map(u64::from);
+fn events<'a>(log: &'a Value, kind: &str, pid: u32) -> Vec<&'a Value> {
+    let of = |event: &&Value| event["type"] == kind && event["process"]["pid"] == pid;
     log["events"].as_array().unwrap().iter().filter(of).collect()
 }
 
@@ -71,14 +71,13 @@ pub(super) fn the_daemon_says_who_listens_and_writes_down_how_it_went(hooks: Hoo
     }
 
     let log = portwatch.run(&["log", "--port", &word, "--limit", "0", "--json"]).unwrap().json().unwrap();
-    // A scan finds holders; who called, only kernel programs see.
-    let caller = programs.then_some(server_pid);
-    let listens = events(&log, "listen", caller);
+    // Who called, only kernel programs see; a scan finds who has it, and names that.
+    let listens = events(&log, "listen", server_pid);
     assert_eq!(listens.len(), 1, "{log:#}");
     assert_eq!(listens[0]["evidence"], if programs { "kernel" } else { "scan" });
-    assert_eq!(events(&log, "close", caller).len(), 1, "{log:#}");
+    assert_eq!(events(&log, "close", server_pid).len(), 1, "{log:#}");
     if programs {
-        let refused = events(&log, "refused", Some(rival_pid));
+        let refused = events(&log, "refused", rival_pid);
         assert_eq!(refused.len(), 1, "{log:#}");
         assert_eq!(refused[0]["errno_name"], "EADDRINUSE");
         assert_eq!(refused[0]["other"]["pid"], server_pid, "{log:#}");
