@@ -2,7 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{Entry, LiveTable, Telling, lifecycle::fill, memory::Scope, rows::row};
+use super::{
+    Entry, LiveTable, Telling,
+    lifecycle::fill,
+    memory::Scope,
+    rows::{oldest, row},
+};
 use crate::model::{
     AskedPort, Change, EventKind, Evidence, Holder, Owner, Phase, Protocol, Snapshot, SnapshotSocket, Socket,
     SocketKey, Timestamp,
@@ -119,6 +124,10 @@ impl LiveTable {
                         socket.owner = Owner::Known;
                     }
                 } else {
+                    // A process that ends during a look leaves its socket a moment later than its descriptors.
+                    if holders.is_empty() {
+                        entry.last = oldest(socket).or(entry.last);
+                    }
                     socket.holders = holders;
                     socket.owner = owner;
                 }

@@ -35,8 +35,12 @@ pub(super) fn row(
 /// first is shown, since those that inherited a socket are younger than who opened it.
 fn holder(evidence: Evidence, socket: &Socket) -> Option<ProcessId> {
     let looked = matches!(evidence, Evidence::Scan | Evidence::Inferred);
-    let oldest = || socket.holders.iter().map(|h| h.process).min_by_key(|p| (p.start_ticks, p.pid));
-    if looked { socket.creator.or_else(oldest) } else { None }
+    if looked { socket.creator.or_else(|| oldest(socket)) } else { None }
+}
+
+/// The holder that started first.
+pub(super) fn oldest(socket: &Socket) -> Option<ProcessId> {
+    socket.holders.iter().map(|h| h.process).min_by_key(|p| (p.start_ticks, p.pid))
 }
 
 /// A close of `socket` by `by`; the creator is the other party when it was not the closer.

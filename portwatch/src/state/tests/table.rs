@@ -215,6 +215,12 @@ fn a_row_that_a_look_makes_names_the_oldest_holder_and_at_the_end_the_last() {
     feed(&mut table, vec![gone(20, 7, 100)]);
     let out = feed(&mut table, vec![gone(21, 3, 200), taken(snapshot(21, 22, vec![]))]);
     assert_eq!(named(&out).last(), Some(&(Close, Some(3))));
+    // A look that finds the socket and its process no more: it had it all the same.
+    let third = listens(tcp(3, "0.0.0.0", 82));
+    feed(&mut table, vec![taken(snapshot(23, 24, vec![held(&third, &[9])]))]);
+    let left = taken(snapshot(25, 26, vec![held(&third, &[])]));
+    let out = feed(&mut table, vec![left, taken(snapshot(27, 28, vec![]))]);
+    assert_eq!(named(&out), [(Close, Some(9))]);
     // What no process had is nobody's.
     let out =
         feed(&mut table, vec![taken(snapshot(30, 31, vec![held(&listens(tcp(2, "0.0.0.0", 81)), &[])]))]);
