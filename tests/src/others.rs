@@ -18,8 +18,11 @@ impl Portwatch {
     /// Opens its folder for other users; the state stays closed to them.
     pub fn for_others(&self) -> anyhow::Result<Others<'_>> {
         let binary = self.folder().join("portwatch");
-        fs::copy(self.binary(), &binary)?;
-        fs::set_permissions(&binary, Permissions::from_mode(0o755))?;
+        // One that runs cannot be written (ETXTBSY).
+        if !binary.exists() {
+            fs::copy(self.binary(), &binary)?;
+            fs::set_permissions(&binary, Permissions::from_mode(0o755))?;
+        }
         fs::set_permissions(self.folder(), Permissions::from_mode(0o711))?;
         Ok(Others { portwatch: self })
     }

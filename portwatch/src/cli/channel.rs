@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{args, exit::Exit, failure::Failure, session::Session, time};
+use super::{args, back, exit::Exit, failure::Failure, session::Session, time};
 use crate::{
     access::AccessError,
     coordinate::LONGEST_MESSAGE,
@@ -25,17 +25,10 @@ const HISTORY: u32 = 20;
 const PAGE: u32 = 1000;
 /// How one follows without a daemon.
 const POLLING: &str = "messages are looked for in the database, 20 times a second";
-/// A daemon that is there says no for so long, without a moment in which it is not there, before it is believed: one that has just
-/// started may be busy with what the one before has left.
-const REFUSING: Duration = Duration::from_secs(3);
 /// A stream that brings nothing and breaks off at once does so this often before it is given up.
 const BARREN: u32 = 10;
 /// At once is sooner than this.
 const SOON: Duration = Duration::from_secs(1);
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(100);
-/// How long a daemon that ended may take to come back.
-const BACK: Duration = Duration::from_secs(30);
 
 pub(super) fn publish(args: &args::Pub, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let text = match args.words.as_slice() {
@@ -199,7 +192,7 @@ fn follow(args: &args::Sub, before: Messages, session: &mut Session<'_>) -> Resu
         // stays in the way is asked about again, and said then.
         barren = if after.get() == from && begun.elapsed() < SOON { barren + 1 } else { 0 };
         if barren > 0 {
-            thread::sleep(PAUSE);
+            thread::sleep(back::PAUSE);
         }
         if barren >= BARREN
             && let Err(error) = ended
@@ -219,8 +212,6 @@ fn again(
     database: &str,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let until = Instant::now() + BACK;
-    let (mut told, mut refused) = (false, None);
     // What an end in order does not explain is worth a word.
     let broken = why.filter(|why| !matches!(why, AccessError::NoDaemon { .. }));
     let ended = match &broken {
@@ -233,40 +224,19 @@ fn again(
         limit: Some(0),
         ..MessagesQuery::default()
     };
-    loop {
-        session.reopen();
-        let daemon = session.access().is_ok_and(crate::access::Access::is_daemon);
-        match session.order(&query) {
-            Ok(answer) if answer.database == database => {
-                if !daemon {
-                    session.warn(&format!("{ended}; {POLLING}"));
-                } else if broken.is_some() && !told {
-                    session.warn(&format!("{ended}; a daemon that is there goes on with it"));
-                }
-                return Ok(());
-            }
-            // It is there and says no.
-            Err(error) if daemon => {
-                if refused.get_or_insert_with(Instant::now).elapsed() >= REFUSING {
-                    return Err(error);
-                }
-            }
-            _ => refused = None,
-        }
-        if !daemon && !told {
-            told = true;
-            session.warn(&format!("{ended}; waiting for it to come back"));
-        }
-        if Instant::now() >= until {
-            return Err(AccessError::NoDaemon {
-                what: format!("the daemon ended and did not come back within {} s", BACK.as_secs()),
-                remedy: format!(
-                    "nothing is lost: portwatch sub {} --after {after} --follow goes on where this ended",
-                    args.channel
-                ),
-            }
-            .into());
-        }
-        thread::sleep(PAUSE);
+    let gone = back::Gone {
+        what: &ended,
+        remedy: &format!(
+            "nothing is lost: portwatch sub {} --after {after} --follow goes on where this ended",
+            args.channel
+        ),
+        until: Instant::now() + back::BACK,
+    };
+    let heir = back::wait(&gone, session, &mut |session, _| Ok(session.order(&query)?.database == database))?;
+    if !heir.is_daemon {
+        session.warn(&format!("{ended}; {POLLING}"));
+    } else if broken.is_some() && !heir.was_told {
+        session.warn(&format!("{ended}; a daemon that is there goes on with it"));
     }
+    Ok(())
 }

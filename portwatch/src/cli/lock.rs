@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{args, exit::Exit, failure::Failure, session::Session};
+use super::{args, back, exit::Exit, failure::Failure, session::Session};
 use crate::{
     access::AccessError,
     coordinate::DEFAULT_TTL,
@@ -14,6 +14,11 @@ use crate::{
 /// A wait without a limit.
 #[cfg(any(target_os = "linux", windows))]
 const FOREVER: Duration = Duration::from_hours(24 * 365);
+
+/// The first request waits no longer than this: its answer tells the place in the line, which outlives the daemon that gave it.
+const FIRST: Duration = Duration::from_millis(1);
+/// Requests in a row that may come to nothing while a daemon is there.
+const TRIES: u32 = 3;
 
 pub(super) fn run(args: &args::Lock, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let ttl = args.ttl.as_deref().map(duration).transpose()?;
@@ -74,15 +79,27 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Takes it, or waits for it at most so long, in as many requests as it takes.
+/// Takes it, or waits for it at most so long, in as many requests as it takes. Where the daemon ends meanwhile, whoever keeps the
+/// same database is asked with the same place in the line.
 fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Result<LockState, Failure> {
     let until = Instant::now() + wait;
-    let mut request = LockRequest { wait_ms: millis(wait), ..request };
+    let mut request = LockRequest { wait_ms: millis(wait.min(FIRST)), ..request };
+    let mut database: Option<String> = None;
+    let mut asked_in_vain = 0;
     loop {
-        let answer = session.order(&request)?;
+        let answer = match (session.order(&request), &database) {
+            (Ok(answer), _) => answer,
+            (Err(error), Some(database)) if is_loss(&error) && asked_in_vain < TRIES => {
+                asked_in_vain += 1;
+                again(&request.name, until, database, session)?;
+                continue;
+            }
+            (Err(error), _) => return Err(error),
+        };
         if answer.state != "waiting" {
             return Ok(answer);
         }
+        asked_in_vain = 0;
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             // Whoever is behind need not wait for this place to grow old.
@@ -92,7 +109,24 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
             return Err(late(&request.name, wait, &answer).into());
         }
         request = LockRequest { wait_ms: millis(left).max(1), ticket: answer.ticket, ..request };
+        database = Some(answer.database);
     }
+}
+
+/// Whether nobody answered, or nobody who could see.
+const fn is_loss(error: &Failure) -> bool {
+    matches!(error, Failure::Access(AccessError::NotSeen { .. } | AccessError::NoDaemon { .. }))
+}
+
+/// The daemon ended while it was asked. Waits, as long as there is time, for another one or the database itself.
+fn again(name: &str, until: Instant, database: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+    let gone = back::Gone {
+        what: &format!("the daemon ended while {name} was waited for"),
+        remedy: "the lock was not taken; start it again: portwatch start",
+        until: until.min(Instant::now() + back::BACK),
+    };
+    let query = LocksQuery { limit: Some(1) };
+    back::wait(&gone, session, &mut |session, _| Ok(session.order(&query)?.database == database)).map(drop)
 }
 
 fn late(name: &str, waited: Duration, answer: &LockState) -> AccessError {

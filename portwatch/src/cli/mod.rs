@@ -4,6 +4,7 @@
 
 mod agent;
 mod args;
+mod back;
 mod backend;
 mod channel;
 mod claim;

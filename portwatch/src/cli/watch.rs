@@ -1,31 +1,20 @@
 //! `portwatch watch`, and the following half of `log --follow`.
 
-use std::{
-    io, thread,
-    time::{Duration, Instant},
-};
+use std::{io, thread, time::Instant};
 
 use jiff::Timestamp;
 
 use super::{
-    args,
+    args, back,
     exit::Exit,
     failure::Failure,
     log,
     session::{Session, stderr_look},
 };
 use crate::{
-    access::{Access, AccessError},
     render::{self, LogLines, Look},
     wire::{Event, LogQuery, SourceInfo},
 };
-
-/// How long a daemon that ended may take to come back.
-const BACK: Duration = Duration::from_secs(30);
-/// A daemon that came back and says no does so for so long before it is believed: it may be busy with what the one before has left.
-const REFUSING: Duration = Duration::from_secs(3);
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &args::Watch, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let query = log::filter(&args.filter)?;
@@ -81,10 +70,10 @@ pub(super) fn follow_some(
             // What was asked wrongly stays wrong; what could not be seen at first, too.
             Err(error) if !again || !is_daemon => return Err(error.into()),
             Err(error) => {
-                if refused.get_or_insert_with(Instant::now).elapsed() >= REFUSING {
+                if refused.get_or_insert_with(Instant::now).elapsed() >= back::REFUSING {
                     return Err(error.into());
                 }
-                thread::sleep(PAUSE);
+                thread::sleep(back::PAUSE);
             }
             Ok(()) if enough || !is_daemon => return Ok(Exit::Yes),
             Ok(()) => refused = None,
@@ -124,23 +113,17 @@ impl Seen {
 
 /// The daemon ended. Says so, and waits until one answers again.
 fn wait_for_daemon(session: &mut Session<'_>) -> Result<(), Failure> {
-    session.warn("the daemon ended; waiting for it to come back");
-    let until = Instant::now() + BACK;
-    loop {
-        session.reopen();
-        if session.access().is_ok_and(Access::is_daemon) {
-            session.warn("the daemon is back; what it has recorded since follows");
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            return Err(AccessError::NoDaemon {
-                what: format!("the daemon ended and did not come back within {} s", BACK.as_secs()),
-                remedy: "start it again: portwatch start; what it recorded: portwatch log".to_owned(),
-            }
-            .into());
-        }
-        thread::sleep(PAUSE);
+    let gone = back::Gone {
+        what: "the daemon ended",
+        remedy: "start it again: portwatch start; what it recorded: portwatch log",
+        until: Instant::now() + back::BACK,
+    };
+    let heir = back::wait(&gone, session, &mut |_, is_daemon| Ok(is_daemon))?;
+    if !heir.was_told {
+        session.warn(gone.what);
     }
+    session.warn("the daemon is back; what it has recorded since follows");
+    Ok(())
 }
 
 /// What is not seen, on stderr: the events are a stream without a place for it. A stderr that is closed changes nothing.

@@ -133,7 +133,14 @@ mod tests {
             sample_lock("just-now", "2026-03-02T01:25:30Z", Some("2026-03-02T01:26:30Z")),
         ];
         let look = sample::look(80);
-        let answer = Locks { schema: 1, time: look.now, locks: locks_of, truncated: true, total: 7 };
+        let answer = Locks {
+            schema: 1,
+            time: look.now,
+            locks: locks_of,
+            truncated: true,
+            total: 7,
+            database: String::new(),
+        };
         let mut out = Vec::new();
         locks(&mut out, &answer, &look).unwrap();
         let text = String::from_utf8(out).unwrap();

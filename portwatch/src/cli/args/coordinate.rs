@@ -10,7 +10,7 @@ pub(crate) struct As {
     /// As this agent
     #[arg(
         long,
-        visible_alias = "owner",
+        visible_aliases = ["owner", "as"],
         value_name = "AGENT",
         env = "PORTWATCH_AGENT",
         hide_env_values = true
@@ -95,7 +95,7 @@ pub(crate) struct AsAgent {
     /// As this agent [default: PORTWATCH_AGENT; `salvage claim`: else this terminal]
     #[arg(
         long,
-        visible_alias = "as",
+        visible_aliases = ["owner", "as"],
         value_name = "AGENT",
         env = "PORTWATCH_AGENT",
         hide_env = true,

@@ -74,6 +74,9 @@ impl Warden {
         };
         let stirred = wake.clone();
         let bureau = Bureau::open(database, boot_id, announce, move || stirred.wake())?.folded_elsewhere()?;
+        if let Err(error) = bureau.keep_places() {
+            tracing::warn!(%error, "who waits for a lock may lose its place in the line");
+        }
         let bureau = Arc::new(bureau.with_webhooks(terms.webhooks));
         let stop = Arc::new(AtomicBool::new(false));
         let writes = Writes::beside(database)

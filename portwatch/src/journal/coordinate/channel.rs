@@ -6,7 +6,7 @@
 
 use rusqlite::{Row, params};
 
-use super::{CoordinateError, Coordination, Done, Tables, Told, Turn, Voice, moment, text};
+use super::{CoordinateError, Coordination, Done, Tables, Told, Turn, Voice, moment, text, turn::identity};
 use crate::{
     coordinate::{Channel, Channels, Denial, Message, Owner, OwnerKind, User, may_act, may_use, spell_bytes},
     model::{EventKind, ProcessId, Timestamp},
@@ -324,7 +324,6 @@ fn page(tables: &Tables<'_>, wanted: &MessagesWanted<'_>) -> rusqlite::Result<Me
         .count(&format!("SELECT count(*) FROM channel c WHERE {readable}"), params![which, wanted.reader])?;
     let sql = format!("SELECT count(*) FROM channel c WHERE {meant} AND c.removed IS NULL");
     let hidden = tables.count(&sql, [which])?.saturating_sub(known);
-    let database = tables.row("SELECT value FROM meta WHERE key = 'identity'", [], |row, _| row.get(0))?;
     Ok(MessagePage {
         messages,
         more,
@@ -332,7 +331,7 @@ fn page(tables: &Tables<'_>, wanted: &MessagesWanted<'_>) -> rusqlite::Result<Me
         newest: number("SELECT seq FROM sqlite_sequence WHERE name = 'message'", &[])?,
         known,
         hidden,
-        database: database.unwrap_or_default(),
+        database: identity(tables)?,
     })
 }
 

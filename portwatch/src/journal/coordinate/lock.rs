@@ -207,6 +207,17 @@ impl Coordination {
         })
     }
 
+    /// Keeps the places of those whom the daemon of before left waiting: they had nobody to ask, and ask this one soon. Those who
+    /// were silent for longer than `outage` have gone for good.
+    pub fn keep_places(&mut self, outage: Duration, now: Timestamp) -> Result<(), CoordinateError> {
+        let keep = |turn: &mut Turn<'_>| {
+            let since = text(turn.now.checked_sub(outage).unwrap_or(turn.now));
+            let sql = "UPDATE lock_waiter SET seen = ?1 WHERE boot = ?2 AND seen >= ?3";
+            Ok(turn.execute(sql, params![text(turn.now), turn.boot, since]).map(drop)?)
+        };
+        self.change(None, now, keep).map(drop)
+    }
+
     /// Gives a place in the queue back: that of the process that asks.
     pub fn leave_queue(
         &mut self,

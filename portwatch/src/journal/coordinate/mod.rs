@@ -66,6 +66,11 @@ impl Coordination {
         self.store.version()
     }
 
+    /// The name of the database: numbers of messages and places in lines mean something in it alone.
+    pub fn identity(&self) -> Result<String, CoordinateError> {
+        self.read(turn::identity)
+    }
+
     /// Reads, without waiting for writers.
     fn read<T>(&self, work: impl FnOnce(&Tables<'_>) -> rusqlite::Result<T>) -> Result<T, CoordinateError> {
         self.store.keep_time()?;

@@ -22,6 +22,12 @@ impl From<Denial> for Fault<CoordinateError> {
     }
 }
 
+/// The name that the database was given when it was made.
+pub(super) fn identity(tables: &Tables<'_>) -> rusqlite::Result<String> {
+    let sql = "SELECT value FROM meta WHERE key = 'identity'";
+    Ok(tables.row(sql, [], |row, _| row.get::<_, Option<String>>(0))?.flatten().unwrap_or_default())
+}
+
 /// For reading.
 pub(super) struct Tables<'a> {
     connection: &'a Connection,

@@ -9,6 +9,9 @@ use crate::{
     model::Timestamp,
 };
 
+/// Who waits stays with it for so long when the daemon is gone (30 s in the command), and a little longer.
+const OUTAGE: Duration = Duration::from_mins(1);
+
 /// The process that a lock ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Bind {
@@ -98,6 +101,11 @@ impl Bureau {
         let (taken, told) = self.store().take(&wanted, &living(), Timestamp::now())?;
         self.tell(told);
         Ok((taken, owner))
+    }
+
+    /// Keeps the places of those whom the daemon of before left waiting.
+    pub fn keep_places(&self) -> Result<(), OfficeError> {
+        Ok(self.store().keep_places(OUTAGE, Timestamp::now())?)
     }
 
     /// Gives a place in a line back.

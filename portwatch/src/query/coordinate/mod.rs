@@ -11,7 +11,7 @@ mod webhook;
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -45,6 +45,8 @@ pub struct Bureau {
     followers: Arc<channel::Followers>,
     /// All who are served by the daemon are served here.
     is_daemons: bool,
+    /// The name of the database, once it was asked for.
+    database: OnceLock<String>,
 }
 
 impl fmt::Debug for Bureau {
@@ -73,6 +75,7 @@ impl Bureau {
             sayings: watch::Sender::new(0),
             followers: Arc::default(),
             is_daemons: true,
+            database: OnceLock::new(),
         })
     }
 
@@ -86,6 +89,15 @@ impl Bureau {
     #[must_use]
     pub fn alone(self) -> Self {
         Self { is_daemons: false, ..self }
+    }
+
+    /// The name of the database that everything is kept in.
+    pub fn database(&self) -> Result<String, OfficeError> {
+        if let Some(name) = self.database.get() {
+            return Ok(name.clone());
+        }
+        let name = self.store().identity()?;
+        Ok(self.database.get_or_init(|| name).clone())
     }
 
     /// Changes whenever something may have become free, or said.

@@ -59,6 +59,9 @@ pub struct Locks {
     /// How many there are.
     #[serde(default)]
     pub total: u64,
+    /// Which database they are kept in: another daemon that keeps the same one knows the same locks.
+    #[serde(default)]
+    pub database: String,
 }
 
 impl Ask for LocksQuery {
@@ -106,6 +109,9 @@ pub struct LockState {
     pub ticket: Option<i64>,
     /// How many go first.
     pub ahead: u64,
+    /// Which database it is kept in: places in a line mean something in it alone.
+    #[serde(default)]
+    pub database: String,
 }
 
 impl Ask for LockRequest {

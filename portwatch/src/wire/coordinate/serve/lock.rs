@@ -68,7 +68,7 @@ impl Serve for LocksQuery {
         let (locks, truncated, total) = cut(bureau.locks()?, self.limit);
         let time = Timestamp::now();
         let locks = locks.iter().map(|l| lock(l, time)).collect();
-        Ok(Locks { schema: SCHEMA, time, locks, truncated, total })
+        Ok(Locks { schema: SCHEMA, time, locks, truncated, total, database: bureau.database()? })
     }
 }
 
@@ -82,6 +82,7 @@ impl Serve for LockRequest {
             ticket: self.ticket,
         };
         let (taken, _) = bureau.lock(&order, asker)?;
+        let database = bureau.database()?;
         let time = Timestamp::now();
         Ok(match taken {
             Taken::Yours { lock: inner, fresh, from } => LockState {
@@ -92,6 +93,7 @@ impl Serve for LockRequest {
                 from: from.map(|from| freed(&from, time)),
                 ticket: None,
                 ahead: 0,
+                database,
             },
             Taken::Waiting { ticket, ahead, lock: inner } => LockState {
                 schema: SCHEMA,
@@ -101,6 +103,7 @@ impl Serve for LockRequest {
                 from: None,
                 ticket: Some(ticket),
                 ahead: u64::try_from(ahead).unwrap_or(u64::MAX),
+                database,
             },
         })
     }
@@ -138,6 +141,7 @@ impl Serve for ExtendRequest {
             from: None,
             ticket: None,
             ahead: 0,
+            database: bureau.database()?,
         })
     }
 }
