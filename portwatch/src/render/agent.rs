@@ -125,5 +125,9 @@ pub fn salvaged(out: &mut dyn Write, answer: &Salvaged, look: &Look) -> io::Resu
         );
         sentence(out, Tone::Plain, &words, look)?;
     }
-    sentence(out, Tone::Faint, "  Read on: portwatch notes --session ID", look)
+    let which = match answer.sessions.as_slice() {
+        [one] => one.id.as_str(),
+        _ => "ID",
+    };
+    sentence(out, Tone::Faint, &format!("  Read on: portwatch notes --session {which}"), look)
 }
