@@ -117,3 +117,31 @@ fn what_is_rogue_is_told_as_it_appears_to_whoever_watches_for_it() {
     nobody.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(nobody.line().is_err(), "a listener of another user was told");
 }
+
+/// Begins to listen where nothing explains it, and comes back with its port when that was told.
+fn rogue(portwatch: &Portwatch) -> (Actor, String) {
+    let mut listener = Command::new("python3");
+    let listener = listener.args(["-S", "-u", "-c", LISTENER]).current_dir(portwatch.folder());
+    let mut listener = Actor::start(listener).unwrap();
+    let port = listener.line().unwrap();
+    portwatch.wait_for("rogue", &["--port", &port]).unwrap();
+    (listener, port)
+}
+
+#[test]
+fn what_is_rogue_is_told_once_however_often_the_daemon_is_started() {
+    for source in [&["--source", "scan"][..], &[]] {
+        let mut portwatch = Portwatch::started(source).unwrap();
+        let (_old, port) = rogue(&portwatch);
+        let mut others = Vec::new();
+        for _ in 0..2 {
+            portwatch.stop().unwrap();
+            portwatch.start(source).unwrap();
+            // All that is there is looked at before, or together with, the first of these.
+            others.extend([rogue(&portwatch), rogue(&portwatch)]);
+        }
+        let told = |port: &str| portwatch.events(&["--type", "rogue", "--port", port]).unwrap().len();
+        assert_eq!(told(&port), 1, "{source:?}");
+        assert_eq!(others.iter().map(|(_, port)| told(port)).collect::<Vec<_>>(), [1; 4], "{source:?}");
+    }
+}

@@ -4,6 +4,7 @@
 //! a listener of a few milliseconds is in the log and leaves no claim.
 
 mod checks;
+mod news;
 mod policy;
 mod reserve;
 
@@ -20,6 +21,7 @@ pub(super) use policy::UserRules;
 pub(super) use reserve::Reserve;
 
 use checks::{Checks, Plan};
+use news::News;
 use policy::Policies;
 
 use super::pipeline::{Command, Handle, lock};
@@ -27,7 +29,7 @@ use crate::{
     health::{self, Check},
     journal::{ClaimError, Claims, Request},
     model::{
-        self, Event, EventKind, Evidence, Phase, Port, Process, ProcessId, Protocol, SocketKey, Timestamp,
+        self, Event, EventKind, Evidence, Phase, Port, Process, ProcessId, Protocol, Timestamp,
     },
     query::{
         KnownSocket, Record,
@@ -200,7 +202,7 @@ pub(super) struct Keeper {
     version: Option<i64>,
     lives: HashMap<i64, Life>,
     /// Sockets that were told of as rogue or as strangers.
-    told: HashMap<(Protocol, Port), SocketKey>,
+    news: News,
     next_sweep: Instant,
 }
 
@@ -227,7 +229,7 @@ impl Keeper {
             own: crate::platform::user::own_uid(),
             version: None,
             lives: HashMap::new(),
-            told: HashMap::new(),
+            news: News::default(),
             next_sweep: Instant::now(),
         }
     }
@@ -361,10 +363,10 @@ impl Keeper {
                 .filter(|s| !s.noise)
                 .collect();
             if serving.is_empty() {
-                self.told.remove(&(protocol, port));
+                self.news.forget((protocol, port));
             }
             match self.known.on(protocol, port).cloned() {
-                Some(claim) => self.compare(&claim, (protocol, port), &serving, came, seen),
+                Some(claim) => self.compare(&claim, (protocol, port), &serving, came, seen)?,
                 None if protocol == Protocol::Tcp => {
                     if let Some(socket) = serving.first() {
                         self.unclaimed(port, socket, seen)?;
@@ -383,7 +385,7 @@ impl Keeper {
         serving: &[&KnownSocket],
         came: Option<&Came>,
         seen: &mut Vec<i64>,
-    ) {
+    ) -> Result<(), ClaimError> {
         let own = serving.iter().find(|socket| tie_of(claim, socket) == Tie::Own);
         let grace = self.lives.get(&claim.id).map_or(self.policy.grace, |life| life.grace);
         if let Some(own) = own {
@@ -408,13 +410,14 @@ impl Keeper {
         }
         let stranger = serving.iter().find(|socket| tie_of(claim, socket) == Tie::Stranger);
         if let Some(stranger) = stranger
-            && self.told.insert(place, stranger.socket.seen.key) != Some(stranger.socket.seen.key)
+            && self.news.is(EventKind::Conflict, stranger, &self.claims)?
         {
             let mut event = about(EventKind::Conflict, stranger);
             event.claim = Some(claim.name.to_string());
             event.message = Some("a stranger has the port of a claim".to_owned());
             self.tell(event);
         }
+        Ok(())
     }
 
     /// A TCP listener on a port that no claim has.
@@ -430,8 +433,7 @@ impl Keeper {
             // Whether a container is behind it, an engine will tell in a moment.
             Standing::Rogue if socket.forward.is_some() => Ok(()),
             Standing::Rogue => {
-                let key = socket.socket.seen.key;
-                if self.told.insert((Protocol::Tcp, port), key) != Some(key) {
+                if self.news.is(EventKind::Rogue, socket, &self.claims)? {
                     self.tell(about(EventKind::Rogue, socket));
                 }
                 Ok(())

@@ -9,6 +9,7 @@ mod allow;
 mod error;
 mod health;
 mod read;
+mod told;
 mod write;
 
 use std::{
