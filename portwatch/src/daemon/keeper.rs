@@ -28,9 +28,7 @@ use super::pipeline::{Command, Handle, lock};
 use crate::{
     health::{self, Check},
     journal::{ClaimError, Claims, Request},
-    model::{
-        self, Event, EventKind, Evidence, Phase, Port, Process, ProcessId, Protocol, Timestamp,
-    },
+    model::{self, Event, EventKind, Evidence, Phase, Port, Process, ProcessId, Protocol, Timestamp},
     query::{
         KnownSocket, Record,
         claims::{Known, compose_of, standing, tie_of, tie_of_process, user_name},
