@@ -446,7 +446,9 @@ pub struct Killed {
     pub signal: u8,
     /// Where it came from.
     pub from: SentFrom,
-    /// When it was sent, ns since boot.
+    /// The process sent it to itself again after it had got it from there.
+    pub again: bool,
+    /// When it was sent, ns since boot; the first time, where it was sent again.
     pub sent_ns: u64,
 }
 
@@ -664,7 +666,7 @@ fn killed(fields: &Fields<'_>, boot_ns: u64) -> Result<Killed, DecodeError> {
     /// `_NSIG`
     const LAST_SIGNAL: u8 = 64;
 
-    fields.zero::<2>(offset_of!(R, pad))?;
+    fields.zero::<1>(offset_of!(R, pad))?;
     let signal_at = offset_of!(R, signal);
     let signal = fields.u8(signal_at)?;
     if !(1..=LAST_SIGNAL).contains(&signal) {
@@ -688,6 +690,7 @@ fn killed(fields: &Fields<'_>, boot_ns: u64) -> Result<Killed, DecodeError> {
         exit_code: fields.u32(offset_of!(R, exit_code))?,
         signal,
         from,
+        again: fields.boolean(offset_of!(R, again))?,
         sent_ns: fields.u64(offset_of!(R, sent_ns))?,
     })
 }

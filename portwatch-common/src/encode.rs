@@ -186,6 +186,7 @@ fn killed(out: &mut Encoded, r: &Killed) {
     out.put_actor(offset_of!(R, actor), &r.actor);
     out.put(offset_of!(R, exit_code), &r.exit_code.to_ne_bytes());
     out.put(offset_of!(R, signal), &[r.signal]);
+    out.put(offset_of!(R, again), &[u8::from(r.again)]);
     out.put(offset_of!(R, sent_ns), &r.sent_ns.to_ne_bytes());
     let from = match &r.from {
         SentFrom::Process(sender) => {

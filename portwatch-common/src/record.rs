@@ -241,9 +241,11 @@ pub struct KilledRecord {
     pub signal: u8,
     /// One of [`from`].
     pub from: u8,
+    /// 1 when the process sent the signal to itself again after it had got it from there, 0 otherwise.
+    pub again: u8,
     /// Zero.
-    pub pad: u16,
-    /// When the signal was sent, ns since boot.
+    pub pad: u8,
+    /// When the signal was sent, ns since boot; the first time, where it was sent again.
     pub sent_ns: u64,
     /// Who sent it, where `from` is [`from::PROCESS`]; all zero otherwise.
     pub sender: Actor,
@@ -291,5 +293,5 @@ layout!(SocketDescriptor, 24, { inode: 0, start_ns: 8, pid: 16, fd: 20 });
 layout!(ForkRecord, 56, { header: 0, actor: 16, child_start_ns: 40, child_pid: 48, pad: 52 });
 layout!(ExecRecord, 40, { header: 0, actor: 16 });
 layout!(KilledRecord, 80, {
-    header: 0, actor: 16, exit_code: 40, signal: 44, from: 45, pad: 46, sent_ns: 48, sender: 56,
+    header: 0, actor: 16, exit_code: 40, signal: 44, from: 45, again: 46, pad: 47, sent_ns: 48, sender: 56,
 });

@@ -77,7 +77,7 @@ pub(crate) struct Known {
 }
 
 /// The latest of each signal sent to a process of [`PROCESSES`] that ends one unless it is handled, by
-/// [`Sent::key`]. LRU, because most are handled and nobody removes them.
+/// [`Sent::key`]; one that the process sends itself again takes no other sender's place. LRU, because most are handled and nobody removes them.
 #[map]
 pub(crate) static SENT: LruHashMap<u64, Sent> = LruHashMap::with_max_entries(2048, 0);
 
@@ -92,10 +92,23 @@ pub(crate) struct Sent {
     pub(crate) sender: Actor,
     /// One of `record::from`.
     pub(crate) from: u32,
-    pub(crate) signal: u32,
+    pub(crate) signal: u16,
+    /// 1 when the process has sent it to itself since.
+    pub(crate) again: u16,
 }
 
 impl Sent {
+    /// Start times that came from /proc are whole ticks.
+    const TICK_NS: u64 = 10_000_000;
+
+    /// The latest signal of this number sent to exactly this process.
+    #[inline(always)]
+    pub(crate) fn latest(pid: u32, signal: u32, start_ns: u64) -> Option<*mut Self> {
+        let found = SENT.get_ptr_mut(&Self::key(pid, signal))?;
+        // SAFETY: a pointer into the map, valid while we run.
+        (unsafe { (*found).start_ns } / Self::TICK_NS == start_ns / Self::TICK_NS).then_some(found)
+    }
+
     /// By process and signal.
     #[inline(always)]
     pub(crate) const fn key(pid: u32, signal: u32) -> u64 {

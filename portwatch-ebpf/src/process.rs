@@ -13,14 +13,11 @@ use portwatch_common::{
 use crate::{
     emit,
     layout::field,
-    maps::{PROCESSES, SENT, Sent},
+    maps::{PROCESSES, Sent},
 };
 
 /// `SIGNAL_GROUP_EXIT`, the same since 2.6.
 const SIGNAL_GROUP_EXIT: u32 = 4;
-
-/// Start times that came from /proc are whole ticks.
-const TICK_NS: u64 = 10_000_000;
 
 /// A process that ends by itself within this time of a signal that asks for its end is taken to obey.
 const OBEYED_NS: u64 = 30_000_000_000;
@@ -84,13 +81,13 @@ pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
 
 /// The signal that ended the process; where it ended by itself, the one that had asked for it.
 #[inline(always)]
-fn signal_before(pid: u32, signal: u32, start_ns: u64, now_ns: u64) -> Option<*const Sent> {
+fn signal_before(pid: u32, signal: u32, start_ns: u64, now_ns: u64) -> Option<*mut Sent> {
     if signal != 0 {
-        return sent(pid, signal, start_ns);
+        return Sent::latest(pid, signal, start_ns);
     }
-    let mut latest: Option<*const Sent> = None;
+    let mut latest: Option<*mut Sent> = None;
     for signal in ASKING {
-        if let Some(found) = sent(pid, signal, start_ns) {
+        if let Some(found) = Sent::latest(pid, signal, start_ns) {
             // SAFETY: pointers into the map, valid while we run.
             let newer = unsafe {
                 now_ns - (*found).at_ns < OBEYED_NS
@@ -107,16 +104,8 @@ fn signal_before(pid: u32, signal: u32, start_ns: u64, now_ns: u64) -> Option<*c
     latest
 }
 
-/// A signal sent to exactly this process.
 #[inline(always)]
-fn sent(pid: u32, signal: u32, start_ns: u64) -> Option<*const Sent> {
-    let found = SENT.get_ptr(&Sent::key(pid, signal))?;
-    // SAFETY: a pointer into the map, valid while we run.
-    (unsafe { (*found).start_ns } / TICK_NS == start_ns / TICK_NS).then_some(found)
-}
-
-#[inline(always)]
-fn killed(actor: Actor, exit_code: u32, sent: *const Sent, boot_ns: u64) {
+fn killed(actor: Actor, exit_code: u32, sent: *mut Sent, boot_ns: u64) {
     let Some(mut entry) = emit::reserve::<KilledRecord>(kind::KILLED) else { return };
     // SAFETY: a pointer into the map, valid while we run.
     let sent = unsafe { *sent };
@@ -126,6 +115,7 @@ fn killed(actor: Actor, exit_code: u32, sent: *const Sent, boot_ns: u64) {
         exit_code,
         signal: sent.signal as u8,
         from: sent.from as u8,
+        again: sent.again as u8,
         pad: 0,
         sent_ns: sent.at_ns,
         sender: sent.sender,

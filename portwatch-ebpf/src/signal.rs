@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns},
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
@@ -42,6 +42,11 @@ const QUEUE: i32 = -1;
 /// `SI_TKILL`: tgkill(2)
 const TKILL: i32 = -6;
 
+/// A process that sends itself within this time what another has sent it is taken to have handled that: it gives back the
+/// default action and raises the signal again, as many programs do once they have tidied up. Longer than managers of
+/// services wait for that by default: 90 s.
+const AGAIN_NS: u64 = 300_000_000_000;
+
 /// An OOM kill marks its victim this long after the signal at most. It is microseconds.
 const MARK_NS: u64 = 1_000_000_000;
 
@@ -71,6 +76,12 @@ pub(crate) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         // The code is the sender's own where a process sent it: one that lies says "kernel".
         info => matches!(field::<i32>(info, layout::SIGINFO_CODE), Some(USER | QUEUE | TKILL)),
     };
+    if by_process
+        && (bpf_get_current_pid_tgid() >> 32) as u32 == pid
+        && raised_again(pid, signal, start_ns, at_ns)
+    {
+        return 0;
+    }
     let nobody = Actor { pid: 0, tid: 0, uid: 0, gid: 0, start_ns: 0 };
     let (from, sender) = if by_process {
         // SAFETY: a helper without arguments.
@@ -81,9 +92,24 @@ pub(crate) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     };
     // The idle task sends nothing; were it current, nobody would be known.
     let from = if sender.pid == 0 { from::KERNEL } else { from };
-    let sent = Sent { at_ns, start_ns, sender, from: u32::from(from), signal };
+    let sent = Sent { at_ns, start_ns, sender, from: u32::from(from), signal: signal as u16, again: 0 };
     let _ = SENT.insert(&Sent::key(pid, signal), &sent, 0);
     0
+}
+
+/// Notes that a process sends itself a signal that it got from elsewhere shortly before. False where it got none: then it is
+/// the sender.
+#[inline(always)]
+fn raised_again(pid: u32, signal: u32, start_ns: u64, now_ns: u64) -> bool {
+    let Some(first) = Sent::latest(pid, signal, start_ns) else { return false };
+    // SAFETY: a pointer into the map, valid while we run; signals to one process are sent under its lock.
+    unsafe {
+        if (*first).sender.pid == pid || now_ns - (*first).at_ns >= AGAIN_NS {
+            return false;
+        }
+        (*first).again = 1;
+    }
+    true
 }
 
 /// Offset of `pid` in `oom/mark_victim`: the first field after the common ones, on every kernel.

@@ -70,6 +70,7 @@ on_this_kernel![
     who_left_a_connection_in_time_wait_is_known,
     each_event_is_told_once,
     a_process_that_is_gone_at_once_is_known_with_its_command_line_and_exit_code,
+    a_signal_that_is_raised_again_is_told_with_its_first_sender,
     facts_that_different_families_serve_are_told_once,
     what_is_lost_is_counted_exactly_and_followed_by_the_truth,
     the_daemon_says_who_listens_and_writes_down_how_it_went,

@@ -317,6 +317,7 @@ fn a_field_that_lies_is_refused_with_its_offset() {
             offset_of!(K, from),
             Problem::Signal,
         ),
+        ("killed again 2", with(Killed, offset_of!(K, again), &[2]), offset_of!(K, again), Problem::Boolean),
         ("killed padding", with(Killed, offset_of!(K, pad), &[1]), offset_of!(K, pad), Problem::NotZero),
         (
             "killed by a process without pid",

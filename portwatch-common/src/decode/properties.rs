@@ -106,9 +106,10 @@ fn sent_from() -> impl Strategy<Value = SentFrom> {
 
 prop_compose! {
     fn killed()(
-        boot_ns: u64, actor in actor(), exit_code: u32, signal in 1..=64_u8, from in sent_from(), sent_ns: u64,
+        boot_ns: u64, actor in actor(), exit_code: u32, signal in 1..=64_u8, from in sent_from(), again: bool,
+        sent_ns: u64,
     ) -> Killed {
-        Killed { boot_ns, actor, exit_code, signal, from, sent_ns }
+        Killed { boot_ns, actor, exit_code, signal, from, again, sent_ns }
     }
 }
 

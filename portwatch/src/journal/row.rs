@@ -17,7 +17,8 @@ pub(super) const EVENT_COLUMNS: &str = "event.id, event.at, event.type, event.ev
     event.address, event.port, event.netns, event.cookie, event.inode, event.state, event.asked_port,
     event.reuse_addr, event.reuse_port, event.v6_only, event.process, event.other, event.errno, event.exit_code,
     event.exit_signal, event.core_dumped, event.gap, event.lost_counts, event.since, event.count, event.message,
-    event.other_evidence, event.claim, event.sent_signal, event.sent_by, event.subject";
+    event.other_evidence, event.claim, event.sent_signal, event.sent_by, event.subject,
+    event.sent_again";
 
 /// Columns of a process, in the order in which [`process`] reads them.
 pub(super) const PROCESS_COLUMNS: &str = "p.pid, p.start_ticks, p.started, p.comm, p.command,
@@ -98,6 +99,7 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
     let other_evidence: Option<i64> = row.get(26)?;
     let (claim, subject) = (row.get(27)?, row.get(30)?);
     let (sent_signal, sent_by): (Option<u8>, Option<i64>) = (row.get(28)?, row.get(29)?);
+    let sent_again: Option<bool> = row.get(31)?;
     let decode = || {
         let kind = required(code::to_kind(kind), "type", &kind)?;
         let mut event = Event::new(
@@ -123,7 +125,8 @@ fn event_columns(row: &Row<'_>, id: i64) -> rusqlite::Result<Result<EventRow, Un
         event.errno = errno;
         let sent = match (sent_signal, sent_by) {
             (Some(signal), Some(by)) => {
-                Some(SignalSent { signal, by: required(code::to_sent_by(by), "sent_by", &by)? })
+                let by = required(code::to_sent_by(by), "sent_by", &by)?;
+                Some(SignalSent { signal, by, again: sent_again.unwrap_or(false) })
             }
             _ => None,
         };

@@ -18,9 +18,9 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8191);
 const INSERT_EVENT: &str = "INSERT INTO event (
     at, type, evidence, boot, protocol, address, port, netns, cookie, inode, state, asked_port, reuse_addr,
     reuse_port, v6_only, process, other, errno, exit_code, exit_signal, core_dumped, gap, lost, lost_counts,
-    since, count, message, other_evidence, claim, sent_signal, sent_by, subject
+    since, count, message, other_evidence, claim, sent_signal, sent_by, subject, sent_again
 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-    ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)";
+    ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)";
 
 const INSERT_PROCESS: &str = "INSERT INTO process (
     boot, pid, start_ticks, started, comm, command, command_truncated, exe, cwd, uid, user, cgroup, lineage,
@@ -165,6 +165,7 @@ impl Rows<'_> {
             event.exit.and_then(|e| e.sent).map(|s| s.signal),
             event.exit.and_then(|e| e.sent).map(|s| code::sent_by(s.by)),
             event.subject,
+            event.exit.and_then(|e| e.sent).map(|s| s.again),
         ])?;
         if event.kind == EventKind::Exit
             && let Some(row) = process

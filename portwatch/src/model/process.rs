@@ -224,6 +224,9 @@ pub struct SignalSent {
     pub signal: u8,
     /// Where it came from.
     pub by: SignalOrigin,
+    /// The process was seen to send it to itself again after it had got it from there, as programs do that handle it and then end
+    /// as they were told to.
+    pub again: bool,
 }
 
 /// Where a signal came from.

@@ -119,6 +119,7 @@ pub(super) fn user(name: Option<&str>, uid: Option<u32>) -> Option<String> {
 pub(super) fn end(event: &Event) -> Option<String> {
     let exit = event.exit.as_ref()?;
     let dump = if exit.core_dumped { ", core dumped" } else { "" };
+    let again = if exit.sent_again { ", raised again by itself" } else { "" };
     let signal = |name: &Option<String>, number| match (name, number) {
         (Some(name), _) => Some(name.clone()),
         (None, Some(number)) => Some(format!("signal {number}")),
@@ -128,9 +129,9 @@ pub(super) fn end(event: &Event) -> Option<String> {
         (Some(_), _) if exit.sent_by.as_deref() == Some("oom-killer") => {
             format!("killed by the kernel's OOM killer{dump}")
         }
-        (Some(signal), _) => format!("killed by {signal}{}{dump}", origin(event, exit)),
+        (Some(signal), _) => format!("killed by {signal}{}{again}{dump}", origin(event, exit)),
         (None, Some(code)) => match signal(&exit.sent_signal_name, exit.sent_signal) {
-            Some(asked) => format!("exited with code {code} after {asked}{}", origin(event, exit)),
+            Some(asked) => format!("exited with code {code} after {asked}{}{again}", origin(event, exit)),
             None => format!("exited with code {code}"),
         },
         (None, None) => "ended, nobody saw how".to_owned(),
@@ -146,7 +147,7 @@ fn origin(event: &Event, exit: &Exit) -> String {
             if !own {
                 return format!(" from {}", name(other));
             }
-            // node's own handler, and many, send it to their process again once they have tidied up.
+            // Nobody was recording yet when it came from another, or that was long ago.
             match exit.sent_signal_name.as_deref() {
                 Some("SIGHUP" | "SIGINT" | "SIGQUIT" | "SIGTERM") => {
                     " from itself, as after handling one from another".to_owned()

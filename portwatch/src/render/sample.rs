@@ -173,6 +173,7 @@ pub(super) fn killed() -> Exit {
         sent_signal: Some(9),
         sent_signal_name: name,
         sent_by: Some("process".to_owned()),
+        sent_again: false,
     }
 }
 

@@ -161,7 +161,7 @@ fn killed(r: &Killed) -> Option<Exited> {
         SentFrom::Kernel => (SignalOrigin::Kernel, None),
         SentFrom::OutOfMemory => (SignalOrigin::OutOfMemory, None),
     };
-    let sent = Some(SignalSent { signal: r.signal, by });
+    let sent = Some(SignalSent { signal: r.signal, by, again: r.again });
     let status = ExitStatus { sent, ..ExitStatus::from_wait_status(r.exit_code) };
     Some(Exited { process: process_id(&r.actor)?, status: Some(status), sender })
 }

@@ -402,6 +402,7 @@ fn exit(status: model::ExitStatus) -> Exit {
         sent_signal: status.sent.map(|s| s.signal),
         sent_signal_name: status.sent.and_then(|s| signal_name(s.signal)),
         sent_by: status.sent.map(|s| s.by.as_str().to_owned()),
+        sent_again: status.sent.is_some_and(|s| s.again),
     }
 }
 

@@ -236,6 +236,10 @@ pub struct Exit {
     pub sent_signal_name: Option<String>,
     /// Where that signal came from: `process` (it is the event's `other`), `kernel` or `oom-killer`.
     pub sent_by: Option<String>,
+    /// The process was seen to send that signal to itself again after it had got it from there, as programs do that handle
+    /// it first. Then `sent_by` is where it came from the first time.
+    #[serde(default)]
+    pub sent_again: bool,
 }
 
 /// Lost records by kind.

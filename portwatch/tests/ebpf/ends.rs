@@ -100,7 +100,7 @@ fn the_sender_of_a_deadly_signal_is_known_with_its_command_line() {
     send(&victim, Signal::SIGKILL);
     let (exited, status) = exit_of(&mut watch, &mut victim);
     assert_eq!(status.signal, Some(9));
-    assert_eq!(status.sent, Some(SignalSent { signal: 9, by: SignalOrigin::Process }));
+    assert_eq!(status.sent, Some(SignalSent { signal: 9, by: SignalOrigin::Process, again: false }));
     assert_eq!(exited.sender.map(|s| s.pid), Some(me()));
     let told = watch.before.iter().chain(&watch.seen).find_map(|s| match s {
         Seen::Process(p) if Some(p.id) == exited.sender => Some(p.clone()),
@@ -119,7 +119,7 @@ fn an_orderly_exit_names_who_had_asked_for_it() {
     send(&victim, Signal::SIGTERM);
     let (exited, status) = exit_of(&mut watch, &mut victim);
     assert_eq!((status.code, status.signal), (Some(3), None));
-    assert_eq!(status.sent, Some(SignalSent { signal: 15, by: SignalOrigin::Process }));
+    assert_eq!(status.sent, Some(SignalSent { signal: 15, by: SignalOrigin::Process, again: false }));
     assert_eq!(exited.sender.map(|s| s.pid), Some(me()));
 }
 
@@ -214,7 +214,7 @@ fn a_process_that_ate_its_memory_was_ended_by_the_oom_killer() {
         support::child_with("ends::hold_and_eat", "PORTWATCH_TEST_MEMORY", group.0.to_str().unwrap());
     let (exited, status) = exit_of(&mut watch, &mut eater);
     assert_eq!(status.signal, Some(9), "{status:?}");
-    assert_eq!(status.sent, Some(SignalSent { signal: 9, by: SignalOrigin::OutOfMemory }));
+    assert_eq!(status.sent, Some(SignalSent { signal: 9, by: SignalOrigin::OutOfMemory, again: false }));
     assert_eq!(exited.sender, None);
 }
 

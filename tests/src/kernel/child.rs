@@ -9,6 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use nix::{
+    libc,
+    sys::signal::{SigHandler, Signal, raise, signal},
+};
 
 /// Names the role.
 const ROLE: &str = "PORTWATCH_TEST_ROLE";
@@ -31,10 +35,12 @@ pub enum Role {
     Listen,
     /// Tries to bind until its input ends; says the errno, 0 for none.
     Bind,
+    /// Listens until its input ends. Asked to end by SIGTERM, it takes its handler away and raises that again.
+    RaiseAgain,
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::BindAndExit7, Self::BindOften, Self::Listen, Self::Bind];
+    const ALL: [Self; 5] = [Self::BindAndExit7, Self::BindOften, Self::Listen, Self::Bind, Self::RaiseAgain];
 
     /// Its name, an argument of the child too.
     pub const fn as_str(self) -> &'static str {
@@ -43,6 +49,7 @@ impl Role {
             Self::BindOften => "bind-often",
             Self::Listen => "listen",
             Self::Bind => "bind",
+            Self::RaiseAgain => "raise-again",
         }
     }
 
@@ -92,7 +99,11 @@ fn act(role: Role) -> anyhow::Result<i32> {
                 drop(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
             }
         }
-        Role::Listen => {
+        Role::Listen | Role::RaiseAgain => {
+            if role == Role::RaiseAgain {
+                // SAFETY: the handler calls nothing but signal(2) and raise(3), which are async-signal-safe.
+                unsafe { signal(Signal::SIGTERM, SigHandler::Handler(end_as_asked)) }?;
+            }
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
             say(listener.local_addr()?.port().into())?;
         }
@@ -102,6 +113,12 @@ fn act(role: Role) -> anyhow::Result<i32> {
         },
     }
     Ok(code)
+}
+
+extern "C" fn end_as_asked(_: libc::c_int) {
+    // SAFETY: the default action is no handler. Were one of the two to fail, the child would live on and its test say so.
+    let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigDfl) };
+    let _ = raise(Signal::SIGTERM);
 }
 
 /// Tells the parent a number and waits until it ends our input.

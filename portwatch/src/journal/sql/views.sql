@@ -78,6 +78,7 @@ SELECT
     e.exit_signal,
     e.sent_signal,
     (SELECT word FROM word WHERE topic = 'sent_by' AND code = e.sent_by) AS sent_by,
+    e.sent_again,
     (SELECT word FROM word WHERE topic = 'gap' AND code = e.gap) AS gap,
     e.lost,
     strftime('%Y-%m-%dT%H:%M:%S', e.since / 1000000000, 'unixepoch')

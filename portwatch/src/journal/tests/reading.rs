@@ -23,7 +23,7 @@ fn an_event_comes_back_as_it_went_in() {
         code: None,
         signal: Some(9),
         core_dumped: false,
-        sent: Some(SignalSent { signal: 9, by: SignalOrigin::OutOfMemory }),
+        sent: Some(SignalSent { signal: 9, by: SignalOrigin::OutOfMemory, again: true }),
     });
     full.lost = Some(LossCounts { bind: 3, close: 4, ..LossCounts::default() });
     full.gap = Some(GapReason::NotWritten);

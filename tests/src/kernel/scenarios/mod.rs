@@ -46,6 +46,7 @@ pub(super) const ALL: &[Scenario] = scenarios![
     watching family::who_left_a_connection_in_time_wait_is_known,
     watching family::each_event_is_told_once,
     watching process::a_process_that_is_gone_at_once_is_known_with_its_command_line_and_exit_code,
+    watching process::a_signal_that_is_raised_again_is_told_with_its_first_sender,
     alone family::facts_that_different_families_serve_are_told_once.blind(&[FENTRY, KPROBE, STABLE]),
     alone loss::what_is_lost_is_counted_exactly_and_followed_by_the_truth,
     alone daemon::the_daemon_says_who_listens_and_writes_down_how_it_went.also_without_programs(),
