@@ -10,7 +10,7 @@ use aya_ebpf::{
 use portwatch_common::record::{AF_INET, AF_INET6};
 
 use crate::{
-    maps::{ASKED, Asked},
+    maps::Asked,
     told::{self, Place, protocol},
 };
 
@@ -39,12 +39,7 @@ fn asked(ctx: *mut bpf_sock_addr, address: [u32; 4], family: u8) {
         fd: 0,
         pad: 0,
     };
-    match ASKED.get_ptr_mut(&key) {
-        // SAFETY: only this thread writes its entry.
-        Some(entry) => unsafe { *entry = asked },
-        // A failure leaves the asked port unknown, which the record says.
-        None => drop(ASKED.insert(&key, &asked, 0)),
-    }
+    asked.note(key);
 }
 
 #[cgroup_sock_addr(bind4)]

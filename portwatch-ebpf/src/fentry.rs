@@ -52,6 +52,9 @@ pub(crate) fn cookie_udp(ctx: FEntryContext) -> i32 {
 /// `(…, struct sockaddr *, int) -> int` ends: a bind that succeeded.
 #[inline(always)]
 fn bound(ctx: &FExitContext, sock: u64) {
+    if told::is_told(sock) {
+        return;
+    }
     let mut request = Request::EMPTY;
     let known = request.read(number(ctx.arg(1)), ctx.arg(2));
     told::bound_socket(sock, request.port, if known { flag::ASKED_KNOWN } else { 0 });

@@ -60,6 +60,18 @@ impl Asked {
     pub(crate) const LISTEN: u32 = 3;
     /// Not a bind: a socket is about to get a port without one.
     pub(crate) const AUTO: u32 = 4;
+
+    /// Notes what the thread of this pid_tgid is in. Written over in place where the thread has an entry: an update of an LRU map takes a
+    /// fresh element for the same key.
+    #[inline(always)]
+    pub(crate) fn note(&self, pid_tgid: u64) {
+        match ASKED.get_ptr_mut(&pid_tgid) {
+            // SAFETY: a pointer into the map, valid while we run; only this thread writes its entry.
+            Some(entry) => unsafe { *entry = *self },
+            // A failure leaves the end without a beginning, and then nothing is told of it, or not the port asked for.
+            None => drop(ASKED.insert(&pid_tgid, self, 0)),
+        }
+    }
 }
 
 /// Processes that were named in a record, by pid; removed when they end. Not LRU: an idle server of weeks

@@ -5,10 +5,12 @@
 //! FIN_WAIT1, in `close` or `shutdown`, while the process that had it held its lock. That is the one moment at
 //! which its owner is taken.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-        bpf_ktime_get_boot_ns, bpf_probe_read_kernel_buf,
+        bpf_ktime_get_boot_ns, bpf_probe_read_kernel_buf, generated::bpf_probe_read_kernel,
     },
     macros::map,
     maps::LruHashMap,
@@ -16,10 +18,10 @@ use aya_ebpf::{
 use portwatch_common::{
     connection::{Owner, Place, Tally, TallyKey, Tuple, owner},
     layout as word,
-    record::{AF_INET, COMM_LEN, flag},
+    record::{AF_INET, flag},
 };
 
-use crate::layout::field;
+use crate::{layout::field, told::bytes};
 
 /// How much of a socket's beginning holds what is read here: `struct sock_common` on every kernel of 64 bits.
 const HEAD: usize = 96;
@@ -46,7 +48,7 @@ pub(crate) static LEFT_COUNT: LruHashMap<TallyKey, Tally> = LruHashMap::with_max
 /// A socket listens.
 #[inline(always)]
 pub(crate) fn listening(sock: u64) {
-    let mut head = Head([0; HEAD / 8]);
+    let mut head = Head::UNREAD;
     if !head.read(sock) {
         return;
     }
@@ -55,9 +57,21 @@ pub(crate) fn listening(sock: u64) {
         return;
     }
     let place = Place { netns: head.netns(), port: u32::from(port) };
-    let mut listener = NOBODY;
-    current(sock, &mut listener);
-    let _ = LISTENERS.insert(&place, &listener, 0);
+    let mut listener = Room::EMPTY;
+    let listener = listener.zeroed();
+    current(sock, listener);
+    // SAFETY: a pointer into the map, valid while we run. Of one process no reader can mix two owners.
+    unsafe {
+        if let Some(known) = LISTENERS.get_ptr_mut(&place)
+            && (*known).pid == listener.pid
+            && (*known).start_ns == listener.start_ns
+        {
+            // An update of an LRU map takes a fresh element for the same key.
+            *known = *listener;
+            return;
+        }
+    }
+    let _ = LISTENERS.insert(&place, &*listener, 0);
 }
 
 /// This side sends a FIN. In LAST_ACK, the other state in which one is sent, nothing is left to TIME_WAIT.
@@ -71,7 +85,7 @@ pub(crate) fn sends_fin(sock: u64) {
 /// This side closes a connection first.
 #[inline(always)]
 pub(crate) fn leaving(sock: u64) {
-    let mut head = Head([0; HEAD / 8]);
+    let mut head = Head::UNREAD;
     if !head.read(sock) {
         return;
     }
@@ -80,18 +94,45 @@ pub(crate) fn leaving(sock: u64) {
     left(sock, &head, place, port);
 }
 
+/// Room on the stack for a value of whole words.
+#[repr(C, align(8))]
+struct Room<T>(MaybeUninit<T>);
+
+impl<T: Copy> Room<T> {
+    const EMPTY: Self = Self(MaybeUninit::uninit());
+
+    /// Zeroes it, word by word: where a value is written as zeros, the compiler calls a `memset` that goes byte by byte.
+    #[inline(always)]
+    fn zeroed(&mut self) -> &mut T {
+        const { assert!(size_of::<T>().is_multiple_of(8)) };
+        let words = self.0.as_mut_ptr().cast::<u64>();
+        // SAFETY: aligned by its type, and all of it is written. The types are plain numbers, which may be zero.
+        unsafe {
+            for number in 0..size_of::<T>() / 8 {
+                words.add(number).write_volatile(0);
+            }
+            self.0.assume_init_mut()
+        }
+    }
+}
+
 /// The beginning of a socket, where its addresses are: one read instead of one for each.
-struct Head([u64; HEAD / 8]);
+struct Head(MaybeUninit<[u64; HEAD / 8]>);
 
 impl Head {
-    /// Filled in place: a copy would not fit the stack.
+    /// Nothing yet, and no fields to ask for.
+    const UNREAD: Self = Self(MaybeUninit::uninit());
+
+    /// Filled in place: a copy would not fit the stack. Where it cannot be read it is zeros.
     #[inline(always)]
     fn read(&mut self, sock: u64) -> bool {
-        let from = core::ptr::with_exposed_provenance(sock as usize);
-        // SAFETY: the array's own bytes, all of which may hold anything; bpf_probe_read_kernel checks the address.
+        // SAFETY: the helper checks the address; it writes the whole array, zeros where it fails.
         unsafe {
-            let bytes = core::slice::from_raw_parts_mut((&raw mut self.0).cast::<u8>(), HEAD);
-            bpf_probe_read_kernel_buf(from, bytes).is_ok()
+            bpf_probe_read_kernel(
+                self.0.as_mut_ptr().cast(),
+                HEAD as u32,
+                core::ptr::with_exposed_provenance(sock as usize),
+            ) == 0
         }
     }
 
@@ -106,22 +147,19 @@ impl Head {
     #[inline(always)]
     fn field<T: Copy>(&self, index: usize) -> Option<T> {
         let offset = crate::layout::word(index) as usize;
-        if offset > HEAD - size_of::<T>() {
+        // A read that may be unaligned goes byte by byte.
+        if offset > HEAD - size_of::<T>() || !offset.is_multiple_of(align_of::<T>()) {
             return None;
         }
-        // SAFETY: within the array, as was just checked.
-        Some(unsafe { (&raw const self.0).cast::<u8>().add(offset).cast::<T>().read_unaligned() })
+        // SAFETY: within the array and aligned, as was just checked; all of it was written by `read`.
+        Some(unsafe { self.0.as_ptr().cast::<u8>().add(offset).cast::<T>().read() })
     }
 
-    /// An IPv6 address, written to `out`.
+    /// An IPv6 address, written to `out`: four words, by which the kernel aligns it too.
     #[inline(always)]
     fn copy(&self, index: usize, out: &mut [u8; 16]) -> bool {
-        let offset = crate::layout::word(index) as usize;
-        if offset > HEAD - 16 {
-            return false;
-        }
-        // SAFETY: within the array, as was just checked.
-        *out = unsafe { (&raw const self.0).cast::<u8>().add(offset).cast::<[u8; 16]>().read_unaligned() };
+        let Some(address) = self.field(index) else { return false };
+        *out = bytes(address);
         true
     }
 
@@ -129,16 +167,16 @@ impl Head {
     #[inline(always)]
     fn mapped(&self, index: usize, out: &mut [u8; 16]) -> bool {
         let Some(v4) = self.field::<u32>(index) else { return false };
-        let [a, b, c, d] = v4.to_ne_bytes();
-        *out = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d];
+        *out = bytes([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4]);
         true
     }
 }
 
 #[inline(always)]
 fn left(sock: u64, head: &Head, place: Place, port: u16) {
-    let mut who = NOBODY;
-    current(sock, &mut who);
+    let mut who = Room::EMPTY;
+    let who = who.zeroed();
+    current(sock, who);
     let mut counted_port = 0;
     if let Some(listener) = LISTENERS.get_ptr(&place) {
         counted_port = place.port;
@@ -170,12 +208,14 @@ fn left(sock: u64, head: &Head, place: Place, port: u16) {
     if options & flag::V6_ONLY != 0 {
         who.flags |= owner::V6_ONLY;
     }
-    let mut tuple =
-        Tuple { netns: place.netns, local_port: port, peer_port: 0, local: [0; 16], peer: [0; 16] };
-    if ends(head, &mut tuple) {
-        let _ = LEFT.insert(&tuple, &who, 0);
+    let mut tuple = Room::<Tuple>::EMPTY;
+    let tuple = tuple.zeroed();
+    tuple.netns = place.netns;
+    tuple.local_port = port;
+    if ends(head, tuple) {
+        let _ = LEFT.insert(&*tuple, &*who, 0);
     }
-    count(place.netns, counted_port, &who);
+    count(place.netns, counted_port, who);
 }
 
 /// A function of its own, because the stack of one is 512 bytes.
@@ -195,11 +235,7 @@ fn count(netns: u32, port: u32, who: &Owner) {
     }
 }
 
-/// Nobody that can be named.
-const NOBODY: Owner =
-    Owner { start_ns: 0, when_ns: 0, cgroup_id: 0, pid: 0, uid: 0, flags: 0, pad: 0, comm: [0; COMM_LEN] };
-
-/// The current process, if the socket is locked on its behalf; else nobody. A lock that is owned is owned by the
+/// The current process, if the socket is locked on its behalf; else nobody: what was zeros stays so. A lock that is owned is owned by the
 /// caller: softirq never owns one.
 #[inline(always)]
 fn current(sock: u64, who: &mut Owner) {

@@ -3,7 +3,10 @@
 //! Hooks of several families may see the same event. A bind is told once for each port that a socket gets
 //! ([`Bound::told_port`]), a close by whoever takes the socket out of [`BOUND`].
 
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
+};
 use portwatch_common::{
     counter, layout as word,
     record::{
@@ -88,6 +91,17 @@ fn place(sock: u64, out: &mut Place) -> bool {
 /// A place before it is known.
 const NOWHERE: Place = Place { address: [0; 4], port: 0, family: 0, protocol: 0 };
 
+/// Whether the port that a socket has was told as bound already: where one function calls another, the inner one tells.
+#[inline(always)]
+pub(crate) fn is_told(sock: u64) -> bool {
+    let Some(port) = field::<u16>(sock, word::SOCK_LOCAL_PORT) else { return false };
+    match BOUND.get_ptr(&layout::cookie(sock)) {
+        // SAFETY: a pointer into the map, valid while we run.
+        Some(entry) => unsafe { (*entry).told_port == u32::from(port) },
+        None => false,
+    }
+}
+
 /// A socket has a port now. `asked` is [`flag::ASKED_KNOWN`] where the port asked for is known, else 0.
 #[inline(always)]
 pub(crate) fn bound_socket(sock: u64, asked_port: u16, asked: u16) {
@@ -114,18 +128,17 @@ pub(crate) fn bound(sock: u64, cookie: u64, at: &Place, asked_port: u16, asked: 
     let actor = current.actor(boot_ns);
     let netns = layout::netns(sock);
     let port = u32::from(at.port);
-    match BOUND.get_ptr_mut(&cookie) {
-        // SAFETY: a pointer into the map, valid while we run; only the thread that binds the socket writes it.
-        Some(entry) => unsafe {
-            if (*entry).told_port == port {
-                return;
-            }
-            (*entry).told_port = port;
-        },
-        None => {
-            if BOUND.insert(&cookie, &Bound { netns, told_port: port }, 0).is_err() {
-                emit::count(counter::BOUND_FULL);
-            }
+    // Nearly every bind is the first of its socket.
+    if BOUND.insert(&cookie, &Bound { netns, told_port: port }, u64::from(BPF_NOEXIST)).is_err() {
+        match BOUND.get_ptr_mut(&cookie) {
+            // SAFETY: a pointer into the map, valid while we run; only the thread that binds the socket writes it.
+            Some(entry) => unsafe {
+                if (*entry).told_port == port {
+                    return;
+                }
+                (*entry).told_port = port;
+            },
+            None => emit::count(counter::BOUND_FULL),
         }
     }
     let mut flags = flag::ACTOR_KNOWN | layout::options(sock) | asked;
