@@ -18,7 +18,7 @@ use clap::{
 pub(crate) use channel::{Channels, Pub, Sub};
 pub(crate) use coordinate::{
     Agent, AgentWhat, Agents, As, EndWork, Lock, Locks, Note, Notes, Salvage, SalvageWhat, StartWork, Unlock,
-    WithLock, Work, WorkWhat, Works,
+    WithLock, Work, WorkWhat, Works, names_given,
 };
 use deferred::Deferred;
 #[cfg_attr(

@@ -6,8 +6,10 @@ use super::{args, back, exit::Exit, failure::Failure, session::Session};
 use crate::{
     access::AccessError,
     coordinate::DEFAULT_TTL,
+    model::EventKind,
     registry::duration,
     render,
+    wire::LogQuery,
     wire::coordinate::{ExtendRequest, LeaveRequest, LockRequest, LockState, LocksQuery, UnlockRequest},
 };
 
@@ -17,6 +19,8 @@ const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 /// The first request waits no longer than this: its answer tells the place in the line, which outlives the daemon that gave it.
 const FIRST: Duration = Duration::from_millis(1);
+/// Who waits for longer is told for whom.
+const PATIENT: Duration = Duration::from_secs(1);
 /// Requests in a row that may come to nothing while a daemon is there.
 const TRIES: u32 = 3;
 
@@ -86,6 +90,8 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
     let mut request = LockRequest { wait_ms: millis(wait.min(FIRST)), ..request };
     let mut database: Option<String> = None;
     let mut asked_in_vain = 0;
+    let begun = Instant::now();
+    let mut is_told = false;
     loop {
         let answer = match (session.order(&request), &database) {
             (Ok(answer), _) => answer,
@@ -108,7 +114,13 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
             }
             return Err(late(&request.name, wait, &answer).into());
         }
-        request = LockRequest { wait_ms: millis(left).max(1), ticket: answer.ticket, ..request };
+        let of_ours = std::env::var_os("PORTWATCH_LOCK").is_some_and(|name| *name == *request.name);
+        if !is_told && (of_ours || begun.elapsed() >= PATIENT) {
+            is_told = true;
+            session.warn(&waiting(&answer, &request.name, of_ours));
+        }
+        let next = if is_told { left } else { left.min(PATIENT) };
+        request = LockRequest { wait_ms: millis(next).max(1), ticket: answer.ticket, ..request };
         database = Some(answer.database);
     }
 }
@@ -129,11 +141,30 @@ fn again(name: &str, until: Instant, database: &str, session: &mut Session<'_>) 
     back::wait(&gone, session, &mut |session, _| Ok(session.order(&query)?.database == database)).map(drop)
 }
 
-fn late(name: &str, waited: Duration, answer: &LockState) -> AccessError {
-    let holder = match &answer.lock {
+/// `deploy is waited for: agent-db has it, 2 go first`
+fn waiting(answer: &LockState, name: &str, of_ours: bool) -> String {
+    let first = match (&answer.lock, answer.ahead) {
+        (Some(_), ahead @ 1..) => format!(", {ahead} go first"),
+        _ => String::new(),
+    };
+    let words = format!("{name} is waited for: {}{first}", holder(answer));
+    if of_ours {
+        return format!(
+            "{words}; this command was started while `portwatch with-lock {name}` held it: if that waits for this one, both wait for ever"
+        );
+    }
+    words
+}
+
+fn holder(answer: &LockState) -> String {
+    match &answer.lock {
         Some(lock) => format!("{} has it", lock.owner),
         None => format!("{} go first", answer.ahead),
-    };
+    }
+}
+
+fn late(name: &str, waited: Duration, answer: &LockState) -> AccessError {
+    let holder = holder(answer);
     AccessError::Refused {
         what: format!("{name} was not to be had within {}: {holder}", crate::coordinate::spell(waited)),
         remedy: "portwatch locks shows all".to_owned(),
@@ -164,9 +195,9 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
     };
     // A signal while it waits ends it, and with it its place in the line.
     take(request, limit, session)?;
-    let taken = Instant::now();
+    let (taken, since) = (Instant::now(), jiff::Timestamp::now());
     let signals = Signals::block()?;
-    let mut handed = false;
+    let mut handed = None;
     let variables = [("PORTWATCH_LOCK".to_owned(), args.name.clone())];
     let ended = supervised(&args.command, &variables, &signals, &mut |pid| {
         let request = HandOverRequest {
@@ -176,15 +207,21 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
             pid,
         };
         // A program that has ended by now has no need of it.
-        handed = session.order(&request).is_ok();
+        handed = session.order(&request).is_ok().then_some(pid);
     });
     // The lock ended with the program, and whoever looks finds that out: so a look is enough.
-    if release(args, handed, session).is_err() {
+    if release(args, handed.is_some(), session).is_err() {
         // The daemon it was taken from is gone, or another one is there by now.
         session.reopen();
-        let _ = release(args, handed, session);
+        let _ = release(args, handed.is_some(), session);
     }
-    if let Some(ttl) = ttl.filter(|ttl| taken.elapsed() > *ttl) {
+    if let Some(lost) = handed.and_then(|pid| lost(&args.name, pid, since, session)) {
+        session.warn(&format!(
+            "{} was taken away while the program ran ({lost}): somebody else may have had it since; \
+             portwatch log --type lock,unlock --filter {} tells",
+            args.name, args.name
+        ));
+    } else if let Some(ttl) = ttl.filter(|ttl| taken.elapsed() > *ttl) {
         session.warn(&format!(
             "{} was held for {} and the program ran longer: unless it was extended, somebody else may have had it since; \
              portwatch log --type lock,unlock --filter {} tells",
@@ -194,6 +231,23 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
         ));
     }
     super::started::exit(ended, session)
+}
+
+/// How a lock was freed that its program's end did not free.
+#[cfg(any(target_os = "linux", windows))]
+fn lost(name: &str, pid: u32, since: jiff::Timestamp, session: &mut Session<'_>) -> Option<String> {
+    let query = LogQuery {
+        since: Some(since),
+        kinds: Some(EventKind::Unlock.as_str().to_owned()),
+        filter: Some(name.to_owned()),
+        ..LogQuery::default()
+    };
+    let log = session.access().ok()?.log(&query).ok()?;
+    let first = log.events.into_iter().find(|event| event.subject.as_deref() == Some(name))?;
+    let words = first.message.unwrap_or_default();
+    // However a process ended, the log names it by its pid.
+    let own = words.contains(&format!("its process {pid} "));
+    (!own).then_some(words)
 }
 
 #[cfg(any(target_os = "linux", windows))]

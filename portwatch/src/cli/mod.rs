@@ -84,6 +84,7 @@ pub fn run() -> ExitCode {
 fn dispatch(words: Vec<OsString>, out: &mut dyn Write) -> Exit {
     let parsed = Cli::command()
         .try_get_matches_from(args::expand(words))
+        .and_then(|matches| args::names_given(&matches).map(|()| matches))
         .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,

@@ -56,6 +56,17 @@ pub enum JournalError {
         /// The database.
         path: PathBuf,
     },
+    /// Its file is not at its path any more.
+    #[error(
+        "{path} was {what} while portwatch had it open; nothing is written any more, because it would be lost: begin again \
+         with what is there now (portwatch restart)"
+    )]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+        /// What happened to it.
+        what: &'static str,
+    },
     /// It is damaged.
     #[error("{path} is damaged ({problem}); the next start of a daemon sets it aside and begins a new one")]
     Damaged {

@@ -13,6 +13,7 @@ mod coordinate;
 mod error;
 mod left;
 mod open;
+mod place;
 mod read;
 mod retention;
 mod row;

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, param
 use super::{
     JournalError, OpenReport, Opened, Options, PreviousRun, SetAside,
     error::io as refused,
+    place::Place,
     retention::Retention,
     schema,
     store::Store,
@@ -61,6 +62,7 @@ impl Journal {
             shared: Arc::clone(&shared),
             store,
             path: path.to_owned(),
+            place: Place::of(path),
             options: Options { batch, ..options },
             retention: Retention::new(),
             status,

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     Entry, JournalError, Options, open,
+    place::Place,
     retention::Retention,
     store::Store,
     writer::{Shared, WriterStatus},
@@ -32,6 +33,7 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) store: Store,
     pub(super) path: PathBuf,
+    pub(super) place: Place,
     pub(super) options: Options,
     pub(super) retention: Retention,
     pub(super) status: WriterStatus,
@@ -171,7 +173,12 @@ impl Worker {
             }
             let first = self.unwritten.entries();
             let tried = Instant::now();
-            match self.store.write(&first, batch) {
+            let written = self.place.check().and_then(|()| {
+                self.store
+                    .write(&first, batch)
+                    .map_err(|error| JournalError::sqlite("write", &self.path, error))
+            });
+            match written {
                 Ok(last) => {
                     self.shared.commits.record(tried.elapsed());
                     if let Some(last) = last {
@@ -182,7 +189,7 @@ impl Worker {
                     batch.clear();
                     return;
                 }
-                Err(error) => self.failed(error),
+                Err(error) => self.failed(&error),
             }
             let given_up = self.unwritten.next_try.is_some() || begun.elapsed() >= PATIENCE || closing;
             if given_up {
@@ -200,8 +207,7 @@ impl Worker {
     }
 
     /// Says what is wrong; replaces a database that turned out to be damaged.
-    fn failed(&mut self, error: rusqlite::Error) {
-        let error = JournalError::sqlite("write", &self.path, error);
+    fn failed(&mut self, error: &JournalError) {
         let sentence = error.to_string();
         if self.status.error.as_ref() != Some(&sentence) {
             tracing::warn!(error = sentence, "the journal cannot be written");
@@ -209,9 +215,10 @@ impl Worker {
         self.unwritten.cause.clone_from(&sentence);
         self.status.error = Some(sentence);
         self.shared.lock().status.error.clone_from(&self.status.error);
-        if let JournalError::Damaged { problem, .. } = &error {
+        if let JournalError::Damaged { problem, .. } = error {
             match open::replace(&self.path, problem, &self.options, &mut self.store) {
                 Ok(aside) => {
+                    self.place = Place::of(&self.path);
                     let mut event = Event::new(Timestamp::now(), EventKind::Error, Evidence::Kernel);
                     event.message =
                         Some(format!("a damaged journal was set aside as {}: {problem}", aside.display()));
@@ -230,6 +237,10 @@ impl Worker {
             let error = JournalError::sqlite("trim", &self.path, error).to_string();
             tracing::warn!(error, "retention");
             self.status.error = Some(error);
+        }
+        // Told also where there is nothing to be written.
+        if let Err(error) = self.place.check() {
+            self.failed(&error);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Subcommand, ValueHint};
+use std::ffi::OsStr;
+
+use clap::{ArgMatches, Args, Subcommand, ValueHint, error::ErrorKind, parser::ValueSource};
 
 /// As whom.
 #[derive(Debug, Args)]
@@ -19,6 +21,23 @@ pub(crate) struct As {
     /// As this session
     #[arg(long, value_name = "SESSION", env = "PORTWATCH_SESSION", hide_env_values = true)]
     pub(crate) session: Option<String>,
+}
+
+/// Refuses an agent or a session that is named by nothing, as the unset variable of a script does: the order would be somebody
+/// else's. An empty variable of the environment means that there is none.
+pub(crate) fn names_given(matches: &ArgMatches) -> Result<(), clap::Error> {
+    for id in ["agent", "session"] {
+        let is_typed = matches!(matches.try_contains_id(id), Ok(true))
+            && matches.value_source(id) == Some(ValueSource::CommandLine);
+        let mut values = matches.try_get_raw(id).ok().flatten().into_iter().flatten();
+        if is_typed && values.any(OsStr::is_empty) {
+            return Err(clap::Error::raw(
+                ErrorKind::InvalidValue,
+                format!("--{id} is given an empty name; name one, or leave it out\n"),
+            ));
+        }
+    }
+    matches.subcommand().map_or(Ok(()), |(_, matches)| names_given(matches))
 }
 
 #[derive(Debug, Args)]

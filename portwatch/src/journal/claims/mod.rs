@@ -29,6 +29,7 @@ use super::{
     JournalError, OpenReport,
     clock::Clock,
     open::{self, Depth},
+    place::Place,
 };
 use crate::{
     model::{Netns, Timestamp},
@@ -49,6 +50,7 @@ const PATIENCE_MS: i32 = 20_000;
 pub struct Claims {
     connection: Connection,
     path: PathBuf,
+    place: Place,
     boot: i64,
     clock: Clock,
 }
@@ -75,7 +77,7 @@ impl Claims {
                 .map_err(failed)?;
             find(&connection).map_err(failed)?.unwrap_or(0)
         };
-        Ok(Self { connection, path: path.to_owned(), boot, clock: Clock::system() })
+        Ok(Self { connection, path: path.to_owned(), place: Place::of(path), boot, clock: Clock::system() })
     }
 
     /// Another number whenever another connection has changed the database, or the clock was set.
@@ -183,6 +185,7 @@ impl Claims {
     ) -> Result<T, E> {
         let path = self.path.clone();
         let failed = |error| E::from(JournalError::sqlite("write", &path, error));
+        self.place.check()?;
         let transaction = self.begin().map_err(failed)?;
         match work(&transaction, self.boot, self.clock.corrected(now)) {
             Ok(done) => {
@@ -203,6 +206,7 @@ impl Claims {
     ) -> Result<Vec<Result<T, E>>, JournalError> {
         let path = self.path.clone();
         let failed = |error| JournalError::sqlite("write", &path, error);
+        self.place.check()?;
         let transaction = self.begin().map_err(failed)?;
         let run =
             |sql| transaction.prepare_cached(sql).and_then(|mut s| s.execute([])).map(drop).map_err(failed);

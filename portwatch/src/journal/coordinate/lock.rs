@@ -196,14 +196,25 @@ impl Coordination {
                 return Ok(None);
             }
             let lock = by_name(tables, wanted.name)?;
-            let before = queue.iter().filter(|w| w.ticket < ticket && w.waits(alive, now)).count();
+            let ahead = queue.iter().filter(|w| w.ticket < ticket && w.waits(alive, now)).count();
             let held =
                 lock.as_ref().is_some_and(|lock| lock.standing(wanted.owner, alive, now) == Standing::Held);
-            Ok((held || (lock.is_none() && before > 0)).then_some(Taken::Waiting {
-                ticket,
-                ahead: before,
-                lock,
-            }))
+            Ok((held || (lock.is_none() && ahead > 0)).then_some(Taken::Waiting { ticket, ahead, lock }))
+        })
+    }
+
+    /// Where a waiter stands, without a sign of life; nothing when it has no ticket. Its place grows old meanwhile.
+    pub fn place(
+        &self,
+        wanted: &TakeLock<'_>,
+        alive: &Alive<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Taken>, CoordinateError> {
+        let Some(ticket) = wanted.ticket else { return Ok(None) };
+        self.read(|tables| {
+            let queue = waiters(tables, wanted.name)?;
+            let ahead = queue.iter().filter(|w| w.ticket < ticket && w.waits(alive, now)).count();
+            Ok(Some(Taken::Waiting { ticket, ahead, lock: by_name(tables, wanted.name)? }))
         })
     }
 
@@ -520,13 +531,16 @@ fn insert(turn: &mut Turn<'_>, wanted: &TakeLock<'_>) -> Done<Lock> {
     existing(turn, wanted.name)
 }
 
+/// What is held until its process ends is not shortened by being held for some time from now.
 fn renew(turn: &mut Turn<'_>, wanted: &TakeLock<'_>) -> Done<Lock> {
-    let (ms, expires) = term(turn.now, wanted.ttl);
+    let limited = existing(turn, wanted.name)?.expires.is_some();
+    let ttl = wanted.ttl.filter(|_| limited);
+    let (ms, expires) = term(turn.now, ttl);
     turn.execute(
         "UPDATE lock SET renewed = ?2, ttl_ms = ?3, expires = ?4 WHERE name = ?1",
         params![wanted.name, text(turn.now), ms, expires],
     )?;
-    let span = wanted.ttl.map_or_else(String::new, |ttl| format!("  +{}", spell(ttl)));
+    let span = ttl.map_or_else(String::new, |ttl| format!("  +{}", spell(ttl)));
     turn.tell(EventKind::Extend, wanted.name, format!("owner={}{span}", wanted.owner.name))?;
     existing(turn, wanted.name)
 }

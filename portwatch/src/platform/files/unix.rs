@@ -3,13 +3,18 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt},
     path::Path,
 };
 
 /// Makes a directory and what is missing above it, with this mode.
 pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// Which file is at `path`.
+pub fn identity(path: &Path) -> io::Result<Option<super::Identity>> {
+    fs::metadata(path).map(|found| Some((found.dev(), found.ino())))
 }
 
 /// Opens a file to be written at its end, for its owner's eyes only.

@@ -71,6 +71,11 @@ pub fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)
 }
 
+/// Not asked: SQLite opens its files so that nobody can remove or rename them meanwhile (no `FILE_SHARE_DELETE`).
+pub fn identity(_: &Path) -> io::Result<Option<super::Identity>> {
+    Ok(None)
+}
+
 /// Opens a file whose lock means something.
 pub fn lockable(path: &Path) -> io::Result<File> {
     OpenOptions::new()

@@ -70,6 +70,11 @@ pub fn living() -> impl Fn(ProcessId) -> bool {
     kin::living()
 }
 
+/// Whether a process is stopped (SIGSTOP, Ctrl-Z, a debugger), where that can be seen.
+pub(super) fn is_stopped(id: ProcessId) -> bool {
+    kin::is_stopped(id)
+}
+
 /// Whether a process lives.
 pub fn alive(id: ProcessId) -> bool {
     living()(id)
@@ -100,6 +105,10 @@ mod kin {
     pub(super) fn living() -> impl Fn(ProcessId) -> bool {
         let procfs = RefCell::new(ProcFs::open(Path::new("/proc")).ok());
         move |id| procfs.borrow_mut().as_mut().and_then(|procfs| procfs.identify(id.pid)) == Some(id)
+    }
+
+    pub(super) fn is_stopped(id: ProcessId) -> bool {
+        ProcFs::open(Path::new("/proc")).is_ok_and(|mut procfs| procfs.is_stopped(id))
     }
 }
 
@@ -143,6 +152,11 @@ mod kin {
             Some(Err(absent)) => absent != Absent::Gone,
             None => true,
         }
+    }
+
+    /// Not looked at: Windows stops no processes, and a stopped one keeps its place on macOS as long as its request is open.
+    pub(super) fn is_stopped(_: ProcessId) -> bool {
+        false
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Asker, Bureau, Named, OfficeError, living};
+use super::{Asker, Bureau, Named, OfficeError, asker::is_stopped, living};
 use crate::{
     coordinate::{Denial, Lock, Owner, OwnerKind, label},
     journal::{Freed, TakeLock, Taken},
@@ -98,6 +98,14 @@ impl Bureau {
             }
         };
         let wanted = TakeLock { name: &name, owner: &owner, ttl: order.ttl, waiter, ticket: order.ticket };
+        // The daemon looks again in the name of a request that is open, and a stopped process cannot take what it is given: it
+        // is silent.
+        if let (Some(waiter), Some(_)) = (waiter, order.ticket)
+            && is_stopped(waiter)
+            && let Some(silent) = self.store().place(&wanted, &living(), Timestamp::now())?
+        {
+            return Ok((silent, owner));
+        }
         let (taken, told) = self.store().take(&wanted, &living(), Timestamp::now())?;
         self.tell(told);
         Ok((taken, owner))

@@ -93,6 +93,14 @@ impl ProcFs {
         (!matches!(stat.state, b'Z' | b'X')).then_some(ProcessId { pid, start_ticks: stat.start_ticks })
     }
 
+    /// Whether it is that process, stopped by a signal or a debugger: it does nothing until it is continued.
+    pub fn is_stopped(&mut self, process: ProcessId) -> bool {
+        let Ok(bytes) = self.read(&format!("{}/stat", process.pid), 4096) else { return false };
+        // proc_pid_stat(5): `T` stopped on a signal, `t` by a tracer.
+        Stat::parse(bytes)
+            .is_some_and(|stat| stat.start_ticks == process.start_ticks && matches!(stat.state, b'T' | b't'))
+    }
+
     /// The pid given out last in this pid namespace.
     fn newest_pid(&mut self) -> Option<u32> {
         let loadavg = self.read("loadavg", 256).ok()?;

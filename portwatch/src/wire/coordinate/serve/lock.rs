@@ -33,11 +33,16 @@ pub(super) fn lock(lock: &inner::Lock, now: Timestamp) -> Lock {
         pid: lock.owner.process.map(|process| process.pid),
         held_since: lock.since,
         renewed: lock.renewed,
-        ttl: lock.ttl.map(|ttl| ttl.as_secs()),
+        ttl: lock.ttl.map(seconds),
         expires: lock.expires,
         expired: lock.has_expired(now),
         waiting: lock.waiting,
     }
+}
+
+/// Whole seconds, of which one that has begun counts: 0 would be no time at all.
+fn seconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 fn freed(ended: &crate::journal::Freed, now: Timestamp) -> Freed {
