@@ -130,6 +130,7 @@ fn process(life: u64, at: Timestamp) -> Process {
         cgroup: Some(Cgroup { id: Some(77), path: "/user.slice/user-1000.slice".to_owned() }),
         unit: None,
         container: None,
+        unproven: None,
         lineage: vec![Ancestor {
             pid: 900,
             start_ticks: Some(3),

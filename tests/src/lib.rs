@@ -6,6 +6,7 @@ mod actor;
 mod burst;
 mod capability;
 mod docker;
+mod group;
 pub mod guest;
 pub mod kernel;
 mod netns;
@@ -22,6 +23,7 @@ pub use capability::{
     require_python, require_root, require_systemd, require_uring, require_wine,
 };
 pub use docker::{Docker, IMAGE};
+pub use group::{Delegated, Group};
 pub use netns::{Netns, in_own_netns};
 pub use others::Others;
 pub use podman::Podman;

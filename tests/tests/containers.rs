@@ -8,7 +8,6 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
     process::Command,
 };
 
@@ -17,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 use portwatch_tests::{
-    Actor, DEADLINE, Docker, IMAGE, Netns, Portwatch, Ran, free_port, require_bpf, require_docker,
+    Actor, DEADLINE, Docker, Group, IMAGE, Netns, Portwatch, Ran, free_port, require_bpf, require_docker,
     require_netns, wait_until,
 };
 use serde_json::Value;
@@ -236,43 +235,6 @@ fn a_container_is_ended_by_the_signal_that_was_asked_for_and_stays_ended() {
     assert_eq!(planned["containers"][0]["command"], "docker stop pwkept");
 }
 
-/// A control group of the version 2 hierarchy, taken away when it is empty again, with those above it that are empty then.
-struct Group {
-    path: PathBuf,
-    root: PathBuf,
-}
-
-impl Group {
-    fn new(path: &str) -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/mounts").unwrap();
-        let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let root = lines.find_map(|line| match line[..] {
-            [_, path, "cgroup2", ..] => Some(PathBuf::from(path)),
-            _ => None,
-        })?;
-        let group = Self { path: root.join(path), root };
-        fs::create_dir_all(&group.path).unwrap();
-        Some(group)
-    }
-
-    fn hold(&self, pid: u32) {
-        fs::write(self.path.join("cgroup.procs"), pid.to_string()).unwrap();
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let emptied = || fs::remove_dir(&self.path).is_ok().then_some(());
-        let _ = wait_until("the group to be empty", DEADLINE, emptied);
-        // Those above it, where they were ours.
-        for above in self.path.ancestors().skip(1).take_while(|above| *above != self.root) {
-            if fs::remove_dir(above).is_err() {
-                break;
-            }
-        }
-    }
-}
-
 /// Listens once it was told to, and prints its port.
 fn in_group(group: &Group) -> (Actor, String) {
     let program = "
@@ -283,7 +245,7 @@ print(s.getsockname()[1])
 sys.stdin.read()
 ";
     let mut actor = Actor::python(program, &[]).unwrap();
-    group.hold(actor.pid());
+    group.hold(actor.pid()).unwrap();
     actor.say("").unwrap();
     let port = actor.line().unwrap();
     (actor, port)

@@ -273,6 +273,9 @@ impl Access for Embedded {
             let inner = live.inner_ports(&asked);
             if !pids && !inner.is_empty() {
                 take(&mut live, scanner.snapshot_everywhere(&inner, HolderSearch::First)?);
+                if live.has_doubtful(&inner) {
+                    self.engines.ask(Duration::ZERO, ENGINE_WAIT);
+                }
             }
         }
         let mut targets = live.who(&asked, space, &around);

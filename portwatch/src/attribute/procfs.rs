@@ -6,7 +6,7 @@ use lru::LruCache;
 
 use super::{
     PROJECT_FILE_LIMIT, REMEMBERED, Redaction, Roots, addresses, adds_nothing,
-    cgroup::{Cgroups, Group, Membership},
+    cgroup::{Cgroups, Group},
     command,
     lineage::{Ancestors, Reading},
     own::Own,
@@ -135,14 +135,25 @@ impl Attributor {
         self.ancestors.forget(id);
     }
 
-    /// Completes what is known of a process's container by what its engine says. Of a process that is not remembered
-    /// nothing is kept.
-    pub fn name_container(&mut self, id: ProcessId, container: Container) -> Option<Arc<Process>> {
+    /// Completes what is known of a process's container by what its engine says, or takes it back where that says otherwise.
+    /// Of a process that is not remembered nothing is kept.
+    pub fn place(&mut self, id: ProcessId, container: Option<Container>) -> Option<Arc<Process>> {
         let known = self.known.peek_mut(&id)?;
-        if known.container.as_ref() != Some(&container) {
-            Arc::make_mut(known).container = Some(container);
+        if known.container != container {
+            let known = Arc::make_mut(known);
+            if let Some(unproven) = &known.unproven {
+                known.unit = unproven.unit.clone().filter(|_| container.is_some());
+            }
+            known.container = container;
         }
         Some(Arc::clone(known))
+    }
+
+    /// The control groups of a process, as `/proc/PID/cgroup` has them now.
+    pub fn groups(&self, id: ProcessId) -> Option<String> {
+        let (directory, _) = self.open(id)?;
+        let (bytes, _) = directory.read("cgroup", FILE_LIMIT).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Local addresses in the network namespace of a process; empty where they cannot be read.
@@ -185,7 +196,7 @@ impl Attributor {
         let account = uid.and_then(|uid| self.users.account(uid));
         let cgroup_id = seen.and_then(|seen| seen.cgroup_id);
         let (cgroup, placement) = split(match directory.read("cgroup", FILE_LIMIT) {
-            Ok((bytes, _)) => self.cgroups.of(Membership::parse(&bytes), cgroup_id),
+            Ok((bytes, _)) => self.cgroups.of(&bytes, cgroup_id),
             Err(_) => cgroup_id.map(|id| self.cgroups.by_id(id)),
         });
         let tree = directory.directory("root").ok().and_then(Tree::new);
@@ -210,6 +221,7 @@ impl Attributor {
             cgroup,
             unit: placement.unit,
             container: placement.container,
+            unproven: placement.unproven,
             lineage: self.ancestors.of(
                 &Reading { proc: &self.roots.proc, redaction: &self.redaction },
                 id,
@@ -242,6 +254,7 @@ impl Attributor {
             cgroup,
             unit: placement.unit,
             container: placement.container,
+            unproven: placement.unproven,
             lineage,
             project: None,
             evidence: seen.evidence,
@@ -254,7 +267,7 @@ impl Attributor {
             && let Ok((bytes, _)) =
                 PidDir::open(&self.roots.proc, parent).and_then(|d| d.read("cgroup", FILE_LIMIT))
         {
-            let _ = self.cgroups.of(Membership::parse(&bytes), None);
+            let _ = self.cgroups.of(&bytes, None);
         }
         self.cgroups.by_id(id)
     }

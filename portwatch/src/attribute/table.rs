@@ -117,12 +117,17 @@ impl Attributor {
 
     /// Completes what is known of a process's container by what its engine says. Of a process that is not remembered
     /// nothing is kept.
-    pub fn name_container(&mut self, id: ProcessId, container: Container) -> Option<Arc<Process>> {
+    pub fn place(&mut self, id: ProcessId, container: Option<Container>) -> Option<Arc<Process>> {
         let known = self.known.peek_mut(&id)?;
-        if known.container.as_ref() != Some(&container) {
-            Arc::make_mut(known).container = Some(container);
+        if known.container != container {
+            Arc::make_mut(known).container = container;
         }
         Some(Arc::clone(known))
+    }
+
+    /// The control groups of a process: there are none here.
+    pub fn groups(&self, _: ProcessId) -> Option<String> {
+        None
     }
 
     /// Local addresses in the network namespace of a process: there are no namespaces here.
@@ -172,6 +177,7 @@ impl Attributor {
             cgroup: None,
             unit: None,
             container: None,
+            unproven: None,
             lineage: self.lineage(seen),
             project,
             evidence: if lives { Evidence::Scan } else { seen.evidence },

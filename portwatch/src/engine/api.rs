@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use serde::Deserialize;
 
-use super::{Compose, Container, Engine, Netns, Port, Protocol, Published, Running};
+use super::{Compose, Container, Engine, Port, Protocol, Published, Running, client::Whose};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -50,17 +50,13 @@ struct Network {
     v6: Option<String>,
 }
 
-/// The running containers in an answer of `engine`, which publishes ports in `netns`.
-pub(super) fn running(
-    body: &[u8],
-    engine: Engine,
-    netns: Option<Netns>,
-) -> Result<Vec<Running>, serde_json::Error> {
+/// The running containers in an answer of `engine`.
+pub(super) fn running(body: &[u8], engine: Engine, whose: Whose) -> Result<Vec<Running>, serde_json::Error> {
     let listed: Vec<Listed> = serde_json::from_slice(body)?;
-    Ok(listed.into_iter().map(|listed| one(listed, engine, netns)).collect())
+    Ok(listed.into_iter().map(|listed| one(listed, engine, whose)).collect())
 }
 
-fn one(listed: Listed, engine: Engine, netns: Option<Netns>) -> Running {
+fn one(listed: Listed, engine: Engine, whose: Whose) -> Running {
     let labels = listed.labels.unwrap_or_default();
     let label = |names: [&str; 2]| names.iter().find_map(|name| labels.get(*name)).cloned();
     let project = label(["com.docker.compose.project", "io.podman.compose.project"]);
@@ -73,7 +69,7 @@ fn one(listed: Listed, engine: Engine, netns: Option<Netns>) -> Running {
         .collect();
     addresses.sort_unstable();
     addresses.dedup();
-    Running {
+    let mut running = Running {
         container: Container {
             engine: Some(engine),
             id: listed.id,
@@ -87,11 +83,31 @@ fn one(listed: Listed, engine: Engine, netns: Option<Netns>) -> Running {
                 .find(|name| !name.is_empty() && !name.contains('/')),
             image: listed.image.filter(|image| !image.is_empty()),
             compose: project.zip(service).map(|(project, service)| Compose { project, service }),
+            owner: None,
         },
-        netns,
+        uid: whose.uid,
+        first: None,
+        netns: whose.netns,
         addresses,
         published: listed.ports.unwrap_or_default().iter().filter_map(published).collect(),
+    };
+    running.container.owner = running.owner();
+    running
+}
+
+/// The first process in an answer about one container (ContainerInspect), as the engine's machine counts.
+pub(super) fn first(body: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Inspected {
+        state: State,
     }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct State {
+        pid: u32,
+    }
+    serde_json::from_slice::<Inspected>(body).ok().map(|told| told.state.pid).filter(|&pid| pid != 0)
 }
 
 /// `None` for a port that is only exposed, and for protocols that are not watched (SCTP).

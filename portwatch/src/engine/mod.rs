@@ -3,6 +3,8 @@
 //! Docker and Podman answer the same question over a Unix socket. A thread asks them, never a caller: an engine that
 //! hangs costs a caller the deadline it names and nothing else. Only sockets that were named at the start are opened.
 //!
+//! What they say of a process is believed by one rule, in `vouch`.
+//!
 //! Never: change anything in an engine, open a socket that a caller names, block the pipeline.
 
 mod api;
@@ -10,8 +12,10 @@ mod client;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
+mod vouch;
 
 use std::{
+    collections::VecDeque,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -38,6 +42,9 @@ pub const USER: [&str; 2] = ["docker.sock", "podman/podman.sock"];
 /// An answer that comes later is not waited for.
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// So many containers are asked about one by one.
+const DOUBTED: usize = 64;
+
 /// What is known of the engines at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
@@ -54,6 +61,10 @@ pub struct Report {
 pub struct Running {
     /// Which, with name and image.
     pub container: Container,
+    /// Whom its engine runs as; `None` where engines run in a machine of their own (not on Linux).
+    pub uid: Option<u32>,
+    /// `/proc/PID/cgroup` of its first process, where that decides what is in it ([`Engines::doubt`]).
+    pub first: Option<String>,
     /// The engine's namespace, where it could be found out: that of its networks and published ports.
     pub netns: Option<Netns>,
     /// Its addresses in the engine's networks.
@@ -85,17 +96,23 @@ pub struct Problem {
 }
 
 impl Report {
-    /// The running container with this id.
-    pub fn by_id(&self, id: &str) -> Option<&Running> {
-        self.running.iter().find(|running| running.container.id == id)
+    /// Running containers with this id: another user's engine may name any.
+    pub fn of_id(&self, id: &str) -> impl Iterator<Item = &Running> {
+        self.running.iter().filter(move |running| running.container.id == id)
     }
 
-    /// The running container that has this address in a network of the namespace, if exactly one has. Every engine begins
-    /// with the same addresses.
-    pub fn by_address(&self, netns: Option<Netns>, address: IpAddr) -> Option<&Running> {
+    /// The running container that has this address in a network of the namespace, if exactly one has, of those to which a
+    /// program of this user may forward. Every engine begins with the same addresses.
+    pub fn by_address(
+        &self,
+        netns: Option<Netns>,
+        address: IpAddr,
+        forwarder: Option<u32>,
+    ) -> Option<&Running> {
         let here = |there: Option<Netns>| there.is_none() || netns.is_none() || there == netns;
-        let mut found =
-            self.running.iter().filter(|running| here(running.netns) && running.addresses.contains(&address));
+        let mut found = self.running.iter().filter(|running| {
+            here(running.netns) && running.has_helper(forwarder) && running.addresses.contains(&address)
+        });
         let first = found.next()?;
         found.next().is_none().then_some(first)
     }
@@ -127,6 +144,7 @@ impl Running {
             name: self.container.name.clone(),
             image: self.container.image.clone(),
             compose: self.container.compose.clone(),
+            owner: self.owner(),
         }
     }
 }
@@ -162,6 +180,8 @@ struct State {
     edition: u64,
     /// A round is under way.
     asking: bool,
+    /// Containers of which the first process decides what is in them, newest last.
+    doubted: VecDeque<String>,
     news: Option<News>,
 }
 
@@ -192,6 +212,20 @@ impl Engines {
     /// Calls `news` from the asking thread whenever something else is known than before.
     pub fn on_news(&self, news: impl Fn() + Send + Sync + 'static) {
         self.shared.lock().news = Some(Box::new(news));
+    }
+
+    /// From the next round on, asks for the first process of this container too, if an engine of the system's runs it:
+    /// there is a group of its name that others could have made. Costs a request each, so few are remembered.
+    pub fn doubt(&self, id: &str) {
+        let mut state = self.shared.lock();
+        if state.doubted.iter().any(|known| known == id) {
+            return;
+        }
+        if state.doubted.len() >= DOUBTED {
+            state.doubted.pop_front();
+        }
+        state.doubted.push_back(id.to_owned());
+        state.told = None;
     }
 
     /// What is known now, and its edition, which changes when it does. Never waits.
@@ -236,10 +270,12 @@ impl Engines {
         }
         let shared = Arc::clone(&self.shared);
         let begun = Instant::now();
+        let doubted: Vec<String> = state.doubted.iter().cloned().collect();
         let thread = std::thread::Builder::new().name("engines".to_owned()).spawn(move || {
-            let report = client::ask(&there, ANSWER);
+            let report = client::ask(&there, ANSWER, &doubted);
             let mut state = shared.lock();
-            (state.asking, state.told) = (false, Some(begun));
+            let all = state.doubted.iter().all(|id| doubted.contains(id));
+            (state.asking, state.told) = (false, all.then_some(begun));
             if *state.report != report {
                 state.report = Arc::new(report);
                 state.edition += 1;

@@ -25,7 +25,7 @@ pub(super) const PROCESS_COLUMNS: &str = "p.pid, p.start_ticks, p.started, p.com
     p.command_truncated, p.exe, p.cwd, p.uid, p.user, c.kernel_id, c.path, p.lineage, p.project, p.project_root,
     p.project_kind, p.project_evidence, p.worktree, p.worktree_root, p.branch, p.evidence,
     p.unit, p.unit_slice, p.unit_manager, k.engine, k.container_id, k.pod, k.name, k.image, k.compose_project,
-    k.compose_service";
+    k.compose_service, k.owner";
 
 /// An event whose processes are row ids still.
 pub(super) struct EventRow {
@@ -190,6 +190,7 @@ pub(super) fn process(row: &Row<'_>) -> rusqlite::Result<(ProcessId, Option<Proc
             cgroup,
             unit: unit(row)?,
             container: container(row)?,
+            unproven: None,
             lineage: self::lineage(&lineage),
             project: project(row)?,
             evidence: code::to_evidence(evidence).unwrap_or(Evidence::Unknown),
@@ -220,7 +221,8 @@ fn container(row: &Row<'_>) -> rusqlite::Result<Option<Container>> {
     let engine = row.get::<_, Option<String>>(24)?.and_then(|word| Engine::from_word(&word));
     let (project, service): (Option<String>, Option<String>) = (row.get(29)?, row.get(30)?);
     let compose = project.zip(service).map(|(project, service)| Compose { project, service });
-    Ok(Some(Container { engine, id, pod: row.get(26)?, name: row.get(27)?, image: row.get(28)?, compose }))
+    let (pod, name, image, owner) = (row.get(26)?, row.get(27)?, row.get(28)?, row.get(31)?);
+    Ok(Some(Container { engine, id, pod, name, image, compose, owner }))
 }
 
 fn project(row: &Row<'_>) -> rusqlite::Result<Option<Project>> {

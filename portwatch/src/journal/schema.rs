@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sql/0008.sql"),
     include_str!("sql/0009.sql"),
     include_str!("sql/0010.sql"),
+    include_str!("sql/0011.sql"),
 ];
 
 /// Views hold no data, so they are made anew after a migration instead of being migrated.

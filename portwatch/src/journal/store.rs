@@ -42,9 +42,9 @@ RETURNING id";
 
 /// What the engine told once stays when it cannot be asked any more.
 const INSERT_CONTAINER: &str = "INSERT INTO container (
-    engine, container_id, pod, name, image, compose_project, compose_service
-) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-ON CONFLICT (container_id, ifnull(engine, '')) DO UPDATE SET
+    engine, container_id, pod, name, image, compose_project, compose_service, owner
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+ON CONFLICT (container_id, ifnull(engine, ''), ifnull(owner, -1)) DO UPDATE SET
     pod = ifnull(excluded.pod, pod), name = ifnull(excluded.name, name), image = ifnull(excluded.image, image),
     compose_project = ifnull(excluded.compose_project, compose_project),
     compose_service = ifnull(excluded.compose_service, compose_service)
@@ -248,6 +248,7 @@ impl Rows<'_> {
                 container.image,
                 compose.map(|c| &c.project),
                 compose.map(|c| &c.service),
+                container.owner,
             ],
             |row| row.get(0),
         )

@@ -19,7 +19,7 @@ pub use observation::{
     BindRefused, Bound, Closed, Execed, Exited, Forked, GapReason, Listening, LossCounts, Observation, Seen,
     Snapshot, SnapshotSocket, Unlistened,
 };
-pub use placement::{Compose, Container, Engine, Placement, Unit};
+pub use placement::{Compose, Container, Engine, Maker, Placement, Unit, Unproven};
 pub use process::{
     Ancestor, Cgroup, CommandLine, ExitStatus, Process, ProcessId, ProcessSeen, Project, ProjectKind,
     SignalOrigin, SignalSent, Worktree,

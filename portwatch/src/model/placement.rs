@@ -66,6 +66,34 @@ pub struct Container {
     pub image: Option<String>,
     /// Compose project and service.
     pub compose: Option<Compose>,
+    /// Uid of the user whose own engine runs it; `None` for one of the system's.
+    pub owner: Option<u32>,
+}
+
+/// Who could have made a control group: whoever owns one of those above it. The kernel lets an owner make groups of any
+/// name below, and move processes of its own there (cgroups(7), delegation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Maker {
+    /// Only whoever owns the whole hierarchy.
+    System,
+    /// The system, or who is root in another container around it.
+    Container,
+    /// This user too.
+    User(u32),
+    /// It cannot be told, or several users.
+    Unknown,
+}
+
+/// A container whose name a control group has that others than the system could have made. Whether it is that container
+/// is for an engine to say.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Unproven {
+    /// What the name says.
+    pub container: Container,
+    /// The unit, where it is that container: the one inside.
+    pub unit: Option<Unit>,
+    /// Who could have made the group.
+    pub maker: Maker,
 }
 
 impl Container {
@@ -89,6 +117,8 @@ pub struct Compose {
 pub struct Placement {
     /// The unit; in a container, the one inside it, else the service that was made to run it.
     pub unit: Option<Unit>,
-    /// The innermost container.
+    /// The innermost container whose group only the system can have made, or who is root in a container around it.
     pub container: Option<Container>,
+    /// The innermost container, where others could have made its group.
+    pub unproven: Option<Unproven>,
 }

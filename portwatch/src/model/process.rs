@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::{Container, Evidence, Timestamp, Unit};
+use super::{Container, Evidence, Timestamp, Unit, Unproven};
 
 /// A process is (pid, start time); a pid alone is reused and identifies nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,8 +102,12 @@ pub struct Process {
     pub cgroup: Option<Cgroup>,
     /// systemd unit, by its control group.
     pub unit: Option<Unit>,
-    /// Container, by its control group; its name and image by its engine.
+    /// Container, by its control group where only the system can have made that, else by its engine; its name and image
+    /// by its engine.
     pub container: Option<Container>,
+    /// The container that its control group is named after, where others could have made the group. It is that one only
+    /// where `container` says so too.
+    pub unproven: Option<Unproven>,
     /// Parent first, up to the session leader's parent or pid 1.
     pub lineage: Vec<Ancestor>,
     /// The project it works in.

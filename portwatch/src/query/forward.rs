@@ -8,7 +8,10 @@ use std::net::IpAddr;
 use super::KnownSocket;
 use crate::{
     engine::{Report, Running},
-    model::{Container, Engine, Evidence, Netns, Port, Process, Protocol, Sight, Viewer, addresses_overlap},
+    model::{
+        Container, Engine, Evidence, Maker, Netns, Port, Process, Protocol, Sight, Unproven, Viewer,
+        addresses_overlap,
+    },
 };
 
 /// Where a port leads.
@@ -122,7 +125,7 @@ pub(super) fn of_socket(known: &KnownSocket, around: &mut Surroundings<'_>) -> O
     let process = known.processes.iter().find(|p| may_forward(p))?;
     let forwarder = process.comm.clone();
     let endpoint = known.socket.seen.endpoint;
-    let running = match published(known, around.report) {
+    let running = match published(known, process, around.report) {
         Fit::One(running, inner) => Some((running.clone(), inner)),
         Fit::None => None,
         Fit::Several => {
@@ -141,8 +144,9 @@ pub(super) fn of_socket(known: &KnownSocket, around: &mut Surroundings<'_>) -> O
         (Some((address, port)), running) => {
             let engine = running
                 .map(|(running, _)| running)
-                .or_else(|| around.report.by_address(endpoint.netns, address).cloned());
-            let (inside, evidence) = inside(address, port, endpoint.protocol, engine.as_ref(), around);
+                .or_else(|| around.report.by_address(endpoint.netns, address, process.uid).cloned());
+            let (inside, evidence) =
+                inside((address, port, endpoint.protocol), process, engine.as_ref(), around);
             let container =
                 engine.map(|running| running.container).or_else(|| container_of(inside.as_ref()?));
             Some(Forward {
@@ -170,7 +174,7 @@ pub(super) fn of_socket(known: &KnownSocket, around: &mut Surroundings<'_>) -> O
     }
 }
 
-/// Ports that engines publish in `netns` and that no socket holds.
+/// Ports that engines publish in `netns` and that no socket holds. A user's own engine publishes by sockets only.
 pub(super) fn without_socket(
     (address, port, protocol): (Option<IpAddr>, Port, Option<Protocol>),
     netns: Option<Netns>,
@@ -184,7 +188,7 @@ pub(super) fn without_socket(
         }
         let found: Vec<_> =
             around.report.behind(netns, port, protocol).map(|(r, p)| (r.clone(), p)).collect();
-        ports.extend(found);
+        ports.extend(found.into_iter().filter(|(running, _)| running.is_systems()));
     }
     ports
         .into_iter()
@@ -233,11 +237,12 @@ enum Fit<'a> {
     Several,
 }
 
-/// The container to which an engine publishes the port of this socket.
-fn published<'a>(known: &KnownSocket, report: &'a Report) -> Fit<'a> {
+/// The container to which an engine publishes the port of this socket, by this forwarder.
+fn published<'a>(known: &KnownSocket, forwarder: &Process, report: &'a Report) -> Fit<'a> {
     let seen = &known.socket.seen;
     let e = seen.endpoint;
-    let all: Vec<_> = report.behind(e.netns, e.port, e.protocol).collect();
+    let its = |(running, _): &(&Running, _)| running.has_helper(forwarder.uid);
+    let all: Vec<_> = report.behind(e.netns, e.port, e.protocol).filter(its).collect();
     // Two containers may publish one port on two addresses.
     let here: Vec<_> = all
         .iter()
@@ -262,30 +267,48 @@ fn reachable(running: &Running, known: &KnownSocket) -> Option<IpAddr> {
 /// The socket on `address:port` in the container: by the engine's word on which container has the address, else by the
 /// addresses in the namespaces of those that listen on this port.
 fn inside(
-    address: IpAddr,
-    port: Port,
-    protocol: Protocol,
+    (address, port, protocol): (IpAddr, Port, Protocol),
+    forwarder: &Process,
     engine: Option<&Running>,
     around: &mut Surroundings<'_>,
 ) -> (Option<KnownSocket>, Evidence) {
     let candidates = (around.on_port)(port, protocol);
     let mut fitting = candidates.into_iter().filter(|known| {
         serves(known, Some(address))
-            && container_of(known).is_some_and(|container| match engine {
-                Some(running) => running.container.id == container.id,
-                None => known
-                    .first()
-                    .and_then(|id| known.process(id))
-                    .is_some_and(|process| (around.addresses)(process).contains(&address)),
-            })
+            && match engine {
+                Some(running) => container_of(known).is_some_and(|c| running.container.id == c.id),
+                None => {
+                    group_of(known, forwarder).is_some()
+                        && known
+                            .first()
+                            .and_then(|id| known.process(id))
+                            .is_some_and(|process| (around.addresses)(process).contains(&address))
+                }
+            }
     });
     let first = fitting.next();
     // Two engines, each in its own namespace, give out the same addresses.
-    let id = first.as_ref().and_then(container_of).map(|container| container.id);
-    if fitting.any(|other| container_of(&other).map(|container| container.id) != id) {
+    let id = first.as_ref().and_then(|first| group_of(first, forwarder));
+    if fitting.any(|other| group_of(&other, forwarder) != id) {
         return (None, Evidence::Ambiguous);
     }
     (first, Evidence::Inferred)
+}
+
+/// The id of the container that a program of this user may forward to, where no engine says: root's to any; another user's
+/// to a group that this very user made, which is named and proves no container.
+fn group_of(known: &KnownSocket, forwarder: &Process) -> Option<String> {
+    known.processes.iter().find_map(|process| match (&process.container, &process.unproven, forwarder.uid) {
+        (Some(container), ..) if container.owner == forwarder.uid.filter(|&uid| uid != 0) => {
+            Some(container.id.clone())
+        }
+        (None, Some(Unproven { container, maker: Maker::User(uid), .. }), Some(forwarder))
+            if *uid == forwarder =>
+        {
+            Some(container.id.clone())
+        }
+        _ => None,
+    })
 }
 
 /// What arrives for `address` reaches this socket.
@@ -294,6 +317,7 @@ fn serves(known: &KnownSocket, address: Option<IpAddr>) -> bool {
     address.is_none_or(|a| addresses_overlap((seen.endpoint.address, seen.options.v6_only), (a, None)))
 }
 
+/// The container that a process of the socket is in, where that is proven.
 fn container_of(known: &KnownSocket) -> Option<Container> {
     known.processes.iter().find_map(|process| process.container.clone())
 }

@@ -129,6 +129,7 @@ mod tests {
             cgroup: None,
             unit: None,
             container: None,
+            unproven: None,
             lineage: parents
                 .iter()
                 .map(|p| Ancestor { pid: 1, start_ticks: None, comm: String::new(), command: Some(line(p)) })

@@ -1,7 +1,7 @@
 //! Processes in words: names, command lines, places, lineage, ends.
 
 use super::{Look, Text, Tone};
-use crate::wire::{Ancestor, Container, Event, Exit, Forward, Process};
+use crate::wire::{Ancestor, Container, Event, Exit, Forward, Process, UnprovenContainer};
 
 /// `node (48291)`
 pub(super) fn name(process: &Process) -> String {
@@ -203,10 +203,21 @@ pub(super) fn container_in_full(container: &Container) -> String {
     let named_by_id = container.name.as_ref() == Some(&container.id);
     let id = if named_by_id { "" } else { short(&container.id) };
     let engine = container.engine.as_deref().unwrap_or_default();
-    let by = format!("{engine} {id}");
+    let owner = container.owner.map(|uid| format!(" of uid {uid}")).unwrap_or_default();
+    let by = format!("{engine} {id}{owner}");
     words.push(by.trim().to_owned());
     words.retain(|word| !word.is_empty());
     words.join(", ")
+}
+
+/// `unproven: the control group is named after docker 818bd0bbdacb, and uid 1000 can name it so`.
+pub(super) fn unproven(unproven: &UnprovenContainer) -> String {
+    let engine = unproven.engine.as_deref().unwrap_or("a container,");
+    let who = match unproven.uid {
+        Some(uid) => format!("uid {uid} can name it so"),
+        None => "who made it cannot be told".to_owned(),
+    };
+    format!("unproven: the control group is named after {engine} {}, and {who}", short(&unproven.id))
 }
 
 /// Where a port leads: `httpd (22240), port 80 in container web (docker)`.

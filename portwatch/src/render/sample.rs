@@ -66,6 +66,7 @@ pub(super) fn process(pid: u32, comm: &str, args: &[&str]) -> Process {
         cgroup: None,
         unit: None,
         container: None,
+        unproven_container: None,
         lineage: Vec::new(),
         project: None,
         evidence: "kernel".to_owned(),

@@ -459,6 +459,9 @@ fn addresses(out: &mut dyn Write, group: &Group<'_>, look: &Look) -> io::Result<
         if let Some(container) = &main.container {
             fact(out, "container", &process::container_in_full(container), Tone::Plain, look)?;
         }
+        if let Some(unproven) = &main.unproven_container {
+            fact(out, "container", &process::unproven(unproven), Tone::Warn, look)?;
+        }
         if let Some(cgroup) =
             main.cgroup.as_ref().filter(|_| look.verbose && process::service(main).is_some())
         {

@@ -9,7 +9,8 @@ use std::{net::IpAddr, path::Path, str::FromStr};
 
 use super::{
     Ancestor, Cgroup, Container, Degradation, Event, Exit, FactCoverage, Forward, Gap, Holder, ListQuery,
-    LogQuery, LostCounts, Process, Project, Published, SCHEMA, Socket, SourceInfo, Target, Unit, Worktree,
+    LogQuery, LostCounts, Process, Project, Published, SCHEMA, Socket, SourceInfo, Target, Unit,
+    UnprovenContainer, Worktree,
 };
 use crate::{
     model::{self, AskedPort, Evidence, Owner, Port, ProcessId, Protocol, SocketKey},
@@ -171,6 +172,13 @@ pub fn process(process: &model::Process, viewer: Viewer) -> Process {
         cgroup: process.cgroup.as_ref().filter(|_| public).map(|c| Cgroup { id: c.id, path: c.path.clone() }),
         unit: process.unit.as_ref().filter(|_| public).map(unit),
         container: process.container.as_ref().filter(|_| public).map(|c| container(c, full)),
+        unproven_container: process
+            .unproven
+            .as_ref()
+            .filter(|unproven| {
+                public && process.container.as_ref().is_none_or(|c| c.id != unproven.container.id)
+            })
+            .map(unproven),
         lineage: if public { process.lineage.iter().map(ancestor).collect() } else { Vec::new() },
         project: process.project.as_ref().filter(|_| full).map(project),
         evidence: process.evidence.as_str().to_owned(),
@@ -192,6 +200,7 @@ fn bare(id: ProcessId) -> Process {
         cgroup: None,
         unit: None,
         container: None,
+        unproven_container: None,
         lineage: Vec::new(),
         project: None,
         evidence: Evidence::Unknown.as_str().to_owned(),
@@ -214,6 +223,18 @@ fn container(container: &model::Container, full: bool) -> Container {
         image: container.image.clone().filter(|_| full),
         compose_project: compose.map(|c| c.project.clone()),
         compose_service: compose.map(|c| c.service.clone()),
+        owner: container.owner,
+    }
+}
+
+fn unproven(unproven: &model::Unproven) -> UnprovenContainer {
+    UnprovenContainer {
+        engine: unproven.container.engine.map(|engine| engine.as_str().to_owned()),
+        id: unproven.container.id.clone(),
+        uid: match unproven.maker {
+            model::Maker::User(uid) => Some(uid),
+            _ => None,
+        },
     }
 }
 

@@ -25,7 +25,7 @@ pub use connection::{Connection, ProcessName, TimeWaitOwner, Traffic};
 pub use error::{ErrorBody, ErrorDocument};
 pub use parts::{
     Ancestor, Cgroup, Container, Degradation, Event, Exit, Forward, Gap, Holder, LostCounts, Process,
-    Project, Published, Socket, SourceInfo, Unit, Worktree,
+    Project, Published, Socket, SourceInfo, Unit, UnprovenContainer, Worktree,
 };
 pub use probe::{Probe, ProbedAddress, ProbedBind};
 pub use request::{ListQuery, LogQuery, Target, TargetError, WhoQuery};

@@ -29,8 +29,12 @@ pub struct Process {
     pub cgroup: Option<Cgroup>,
     /// systemd unit, by the control group.
     pub unit: Option<Unit>,
-    /// Container, by the control group.
+    /// Container: by the control group where only the system can have made that, else by an engine that may say so.
     pub container: Option<Container>,
+    /// A container that the control group is named after, where `container` does not say so: a user can have made the group,
+    /// and it may be no container's.
+    #[serde(default)]
+    pub unproven_container: Option<UnprovenContainer>,
     /// Parent first.
     pub lineage: Vec<Ancestor>,
     /// Project it works in.
@@ -87,6 +91,20 @@ pub struct Container {
     pub compose_project: Option<String>,
     /// Compose service.
     pub compose_service: Option<String>,
+    /// Uid of the user whose own engine runs it; null for one of the system's.
+    #[serde(default)]
+    pub owner: Option<u32>,
+}
+
+/// What the name of a control group says that proves no container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnprovenContainer {
+    /// As in a container.
+    pub engine: Option<String>,
+    /// The id in the name.
+    pub id: String,
+    /// Uid of the user who can have made the group; null where that cannot be told, or several can.
+    pub uid: Option<u32>,
 }
 
 /// A project.

@@ -141,13 +141,14 @@ mod tests {
         cgroup: Option<serde_json::Value>,
         unit: Option<serde_json::Value>,
         container: Option<serde_json::Value>,
+        unproven_container: Option<serde_json::Value>,
         lineage: Vec<serde_json::Value>,
         project: Option<serde_json::Value>,
         evidence: String,
     }
 
     const PROCESS: &str = r#"{"pid":7,"started":null,"comm":"nc","command":["nc","-l"],"command_truncated":false,
-        "exe":null,"cwd":null,"uid":0,"user":"root","cgroup":null,"unit":null,"container":null,"lineage":[],"project":null,"evidence":"kernel"}"#;
+        "exe":null,"cwd":null,"uid":0,"user":"root","cgroup":null,"unit":null,"container":null,"unproven_container":null,"lineage":[],"project":null,"evidence":"kernel"}"#;
 
     #[test]
     fn an_event_has_the_documented_fields_and_no_others() {

@@ -3,7 +3,7 @@
 //! Engines and systemd give groups their names by fixed rules; the table in `paths.txt` has each of them, with
 //! where it is from. A name that follows no rule says nothing.
 
-use crate::model::{Container, Engine, Placement, Unit};
+use crate::model::{Container, Engine, Maker, Placement, Unit, Unproven};
 
 /// Names of groups of container processes, before the id: with the systemd driver `PREFIX-ID.scope`, with the
 /// cgroupfs driver `PREFIX-ID`.
@@ -20,19 +20,31 @@ const PREFIXES: [(&str, Engine); 7] = [
 /// Suffixes of units that hold processes (systemd.unit(5)); slices hold only units.
 const UNITS: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
 
-/// What `path` says. Steps above the observer's own root (`/../..`) have no names and are passed over.
-pub(super) fn of(path: &str) -> Placement {
+/// What `path` says. Steps above the observer's own root (`/../..`) have no names and are passed over. `maker` tells who could
+/// have made a group in the one with these steps: of groups that others than the system can make, a name proves nothing.
+pub(super) fn of(path: &str, maker: &dyn Fn(&[&str]) -> Maker) -> Placement {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != "..").collect();
-    let found = (0..parts.len()).rev().find_map(|at| Some((at, container(&parts, at)?)));
-    match found {
-        None => Placement { unit: unit(&parts), container: None },
-        Some((at, (mut container, length))) => {
-            container.pod = parts.iter().take(at + 1).rev().find_map(|part| pod(part));
-            let inside = unit(parts.get(at + length..).unwrap_or_default());
-            let around = unit(parts.get(..=at).unwrap_or_default()).filter(runs_it);
-            Placement { unit: inside.or(around), container: Some(container) }
+    let mut unproven = None;
+    for at in (0..parts.len()).rev() {
+        let Some((mut container, length)) = container(&parts, at) else { continue };
+        container.pod = parts.iter().take(at + 1).rev().find_map(|part| pod(part));
+        let inside = unit(parts.get(at + length..).unwrap_or_default());
+        let around = unit(parts.get(..=at).unwrap_or_default()).filter(runs_it);
+        let unit = inside.or(around);
+        let within_another = || (0..at).any(|above| self::container(&parts, above).is_some());
+        let maker = match maker(parts.get(..at + length - 1).unwrap_or_default()) {
+            Maker::System if within_another() => Maker::Container,
+            maker => maker,
+        };
+        if maker != Maker::System {
+            let (container, unit) = (container.clone(), unit.clone());
+            unproven.get_or_insert(Unproven { container, unit, maker });
+        }
+        if matches!(maker, Maker::System | Maker::Container) {
+            return Placement { unit, container: Some(container), unproven };
         }
     }
+    Placement { unit: unit(&parts), container: None, unproven }
 }
 
 /// A unit made for this one container (Quadlet, nspawn), not a scope around it, an engine or a user's manager.
@@ -50,7 +62,7 @@ fn container(parts: &[&str], at: usize) -> Option<(Container, usize)> {
     let made = |engine, id: &str, length| {
         let name = matches!(engine, Some(Engine::Lxc | Engine::Nspawn)).then(|| id.to_owned());
         let id = id.to_owned();
-        Some((Container { engine, id, pod: None, name, image: None, compose: None }, length))
+        Some((Container { engine, id, pod: None, name, image: None, compose: None, owner: None }, length))
     };
     // containerd told to use systemd's names on a cgroupfs driver: `SLICE:cri-containerd:ID`.
     let bare = part.strip_suffix(".scope").unwrap_or(part);

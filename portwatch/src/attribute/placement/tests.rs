@@ -1,4 +1,9 @@
-use super::of;
+use crate::model::{Maker, Placement};
+
+/// Where everything is root's.
+fn of(path: &str) -> Placement {
+    super::of(path, &|_| Maker::System)
+}
 
 /// A row as the table writes it.
 fn row(path: &str) -> String {
@@ -50,4 +55,35 @@ fn no_path_is_too_strange() {
         let _ = of(path);
     }
     assert_eq!(of("/machine-\\xc3a.scope/payload").container.unwrap().id, "\\xc3a");
+}
+
+#[test]
+fn a_name_below_a_users_group_proves_no_container_and_no_unit_inside() {
+    let id = "a".repeat(64);
+    let users = |above: &[&str]| {
+        if above.contains(&"user@1000.service") { Maker::User(1000) } else { Maker::System }
+    };
+    let forged = super::of(
+        &format!("/user.slice/user-1000.slice/user@1000.service/docker-{id}.scope/nginx.service"),
+        &users,
+    );
+    assert_eq!(forged.container, None);
+    assert_eq!(forged.unit.map(|unit| (unit.name, unit.manager)), {
+        Some((format!("docker-{id}.scope"), Some(1000)))
+    });
+    let unproven = forged.unproven.unwrap();
+    assert_eq!((unproven.container.id, unproven.maker), (id.clone(), Maker::User(1000)));
+    assert_eq!(unproven.unit.unwrap().name, "nginx.service", "if it is that container");
+    // The manager's own group was made above.
+    assert!(super::of(&format!("/user.slice/docker-{id}.scope"), &users).container.is_some());
+    // A container in a container: whoever is root in the outer one could have made it.
+    let other = "b".repeat(64);
+    let inner = super::of(&format!("/docker/{id}/docker/{other}"), &users);
+    assert_eq!(inner.container.unwrap().id, other);
+    assert_eq!(inner.unproven.unwrap().maker, Maker::Container);
+    // The outer one stays known where the inner is a user's.
+    let owned = |above: &[&str]| if above.len() > 1 { Maker::User(7) } else { Maker::System };
+    let outer = super::of(&format!("/docker/{id}/mine/docker-{other}.scope"), &owned);
+    assert_eq!(outer.container.unwrap().id, id);
+    assert_eq!(outer.unproven.unwrap().container.id, other);
 }

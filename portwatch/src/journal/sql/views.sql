@@ -32,6 +32,7 @@ SELECT
     k.compose_project,
     k.compose_service,
     k.pod,
+    k.owner AS container_owner,
     (SELECT group_concat(json_extract(value, '$.comm') || ' ' || json_extract(value, '$.pid'), ' < ')
      FROM json_each(p.lineage)) AS parents,
     p.project,

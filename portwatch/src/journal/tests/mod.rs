@@ -64,7 +64,9 @@ fn process(pid: u32, comm: &str) -> Arc<Process> {
             name: Some("web".to_owned()),
             image: Some("nginx:1".to_owned()),
             compose: Some(Compose { project: "shop".to_owned(), service: "web".to_owned() }),
+            owner: None,
         }),
+        unproven: None,
         lineage: vec![Ancestor {
             pid: 2,
             start_ticks: Some(3),

@@ -21,7 +21,7 @@ use crate::{
     registry::{Claim, DEFAULT_RANGE, Occupant, Pattern, PortRange, State, Tie, may_change, tie},
 };
 
-/// Programs that hold a port for a container; whose it is, their uid does not say.
+/// Programs that hold a port for a container, as root for everybody; whose it is, their uid does not say.
 const FORWARDERS: [&str; 5] = ["docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"];
 
 /// A claim and what is on its ports.
@@ -46,7 +46,10 @@ pub fn tie_of(claim: &Claim, known: &KnownSocket) -> Tie {
     let ids = known.socket.holders.iter().map(|h| h.process).chain(known.socket.creator);
     let mut processes = ids.filter_map(|id| known.process(id)).peekable();
     let uid = known.socket.seen.uid;
-    let compose = compose_of(known).map(|compose| compose.project.as_str());
+    // A user's own engine says what that user likes.
+    let owner = known.forward.as_ref().and_then(|forward| forward.container.as_ref()?.owner);
+    let compose = compose_of(known).filter(|_| owner.is_none_or(|owner| owner == claim.owner));
+    let compose = compose.map(|compose| compose.project.as_str());
     if processes.peek().is_none() {
         return tie(claim, &Occupant { uid, ..Occupant::default() });
     }
@@ -56,12 +59,17 @@ pub fn tie_of(claim: &Claim, known: &KnownSocket) -> Tie {
             uid: if process.uid == Some(claim.owner) { process.uid } else { uid.or(process.uid) },
             cwd: process.cwd.as_deref(),
             project: process.project.as_ref().map(|p| (p.name.as_str(), p.root.as_path())),
-            forwarder: compose.is_some() || FORWARDERS.contains(&process.comm.as_str()),
+            forwarder: compose.is_some() || forwards_for_all(process),
             compose,
         };
         tie(claim, &occupant) == Tie::Own
     });
     if own { Tie::Own } else { Tie::Stranger }
+}
+
+/// Whoever runs a program chooses its name: another's of that name is that user's.
+fn forwards_for_all(process: &Process) -> bool {
+    process.uid == Some(0) && FORWARDERS.contains(&process.comm.as_str())
 }
 
 /// How a program that has no socket any more belongs to a claim: one that listened, and went.
@@ -70,7 +78,7 @@ pub fn tie_of_process(claim: &Claim, process: &Process) -> Tie {
         uid: process.uid,
         cwd: process.cwd.as_deref(),
         project: process.project.as_ref().map(|p| (p.name.as_str(), p.root.as_path())),
-        forwarder: FORWARDERS.contains(&process.comm.as_str()),
+        forwarder: forwards_for_all(process),
         compose: None,
     };
     tie(claim, &occupant)

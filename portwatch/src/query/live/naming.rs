@@ -5,7 +5,7 @@ use std::{fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 use super::Live;
 use crate::{
     engine::Report,
-    model::{Engine, Netns, Port, Process, ProcessId, Protocol, Timestamp},
+    model::{Container, Engine, Netns, Port, Process, ProcessId, Protocol, Timestamp, Unproven},
     query::{
         Asked, Holding, KnownSocket, Space, TargetAnswer,
         forward::{self, Surroundings},
@@ -17,12 +17,33 @@ pub(super) const TRIES: u8 = 4;
 /// Time between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// An engine that answers could tell the name of its container.
+/// An engine that answers could tell the name of its container, or whether it is in that container at all.
 pub(super) fn is_unnamed(process: &Process) -> bool {
-    process
-        .container
-        .as_ref()
+    let unproven = || process.unproven.as_ref().map(|unproven| &unproven.container);
+    let container = process.container.as_ref().or_else(unproven);
+    container
         .is_some_and(|c| c.name.is_none() && matches!(c.engine, None | Some(Engine::Docker | Engine::Podman)))
+}
+
+/// What the engines say of a process in a group with a container's name that others than the system can have made.
+enum Said {
+    /// None of them runs that container.
+    Nothing,
+    /// It is in that container.
+    There(Container),
+    /// The container is another's, or it is not known whose.
+    Elsewhere,
+}
+
+fn placed(report: &Report, unproven: &Unproven, groups: impl Fn() -> Option<String>) -> Said {
+    let mut any = false;
+    for running in report.of_id(&unproven.container.id) {
+        if running.vouches(unproven.maker, || running.first.clone(), &groups) {
+            return Said::There(running.complete(&unproven.container));
+        }
+        any = true;
+    }
+    if any { Said::Elsewhere } else { Said::Nothing }
 }
 
 impl Live {
@@ -33,9 +54,17 @@ impl Live {
             return Some(process);
         }
         let (report, _) = self.engines.known();
-        let named = process.container.as_ref().and_then(|c| Some(report.by_id(&c.id)?.complete(c)));
-        match named {
-            Some(container) => self.attributor.name_container(id, container),
+        if let Some(unproven) = &process.unproven {
+            self.engines.doubt(&unproven.container.id);
+            return match placed(&report, unproven, || self.attributor.groups(id)) {
+                Said::Nothing => Some(process),
+                Said::There(container) => self.attributor.place(id, Some(container)),
+                Said::Elsewhere => self.attributor.place(id, None),
+            };
+        }
+        let systems = |c: &Container| report.of_id(&c.id).find(|r| r.is_systems()).map(|r| r.complete(c));
+        match process.container.as_ref().and_then(systems) {
+            Some(container) => self.attributor.place(id, Some(container)),
             None => Some(process),
         }
     }
@@ -65,6 +94,8 @@ impl Live {
     /// Whether an answer would be better for what engines know: a container without a name, a forwarder, or a port that
     /// nothing holds and that may be published all the same.
     pub fn wants_engines(&mut self, asked: &[Asked], space: Space) -> bool {
+        let inner = self.inner_ports(asked);
+        self.has_doubtful(&inner);
         asked.iter().any(|asked| {
             let sockets = match asked {
                 Asked::Port { port, protocol, .. } => self.on_port(*port, *protocol),
@@ -78,6 +109,13 @@ impl Live {
             (matches!(asked, Asked::Port { .. }) && !sockets.iter().any(|k| here(&k)))
                 || sockets.iter().flat_map(|k| &k.processes).any(|p| is_unnamed(p) || forward::may_forward(p))
         })
+    }
+
+    /// Whether a process on these ports, in any namespace, is in a group with a container's name that proves nothing until its
+    /// engine was asked about that very container.
+    pub fn has_doubtful(&mut self, ports: &[Port]) -> bool {
+        let sockets: Vec<_> = ports.iter().flat_map(|&port| self.on_port(port, None)).collect();
+        sockets.iter().flat_map(|known| &known.processes).any(|p| p.unproven.is_some() && is_unnamed(p))
     }
 
     /// Whether some process is in a container without a name, or forwards.

@@ -21,6 +21,7 @@ fn node() -> Process {
         cgroup: None,
         unit: None,
         container: None,
+        unproven: None,
         lineage: Vec::new(),
         project: None,
         evidence: Evidence::Scan,

@@ -7,7 +7,9 @@ use crate::{
         sample::{HOSTILE, node, process, socket},
         who,
     },
-    wire::{Container, Forward, List, Process, Published, Socket, Unit, WhoTarget},
+    wire::{
+        Cgroup, Container, Forward, List, Process, Published, Socket, Unit, UnprovenContainer, WhoTarget,
+    },
 };
 
 pub(super) fn container(name: Option<&str>) -> Container {
@@ -19,6 +21,7 @@ pub(super) fn container(name: Option<&str>) -> Container {
         image: name.map(|_| "nginx:1.27".to_owned()),
         compose_project: name.map(|_| "shop".to_owned()),
         compose_service: name.map(str::to_owned),
+        owner: None,
     }
 }
 
@@ -51,13 +54,27 @@ fn who_names_unit_and_container() {
     (lxc.image, lxc.compose_project) = (None, None);
     let lxc = Process { container: Some(lxc), unit: Some(unit("ssh.service", None)), ..httpd() };
     let hostile = Process { container: Some(container(Some(HOSTILE))), ..httpd() };
-    let targets: Vec<_> = [postgres, own, session, httpd(), unnamed, pod, lxc, hostile]
-        .into_iter()
-        .zip(8080..)
-        .map(|(process, port)| {
-            target(&port.to_string(), "held", vec![socket("127.0.0.1", port, vec![process])])
-        })
-        .collect();
+    let rootless = Container { owner: Some(1000), ..container(Some("web")) };
+    let rootless = Process { container: Some(rootless), ..httpd() };
+    let claimed = |uid| UnprovenContainer {
+        engine: Some("docker".to_owned()),
+        id: "818bd0bbdacb9bbb063a630afeb6bd12b578d5a3aab13bac726cd596a3e7cbba".to_owned(),
+        uid,
+    };
+    let [users, nobodys] = [Some(1000), None].map(|uid| Process {
+        container: None,
+        unproven_container: Some(claimed(uid)),
+        cgroup: Some(Cgroup { id: None, path: "/user.slice/docker-818bd0bbdacb.scope".to_owned() }),
+        ..httpd()
+    });
+    let targets: Vec<_> =
+        [postgres, own, session, httpd(), unnamed, pod, lxc, hostile, rootless, users, nobodys]
+            .into_iter()
+            .zip(8080..)
+            .map(|(process, port)| {
+                target(&port.to_string(), "held", vec![socket("127.0.0.1", port, vec![process])])
+            })
+            .collect();
     insta::assert_snapshot!(everywhere(|out, look| who(out, &answer(true, targets.clone()), look)));
 }
 

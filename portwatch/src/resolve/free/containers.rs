@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::{
     engine::{Engines, Running},
-    model::{Engine, Netns, Process, SocketSeen, addresses_overlap},
+    model::{Engine, Maker, Netns, Process, SocketSeen, addresses_overlap},
     platform::{ending::Signal, local},
     query::is_engine,
     resolve::Place,
@@ -80,7 +80,9 @@ impl Told {
         for socket in sockets {
             let report = Engines::new([socket.clone()]).ask(Duration::ZERO, ANSWER);
             for running in &report.running {
-                if told.running.iter().all(|(_, known)| known.container.id != running.container.id) {
+                let same =
+                    |known: &Running| known.container.id == running.container.id && known.uid == running.uid;
+                if !told.running.iter().any(|(_, known)| same(known)) {
                     told.running.push((socket.clone(), running.clone()));
                 }
             }
@@ -113,42 +115,49 @@ impl Told {
 
     /// The container in whose control group a process is, if its engine runs it there.
     pub(super) fn around(&self, process: &Process) -> Around {
-        let Some(id) = process.container.as_ref().map(|container| container.id.as_str()) else {
+        let named = process.unproven.as_ref();
+        let maker = named.map_or(Maker::System, |named| named.maker);
+        let Some(container) = named.map(|named| &named.container).or(process.container.as_ref()) else {
             return Around::Unknown;
         };
-        let Some((socket, running)) = self.running.iter().find(|(_, running)| running.container.id == id)
-        else {
-            return Around::Unknown;
-        };
-        let inspected = Inspected::ask(socket, running);
-        let groups = |pid: u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let first = inspected.as_ref().map_or_else(String::new, |i| groups(i.state.pid));
-        if is_within(id, &first, &groups(process.id.pid)) {
-            let note = inspected.and_then(|inspected| inspected.consequence());
-            Around::Container(Box::new(ContainerStop {
-                running: running.clone(),
-                socket: socket.clone(),
-                note,
-                signal: None,
-            }))
-        } else {
-            Around::Named
+        let groups = |pid: u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+        let mut any = false;
+        for (socket, running) in self.running.iter().filter(|(_, r)| r.container.id == container.id) {
+            any = true;
+            let inspected = Inspected::ask(socket, running);
+            let first = || groups(inspected.as_ref()?.state.pid);
+            let own = || groups(process.id.pid);
+            if running.vouches(maker, first, own) && running.has_within(first, own) {
+                let note = inspected.as_ref().and_then(Inspected::consequence);
+                return Around::Container(Box::new(ContainerStop {
+                    running: running.clone(),
+                    socket: socket.clone(),
+                    note,
+                    signal: None,
+                }));
+            }
         }
+        if any { Around::Named } else { Around::Unknown }
     }
 
-    /// Containers to which a socket of a forwarder or of an engine leads.
-    pub(super) fn behind(&self, seen: &SocketSeen) -> Vec<ContainerStop> {
+    /// Containers to which a socket of a forwarder or of an engine leads that runs as this user.
+    pub(super) fn behind(&self, seen: &SocketSeen, uid: Option<u32>) -> Vec<ContainerStop> {
         let here = (seen.endpoint.address, seen.options.v6_only);
-        self.published(seen.endpoint.netns, |p| {
-            p.port == seen.endpoint.port
-                && p.protocol == seen.endpoint.protocol
-                && p.address.is_none_or(|address| addresses_overlap(here, (address, None)))
-        })
+        self.published(
+            seen.endpoint.netns,
+            |running| running.has_helper(uid),
+            |p| {
+                p.port == seen.endpoint.port
+                    && p.protocol == seen.endpoint.protocol
+                    && p.address.is_none_or(|address| addresses_overlap(here, (address, None)))
+            },
+        )
     }
 
     /// Containers that are published at a place without any socket: by a rule of the kernel's alone.
     pub(super) fn at(&self, place: &Place, netns: Option<Netns>) -> Vec<ContainerStop> {
-        self.published(netns, |p| {
+        // A user's own engine publishes by sockets only.
+        self.published(netns, Running::is_systems, |p| {
             let meets = |host| p.address.is_none_or(|a| addresses_overlap((host, None), (a, None)));
             p.port == place.port
                 && p.protocol == place.protocol
@@ -159,10 +168,13 @@ impl Told {
     fn published(
         &self,
         netns: Option<Netns>,
+        whose: impl Fn(&Running) -> bool,
         wanted: impl Fn(&crate::engine::Published) -> bool,
     ) -> Vec<ContainerStop> {
         let same = |there: Option<Netns>| there.is_none() || netns.is_none() || there == netns;
-        let fits = |running: &Running| same(running.netns) && running.published.iter().any(&wanted);
+        let fits = |running: &Running| {
+            same(running.netns) && whose(running) && running.published.iter().any(&wanted)
+        };
         self.running.iter().filter(|(_, running)| fits(running)).map(Self::stop).collect()
     }
 
@@ -181,28 +193,6 @@ pub(super) enum Around {
     Named,
     /// No engine that answers knows the container.
     Unknown,
-}
-
-/// Whether a process is in the groups of a container's first process, or below (both are `/proc/PID/cgroup`). Whoever has
-/// groups of their own (delegation, cgroups(7)) gives those below it any name, also another's container's.
-fn is_within(id: &str, first: &str, process: &str) -> bool {
-    let path = |line: &'_ str| line.splitn(3, ':').nth(2).map(str::to_owned);
-    let mut containers = first.lines().filter_map(|line| {
-        let (hierarchy, path) = (line.split(':').next()?, path(line)?);
-        let after = path.find(id)? + id.len();
-        let end = path.get(after..)?.find('/').map_or(path.len(), |more| after + more);
-        Some((hierarchy, path.get(..end)?.to_owned()))
-    });
-    let here = |(hierarchy, container): (&str, String)| {
-        let theirs = process.lines().find(|line| line.split(':').next() == Some(hierarchy)).and_then(path);
-        let below = theirs.as_deref().and_then(|theirs| theirs.strip_prefix(&container).map(str::to_owned));
-        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
-    };
-    let mut any = false;
-    containers.all(|container| {
-        any = true;
-        here(container)
-    }) && any
 }
 
 /// The executable is known, and is none of these programs. Names of processes are cut at 15 bytes.
@@ -346,7 +336,7 @@ impl fmt::Display for ContainerStop {
 
 #[cfg(test)]
 mod tests {
-    use super::{Inspected, Told, is_within};
+    use super::{Inspected, Told};
     use crate::{
         model::{Engine, Process},
         resolve::free::judge::tests::process,
@@ -388,36 +378,5 @@ mod tests {
         assert!(policy("unless-stopped").unwrap().contains("stays stopped"));
         assert_eq!((policy("no"), policy("")), (None, None));
         assert_eq!(said("<html>"), None);
-    }
-
-    #[test]
-    fn a_group_is_a_containers_by_where_it_is_and_not_by_its_name() {
-        let id = "8133c8f7e08ccb075ee12979caafe3e86a38eb96465ec7d9e14925492a2fe457";
-        let unified = |path: &str| format!("0::{path}\n");
-        let first = unified(&format!("/system.slice/docker-{id}.scope"));
-        let within = |path: String| is_within(id, &first, &unified(&path));
-        assert!(within(format!("/system.slice/docker-{id}.scope")));
-        assert!(within(format!("/system.slice/docker-{id}.scope/init.scope")), "made inside");
-        let own = "/user.slice/user-1000.slice/user@1000.service";
-        assert!(!within(format!("{own}/app.slice/docker-{id}.scope")), "a user's own group of that name");
-        assert!(!within(format!("{own}/system.slice/docker-{id}.scope")));
-        assert!(!within(format!("/system.slice/docker-{id}.scope.d")));
-        // Its first process may have made itself a group inside.
-        let inside = unified(&format!("/system.slice/docker-{id}.scope/init.scope"));
-        assert!(is_within(
-            id,
-            &inside,
-            &unified(&format!("/system.slice/docker-{id}.scope/system.slice/a.service"))
-        ));
-        // Version 1: in each hierarchy that the engine manages; captured from Docker 20.10.
-        let first = format!("9:name=systemd:/docker/{id}\n4:memory:/docker/{id}\n1:cpu:/\n0::/docker/{id}\n");
-        assert!(is_within(id, &first, &first.replace("cpu:/", "cpu:/other")));
-        assert!(!is_within(
-            id,
-            &first,
-            &format!("9:name=systemd:/\n4:memory:/mine/docker/{id}\n1:cpu:/\n0::/\n")
-        ));
-        assert!(!is_within(id, &first, &first.replace("0::/docker", "0::/mine/docker")));
-        assert!(!is_within(id, "", &first) && !is_within(id, "0::/\n", "0::/\n"), "nothing is known of it");
     }
 }

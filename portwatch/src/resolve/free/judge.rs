@@ -54,7 +54,8 @@ pub(super) fn judge(
     let refused = |why: String, instead: String, forceable: bool| {
         Judgement::Refused(Refusal { process: Some(Arc::clone(process)), why, instead, forceable })
     };
-    let elsewhere = process.container.as_ref().map(|c| c.id.as_str()) != asker.container.as_deref();
+    let placed = placed_in(process);
+    let elsewhere = placed.map(|c| c.id.as_str()) != asker.container.as_deref();
     if let Some(whose) = manages(process).filter(|_| !elsewhere) {
         if !may_signal(pid) {
             let why = format!("a socket unit of {whose}'s manager holds it");
@@ -106,6 +107,13 @@ pub(super) fn judge(
     if is_engine(&process.comm) && !asker.engine_told {
         let why = "it is a container engine, and holds ports for its containers".to_owned();
         return Judgement::MayForward(refusal(why, publisher(), true));
+    }
+    if let (Some(container), None) = (placed.filter(|_| elsewhere), &process.container) {
+        let why = format!(
+            "its control group has the name of a container ({}), as its user can name any, and no engine was found that runs it",
+            named(container)
+        );
+        return Judgement::AskEngine(refusal(why, format!("if it is one: {}", stop(container)), true));
     }
     if let Some(container) = process.container.as_ref().filter(|_| elsewhere) {
         let engine = container.engine.map_or("its engine", Engine::as_str);
@@ -169,6 +177,11 @@ fn is_roots(pid: u32) -> bool {
 #[cfg(not(unix))]
 const fn is_roots(_: u32) -> bool {
     false
+}
+
+/// The container that the process's group is named after, proven or not: both are asked about before anything ends.
+pub(super) fn placed_in(process: &Process) -> Option<&Container> {
+    process.container.as_ref().or_else(|| process.unproven.as_ref().map(|unproven| &unproven.container))
 }
 
 fn named(container: &Container) -> String {
@@ -252,6 +265,7 @@ pub(in crate::resolve::free) mod tests {
             cgroup: None,
             unit: None,
             container: None,
+            unproven: None,
             lineage,
             project: None,
             evidence: Evidence::Scan,
@@ -291,6 +305,7 @@ pub(in crate::resolve::free) mod tests {
                 name: None,
                 image: None,
                 compose: None,
+                owner: None,
             };
             verdict(Process { container: Some(container), ..process(50, Vec::new()) }, true)
         };
@@ -302,6 +317,7 @@ pub(in crate::resolve::free) mod tests {
             name: Some(name.to_owned()),
             image: None,
             compose: None,
+            owner: None,
         };
         assert!(super::stop(&named("web")).ends_with("lxc-stop -n web"));
         assert!(
@@ -357,6 +373,7 @@ pub(in crate::resolve::free) mod tests {
             name: None,
             image: None,
             compose: None,
+            owner: None,
         };
         let inside = Arc::new(Process { container: Some(container), ..process(50, Vec::new()) });
         for may in [true, false] {

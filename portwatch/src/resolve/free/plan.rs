@@ -6,7 +6,7 @@ use super::{
     ContainerStop, Image, Member, Plan, Refusal, Role, Scope, UnitStop, activation,
     containers::{Around, Told as Engines},
     dependents::around,
-    judge::{Asker, Judgement, judge, without_holder},
+    judge::{self, Asker, Judgement, judge, without_holder},
     supervisor,
     units::{self, Told},
 };
@@ -94,7 +94,7 @@ impl Deciding<'_> {
             if socket.holders.is_empty() {
                 // The proxies of an engine are root's; whoever may ask the engine need not see them.
                 let behind = if socket.owner == Owner::NotPermitted {
-                    self.engines().behind(&socket.socket)
+                    self.engines().behind(&socket.socket, socket.socket.uid)
                 } else {
                     Vec::new()
                 };
@@ -130,7 +130,8 @@ impl Deciding<'_> {
         let asker = Asker { giver, ..self.asker.clone() };
         let mut judgement = judge(process, &asker, port, &may_end);
         if let Judgement::MayForward(refusal) = judgement {
-            let behind: Vec<_> = held.iter().flat_map(|s| self.engines().behind(&s.socket)).collect();
+            let behind: Vec<_> =
+                held.iter().flat_map(|s| self.engines().behind(&s.socket, process.uid)).collect();
             if decided.stop(behind) {
                 return;
             }
@@ -295,6 +296,6 @@ pub(super) fn own_line() -> Vec<u32> {
 fn asker(attributor: &mut Attributor, force: bool) -> Asker {
     let this = Processes::open().ok().and_then(|mut processes| processes.identify(std::process::id()).ok());
     let container =
-        this.and_then(|id| attributor.of(id)).and_then(|p| Some(p.container.as_ref()?.id.clone()));
+        this.and_then(|id| attributor.of(id)).and_then(|p| judge::placed_in(&p).map(|c| c.id.clone()));
     Asker { own: own_line(), container, force, engine_told: false, giver: None }
 }

@@ -132,6 +132,7 @@ mod tests {
             cgroup: None,
             unit: None,
             container: None,
+            unproven: None,
             lineage: Vec::new(),
             project: Some(project),
             evidence: Evidence::Scan,
