@@ -185,7 +185,11 @@ pub(crate) fn pid_of(child: &Child) -> anyhow::Result<Pid> {
 }
 
 pub(crate) fn wait_for(child: &mut Child) -> anyhow::Result<ExitStatus> {
+    wait_for_within(DEADLINE, child)
+}
+
+pub(crate) fn wait_for_within(deadline: Duration, child: &mut Child) -> anyhow::Result<ExitStatus> {
     let pid = child.id();
-    wait_until(&format!("the end of process {pid}"), DEADLINE, || child.try_wait().transpose())?
+    wait_until(&format!("the end of process {pid}"), deadline, || child.try_wait().transpose())?
         .with_context(|| format!("waiting for process {pid}"))
 }

@@ -11,7 +11,7 @@ use std::{
         OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, bail};
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::{
     DEADLINE, Netns,
-    actor::{pid_of, wait_for},
+    actor::{pid_of, wait_for, wait_for_within},
     wait_until,
 };
 
@@ -206,14 +206,23 @@ impl Portwatch {
         self.run_command(self.command(arguments))
     }
 
+    /// Runs a command to its end whose answer is long, so that a busy machine takes its time for it.
+    pub fn run_within(&self, deadline: Duration, arguments: &[&str]) -> anyhow::Result<Ran> {
+        self.run_to_end(deadline, self.command(arguments))
+    }
+
     /// Runs a program to its end.
-    pub fn run_command(&self, mut command: Command) -> anyhow::Result<Ran> {
+    pub fn run_command(&self, command: Command) -> anyhow::Result<Ran> {
+        self.run_to_end(DEADLINE, command)
+    }
+
+    fn run_to_end(&self, deadline: Duration, mut command: Command) -> anyhow::Result<Ran> {
         // Files, not pipes: nobody needs to read while the command runs, and a full pipe cannot stop it.
         let (out, err) =
             (tempfile::NamedTempFile::new_in(&self.folder)?, tempfile::NamedTempFile::new_in(&self.folder)?);
         command.stdout(out.reopen()?).stderr(err.reopen()?);
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
-        let status = wait_for(&mut child);
+        let status = wait_for_within(deadline, &mut child);
         if status.is_err() {
             // It did not end in time; nothing is left behind.
             let _ = child.kill();

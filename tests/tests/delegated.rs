@@ -145,17 +145,24 @@ fn a_container_of_the_systems_engine_below_a_users_group_is_named_by_its_first_p
     let netns_of = format!("pid:{}", docker.inspect("pwbelow", "{{.State.Pid}}").unwrap());
     for way in [&[][..], &["--no-daemon", "--engines", &socket]] {
         let words = [&["who", "80", "--netns", &netns_of, "--json"], way].concat();
-        let process = netns.enter(|| portwatch.run(&words)).unwrap().json().unwrap()["targets"][0]["sockets"][0]
-            ["holders"][0]["process"]
+        let process = netns.enter(|| portwatch.run(&words)).unwrap().json().unwrap()["targets"][0]["sockets"]
+            [0]["holders"][0]["process"]
             .clone();
         let container = &process["container"];
-        assert_eq!((&container["id"], &container["name"]), (&id.as_str().into(), &"pwbelow".into()), "{process:#}");
+        assert_eq!(
+            (&container["id"], &container["name"]),
+            (&id.as_str().into(), &"pwbelow".into()),
+            "{process:#}"
+        );
         assert_eq!((&container["image"], &container["owner"]), (&IMAGE.into(), &Value::Null));
         assert_eq!(process["unproven_container"], Value::Null, "it is proven");
         let words = [&["who", "8093", "--json"], way].concat();
         let target = netns.enter(|| portwatch.run(&words)).unwrap().json().unwrap()["targets"][0].clone();
         let forward = &target["sockets"][0]["forwards_to"];
-        assert_eq!((&forward["container"]["name"], &forward["process"]["pid"]), (&"pwbelow".into(), &process["pid"]));
+        assert_eq!(
+            (&forward["container"]["name"], &forward["process"]["pid"]),
+            (&"pwbelow".into(), &process["pid"])
+        );
     }
     // Without the engine's word nothing proves it.
     let words = ["who", "80", "--netns", &netns_of, "--json", "--no-daemon", "--engines", "off"];
@@ -196,10 +203,15 @@ fn an_engine_of_a_users_own_names_what_is_in_that_users_groups_and_nothing_else(
     for way in [&[][..], &["--no-daemon", "--engines", &engines]] {
         let process = held(&portwatch, &[&[port.as_str()], way].concat())["holders"][0]["process"].clone();
         let container = &process["container"];
-        assert_eq!((&container["name"], &container["image"]), (&"pwmine".into(), &"mine:1".into()), "{process:#}");
+        assert_eq!(
+            (&container["name"], &container["image"]),
+            (&"pwmine".into(), &"mine:1".into()),
+            "{process:#}"
+        );
         assert_eq!(container["owner"], USER);
     }
-    let named = || (written(&portwatch, "container", rootless.pid()).as_deref() == Some("pwmine")).then_some(());
+    let named =
+        || (written(&portwatch, "container", rootless.pid()).as_deref() == Some("pwmine")).then_some(());
     wait_until("the container's name in the journal", DEADLINE, named).unwrap();
     let said = portwatch.run(&["who", &port]).unwrap().stdout;
     assert!(said.contains(&format!("of uid {USER}")), "{said}");

@@ -45,6 +45,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Children and execs of holders are looked at together, so late: a server that forks for each connection costs four
 /// looks a second.
 const STIRRED: Duration = Duration::from_millis(250);
+/// So many times as long as one took lies before the next: where thousands of processes share a socket a look takes long, and
+/// all of them together cost a tenth of a processor.
+const REST: u32 = 9;
 /// Longest wait of a source that has nothing to say.
 const IDLE: Duration = Duration::from_hours(1);
 
@@ -149,6 +152,8 @@ pub struct Pipeline {
     waiting: VecDeque<Command>,
     /// When the holders of stirred ports are looked at.
     settling: Option<Instant>,
+    /// How long the last of these looks took.
+    settled_in: Duration,
     /// The newest row that the claims office has written.
     announced: i64,
     sleep: Sleep,
@@ -190,6 +195,7 @@ impl Pipeline {
             unsettled: Vec::new(),
             waiting: VecDeque::new(),
             settling: None,
+            settled_in: Duration::ZERO,
             announced: 0,
             sleep: Sleep::new(),
         };
@@ -432,11 +438,15 @@ impl Pipeline {
     /// What holders' children kept, and what execs closed.
     fn look_at_stirred(&mut self) {
         match self.settling {
-            None if lock(&self.handle.live).is_stirred() => self.settling = Some(Instant::now() + STIRRED),
+            None if lock(&self.handle.live).is_stirred() => {
+                self.settling = Some(Instant::now() + STIRRED.max(self.settled_in * REST));
+            }
             Some(due) if due <= Instant::now() => {
                 self.settling = None;
+                let begun = Instant::now();
                 let ports = lock(&self.handle.live).take_stirred();
                 self.refresh(&Refresh::Ports(ports));
+                self.settled_in = begun.elapsed();
             }
             _ => {}
         }

@@ -27,6 +27,7 @@ pub use process::{
 pub use rules::BindRules;
 pub use socket::{
     AskedPort, Holder, LeftOpen, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel,
+    described,
 };
 pub use viewer::{Sight, Viewer};
 

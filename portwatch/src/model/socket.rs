@@ -80,6 +80,23 @@ pub struct SocketSeen {
     pub cgroup_id: Option<u64>,
 }
 
+/// Of so many holders of one socket it is found out what they are; of more only which: a thousand workers of one server
+/// are alike.
+const DESCRIBED: usize = 256;
+
+/// Those of a socket's holders of whom it is found out what they are: where there are too many the oldest, with whom the server is
+/// that started the others. Pids tell nothing of age, they begin anew.
+pub fn described(holders: impl Iterator<Item = ProcessId>) -> Vec<ProcessId> {
+    let mut all: Vec<ProcessId> = holders.collect();
+    if all.len() > DESCRIBED {
+        let (oldest, ..) = all.select_nth_unstable_by_key(DESCRIBED, |id| (id.start_ticks, id.pid));
+        let mut oldest = oldest.to_vec();
+        oldest.sort_unstable_by_key(|id| (id.start_ticks, id.pid));
+        return oldest;
+    }
+    all
+}
+
 /// A process that has the socket open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Holder {
@@ -183,4 +200,21 @@ pub struct Socket {
     pub listening_since: Option<Timestamp>,
     /// How its existence is known.
     pub evidence: Evidence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_thousands_of_holders_the_oldest_are_described_whatever_their_pids_are() {
+        let worker = |pid| ProcessId { pid, start_ticks: 100 + u64::from(pid) };
+        let server = ProcessId { pid: 32_000, start_ticks: 100 };
+        let holders = || (300..9000).map(worker).chain([server]);
+        let oldest = described(holders());
+        assert_eq!(oldest.len(), DESCRIBED);
+        assert_eq!(oldest[..2], [server, worker(300)]);
+        // Few are left as they are.
+        assert_eq!(described([worker(7), server].into_iter()), [worker(7), server]);
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
     model::{
         AskedPort, BindRules, Change, Connection, Connections, Event, EventKind, LeftOpen, Netns,
         Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen, Socket, TcpState,
-        Timestamp,
+        Timestamp, described,
     },
     state::{LiveTable, Policy},
 };
@@ -62,6 +62,8 @@ pub struct Live {
     engines: Engines,
     /// Edition of the engines' report that processes were last named by.
     edition: u64,
+    /// Processes that were met while their container had no name.
+    unnamed: BTreeSet<ProcessId>,
     /// Containers without a name were met: when to ask again, and how often still.
     naming: Option<(Timestamp, u8)>,
     changes: Vec<Change>,
@@ -81,6 +83,7 @@ impl Live {
             looked: HashSet::new(),
             engines: Engines::default(),
             edition: 0,
+            unnamed: BTreeSet::new(),
             naming: None,
             changes: Vec::new(),
             stirred: HashSet::new(),
@@ -295,8 +298,9 @@ impl Live {
     }
 
     fn know(&mut self, socket: Socket) -> KnownSocket {
-        let mut processes: Vec<Arc<Process>> = Vec::with_capacity(1 + socket.holders.len());
-        let ids = socket.creator.into_iter().chain(socket.holders.iter().map(|h| h.process));
+        let described = described(socket.holders.iter().map(|h| h.process));
+        let mut processes: Vec<Arc<Process>> = Vec::with_capacity(1 + described.len());
+        let ids = socket.creator.into_iter().chain(described);
         for id in ids {
             if processes.iter().all(|p| p.id != id)
                 && let Some(process) = self.named(id)

@@ -1,6 +1,8 @@
 //! Sockets that are one thing to a reader: the same port, state and program. nginx on `0.0.0.0:80` and `[::]:80`, or
 //! sixteen `SO_REUSEPORT` workers, are one row. Two programs that only look alike are two.
 
+use std::collections::HashMap;
+
 use crate::wire::{Process, Socket};
 
 /// Sockets shown as one.
@@ -105,13 +107,16 @@ fn finish(sockets: Vec<&Socket>) -> Group<'_> {
 fn main_holder<'a>(sockets: &[&'a Socket]) -> Option<(&'a Process, &'a str)> {
     let holders: Vec<_> = sockets.iter().flat_map(|s| &s.holders).collect();
     let is_creator = |pid| sockets.iter().any(|s| s.creator.as_ref().is_some_and(|c| c.pid == pid));
-    let descendants = |pid| holders.iter().filter(|h| h.process.lineage.iter().any(|a| a.pid == pid)).count();
+    let mut descendants: HashMap<u32, usize> = HashMap::new();
+    for ancestor in holders.iter().flat_map(|h| &h.process.lineage) {
+        *descendants.entry(ancestor.pid).or_default() += 1;
+    }
     holders
         .iter()
         .max_by_key(|h| {
             let started = h.process.started.map_or(i64::MAX, jiff::Timestamp::as_second);
             let (pid, first) = (h.process.pid, std::cmp::Reverse(started));
-            (is_creator(pid), descendants(pid), first, std::cmp::Reverse(pid))
+            (is_creator(pid), descendants.get(&pid).copied().unwrap_or(0), first, std::cmp::Reverse(pid))
         })
         .map(|h| (&h.process, h.evidence.as_str()))
 }

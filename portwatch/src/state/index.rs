@@ -31,6 +31,21 @@ impl Index {
         }
     }
 
+    /// One more process has or made the socket.
+    pub(super) fn join(&mut self, process: ProcessId, key: SocketKey) {
+        self.processes.insert((process, key));
+    }
+
+    /// A process has the socket no more, and has not made it.
+    pub(super) fn leave(&mut self, process: ProcessId, key: SocketKey) {
+        self.processes.remove(&(process, key));
+    }
+
+    /// Whether a process has or made the socket.
+    pub(super) fn knows(&self, process: ProcessId, key: SocketKey) -> bool {
+        self.processes.contains(&(process, key))
+    }
+
     pub(super) fn on_port(&self, port: Port) -> impl Iterator<Item = (Protocol, Option<Netns>, SocketKey)> {
         self.places
             .range((port, Protocol::Tcp, None, FIRST)..=(port, Protocol::Udp, Some(Netns(u32::MAX)), LAST))

@@ -285,15 +285,20 @@ impl LiveTable {
             out.push(Change { event, socket: None });
         }
         for key in keys {
-            self.update(key, |entry| {
-                let socket = &mut entry.socket;
-                socket.holders.retain(|holder| holder.process != process);
-                // The exit is told before the closes that follow from it; a socket in flight outlives it.
-                if socket.holders.is_empty() && socket.owner == Owner::Known {
-                    socket.owner = Owner::NoProcess;
-                    entry.last = Some(process);
-                }
-            });
+            let Some(entry) = self.sockets.get_mut(&key) else { continue };
+            let socket = &mut entry.socket;
+            // Not by `update`, which takes all holders out of the index and puts them back: there may be thousands.
+            if let Some(at) = place_of(&socket.holders, process) {
+                socket.holders.remove(at);
+            }
+            if socket.creator != Some(process) {
+                self.index.leave(process, key);
+            }
+            // The exit is told before the closes that follow from it; a socket in flight outlives it.
+            if socket.holders.is_empty() && socket.owner == Owner::Known {
+                socket.owner = Owner::NoProcess;
+                entry.last = Some(process);
+            }
         }
     }
 
@@ -311,14 +316,18 @@ impl LiveTable {
         }
         let keys: Vec<_> = self.index.of_process(parent).collect();
         for key in keys {
-            self.update(key, |entry| {
-                // What a later look found stands.
-                let holds = entry.socket.holders.iter().any(|h| h.process == parent);
-                let known = entry.socket.holders.iter().any(|h| h.process == child);
-                if holds && !known && at >= entry.looked {
-                    entry.socket.holders.push(Holder { process: child, evidence: Evidence::Inherited });
-                }
-            });
+            // Whoever is in the index has the socket, but for who made it and gave it away.
+            let known = self.index.knows(child, key);
+            let Some(entry) = self.sockets.get_mut(&key) else { continue };
+            let socket = &mut entry.socket;
+            let has = |process| socket.holders.iter().any(|h| h.process == process);
+            let holds = socket.creator != Some(parent) || has(parent);
+            let known = known && (socket.creator != Some(child) || has(child));
+            // What a later look found stands.
+            if holds && !known && at >= entry.looked {
+                socket.holders.push(Holder { process: child, evidence: Evidence::Inherited });
+                self.index.join(child, key);
+            }
         }
     }
 
@@ -369,6 +378,12 @@ fn placeless(
     event.socket = Some(key);
     event.process = by;
     Change { event, socket: None }
+}
+
+/// Where a holder is. A look has them by pid, and children come after; of those the youngest mostly end first.
+fn place_of(holders: &[Holder], process: ProcessId) -> Option<usize> {
+    let in_order = holders.binary_search_by_key(&process, |holder| holder.process).ok();
+    in_order.or_else(|| holders.iter().rposition(|holder| holder.process == process))
 }
 
 /// Whether a process made the socket, or was seen to hold it.

@@ -9,8 +9,8 @@ use super::{
     rows::{oldest, row},
 };
 use crate::model::{
-    AskedPort, Change, EventKind, Evidence, Holder, Owner, Phase, Protocol, Snapshot, SnapshotSocket, Socket,
-    SocketKey, Timestamp,
+    AskedPort, Change, EventKind, Evidence, Holder, Owner, Phase, ProcessId, Protocol, Snapshot,
+    SnapshotSocket, Socket, SocketKey, Timestamp,
 };
 
 impl LiveTable {
@@ -111,15 +111,12 @@ impl LiveTable {
                 entry.looked = entry.looked.max(scope.begun);
                 let socket = &mut entry.socket;
                 if newer {
-                    for holder in holders {
-                        // Seen with it is better than a child of one that had it.
-                        socket
-                            .holders
-                            .retain(|h| h.process != holder.process || h.evidence != Evidence::Inherited);
-                        if socket.holders.iter().all(|h| h.process != holder.process) {
-                            socket.holders.push(holder);
-                        }
-                    }
+                    // Seen with it is better than a child of one that had it.
+                    let seen: HashSet<ProcessId> = holders.iter().map(|h| h.process).collect();
+                    let inherited = |h: &Holder| h.evidence == Evidence::Inherited;
+                    socket.holders.retain(|h| !(inherited(h) && seen.contains(&h.process)));
+                    let known: HashSet<ProcessId> = socket.holders.iter().map(|h| h.process).collect();
+                    socket.holders.extend(holders.into_iter().filter(|h| !known.contains(&h.process)));
                     if !socket.holders.is_empty() {
                         socket.owner = Owner::Known;
                     }

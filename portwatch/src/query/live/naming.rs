@@ -14,6 +14,8 @@ use crate::{
 
 /// An engine lists a container a moment after its first process runs.
 pub(super) const TRIES: u8 = 4;
+/// So many processes are waited for to get the name of their container.
+const UNNAMED: usize = 4096;
 /// Time between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -53,6 +55,10 @@ impl Live {
         if !is_unnamed(&process) {
             return Some(process);
         }
+        if self.unnamed.len() >= UNNAMED {
+            self.unnamed.pop_first();
+        }
+        self.unnamed.insert(id);
         let (report, _) = self.engines.known();
         if let Some(unproven) = &process.unproven {
             self.engines.doubt(&unproven.container.id);
@@ -78,17 +84,16 @@ impl Live {
         }
     }
 
-    /// Processes that hold sockets and whose containers were named since the last call; `None` when the engines said
+    /// Processes that were met without the name of their container, and got it since the last call; `None` when the engines said
     /// nothing new.
     pub fn news(&mut self) -> Option<Vec<Arc<Process>>> {
         let (_, edition) = self.engines.known();
         if std::mem::replace(&mut self.edition, edition) == edition {
             return None;
         }
-        let ids: Vec<_> = self.table.processes().collect();
-        let unnamed: Vec<_> =
-            ids.into_iter().filter(|&id| self.attributor.of(id).is_some_and(|p| is_unnamed(&p))).collect();
-        Some(unnamed.into_iter().filter_map(|id| self.named(id)).filter(|p| !is_unnamed(p)).collect())
+        // Those that still have no name are noted anew.
+        let ids = std::mem::take(&mut self.unnamed);
+        Some(ids.into_iter().filter_map(|id| self.named(id)).filter(|p| !is_unnamed(p)).collect())
     }
 
     /// Whether an answer would be better for what engines know: a container without a name, a forwarder, or a port that
@@ -120,8 +125,9 @@ impl Live {
 
     /// Whether some process is in a container without a name, or forwards.
     pub fn has_unnamed(&mut self) -> bool {
-        let ids: Vec<_> = self.table.processes().collect();
-        ids.into_iter().any(|id| self.named(id).is_some_and(|p| is_unnamed(&p) || forward::may_forward(&p)))
+        let sockets: Vec<_> = self.table.sockets().cloned().collect();
+        let mut known = sockets.into_iter().map(|socket| self.know(socket));
+        known.any(|known| known.processes.iter().any(|p| is_unnamed(p) || forward::may_forward(p)))
     }
 
     /// Ports inside containers to which the sockets known now lead, and those published under the ports asked about.

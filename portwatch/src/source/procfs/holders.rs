@@ -19,6 +19,9 @@ use crate::{
     source::scan::HolderSearch,
 };
 
+/// So many holders are confirmed one by one, in a few milliseconds, where there is a faster way to all of them.
+const MANY: usize = 256;
+
 /// A socket whose holders are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
@@ -110,6 +113,9 @@ impl ProcFs {
         if mode == HolderSearch::None || wanted.is_empty() {
             return Ok(search);
         }
+        // To confirm thousands one by one takes longer than a pass over all.
+        let confirmed: usize = wanted.iter().filter_map(|w| known.get(&w.inode)).map(Vec::len).sum();
+        let mode = if confirmed > MANY && table.is_some() { HolderSearch::All } else { mode };
         let inodes = Inodes::new(wanted);
         search.asked.clone_from(&inodes.0);
         if mode == HolderSearch::First {
@@ -239,12 +245,14 @@ impl ProcFs {
     fn follow_family(&mut self, inodes: &Inodes, search: &mut Search) {
         let mut queue: Vec<u32> = search.found.values().flatten().map(|f| f.process.pid).collect();
         let mut visited: HashSet<u32> = queue.iter().copied().collect();
+        // Of thousands of brothers each has the same parent, whose children are read once.
+        let mut asked = HashSet::new();
         while let Some(pid) = queue.pop() {
-            let mut family = self.children(pid);
+            let mut family = if asked.insert(pid) { self.children(pid) } else { Vec::new() };
             if let Some(parent) = self.parent(pid) {
                 family.push(parent);
                 // The children of pid 1 are everybody's orphans.
-                if parent > 1 {
+                if parent > 1 && asked.insert(parent) {
                     family.extend(self.children(parent));
                 }
             }

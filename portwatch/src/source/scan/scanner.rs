@@ -9,7 +9,7 @@ use std::{
 use super::{HolderSearch, Tables};
 use crate::model::{
     BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Netns, Owner, Port,
-    ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp, Tunnel,
+    ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp, Tunnel, described,
 };
 use crate::source::{
     Refresh, SourceError,
@@ -407,7 +407,8 @@ impl Scanner {
     }
 
     fn facts(&mut self, search: &Search) -> Vec<crate::model::ProcessSeen> {
-        let holders: BTreeSet<ProcessId> = search.found.values().flatten().map(|f| f.process).collect();
+        let described = |holders: &Vec<Found>| described(holders.iter().map(|f| f.process));
+        let holders: BTreeSet<ProcessId> = search.found.values().flat_map(described).collect();
         holders.into_iter().filter_map(|id| self.procfs.process(id)).collect()
     }
 

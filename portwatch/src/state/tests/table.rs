@@ -479,3 +479,26 @@ fn the_table_stays_right_when_the_clock_is_set_back() {
     feed(&mut table, vec![taken(snapshot(40 - hour, 41 - hour, vec![held(&listens(stays), &[7])]))]);
     assert_eq!((table.get(key(1)), table.len()), (None, 1));
 }
+
+#[test]
+fn a_fork_and_an_end_among_many_holders_cost_no_walk_over_all_of_them() {
+    const HOLDERS: u32 = 20_000;
+    let mut table = started();
+    feed(&mut table, vec![listening(1, tcp(1, "0.0.0.0", 80), 1)]);
+    let children = 2..=HOLDERS;
+    feed(&mut table, children.clone().map(|child| forked(2, 1, child)).collect());
+    let begun = std::time::Instant::now();
+    for child in HOLDERS + 1..HOLDERS + 2000 {
+        feed(&mut table, vec![forked(3, 1, child), exited(4, pid(child))]);
+    }
+    // To take the socket's holders out of an index and put them back for each would take a minute.
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    // The oldest first, as when their parent is killed with them.
+    feed(&mut table, children.map(|child| exited(5, pid(child))).collect());
+    let socket = table.get(key(1)).unwrap();
+    assert_eq!(socket.holders.iter().map(|h| h.process).collect::<Vec<_>>(), [pid(1)]);
+    assert_eq!(table.processes().collect::<Vec<_>>(), [pid(1)]);
+    assert!(feed(&mut table, vec![exited(6, pid(1))]).len() == 1);
+    assert_eq!((table.get(key(1)).unwrap().owner, table.of_process(1).count()), (Owner::NoProcess, 1));
+}
