@@ -5,6 +5,7 @@
 
 mod agent;
 mod channel;
+mod files;
 mod lock;
 mod owner;
 mod session;
@@ -14,8 +15,9 @@ use std::path::Path;
 
 pub use agent::{Heir, Register, Salvaged, Voice};
 pub use channel::{MessagePage, MessagesWanted, Publish};
+pub use files::FileConflict;
 pub use lock::{Freed, TakeLock, Taken};
-pub use session::{FileConflict, OfSession, StartSession};
+pub use session::{OfSession, StartSession};
 use turn::{Done, Tables, Turn};
 
 use super::{

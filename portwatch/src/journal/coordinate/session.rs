@@ -1,18 +1,17 @@
 //! Sessions, their notes and files.
 
-use std::collections::BTreeSet;
-
 use rusqlite::{Row, params};
 
 use super::{
     CoordinateError, Coordination, Done, Tables, Told, Turn, Voice,
     agent::Heir,
+    files::{FileConflict, Order},
     lock, moment,
     owner::{columns, process},
     text,
 };
 use crate::{
-    coordinate::{Agent, Denial, Lock, Note, OwnerKind, Session, SessionState, User, may_act, overlap},
+    coordinate::{Agent, Denial, Lock, Note, OwnerKind, Session, SessionState, User, may_act},
     model::{EventKind, ProcessId, Timestamp},
 };
 
@@ -22,12 +21,6 @@ const MOST_ACTIVE: u32 = 200;
 const MOST_SESSIONS: u32 = 5000;
 /// And so many notes in them.
 const MOST_NOTES: u32 = 20_000;
-/// And so many files.
-const MOST_FILES: u32 = 20_000;
-/// With so many bytes of paths: everybody's list of sessions has them.
-const MOST_PATH_BYTES: u32 = 2 << 20;
-/// So many claims in the way are looked for; there may be millions of them.
-const MOST_CONFLICTS: u32 = 200;
 
 /// What a session is begun with.
 #[derive(Debug, Clone)]
@@ -55,17 +48,6 @@ pub struct OfSession<'a> {
     pub agent: Option<&'a str>,
     /// The user who gives it.
     pub user: &'a User,
-}
-
-/// A file that two sessions claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileConflict {
-    /// The path that was wanted.
-    pub path: String,
-    /// The claim in its way.
-    pub claimed: String,
-    /// The session that has it.
-    pub session: String,
 }
 
 const SESSION: &str =
@@ -109,7 +91,7 @@ fn select(
     Ok(found)
 }
 
-fn by_id(tables: &Tables<'_>, id: &str) -> Done<Session> {
+pub(super) fn by_id(tables: &Tables<'_>, id: &str) -> Done<Session> {
     let found = select(tables, "id = ?1", [id])?.pop();
     Ok(found.ok_or_else(|| Denial::Nothing {
         what: "session",
@@ -178,6 +160,7 @@ impl Coordination {
         ids: &[String],
         now: Timestamp,
     ) -> Result<((Session, Vec<FileConflict>), Told), CoordinateError> {
+        let files = Order::of(start.files)?;
         self.change(Voice::of(start.agent, user), now, |turn| {
             let active = active_of(turn, user.uid)?;
             let taken = active.iter().find(|s| match start.agent {
@@ -237,7 +220,7 @@ impl Coordination {
             )?;
             let by = start.agent.map_or_else(String::new, |agent| format!(", agent {agent}"));
             turn.tell(EventKind::Session, id, format!("started by {user}{by}"))?;
-            let conflicts = claim(turn, (id, user), start.files, start.force)?;
+            let conflicts = files.claim(turn, (id, user), start.force)?;
             Ok((by_id(turn, id)?, conflicts))
         })
     }
@@ -263,9 +246,10 @@ impl Coordination {
         (files, force): (&[String], bool),
         now: Timestamp,
     ) -> Result<((Session, Vec<FileConflict>), Told), CoordinateError> {
+        let files = Order::of(files)?;
         self.change(order.voice(), now, |turn| {
             let found = order.active(turn)?;
-            let conflicts = claim(turn, (order.id, &found.user), files, force)?;
+            let conflicts = files.claim(turn, (order.id, &found.user), force)?;
             Ok((by_id(turn, order.id)?, conflicts))
         })
     }
@@ -401,120 +385,6 @@ fn write_note(
     })
 }
 
-/// Claims of other active sessions that are in the way of one: the same path, one above, one below.
-fn in_the_way(tables: &Tables<'_>, id: &str, path: &str) -> rusqlite::Result<Vec<FileConflict>> {
-    let (from, to) = within(path);
-    let mut found = tables.rows(
-        "SELECT f.path, f.session FROM file_claim f JOIN session s ON s.id = f.session
-         WHERE f.released IS NULL AND f.path > ?2 AND f.path < ?3 AND s.state = 'active' AND s.id <> ?1
-         ORDER BY s.created DESC, s.id, f.path LIMIT ?4",
-        params![id, from, to, MOST_CONFLICTS + 1],
-        |row, _| conflict(row, path),
-    )?;
-    for above in ancestors(path) {
-        found.extend(tables.rows(
-            "SELECT f.path, f.session FROM file_claim f JOIN session s ON s.id = f.session
-             WHERE f.released IS NULL AND f.path = ?2 AND s.state = 'active' AND s.id <> ?1
-             ORDER BY s.created DESC, s.id",
-            params![id, above],
-            |row, _| conflict(row, path),
-        )?);
-    }
-    debug_assert!(found.iter().all(|found| overlap(path, &found.claimed)));
-    Ok(found)
-}
-
-fn conflict(row: &Row<'_>, path: &str) -> rusqlite::Result<FileConflict> {
-    Ok(FileConflict { path: path.to_owned(), claimed: row.get(0)?, session: row.get(1)? })
-}
-
-/// Every path that begins with this one and a slash lies between these; `0` comes after `/`.
-fn within(path: &str) -> (String, String) {
-    let path = path.trim_end_matches('/');
-    (format!("{path}/"), format!("{path}0"))
-}
-
-/// The path and the directories that it lies in.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    let parents = path.match_indices('/').map(|(at, _)| path.get(..at.max(1)).unwrap_or(path));
-    parents.chain((path != "/").then_some(path))
-}
-
-/// Claims what nobody else has; with `force` the rest too, and tells of it.
-fn claim(
-    turn: &mut Turn<'_>,
-    (id, user): (&str, &User),
-    files: &[String],
-    force: bool,
-) -> Done<Vec<FileConflict>> {
-    if files.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut conflicts = Vec::new();
-    let files: BTreeSet<&String> = files.iter().collect();
-    for path in &files {
-        conflicts.extend(in_the_way(turn, id, path)?);
-        if conflicts.len() > MOST_CONFLICTS as usize {
-            return Err(Denial::Refused {
-                what: format!("more than {MOST_CONFLICTS} claims are in the way; nothing was claimed"),
-                remedy: "portwatch sessions --files shows all; claim less at once".to_owned(),
-            }
-            .into());
-        }
-    }
-    if let Some(first) = conflicts.first()
-        && !force
-    {
-        let holder = by_id(turn, &first.session)?;
-        let by = holder.agent.map_or_else(String::new, |a| format!(", agent {a}"));
-        let ways = "portwatch sessions --files shows all; --force claims it all the same";
-        let more = match conflicts.len() - 1 {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        return Err(Denial::Refused {
-            what: format!("{} is claimed by {}{by}{more}; nothing was claimed", first.path, first.session),
-            remedy: if may_act(holder.user.uid, user.uid) {
-                format!("{ways}; portwatch notes --session {}", first.session)
-            } else {
-                format!("{ways}; it is {}'s", holder.user)
-            },
-        }
-        .into());
-    }
-    for path in &files {
-        turn.execute(
-            "INSERT INTO file_claim (session, path, claimed) VALUES (?1, ?2, ?3)
-             ON CONFLICT (session, path)
-             DO UPDATE SET released = NULL, claimed = iif(released IS NULL, claimed, ?3)",
-            params![id, path, text(turn.now)],
-        )?;
-    }
-    let sql = "SELECT count(*) > ?2 OR sum(length(CAST(f.path AS BLOB))) > ?3
-         FROM session s JOIN file_claim f ON f.session = s.id WHERE s.uid = ?1";
-    if turn.count(sql, params![user.uid, MOST_FILES, MOST_PATH_BYTES])? != 0 {
-        return Err(Denial::Refused {
-            what: format!(
-                "one user claims {MOST_FILES} files at most, with {} MB of paths, those of ended sessions that are kept among them",
-                MOST_PATH_BYTES >> 20
-            ),
-            remedy: "claim their directory".to_owned(),
-        }
-        .into());
-    }
-    let mut words = match files.len() {
-        1 => "claimed 1 file".to_owned(),
-        count => format!("claimed {count} files"),
-    };
-    let whose: BTreeSet<&str> = conflicts.iter().map(|c| c.session.as_str()).collect();
-    if !whose.is_empty() {
-        let whose: Vec<&str> = whose.into_iter().collect();
-        words = format!("{words}, some of them claimed by {} too", whose.join(", "));
-    }
-    turn.tell(EventKind::Session, id, words)?;
-    Ok(conflicts)
-}
-
 fn end(
     turn: &mut Turn<'_>,
     found: &Session,
@@ -602,23 +472,4 @@ fn terminals(tables: &Tables<'_>) -> rusqlite::Result<Vec<ProcessId>> {
         |row, boot| process(row, 0, boot),
     )?;
     Ok(found.into_iter().flatten().collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{ancestors, within};
-    use crate::coordinate::overlap;
-
-    #[test]
-    fn what_is_looked_for_above_and_below_is_what_overlaps() {
-        let paths = ["/", "/p", "/p/src", "/p/src/a.ts", "/p/src-old", "/p/src-old/a.ts", "/p/src0", "/q"];
-        for path in paths {
-            let (from, to) = within(path);
-            let above: Vec<&str> = ancestors(path).collect();
-            for other in paths {
-                let below = *other > *from && *other < *to;
-                assert_eq!(below || above.contains(&other), overlap(path, other), "{path} {other}");
-            }
-        }
-    }
 }

@@ -57,6 +57,21 @@ impl<'a> Tables<'a> {
         rows.collect()
     }
 
+    /// Does something with every row, one after the other.
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        values: impl Params,
+        mut visit: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(values)?;
+        while let Some(row) = rows.next()? {
+            visit(row)?;
+        }
+        Ok(())
+    }
+
     /// As many rows as one answer has room for, and whether there are more: at most so many, and [`LARGEST_PAGE`] bytes of
     /// what `words` counts, but one row at least.
     pub(super) fn page<T>(
