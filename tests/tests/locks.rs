@@ -110,6 +110,23 @@ fn an_expired_lock_is_shown_and_taken_by_whoever_asks_next() {
 }
 
 #[test]
+fn locks_whose_time_has_passed_crowd_none_out_of_the_list_that_is_held() {
+    both(|portwatch| {
+        for name in ["a", "b", "c"] {
+            portwatch.run(&["lock", name, "--owner", "o", "--ttl", "1ms"]).unwrap();
+        }
+        portwatch.run(&["lock", "z", "--owner", "o"]).unwrap();
+        wait_until("three have expired", DEADLINE, || {
+            (locks(portwatch).iter().filter(|lock| lock["expired"] == true).count() == 3).then_some(())
+        })
+        .unwrap();
+        let cut = portwatch.run(&["locks", "--limit", "2", "--json"]).unwrap().json().unwrap();
+        let names: Vec<&Value> = cut["locks"].as_array().unwrap().iter().map(|lock| &lock["name"]).collect();
+        assert_eq!((names, &cut["truncated"]), (vec![&Value::from("a"), &"z".into()], &true.into()));
+    });
+}
+
+#[test]
 fn a_lock_ends_with_the_script_that_took_it() {
     both(|portwatch| {
         let script = format!("{} lock mine; echo taken; cat >/dev/null", portwatch.binary().display());

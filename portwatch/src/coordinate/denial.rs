@@ -127,6 +127,8 @@ pub enum Denial {
         what: &'static str,
         /// The limit.
         most: u32,
+        /// What to do.
+        remedy: &'static str,
     },
     /// The process that is named is gone, or another user's.
     #[error("pid {pid} is {why}")]
@@ -200,8 +202,7 @@ impl Denial {
             Self::Private { name, user } => {
                 format!("choose another name, or ask {user} to share it: portwatch channels --share {name}")
             }
-            Self::Nothing { remedy, .. } => (*remedy).to_owned(),
-            Self::TooMany { .. } => "end some first".to_owned(),
+            Self::Nothing { remedy, .. } | Self::TooMany { remedy, .. } => (*remedy).to_owned(),
             Self::Process { .. } => "name a living process of your own".to_owned(),
             Self::Refused { remedy, .. } | Self::Ambiguous { remedy, .. } => remedy.clone(),
         }

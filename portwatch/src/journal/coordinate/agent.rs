@@ -373,6 +373,26 @@ pub(super) fn forget(turn: &Turn<'_>, cutoff: &str) -> rusqlite::Result<usize> {
     )
 }
 
+/// Forgets one agent of a user that leaves nothing to salvage: the one that ended or was salvaged first, else the one that died
+/// first of those that never said what they do.
+fn make_room(turn: &Turn<'_>, uid: u32) -> rusqlite::Result<()> {
+    let dead = text(turn.now.checked_sub(DEAD).unwrap_or(turn.now));
+    turn.execute(
+        "DELETE FROM agent WHERE uid = ?1 AND name = (
+             SELECT name FROM agent one WHERE uid = ?1
+               AND (ended IS NOT NULL OR salvaged IS NOT NULL
+                   OR (purpose IS NULL AND (died IS NOT NULL OR seen < ?2)))
+               AND NOT EXISTS (SELECT 1 FROM session
+                   WHERE session.uid = one.uid AND session.agent = one.name AND state = 'active')
+               AND NOT EXISTS (SELECT 1 FROM lock
+                   WHERE lock.uid = one.uid AND lock.owner = one.name AND lock.kind = 'agent')
+             ORDER BY ended IS NULL AND salvaged IS NULL, max(seen, ifnull(died, seen), ifnull(ended, seen)), name
+             LIMIT 1)",
+        params![uid, dead],
+    )
+    .map(drop)
+}
+
 /// The agents that die with a process, and the locks they have.
 pub(super) fn ended(
     turn: &mut Turn<'_>,
@@ -427,8 +447,18 @@ fn silence(agent: &Agent, now: Timestamp) -> String {
 }
 
 fn insert(turn: &Turn<'_>, register: &Register<'_>, user: &User) -> Done<()> {
-    if turn.count("SELECT count(*) FROM agent WHERE uid = ?1", [user.uid])? >= MOST_AGENTS {
-        return Err(Denial::TooMany { user: user.clone(), what: "agents", most: MOST_AGENTS }.into());
+    let known = || turn.count("SELECT count(*) FROM agent WHERE uid = ?1", [user.uid]);
+    if known()? >= MOST_AGENTS {
+        make_room(turn, user.uid)?;
+        if known()? >= MOST_AGENTS {
+            return Err(Denial::TooMany {
+                user: user.clone(),
+                what: "agents",
+                most: MOST_AGENTS,
+                remedy: "end some first: portwatch agent unregister NAME; portwatch agents --all shows them",
+            }
+            .into());
+        }
     }
     let (pid, ticks, boot) = columns(register.process, turn.boot);
     turn.execute(

@@ -473,7 +473,13 @@ fn enqueue(turn: &Turn<'_>, wanted: &TakeLock<'_>, waiter: ProcessId) -> Done<i6
         turn.execute(sql, params![uid, silent_since(turn.now)])?;
         if places()? >= MOST_PLACES {
             let user = owner.user.clone();
-            return Err(Denial::TooMany { user, what: "places in lines", most: MOST_PLACES }.into());
+            return Err(Denial::TooMany {
+                user,
+                what: "places in lines",
+                most: MOST_PLACES,
+                remedy: "wait for less at once; a place ends with the command that waits",
+            }
+            .into());
         }
     }
     let (pid, ticks, _) = columns(owner.process, turn.boot);
@@ -504,8 +510,19 @@ fn term(now: Timestamp, ttl: Option<Duration>) -> (Option<i64>, Option<String>) 
 
 fn insert(turn: &mut Turn<'_>, wanted: &TakeLock<'_>) -> Done<Lock> {
     let owner = wanted.owner;
-    if turn.count("SELECT count(*) FROM lock WHERE uid = ?1", [owner.user.uid])? >= MOST_LOCKS {
-        return Err(Denial::TooMany { user: owner.user.clone(), what: "locks", most: MOST_LOCKS }.into());
+    let uid = owner.user.uid;
+    let held = |turn: &Turn<'_>| turn.count("SELECT count(*) FROM lock WHERE uid = ?1", [uid]);
+    if held(turn)? >= MOST_LOCKS {
+        free_expired(turn, uid)?;
+        if held(turn)? >= MOST_LOCKS {
+            return Err(Denial::TooMany {
+                user: owner.user.clone(),
+                what: "locks",
+                most: MOST_LOCKS,
+                remedy: "give some back first: portwatch unlock NAME; portwatch locks shows them",
+            }
+            .into());
+        }
     }
     let (pid, ticks, boot) = columns(owner.process, turn.boot);
     let (ms, expires) = term(turn.now, wanted.ttl);
@@ -529,6 +546,14 @@ fn insert(turn: &mut Turn<'_>, wanted: &TakeLock<'_>) -> Done<Lock> {
     let span = wanted.ttl.map_or_else(String::new, |ttl| format!("  for {}", spell(ttl)));
     turn.tell(EventKind::Lock, wanted.name, format!("owner={}{span}", owner.name))?;
     existing(turn, wanted.name)
+}
+
+/// Frees the lock of a user whose time passed first, where one's has.
+fn free_expired(turn: &mut Turn<'_>, uid: u32) -> rusqlite::Result<()> {
+    let sql =
+        format!("SELECT {LOCK} FROM lock WHERE uid = ?1 AND expires <= ?2 ORDER BY expires, name LIMIT 1");
+    let expired = turn.row(&sql, params![uid, text(turn.now)], lock)?;
+    expired.map_or(Ok(()), |lock| free(turn, &Freed { lock, why: "its time had passed".to_owned() }))
 }
 
 /// What is held until its process ends is not shortened by being held for some time from now.

@@ -179,8 +179,13 @@ impl Coordination {
                 .into());
             }
             if active.len() >= MOST_ACTIVE as usize {
-                let user = user.clone();
-                return Err(Denial::TooMany { user, what: "active sessions", most: MOST_ACTIVE }.into());
+                return Err(Denial::TooMany {
+                    user: user.clone(),
+                    what: "active sessions",
+                    most: MOST_ACTIVE,
+                    remedy: "end some first: portwatch session end --session ID; portwatch sessions shows them",
+                }
+                .into());
             }
             let kept = turn.count("SELECT count(*) FROM session WHERE uid = ?1", [user.uid])?;
             if kept >= MOST_SESSIONS {

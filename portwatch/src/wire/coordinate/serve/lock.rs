@@ -70,8 +70,12 @@ fn ttl(ms: u64) -> Result<Duration, OfficeError> {
 
 impl Serve for LocksQuery {
     fn serve(&self, bureau: &Bureau, _: &Asker) -> Result<Locks, OfficeError> {
-        let (locks, truncated, total) = cut(bureau.locks()?, self.limit);
+        let mut all = bureau.locks()?;
         let time = Timestamp::now();
+        // Those whose time has passed crowd nobody out who holds something.
+        all.sort_by_key(|lock| lock.has_expired(time));
+        let (mut locks, truncated, total) = cut(all, self.limit);
+        locks.sort_by(|one, other| one.name.cmp(&other.name));
         let locks = locks.iter().map(|l| lock(l, time)).collect();
         Ok(Locks { schema: SCHEMA, time, locks, truncated, total, database: bureau.database()? })
     }
