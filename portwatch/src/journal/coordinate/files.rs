@@ -14,8 +14,10 @@ use crate::{
 const MOST_FILES: u32 = 20_000;
 /// With so many bytes of paths: everybody's list of sessions has them.
 const MOST_PATH_BYTES: u32 = 2 << 20;
-/// So many claims in the way are looked for.
+/// So many claims in the way are taken with force, and told.
 const MOST_CONFLICTS: usize = 200;
+/// So many sessions in the way are named.
+const MOST_NAMED: usize = 5;
 /// What one order names lies in at most so many directories: each is looked up while all other writers wait.
 const MOST_PLACES: usize = 10_000;
 
@@ -76,12 +78,12 @@ impl<'a> Order<'a> {
     }
 
     /// Claims of other active sessions than `id` that are in the way: the same path, one above, one below.
-    fn in_the_way(&self, tables: &Tables<'_>, id: &str) -> rusqlite::Result<Vec<FileConflict>> {
-        let mut found = Vec::new();
+    fn in_the_way(&self, tables: &Tables<'_>, id: &str) -> rusqlite::Result<Met> {
+        let mut found = Met::default();
         let mut meet = |path: &str, row: &Row<'_>| {
             let conflict = FileConflict { path: path.to_owned(), claimed: row.get(0)?, session: row.get(1)? };
             debug_assert!(overlap(path, &conflict.claimed));
-            found.push(conflict);
+            found.add(conflict);
             Ok(())
         };
         for (place, path) in &self.places {
@@ -104,29 +106,21 @@ impl<'a> Order<'a> {
         if self.files.is_empty() {
             return Ok(Vec::new());
         }
-        let conflicts = self.in_the_way(turn, id)?;
-        if conflicts.len() > MOST_CONFLICTS {
-            return Err(Denial::Refused {
-                what: format!("more than {MOST_CONFLICTS} claims are in the way; nothing was claimed"),
-                remedy: "portwatch sessions --files shows all; claim less at once".to_owned(),
-            }
-            .into());
-        }
-        if let Some(first) = conflicts.first()
-            && !force
+        let met = self.in_the_way(turn, id)?;
+        if let Some(first) = met.listed.first()
+            && (!force || met.count > MOST_CONFLICTS)
         {
             let holder = by_id(turn, &first.session)?;
             let by = holder.agent.map_or_else(String::new, |a| format!(", agent {a}"));
-            let ways = "portwatch sessions --files shows all; --force claims it all the same";
-            let more = match conflicts.len() - 1 {
-                0 => String::new(),
-                more => format!(", and {more} more"),
+            let first_of_all = format!("{} is claimed by {}{by}", first.path, first.session);
+            let (whole, ways) = if met.count > MOST_CONFLICTS {
+                let most = format!("{}, of which --force takes {MOST_CONFLICTS} at most", met.words());
+                (most, "portwatch sessions --files shows all; claim less at once")
+            } else {
+                (met.words(), "portwatch sessions --files shows all; --force claims it all the same")
             };
             return Err(Denial::Refused {
-                what: format!(
-                    "{} is claimed by {}{by}{more}; nothing was claimed",
-                    first.path, first.session
-                ),
+                what: format!("{first_of_all}{whole}; nothing was claimed"),
                 remedy: if may_act(holder.user.uid, user.uid) {
                     format!("{ways}; portwatch notes --session {}", first.session)
                 } else {
@@ -159,13 +153,51 @@ impl<'a> Order<'a> {
             1 => "claimed 1 file".to_owned(),
             count => format!("claimed {count} files"),
         };
-        let whose: BTreeSet<&str> = conflicts.iter().map(|c| c.session.as_str()).collect();
-        if !whose.is_empty() {
-            let whose: Vec<&str> = whose.into_iter().collect();
-            words = format!("{words}, some of them claimed by {} too", whose.join(", "));
+        if met.count > 0 {
+            words = format!("{words}, some of them claimed by {} too", met.names());
         }
         turn.tell(EventKind::Session, id, words)?;
-        Ok(conflicts)
+        Ok(met.listed)
+    }
+}
+
+/// Claims that meet those of an order.
+#[derive(Default)]
+struct Met {
+    /// The first [`MOST_CONFLICTS`] of them.
+    listed: Vec<FileConflict>,
+    /// All of them.
+    count: usize,
+    /// The sessions that have them.
+    sessions: BTreeSet<String>,
+}
+
+impl Met {
+    fn add(&mut self, conflict: FileConflict) {
+        self.count += 1;
+        if !self.sessions.contains(&conflict.session) {
+            self.sessions.insert(conflict.session.clone());
+        }
+        if self.listed.len() < MOST_CONFLICTS {
+            self.listed.push(conflict);
+        }
+    }
+
+    /// The sessions, as many as a sentence has room for, and how many more there are.
+    fn names(&self) -> String {
+        let named: Vec<&str> = self.sessions.iter().take(MOST_NAMED).map(String::as_str).collect();
+        match self.sessions.len() - named.len() {
+            0 => named.join(", "),
+            more => format!("{} and {more} more", named.join(", ")),
+        }
+    }
+
+    /// Where there are more than one: how many, and whose.
+    fn words(&self) -> String {
+        match self.count {
+            0 | 1 => String::new(),
+            count => format!("; {count} claims are in the way, of {}", self.names()),
+        }
     }
 }
 

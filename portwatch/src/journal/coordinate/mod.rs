@@ -190,3 +190,5 @@ mod tests_of_bounds;
 mod tests_of_channels;
 #[cfg(test)]
 mod tests_of_clocks;
+#[cfg(test)]
+mod tests_of_files;

@@ -74,22 +74,6 @@ fn a_page_of_messages_or_notes_has_a_bound_in_bytes_and_says_that_there_is_more(
 }
 
 #[test]
-fn claims_in_the_way_are_looked_for_up_to_a_bound_whatever_is_named_how_often() {
-    let (_folder, _path, mut store) = place();
-    begin(&mut store, "one");
-    begin(&mut store, "two");
-    let files: Vec<String> = (0..300).map(|at| format!("/p/{at}")).collect();
-    assert_eq!(claim(&mut store, "one", &files, false), Ok(300));
-    let root = vec!["/".to_owned(); 2000];
-    for force in [false, true] {
-        let refused = claim(&mut store, "two", &root, force).unwrap_err();
-        assert_eq!(refused.to_string(), "more than 200 claims are in the way; nothing was claimed");
-    }
-    // What is named twice is claimed once.
-    assert_eq!(claim(&mut store, "two", &vec!["/p/1".to_owned(); 2000], true), Ok(1));
-}
-
-#[test]
 fn one_user_claims_so_many_bytes_of_paths() {
     let (_folder, _path, mut store) = place();
     begin(&mut store, "one");

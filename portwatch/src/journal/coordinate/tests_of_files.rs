@@ -1,0 +1,66 @@
+//! Claims on files: whose keep whom out, and what is said of them.
+
+use super::{
+    CoordinateError, Coordination, FileConflict, OfSession, StartSession,
+    tests_of_channels::{at, place, user},
+};
+use crate::coordinate::Denial;
+
+/// Begins a session of an agent, all three of one name.
+fn begin(store: &mut Coordination, name: &str, uid: u32, files: &[String]) {
+    let start =
+        StartSession { purpose: "work", agent: Some(name), terminal: None, root: None, files, force: true };
+    store.start_session(&start, &user(uid), &[name.to_owned()], at(0)).unwrap();
+}
+
+fn claim(
+    store: &mut Coordination,
+    (id, uid): (&str, u32),
+    files: &[String],
+    force: bool,
+) -> Result<Vec<FileConflict>, Denial> {
+    let user = user(uid);
+    let order = OfSession { id, agent: None, user: &user };
+    match store.claim_files(&order, (files, force), at(1)) {
+        Ok(((_, conflicts), _)) => Ok(conflicts),
+        Err(CoordinateError::Denied(denial)) => Err(denial),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn paths(folder: &str, count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("{folder}/{at:04}")).collect()
+}
+
+fn one(path: &str) -> Vec<String> {
+    vec![path.to_owned()]
+}
+
+#[test]
+fn who_is_in_the_way_is_named_however_many_claims_there_are() {
+    let (_folder, _path, mut store) = place();
+    begin(&mut store, "one", 1000, &paths("/p", 300));
+    begin(&mut store, "two", 1000, &[]);
+    let way = "/ is claimed by one, agent one; 300 claims are in the way, of one";
+    for force in [false, true] {
+        let refused = claim(&mut store, ("two", 1000), &one("/"), force).unwrap_err();
+        let expected = format!("{way}, of which --force takes 200 at most; nothing was claimed");
+        assert_eq!(refused.to_string(), expected);
+        assert!(refused.remedy().contains("sessions --files shows all; claim less at once"));
+    }
+    // One claim that is in the way of many files is one.
+    begin(&mut store, "three", 1000, &one("/q"));
+    let refused = claim(&mut store, ("two", 1000), &paths("/q", 1000), false).unwrap_err();
+    assert_eq!(refused.to_string(), "/q/0000 is claimed by three, agent three; nothing was claimed");
+    assert_eq!(claim(&mut store, ("two", 1000), &paths("/q", 1000), true).unwrap().len(), 1);
+
+    for at in 0..7 {
+        begin(&mut store, &format!("s{at}"), 1000, &[format!("/r/{at}")]);
+    }
+    let refused = claim(&mut store, ("two", 1000), &one("/r"), false).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "/r is claimed by s0, agent s0; 7 claims are in the way, of s0, s1, s2, s3, s4 and 2 more; nothing was claimed"
+    );
+    assert!(refused.remedy().contains("--force claims it all the same"));
+}
