@@ -116,7 +116,19 @@ pub fn session(out: &mut dyn Write, verb: &str, answer: &SessionState, look: &Lo
     sentence(out, Tone::Plain, &words, look)?;
     for conflict in &answer.conflicts {
         let path = name(&conflict.path, session.root.as_deref(), look);
-        let words = format!("  CONFLICT {path}: {} claims {}", conflict.session, conflict.claimed);
+        let whose = if conflict.uid == session.uid {
+            String::new()
+        } else {
+            format!(" of {}", user(conflict.user.as_ref(), conflict.uid))
+        };
+        let words = format!("  CONFLICT {path}: {}{whose} claims {}", conflict.session, conflict.claimed);
+        sentence(out, Tone::Bad, &words, look)?;
+    }
+    if answer.more_conflicts > 0 {
+        let words = format!(
+            "  and {} more; portwatch sessions --files shows all",
+            count(answer.more_conflicts, "claim")
+        );
         sentence(out, Tone::Bad, &words, look)?;
     }
     for path in &answer.not_claimed {

@@ -23,11 +23,11 @@ const MOST_PLACES: usize = 10_000;
 
 /// Claims of other active sessions on one path. The planner has no numbers, and would go through all active sessions for each
 /// path: it is told to begin with the path.
-const AT: &str = "SELECT f.path, f.session FROM file_claim f INDEXED BY file_claim_path
+const AT: &str = "SELECT f.path, f.session, s.uid, s.user FROM file_claim f INDEXED BY file_claim_path
      CROSS JOIN session s ON s.id = f.session
      WHERE f.released IS NULL AND f.path = ?2 AND f.session <> ?1 AND s.state = 'active' ORDER BY f.session";
 /// And on what lies between two paths.
-const BETWEEN: &str = "SELECT f.path, f.session FROM file_claim f INDEXED BY file_claim_path
+const BETWEEN: &str = "SELECT f.path, f.session, s.uid, s.user FROM file_claim f INDEXED BY file_claim_path
      CROSS JOIN session s ON s.id = f.session
      WHERE f.released IS NULL AND f.path > ?2 AND f.path < ?3 AND f.session <> ?1 AND s.state = 'active'
      ORDER BY f.path, f.session";
@@ -41,6 +41,17 @@ pub struct FileConflict {
     pub claimed: String,
     /// The session that has it.
     pub session: String,
+    /// Its user.
+    pub user: User,
+}
+
+/// What an order of files met and was followed all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conflicts {
+    /// Claims that others have too: some, where there are many.
+    pub listed: Vec<FileConflict>,
+    /// So many more there are.
+    pub more: u64,
 }
 
 /// Files that are to be claimed, and where is looked for what is in the way: each place once, however many files lie there,
@@ -77,13 +88,21 @@ impl<'a> Order<'a> {
         Ok(Self { files, outermost, places })
     }
 
-    /// Claims of other active sessions than `id` that are in the way: the same path, one above, one below.
-    fn in_the_way(&self, tables: &Tables<'_>, id: &str) -> rusqlite::Result<Met> {
-        let mut found = Met::default();
+    /// Claims of other active sessions than `id` that meet: the same path, one above, one below. First those that are in the way
+    /// of a user, then those that are only told. Who may not change what is a user's keeps that user out of nothing either: else
+    /// one user's claim on `/` would stop everybody.
+    fn meets(&self, tables: &Tables<'_>, (id, user): (&str, &User)) -> rusqlite::Result<(Met, Met)> {
+        let (mut in_the_way, mut told) = (Met::default(), Met::default());
         let mut meet = |path: &str, row: &Row<'_>| {
-            let conflict = FileConflict { path: path.to_owned(), claimed: row.get(0)?, session: row.get(1)? };
+            let conflict = FileConflict {
+                path: path.to_owned(),
+                claimed: row.get(0)?,
+                session: row.get(1)?,
+                user: User { uid: row.get(2)?, name: row.get(3)? },
+            };
             debug_assert!(overlap(path, &conflict.claimed));
-            found.add(conflict);
+            let of = if may_act(user.uid, conflict.user.uid) { &mut in_the_way } else { &mut told };
+            of.add(conflict);
             Ok(())
         };
         for (place, path) in &self.places {
@@ -93,20 +112,20 @@ impl<'a> Order<'a> {
             let (from, to) = within(path);
             tables.each(BETWEEN, params![id, from, to], |row| meet(path, row))?;
         }
-        Ok(found)
+        Ok((in_the_way, told))
     }
 
-    /// Claims what nobody else has; with `force` the rest too, and tells of it.
+    /// Claims what nobody has who could keep this user out of it; with `force` the rest too. Tells who else has it.
     pub(super) fn claim(
         &self,
         turn: &mut Turn<'_>,
         (id, user): (&str, &User),
         force: bool,
-    ) -> Done<Vec<FileConflict>> {
+    ) -> Done<Conflicts> {
         if self.files.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Conflicts::default());
         }
-        let met = self.in_the_way(turn, id)?;
+        let (met, told) = self.meets(turn, (id, user))?;
         if let Some(first) = met.listed.first()
             && (!force || met.count > MOST_CONFLICTS)
         {
@@ -153,11 +172,16 @@ impl<'a> Order<'a> {
             1 => "claimed 1 file".to_owned(),
             count => format!("claimed {count} files"),
         };
-        if met.count > 0 {
-            words = format!("{words}, some of them claimed by {} too", met.names());
+        let too: Vec<String> =
+            [&met, &told].into_iter().filter(|met| met.count > 0).map(Met::names).collect();
+        if !too.is_empty() {
+            words = format!("{words}, some of them claimed by {} too", too.join(", "));
         }
         turn.tell(EventKind::Session, id, words)?;
-        Ok(met.listed)
+        let count = met.count + told.count;
+        let listed: Vec<FileConflict> = met.listed.into_iter().chain(told.listed).collect();
+        let more = u64::try_from(count - listed.len()).unwrap_or(u64::MAX);
+        Ok(Conflicts { listed, more })
     }
 }
 

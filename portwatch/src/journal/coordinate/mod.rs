@@ -15,7 +15,7 @@ use std::path::Path;
 
 pub use agent::{Heir, Register, Salvaged, Voice};
 pub use channel::{MessagePage, MessagesWanted, Publish};
-pub use files::FileConflict;
+pub use files::{Conflicts, FileConflict};
 pub use lock::{Freed, TakeLock, Taken};
 pub use session::{OfSession, StartSession};
 use turn::{Done, Tables, Turn};

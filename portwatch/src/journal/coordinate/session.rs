@@ -5,7 +5,7 @@ use rusqlite::{Row, params};
 use super::{
     CoordinateError, Coordination, Done, Tables, Told, Turn, Voice,
     agent::Heir,
-    files::{FileConflict, Order},
+    files::{Conflicts, Order},
     lock, moment,
     owner::{columns, process},
     text,
@@ -159,7 +159,7 @@ impl Coordination {
         user: &User,
         ids: &[String],
         now: Timestamp,
-    ) -> Result<((Session, Vec<FileConflict>), Told), CoordinateError> {
+    ) -> Result<((Session, Conflicts), Told), CoordinateError> {
         let files = Order::of(start.files)?;
         self.change(Voice::of(start.agent, user), now, |turn| {
             let active = active_of(turn, user.uid)?;
@@ -250,7 +250,7 @@ impl Coordination {
         order: &OfSession<'_>,
         (files, force): (&[String], bool),
         now: Timestamp,
-    ) -> Result<((Session, Vec<FileConflict>), Told), CoordinateError> {
+    ) -> Result<((Session, Conflicts), Told), CoordinateError> {
         let files = Order::of(files)?;
         self.change(order.voice(), now, |turn| {
             let found = order.active(turn)?;

@@ -7,7 +7,7 @@ use crate::{
     coordinate::{
         Denial, NOTE_KINDS, Note, Session, SessionState, fit, label, may_act, mine, path as plain_path, text,
     },
-    journal::{FileConflict, OfSession, StartSession},
+    journal::{Conflicts, OfSession, StartSession},
     model::Timestamp,
 };
 
@@ -88,7 +88,7 @@ impl Bureau {
         &self,
         beginning: &Beginning,
         asker: &Asker,
-    ) -> Result<(Session, Vec<FileConflict>), OfficeError> {
+    ) -> Result<(Session, Conflicts), OfficeError> {
         let purpose = text(&beginning.purpose, "a purpose", LONGEST_PURPOSE)?;
         let root = beginning.root.as_deref().map(plain_path).transpose()?;
         let files = paths(&beginning.files)?;
@@ -128,7 +128,7 @@ impl Bureau {
         which: &Which,
         (files, force): (&[String], bool),
         asker: &Asker,
-    ) -> Result<(Session, Vec<FileConflict>), OfficeError> {
+    ) -> Result<(Session, Conflicts), OfficeError> {
         let files = paths(files)?;
         self.sweep()?;
         let found = self.which(which, asker)?;

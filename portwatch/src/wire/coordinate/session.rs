@@ -93,6 +93,10 @@ pub struct Conflict {
     pub claimed: String,
     /// The session that has it.
     pub session: String,
+    /// Uid of its user. Claims of other users than root and one's own are in nobody's way, and are told all the same.
+    pub uid: u32,
+    /// Name of that user, where one is known.
+    pub user: Option<String>,
 }
 
 /// A session as it is now.
@@ -104,8 +108,10 @@ pub struct SessionState {
     pub time: Timestamp,
     /// The session.
     pub session: Session,
-    /// Claims that others have too; only with `force`.
+    /// Claims that others have too: of one's own user and root only with `force`. Of each kind the first 200.
     pub conflicts: Vec<Conflict>,
+    /// So many more there are.
+    pub more_conflicts: u64,
     /// Of files to give back: those that it did not claim.
     pub not_claimed: Vec<String>,
 }

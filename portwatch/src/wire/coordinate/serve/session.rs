@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Serve, given, rows};
 use crate::{
     coordinate as inner,
-    journal::FileConflict,
+    journal::{Conflicts, FileConflict},
     model::Timestamp,
     query::{
         claims::OfficeError,
@@ -52,13 +52,20 @@ fn note(note: inner::Note) -> Note {
     }
 }
 
-fn state(found: &inner::Session, conflicts: Vec<FileConflict>) -> SessionState {
-    let conflict = |c: FileConflict| Conflict { path: c.path, claimed: c.claimed, session: c.session };
+fn state(found: &inner::Session, conflicts: Conflicts) -> SessionState {
+    let conflict = |c: FileConflict| Conflict {
+        path: c.path,
+        claimed: c.claimed,
+        session: c.session,
+        uid: c.user.uid,
+        user: c.user.name,
+    };
     SessionState {
         schema: SCHEMA,
         time: Timestamp::now(),
         session: session(found),
-        conflicts: conflicts.into_iter().map(conflict).collect(),
+        conflicts: conflicts.listed.into_iter().map(conflict).collect(),
+        more_conflicts: conflicts.more,
         not_claimed: Vec::new(),
     }
 }
@@ -97,7 +104,7 @@ impl Serve for EndRequest {
         let how = if self.abandon { inner::SessionState::Abandoned } else { inner::SessionState::Completed };
         let which = which(self.session.as_ref(), self.agent.as_ref());
         let outcome = given(self.outcome.as_ref());
-        Ok(state(&bureau.end_session(&which, (how, outcome.as_deref()), asker)?, Vec::new()))
+        Ok(state(&bureau.end_session(&which, (how, outcome.as_deref()), asker)?, Conflicts::default()))
     }
 }
 
@@ -109,7 +116,7 @@ impl Serve for FilesRequest {
         }
         if self.release {
             let (found, unknown) = bureau.release_files(&which, &self.files, asker)?;
-            return Ok(SessionState { not_claimed: unknown, ..state(&found, Vec::new()) });
+            return Ok(SessionState { not_claimed: unknown, ..state(&found, Conflicts::default()) });
         }
         let (found, conflicts) = bureau.claim_files(&which, (&self.files, self.force), asker)?;
         Ok(state(&found, conflicts))
