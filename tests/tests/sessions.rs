@@ -428,6 +428,12 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
     silence(&portwatch, "sole", 21);
     let stolen = nobody(&["salvage", "claim", "sole", "--as", "thief"]);
     assert_eq!(stolen.code, Some(3), "it stays its user's: {stolen:?}");
+    let seen = nobody(&["salvage"]).text();
+    assert!(seen.contains("user=root") && seen.contains("None of them is yours"), "{seen}");
+    assert!(!seen.contains("Run:"), "nobody is told to type what is refused: {seen}");
+    let mine = desk.says(&["salvage"], 0, &["Run: portwatch salvage claim sole"]);
+    assert!(!mine.contains("user="), "{mine}");
+
     // What nobody claims keeps root out of nothing, and is told; root's keeps nobody's out.
     assert_eq!(nobody(&["session", "start", "all of it", "--agent", "n", "--files", "/opt"]).code, Some(0));
     desk.says(&["session", "claim", "/opt/x"], 0, &["CONFLICT /opt/x: session-", "claims /opt"]);

@@ -2,6 +2,7 @@
 
 use super::{args, exit::Exit, failure::Failure, session::Session};
 use crate::{
+    platform::user::own_uid,
     render,
     wire::coordinate::{
         AgentsQuery, HeartbeatRequest, RegisterRequest, SalvageQuery, SalvageRequest, UnregisterRequest,
@@ -39,7 +40,8 @@ pub(super) fn list(args: &args::Agents, session: &mut Session<'_>) -> Result<Exi
 pub(super) fn salvage(args: &args::Salvage, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let Some(args::SalvageWhat::Claim(claim)) = &args.what else {
         let answer = session.order(&SalvageQuery { limit: args.most.limit })?;
-        session.answer(&answer, render::salvage)?;
+        let own = own_uid();
+        session.answer(&answer, |out, answer, look| render::salvage(out, answer, own, look))?;
         return Ok(if answer.dead.is_empty() { Exit::No } else { Exit::Yes });
     };
     let request = SalvageRequest { name: claim.name.clone(), agent: claim.who.agent.clone() };

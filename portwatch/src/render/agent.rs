@@ -9,7 +9,10 @@ use super::{
     table::{self, Column},
     user, when, work,
 };
-use crate::wire::coordinate::{Agent, AgentState, Agents, Salvage, Salvaged};
+use crate::{
+    coordinate::may_act,
+    wire::coordinate::{Agent, AgentState, Agents, Salvage, Salvaged},
+};
 
 const COLUMNS: [Column; 6] = [
     Column { title: "NAME", priority: 0, least: 12, right: false },
@@ -62,10 +65,11 @@ pub fn agent(out: &mut dyn Write, verb: &str, answer: &AgentState, look: &Look) 
 }
 
 /// Writes what dead agents left.
-pub fn salvage(out: &mut dyn Write, answer: &Salvage, look: &Look) -> io::Result<()> {
+pub fn salvage(out: &mut dyn Write, answer: &Salvage, own: u32, look: &Look) -> io::Result<()> {
     if answer.dead.is_empty() {
         return sentence(out, Tone::Plain, "No dead agent left anything to salvage.", look);
     }
+    let one_user = answer.dead.windows(2).all(|pair| matches!(pair, [a, b] if a.agent.uid == b.agent.uid));
     sentence(out, Tone::Plain, "Dead agents with recoverable context:", look)?;
     for dead in &answer.dead {
         let Agent { name, purpose, seen, died, cause, .. } = &dead.agent;
@@ -75,6 +79,9 @@ pub fn salvage(out: &mut dyn Write, answer: &Salvage, look: &Look) -> io::Result
             .map_or_else(|| format!("silent for {}", age(*seen)), |died| format!("died {} ago", age(died)));
         let mut head = Text::new(look);
         head.plain("  ").push(Tone::Strong, name).plain(&format!(" ({how})"));
+        if dead.agent.uid != own || !one_user {
+            head.plain(&format!("  user={}", user(dead.agent.user.as_ref(), dead.agent.uid)));
+        }
         head.wrapped(out, 4)?;
         let mut field = |label: &str, words: &str| {
             let mut line = Text::new(look);
@@ -100,12 +107,24 @@ pub fn salvage(out: &mut dyn Write, answer: &Salvage, look: &Look) -> io::Result
     }
     writeln!(out)?;
     cut(out, "first", answer.truncated, (answer.dead.len(), answer.total), look)?;
-    match answer.dead.as_slice() {
-        [one] => {
-            sentence(out, Tone::Plain, &format!("  Run: portwatch salvage claim {}", one.agent.name), look)
-        }
-        _ => sentence(out, Tone::Plain, "  Run: portwatch salvage claim AGENT", look),
+    let mine: Vec<&str> = answer
+        .dead
+        .iter()
+        .map(|dead| &dead.agent)
+        .filter(|a| may_act(a.uid, own))
+        .map(|a| a.name.as_str())
+        .collect();
+    let words = match mine.as_slice() {
+        [] => "  None of them is yours: only their users and root take them over".to_owned(),
+        [one] => format!("  Run: portwatch salvage claim {one}"),
+        _ => "  Run: portwatch salvage claim AGENT".to_owned(),
+    };
+    let others = answer.dead.len() - mine.len();
+    if others > 0 && !mine.is_empty() {
+        let words = format!("{words}, of your own; only their users and root take the others over");
+        return sentence(out, Tone::Plain, &words, look);
     }
+    sentence(out, Tone::Plain, &words, look)
 }
 
 /// Writes what was taken over.
