@@ -437,6 +437,12 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
     // What nobody claims keeps root out of nothing, and is told; root's keeps nobody's out.
     assert_eq!(nobody(&["session", "start", "all of it", "--agent", "n", "--files", "/opt"]).code, Some(0));
     desk.says(&["session", "claim", "/opt/x"], 0, &["CONFLICT /opt/x: session-", "claims /opt"]);
+    assert_eq!(nobody(&["lock", "theirs", "--owner", "a"]).code, Some(0));
+    desk.says(
+        &["unlock", "theirs", "--owner", "a"],
+        1,
+        &["theirs is held by a (", "), not by a", "portwatch unlock theirs --force"],
+    );
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
 }

@@ -74,13 +74,15 @@ pub enum Denial {
         /// How many.
         count: usize,
     },
-    /// Somebody else of the same user has the lock.
-    #[error("{name} is held by {owner}, not by {asker}")]
+    /// Somebody else has the lock, whose lock the asker may take away.
+    #[error("{name} is held by {owner}{}, not by {asker}", user.as_ref().map(of).unwrap_or_default())]
     NotHolder {
         /// The lock.
         name: String,
         /// Its holder.
         owner: String,
+        /// The holder's user, where that is not the asker's.
+        user: Option<User>,
         /// Who asks.
         asker: String,
     },
@@ -194,7 +196,10 @@ impl Denial {
                 format!("wait for it: portwatch lock {name} --wait 1m; portwatch locks shows all")
             }
             Self::Queue { name, .. } => format!("get in line: portwatch lock {name} --wait 1m"),
-            Self::NotHolder { name, .. } => format!(
+            Self::NotHolder { name, user: Some(user), .. } => {
+                format!("leave it to {user}, or take it away: portwatch unlock {name} --force")
+            }
+            Self::NotHolder { name, user: None, .. } => format!(
                 "name the holder (--owner, PORTWATCH_AGENT), or take it away: portwatch unlock {name} --force"
             ),
             Self::Foreign { .. } => "only its owner and root may change it; nothing was changed".to_owned(),

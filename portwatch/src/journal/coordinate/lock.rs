@@ -423,7 +423,10 @@ fn foreign(lock: &Lock) -> Denial {
 }
 
 fn not_holder(lock: &Lock, asker: &Owner) -> Denial {
-    Denial::NotHolder { name: lock.name.clone(), owner: lock.owner.name.clone(), asker: asker.name.clone() }
+    let of = &lock.owner.user;
+    let user = (of.uid != asker.user.uid).then(|| of.clone());
+    let owner = lock.owner.name.clone();
+    Denial::NotHolder { name: lock.name.clone(), owner, user, asker: asker.name.clone() }
 }
 
 /// How many go first; those that wait no more lose their places.

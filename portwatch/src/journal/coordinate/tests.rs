@@ -123,6 +123,14 @@ fn force_is_for_the_same_user_and_for_root_and_is_written_down() {
     }
     assert!(store.extend("db", &stranger, Duration::from_secs(1), at(1)).is_err());
     assert_eq!((store.locks().unwrap().len(), log(&path).len()), (1, before), "nothing was changed");
+    // To root, who may, an agent of the same name is told apart by its user, and what is to be typed helps.
+    let CoordinateError::Denied(refused) =
+        store.unlock("db", &agent("agent-db", 0), false, at(1)).unwrap_err()
+    else {
+        panic!("no denial")
+    };
+    assert_eq!(refused.to_string(), "db is held by agent-db (uid 1000), not by agent-db");
+    assert_eq!(refused.remedy(), "leave it to uid 1000, or take it away: portwatch unlock db --force");
     store.unlock("db", &agent("admin", 0), true, at(2)).unwrap();
     let last = log(&path).pop().unwrap();
     assert_eq!((last.0, last.2.as_str()), (EventKind::Unlock, "owner=agent-db  forced by uid 0"));
