@@ -159,7 +159,11 @@ fn the_tutorials_multi_agent_section_as_it_is_typed() {
         api.says(&["session", "claim", files[1], "--force"], 0, &["CONFLICT", &checkout]);
         person.says(&["sessions", "--files"], 0, &[&format!("CONFLICT with {payment}")]);
         api.says(&["session", "release", files[1]], 0, &["Released files of"]);
-        api.says(&["session", "release", "src/never.ts"], 1, &["src/never.ts was not claimed"]);
+        let twice = ["session", "release", "src/never.ts", "./src/never.ts"];
+        let nothing = api.says(&twice, 1, &["Released no file of", "src/never.ts was not claimed"]);
+        assert_eq!(nothing.matches("was not claimed").count(), 1, "{nothing}");
+        api.says(&["session", "claim", "src/twice.ts"], 0, &[]);
+        api.says(&["session", "release", "src/twice.ts", "./src/twice.ts"], 0, &["Released files of"]);
 
         // A lock of the migration, and who has it.
         api.says(&["lock", "db-migrations", "--ttl", "10m"], 0, &["Locked db-migrations for agent-api"]);

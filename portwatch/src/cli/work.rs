@@ -1,6 +1,9 @@
 //! `portwatch session`, `sessions`, `note`, `notes`
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path, PathBuf},
+};
 
 use super::{args, exit::Exit, failure::Failure, session::Session};
 use crate::{
@@ -64,7 +67,12 @@ fn files(
         release,
     };
     let answer = session.order(&request)?;
-    let verb = if release { "Released files of" } else { "Claimed files for" };
+    let named = request.files.iter().collect::<BTreeSet<_>>().len();
+    let verb = match (release, answer.not_claimed.len() < named) {
+        (false, _) => "Claimed files for",
+        (true, true) => "Released files of",
+        (true, false) => "Released no file of",
+    };
     session.answer(&answer, |out, answer, look| render::session(out, verb, answer, look))?;
     Ok(if answer.not_claimed.is_empty() { Exit::Yes } else { Exit::No })
 }

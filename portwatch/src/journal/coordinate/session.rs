@@ -1,5 +1,7 @@
 //! Sessions, their notes and files.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Row, params};
 
 use super::{
@@ -269,7 +271,7 @@ impl Coordination {
         self.change(order.voice(), now, |turn| {
             order.active(turn)?;
             let mut unknown = Vec::new();
-            for path in files {
+            for path in files.iter().collect::<BTreeSet<_>>() {
                 let gone = turn.execute(
                     "UPDATE file_claim SET released = ?3 WHERE session = ?1 AND path = ?2 AND released IS NULL",
                     params![order.id, path, text(turn.now)],

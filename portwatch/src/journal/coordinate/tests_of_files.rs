@@ -89,3 +89,14 @@ fn a_users_claims_keep_nobody_else_out_and_are_told() {
     let told = claim(&mut store, ("mine", 1000), &one("/opt"), false).unwrap();
     assert_eq!((told.listed.len(), told.more), (200, 101), "300 below, and one above");
 }
+
+#[test]
+fn what_is_named_twice_is_given_back_once() {
+    let (_folder, _path, mut store) = place();
+    begin(&mut store, "one", 1000, &one("/p/a"));
+    let user = user(1000);
+    let order = OfSession { id: "one", agent: None, user: &user };
+    let twice = ["/p/a", "/p/a", "/p/b", "/p/b"].map(str::to_owned);
+    let ((session, unknown), _) = store.release_files(&order, &twice, at(1)).unwrap();
+    assert_eq!((session.files, unknown), (Vec::new(), one("/p/b")));
+}
