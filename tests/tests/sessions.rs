@@ -407,8 +407,8 @@ fn what_belongs_to_another_user_cannot_be_changed_nor_its_notes_read_nor_its_nam
         (&["lock", "mine", "--owner", "a"], 0, "Locked mine for a"),
         (&["unlock", "mine", "--owner", "a"], 0, "Unlocked mine"),
         (&["lock", "mine", "--session", &session], 3, "belongs to root"),
-        (&["lock", "mine", "--pid", &pid], 1, "another user's"),
-        (&["agent", "register", "b", "--pid", &pid], 1, "another user's"),
+        (&["lock", "mine", "--pid", &pid], 3, "another user's"),
+        (&["agent", "register", "b", "--pid", &pid], 3, "another user's"),
         (&["agent", "unregister", "a"], 0, "Unregistered a"),
         (
             &["session", "start", "me too", "--agent", "a", "--files", "/"],

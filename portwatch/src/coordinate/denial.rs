@@ -132,13 +132,17 @@ pub enum Denial {
         /// What to do.
         remedy: &'static str,
     },
-    /// The process that is named is gone, or another user's.
-    #[error("pid {pid} is {why}")]
-    Process {
+    /// The process that is named is gone.
+    #[error("pid {pid} is gone")]
+    Gone {
         /// Its pid.
         pid: u32,
-        /// `gone`, `another user's`.
-        why: &'static str,
+    },
+    /// The process that is named is another user's.
+    #[error("pid {pid} is another user's")]
+    ForeignProcess {
+        /// Its pid.
+        pid: u32,
     },
     /// Something that stands in the way, in a sentence of its own.
     #[error("{what}")]
@@ -171,14 +175,17 @@ impl Denial {
             | Self::Long { .. }
             | Self::Control { .. }
             | Self::Path { .. } => DenialKind::Bad,
-            Self::Foreign { .. } | Self::Unread { .. } | Self::Private { .. } => DenialKind::NotPermitted,
+            Self::Foreign { .. }
+            | Self::Unread { .. }
+            | Self::Private { .. }
+            | Self::ForeignProcess { .. } => DenialKind::NotPermitted,
             Self::Nothing { .. } => DenialKind::Nothing,
             Self::Ambiguous { .. } => DenialKind::Ambiguous,
             Self::Held { .. }
             | Self::Queue { .. }
             | Self::NotHolder { .. }
             | Self::TooMany { .. }
-            | Self::Process { .. }
+            | Self::Gone { .. }
             | Self::Refused { .. } => DenialKind::Refused,
         }
     }
@@ -208,7 +215,7 @@ impl Denial {
                 format!("choose another name, or ask {user} to share it: portwatch channels --share {name}")
             }
             Self::Nothing { remedy, .. } | Self::TooMany { remedy, .. } => (*remedy).to_owned(),
-            Self::Process { .. } => "name a living process of your own".to_owned(),
+            Self::Gone { .. } | Self::ForeignProcess { .. } => "name a living process of your own".to_owned(),
             Self::Refused { remedy, .. } | Self::Ambiguous { remedy, .. } => remedy.clone(),
         }
     }

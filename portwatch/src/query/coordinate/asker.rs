@@ -56,10 +56,10 @@ impl Asker {
 
     /// A living process of the asker's own user, or a child of the asker; root may name anybody's.
     pub fn own_process(&self, pid: u32) -> Result<Named, Denial> {
-        let found = kin::of(pid).ok_or(Denial::Process { pid, why: "gone" })?;
+        let found = kin::of(pid).ok_or(Denial::Gone { pid })?;
         let child = self.process.as_ref().is_some_and(|own| own.id.pid == found.parent);
         if self.user.uid != 0 && found.uid != Some(self.user.uid) && !child {
-            return Err(Denial::Process { pid, why: "another user's" });
+            return Err(Denial::ForeignProcess { pid });
         }
         Ok(found.named)
     }
@@ -173,7 +173,7 @@ mod tests {
         assert!(!alive(ProcessId { start_ticks: own.id.start_ticks + 1, ..own.id }), "another with its pid");
         assert_eq!(asker.parent.unwrap().id.pid, nix::unistd::getppid().as_raw().cast_unsigned());
         let nobody = Asker::of(65_534, None);
-        assert!(matches!(nobody.own_process(own.id.pid), Err(Denial::Process { why: "another user's", .. })));
+        assert!(matches!(nobody.own_process(own.id.pid), Err(Denial::ForeignProcess { .. })));
         assert_eq!(Asker::of(uid, None).own_process(own.id.pid).unwrap().id, own.id);
         assert!(nobody.own_process(u32::MAX).is_err());
     }
