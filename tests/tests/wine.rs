@@ -42,6 +42,53 @@ int main(int count, char **words) {
 }
 "#;
 
+/// A Windows program that runs what follows its name as the same user without the administrators' group, as Windows itself does for
+/// whoever is not elevated; it gives that one's code.
+const PLAIN: &str = r#"
+#include <windows.h>
+#include <stdio.h>
+int main(void) {
+    HANDLE own, plain;
+    BYTE sid[SECURITY_MAX_SID_SIZE];
+    DWORD size = sizeof sid, code = 99;
+    WCHAR *line = GetCommandLineW(), end = *line == '"' ? '"' : ' ';
+    STARTUPINFOW start = { .cb = sizeof start, .dwFlags = STARTF_USESTDHANDLES,
+        .hStdInput = GetStdHandle(STD_INPUT_HANDLE), .hStdOutput = GetStdHandle(STD_OUTPUT_HANDLE),
+        .hStdError = GetStdHandle(STD_ERROR_HANDLE) };
+    PROCESS_INFORMATION made;
+    SID_AND_ATTRIBUTES administrators = { .Sid = sid };
+    for (line++; *line && *line != end; line++) {}
+    while (*line == end || *line == ' ') line++;
+    if (!CreateWellKnownSid(WinBuiltinAdministratorsSid, NULL, sid, &size)
+        || !OpenProcessToken(GetCurrentProcess(), TOKEN_ALL_ACCESS, &own)
+        || !CreateRestrictedToken(own, 0, 1, &administrators, 0, NULL, 0, NULL, &plain)
+        || !CreateProcessAsUserW(plain, NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &made)) {
+        fprintf(stderr, "error %lu\n", GetLastError());
+        return 98;
+    }
+    WaitForSingleObject(made.hProcess, INFINITE);
+    GetExitCodeProcess(made.hProcess, &code);
+    return code;
+}
+"#;
+
+/// A Windows program that serves the pipe of its argument as a user whom nobody knows, and ends when its input does.
+const IMPOSTOR: &str = r#"
+#include <windows.h>
+#include <sddl.h>
+#include <stdio.h>
+int main(int count, char **words) {
+    SECURITY_ATTRIBUTES attributes = { .nLength = sizeof attributes };
+    if (count != 2 || !ConvertStringSecurityDescriptorToSecurityDescriptorA("O:S-1-5-21-1-2-3-1001D:(A;;GA;;;WD)", SDDL_REVISION_1,
+        &attributes.lpSecurityDescriptor, NULL)) return 98;
+    HANDLE pipe = CreateNamedPipeA(words[1], PIPE_ACCESS_DUPLEX, PIPE_TYPE_BYTE, 8, 0, 0, 0, &attributes);
+    printf("%lu 0\n", pipe == INVALID_HANDLE_VALUE ? GetLastError() : 0);
+    fflush(stdout);
+    while (getchar() != EOF) {}
+    return 0;
+}
+"#;
+
 /// Programs of the system's are shared by all tests: one that puts something in their place runs alone.
 static SYSTEM: RwLock<()> = RwLock::new(());
 
@@ -90,11 +137,23 @@ impl Windows {
     /// What it says goes to files: under Wine the daemon that `start` leaves behind keeps the stderr of who started it open,
     /// so that a pipe would end with the daemon.
     fn run(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+        Self::finished(self.command(arguments))
+    }
+
+    /// The same by whoever is no administrator.
+    fn run_plain(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+        let mut command = Self::wine(&self.built("plain", PLAIN)?);
+        let own = self.command(arguments);
+        command.args(own.get_args()).envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null());
+        Self::finished(command)
+    }
+
+    fn finished(mut command: Command) -> anyhow::Result<Ran> {
         let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
-        let mut command = self.command(arguments);
         let mut child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;
         let ended =
-            wait_until(&format!("the end of {arguments:?}"), 3 * DEADLINE, || child.try_wait().transpose());
+            wait_until(&format!("the end of {command:?}"), 3 * DEADLINE, || child.try_wait().transpose());
         if ended.is_err() {
             child.kill()?;
             child.wait()?;
@@ -110,12 +169,18 @@ impl Windows {
 
     /// The listener's program, as Windows names it.
     fn program(&self) -> anyhow::Result<PathBuf> {
-        let program = self.folder.path().join("listener.exe");
+        self.built("listener", LISTENER)
+    }
+
+    /// A Windows program of this source.
+    fn built(&self, name: &str, source: &str) -> anyhow::Result<PathBuf> {
+        let program = self.folder.path().join(format!("{name}.exe"));
         if !program.is_file() {
-            let source = self.folder.path().join("listener.c");
-            fs::write(&source, LISTENER)?;
+            let file = self.folder.path().join(format!("{name}.c"));
+            fs::write(&file, source)?;
             let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
-            let built = compiler.arg("-o").arg(&program).arg(&source).arg("-lws2_32").status()?;
+            let built =
+                compiler.arg("-o").arg(&program).arg(&file).args(["-lws2_32", "-ladvapi32"]).status()?;
             anyhow::ensure!(built.success(), "{compiler:?} ended with {built}");
         }
         Ok(program)
@@ -376,10 +441,56 @@ fn a_lock_is_held_as_long_as_its_program_runs() {
 }
 
 #[test]
+fn whoever_is_no_administrator_may_ask_and_not_stop_and_is_somebody_else() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    assert_eq!(windows.run(&["start"]).unwrap().code, Some(0));
+    // The pipe is open to every user of the machine.
+    let ran = windows.run_plain(&["status", "--json"]).unwrap();
+    assert_eq!((ran.code, &ran.json().unwrap()["running"]), (Some(0), &true.into()), "{ran:?}");
+    // The event that ends the daemon is not, nor to the same person without the administrators' rights.
+    let ran = windows.run_plain(&["stop"]).unwrap();
+    assert!(ran.code == Some(3) && ran.stderr.contains("as an administrator"), "{ran:?}");
+    assert_eq!(windows.run(&["status"]).unwrap().code, Some(0), "it runs still");
+    // Whose a claim is that each makes by itself. Over the pipe Wine gives a server its own identity for the caller's.
+    let own = format!(r"Z:{}\plain", windows.folder.path().display()).replace('/', r"\");
+    let claim = ["claim", "wine:mine", "--range", "22000-22999", "--no-daemon", "--json", "--state"];
+    let owner = |ran: Ran| {
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.json().unwrap()["claims"][0]["owner"].as_u64().unwrap()
+    };
+    let plain = owner(windows.run_plain(&[&claim[..], &[&own]].concat()).unwrap());
+    assert!(plain != 0, "no administrator");
+    assert_eq!(owner(windows.run(&[&claim[..], &[&format!("{own}2")]].concat()).unwrap()), 0);
+}
+
+#[test]
+fn a_pipe_that_another_user_serves_is_told_nothing_and_believed_nothing() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    let mut impostor = Windows::wine(&windows.built("impostor", IMPOSTOR).unwrap());
+    let (impostor, error, _) = told(Actor::start(impostor.arg(&windows.pipe)).unwrap()).unwrap();
+    assert_eq!(error, 0);
+    for asked in [&["who", "3100"][..], &["claim", "a:b"], &["watch", "--limit", "1"]] {
+        let ran = windows.run(asked).unwrap();
+        assert!(
+            ran.code == Some(5) && ran.stderr.contains("neither an administrator nor you"),
+            "{asked:?} {ran:?}"
+        );
+    }
+    assert_eq!(impostor.finish().unwrap().code(), Some(0));
+}
+
+#[test]
 fn what_is_no_pipe_of_this_machine_is_refused_in_a_sentence() {
     let Some(program) = require_wine() else { return };
     let windows = Windows::new(program).unwrap();
-    for wrong in [r"\\server\pipe\portwatch", r"C:\portwatch"] {
+    for wrong in [
+        r"\\server\pipe\portwatch",
+        r"C:\portwatch",
+        r"\\.\pipe\..\UNC\server\pipe\portwatch",
+        r"\\.\pipe\..\C:\portwatch",
+    ] {
         let mut command = windows.command(&["status"]);
         let output = command.env("PORTWATCH_SOCKET", wrong).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -19,6 +19,7 @@ use crate::{
         ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Snapshot,
         Timestamp,
     },
+    platform::user::{ROOT, with_all_rights},
     query::{
         self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, ListFilter, Live,
         LogAnswer, MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
@@ -562,12 +563,17 @@ impl From<SourceError> for AccessError {
     fn from(error: SourceError) -> Self {
         let remedy = match &error {
             SourceError::Read { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
-                "install it, or use another source (--source)"
+                "install it, or use another source (--source)".to_owned()
             }
-            SourceError::Unsupported(_) | SourceError::Timeout { .. } => "use another source (--source)",
-            _ => "run it as root, or ask a daemon that runs as root (sudo portwatch start)",
+            SourceError::Unsupported(_) | SourceError::Timeout { .. } => {
+                "use another source (--source)".to_owned()
+            }
+            _ => format!(
+                "run it as {ROOT}, or ask a daemon that runs as {ROOT} ({})",
+                with_all_rights("portwatch start")
+            ),
         };
-        Self::NotSeen { what: error.to_string(), remedy: remedy.to_owned() }
+        Self::NotSeen { what: error.to_string(), remedy }
     }
 }
 

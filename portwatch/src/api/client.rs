@@ -20,7 +20,7 @@ use tokio::{runtime::Runtime, time::timeout};
 use crate::{
     platform::{
         local::{self, Stream},
-        user,
+        user::{self, ROOT},
     },
     wire::ErrorDocument,
 };
@@ -48,26 +48,36 @@ pub struct Client {
 
 type Sender = SendRequest<Full<Bytes>>;
 
+/// What a daemon is asked through, and what it is called that this is not permitted.
+const KIND: &str = if cfg!(windows) { "pipe" } else { "socket" };
+const DENIED: &str = if cfg!(windows) { "ERROR_ACCESS_DENIED" } else { "EACCES" };
+
+/// `uid 1000`; on Windows, where users have no numbers, by name where it is known.
+fn whom(uid: u32) -> String {
+    let name = if cfg!(windows) { user::account(uid).ok().flatten() } else { None };
+    name.map_or_else(|| format!("uid {uid}"), |account| account.name)
+}
+
 /// Why the daemon did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no socket file.
-    #[error("there is no socket at {0}")]
+    #[error("there is no {kind} at {0}", kind = KIND)]
     Absent(PathBuf),
     /// There is a socket file and nobody listens: its daemon is gone.
     #[error("nobody listens at {0} any more")]
     Stale(PathBuf),
     /// Something else is there.
-    #[error("{0} is not a socket")]
+    #[error("{0} is not a {kind}", kind = KIND)]
     NoSocket(PathBuf),
     /// Not allowed to connect.
-    #[error("connecting to {path} is not permitted (EACCES)")]
+    #[error("connecting to {path} is not permitted ({denied})", denied = DENIED)]
     NotPermitted {
         /// The socket.
         path: PathBuf,
     },
     /// The server is neither root's nor the caller's own: it could tell anything.
-    #[error("{path} is served by uid {uid}, which is neither root nor you")]
+    #[error("{path} is served by {}, which is neither {root} nor you", whom(*uid), root = ROOT)]
     Foreign {
         /// The socket.
         path: PathBuf,

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// The system daemon's socket; on Windows a pipe.
+/// The system daemon's socket; on Windows a pipe, in the only place where none but administrators can make one: else anybody could
+/// take the name while no daemon runs.
 pub const SYSTEM_SOCKET: &str = if cfg!(windows) {
-    r"\\.\pipe\portwatch"
+    r"\\.\pipe\ProtectedPrefix\Administrators\portwatch"
 } else if cfg!(target_os = "macos") {
     "/var/run/portwatch/portwatch.sock"
 } else {
@@ -74,7 +75,7 @@ impl Places {
             None if root => PathBuf::from(SYSTEM_SOCKET),
             None => {
                 let user = env("USERNAME").unwrap_or_default();
-                PathBuf::from(format!("{SYSTEM_SOCKET}-{}", user.to_string_lossy()))
+                PathBuf::from(format!(r"\\.\pipe\portwatch-{}", user.to_string_lossy()))
             }
         };
         Some(Self { socket, state })

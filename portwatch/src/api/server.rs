@@ -70,7 +70,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let counts = Arc::new(Counts::default());
-    let unknown = Arc::new(tokio::sync::Semaphore::new(limits.connections));
+    let silent = Arc::new(Silent::default());
     let mut connections = tokio::task::JoinSet::new();
     tokio::pin!(stop);
     loop {
@@ -89,11 +89,11 @@ pub async fn serve(
             }
         };
         // Whoever is not known yet counts for nobody, so these have a limit of their own.
-        let Ok(unknown) = Arc::clone(&unknown).try_acquire_owned() else { continue };
+        let Some(waiting) = Silent::enter(&silent, incoming.seems(), limits.per_uid) else { continue };
         let (router, counts) = (router.clone(), Arc::clone(&counts));
         connections.spawn(async move {
             let met = tokio::time::timeout(limits.header, incoming.identify()).await;
-            drop(unknown);
+            drop(waiting);
             match met {
                 Ok(Ok((stream, credentials))) => {
                     let peer = Peer::new(credentials.uid, credentials.pid, user::own_uid(), hidepid);
@@ -176,6 +176,42 @@ async fn refuse(stream: Stream, refusal: Crowd) {
     let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
 }
 
+/// Connections that have said nothing yet, by whose they seem to be: whoever makes many and says nothing does not shut the others out.
+#[derive(Debug, Default)]
+struct Silent(Mutex<HashMap<Option<u32>, usize>>);
+
+/// One of them; no longer on drop.
+#[derive(Debug)]
+struct Waiting {
+    silent: Arc<Silent>,
+    seems: Option<u32>,
+}
+
+impl Silent {
+    /// `None`: there are `most` of that user's already.
+    fn enter(silent: &Arc<Self>, seems: Option<u32>, most: usize) -> Option<Waiting> {
+        let mut by_user = silent.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_user.entry(seems).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Waiting { silent: Arc::clone(silent), seems })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut by_user = self.silent.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_user.get_mut(&self.seems) {
+            *count -= 1;
+            if *count == 0 {
+                by_user.remove(&self.seems);
+            }
+        }
+    }
+}
+
 /// Connections now, by uid, and the turns that all of one uid share.
 #[derive(Debug, Default)]
 struct Counts(Mutex<HashMap<u32, OfUser>>);
@@ -236,6 +272,22 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_who_say_nothing_shut_out_their_own_user_and_nobody_else() {
+        let silent = Arc::new(Silent::default());
+        let enter = |seems| Silent::enter(&silent, seems, 64);
+        let mut many: Vec<Waiting> = (0..64).map(|_| enter(Some(1000)).unwrap()).collect();
+        assert!(enter(Some(1000)).is_none());
+        for other in [Some(0), Some(1001), None] {
+            enter(other).unwrap();
+        }
+        many.pop();
+        many.push(enter(Some(1000)).unwrap());
+        assert!(enter(Some(1000)).is_none());
+        drop(many);
+        assert!(silent.0.lock().unwrap().is_empty(), "who is gone is forgotten");
+    }
 
     #[test]
     fn who_breaks_off_and_comes_again_finds_its_turns_taken_until_they_are_over() {

@@ -18,8 +18,12 @@ use crate::{
     },
     engine::Engines,
     model::{ProcessId, Project},
+    platform::user::ROOT,
     webhook::{AllowList, Policy},
 };
+
+/// The variable that a user's state is found by.
+const HOME: &str = if cfg!(windows) { "LOCALAPPDATA" } else { "HOME" };
 
 fn of(settings: &Settings) -> Result<Places, AccessError> {
     // The daemon works in another directory than whoever starts it.
@@ -29,9 +33,9 @@ fn of(settings: &Settings) -> Result<Places, AccessError> {
     let (socket, state) = (absolute(&settings.socket.value), absolute(&settings.state.value));
     Places::of(socket.as_deref(), state.as_deref(), crate::platform::user::is_privileged(), &environment)
         .ok_or_else(|| {
-            AccessError::Usage(
-                "there is no home directory for the state; set HOME, or name one with --state".to_owned(),
-            )
+            AccessError::Usage(format!(
+                "there is no home directory for the state; set {HOME}, or name one with --state"
+            ))
         })
 }
 
@@ -183,12 +187,12 @@ pub(super) fn stop(settings: &Settings, out: &mut dyn Write) -> Result<Exit, Fai
 fn not_done(error: &ControlError) -> AccessError {
     let what = error.to_string();
     let remedy = match error {
-        ControlError::Failed { .. } => "portwatch daemon shows it in the foreground",
-        _ => "do it as the user whose daemon it is, or as root",
+        ControlError::Failed { .. } => "portwatch daemon shows it in the foreground".to_owned(),
+        _ => format!("do it as the user whose daemon it is, or as {ROOT}"),
     };
     match error {
-        ControlError::Failed { .. } => AccessError::NoDaemon { what, remedy: remedy.to_owned() },
-        _ => AccessError::NotSeen { what, remedy: remedy.to_owned() },
+        ControlError::Failed { .. } => AccessError::NoDaemon { what, remedy },
+        _ => AccessError::NotSeen { what, remedy },
     }
 }
 

@@ -50,7 +50,7 @@ fn claimed(word: &str, session: &mut Session<'_>, own: bool) -> Result<Place, Fa
     port.map(Place::everywhere).ok_or_else(|| {
         AccessError::Refused {
             what: format!("nothing is claimed as {name}"),
-            remedy: "portwatch find '*' shows what is; a port is a number".to_owned(),
+            remedy: "portwatch find shows what is; a port is a number".to_owned(),
         }
         .into()
     })

@@ -2,7 +2,8 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,7 @@ use super::{
     args::{ColorWhen, Global, Start},
     project::Here,
 };
+use crate::platform::files;
 use crate::registry::{PORTS_PER_USER, UserPolicy, nearest};
 use crate::webhook::AllowList;
 use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
@@ -343,7 +345,7 @@ fn default_file(around: &Surroundings<'_>) -> Option<PathBuf> {
 
 /// Reads the file; that a default one does not exist is no error.
 fn read(path: &Path, asked: bool) -> Result<(File, bool), SettingsError> {
-    let text = match fs::read_to_string(path) {
+    let text = match fs::File::open(path).and_then(|file| text(file, asked)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !asked => {
             return Ok((File::default(), false));
@@ -354,6 +356,16 @@ fn read(path: &Path, asked: bool) -> Result<(File, bool), SettingsError> {
         Err(error) => return Err(SettingsError::Read { path: path.to_owned(), error }),
     };
     parse(&text, path).map(|file| (file, true))
+}
+
+/// What a file says. One that nobody named must be of somebody who is believed where everybody may put one there.
+fn text(mut file: fs::File, asked: bool) -> io::Result<String> {
+    if !asked && !files::is_believed(&file)? {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {

@@ -1,6 +1,7 @@
 //! Why something is not done, and what to do about it.
 
 use super::User;
+use crate::platform::user::ROOT;
 
 /// Which kind of no: each has its exit code and HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,8 +210,8 @@ impl Denial {
             Self::NotHolder { name, user: None, .. } => format!(
                 "name the holder (--owner, PORTWATCH_AGENT), or take it away: portwatch unlock {name} --force"
             ),
-            Self::Foreign { .. } => "only its owner and root may change it; nothing was changed".to_owned(),
-            Self::Unread { .. } => "only that user and root may read them".to_owned(),
+            Self::Foreign { .. } => format!("only its owner and {ROOT} may change it; nothing was changed"),
+            Self::Unread { .. } => format!("only that user and {ROOT} may read them"),
             Self::Private { name, user } => {
                 format!("choose another name, or ask {user} to share it: portwatch channels --share {name}")
             }

@@ -122,6 +122,9 @@ fn did_not(log: &Path, before: u64, why: &str) -> ControlError {
     ControlError::Failed { why: why.to_owned(), log: last.join("\n") }
 }
 
+/// What a daemon is ended by, as it is told where it fails.
+const ASK: &str = if cfg!(windows) { "set the event of" } else { "signal" };
+
 /// Asks the daemon of this state directory to end (SIGTERM through a pidfd, on Windows an event: exactly the process
 /// that holds the lock) and waits until it has. Gives its pid.
 pub fn stop(places: &Places) -> Result<u32, ControlError> {
@@ -135,7 +138,7 @@ pub fn stop(places: &Places) -> Result<u32, ControlError> {
     if (ProcessId { pid: holder.pid, start_ticks: found }) != holder {
         return Err(ControlError::NotRunning(places.state.clone()));
     }
-    running.ask().map_err(failed(format!("signal pid {}", holder.pid)))?;
+    running.ask().map_err(failed(format!("{ASK} pid {}", holder.pid)))?;
     match running.wait(STOP) {
         Ok(false) => Err(ControlError::Stuck { pid: holder.pid, seconds: STOP.as_secs() }),
         Ok(true) => Ok(holder.pid),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, ops::RangeInclusive};
 use super::{Port, Protocol};
 
 /// Settings of a network namespace, and its addresses as far as they were asked about. `None` is "not known".
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindRules {
     /// `net.ipv4.ip_unprivileged_port_start`: below it a bind needs CAP_NET_BIND_SERVICE. For both families.
     pub unprivileged_from: Option<u16>,
@@ -15,8 +15,25 @@ pub struct BindRules {
     pub reserved: Option<Vec<RangeInclusive<u16>>>,
     /// Ranges whose binds are refused whoever asks, over TCP and over UDP (excluded port ranges of Windows).
     pub excluded: Option<[Vec<RangeInclusive<u16>>; 2]>,
+    /// Sockets on one port share it where their addresses overlap and are not the same, unless one of them was asked for alone, which no
+    /// table shows (Windows, SO_EXCLUSIVEADDRUSE).
+    pub shares_overlaps: bool,
     /// For each address asked about: whether a socket may be bound to it here.
     pub addresses: Vec<(IpAddr, bool)>,
+}
+
+impl Default for BindRules {
+    /// Nothing is known but which system this is.
+    fn default() -> Self {
+        Self {
+            unprivileged_from: None,
+            ephemeral: None,
+            reserved: None,
+            excluded: None,
+            shares_overlaps: cfg!(windows),
+            addresses: Vec::new(),
+        }
+    }
 }
 
 impl BindRules {

@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Forward, PublishedPort, Space, claims::ClaimView, coordinate::Counts};
+use crate::platform::user::ROOT;
 use crate::{
     engine::Problem,
     journal,
@@ -40,8 +41,9 @@ impl About {
                     problem.socket.display(),
                     problem.what
                 ),
-                remedy: "Ask as root or as a member of the socket's group; --engines names another socket"
-                    .to_owned(),
+                remedy: format!(
+                    "Ask as {ROOT} or as a member of the socket's group; --engines names another socket"
+                ),
             });
         }
         if let Some(problem) = problems.first()

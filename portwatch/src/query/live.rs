@@ -10,6 +10,7 @@ use super::{
     Asked, Completeness, KnownSocket, ListFilter, Record, Space, TableSizes, TargetAnswer, Traffic, forward,
     list, who,
 };
+use crate::platform::user::ROOT;
 use crate::{
     attribute::Attributor,
     engine::Engines,
@@ -24,7 +25,8 @@ use crate::{
 mod naming;
 
 /// A user's configuration, below the home directory.
-const USER_FILE: &str = ".config/portwatch/config.toml";
+const USER_FILE: &str =
+    if cfg!(windows) { r"AppData\Roaming\portwatch\config.toml" } else { ".config/portwatch/config.toml" };
 /// So many directories of one worktree are looked into for a project file.
 const DEEPEST: usize = 8;
 
@@ -399,7 +401,7 @@ impl Live {
         match space {
             Space::One(netns) if self.own != Some(netns) && !self.looked.contains(&netns) => {
                 Completeness::Partial(format!(
-                    "network namespace {netns} could not be looked into; ask as root, or a daemon that runs as root"
+                    "network namespace {netns} could not be looked into; ask as {ROOT}, or a daemon that runs as {ROOT}"
                 ))
             }
             _ => self.completeness.clone(),
@@ -415,8 +417,8 @@ impl Live {
             let sockets =
                 if hidden == 1 { "1 socket belongs".to_owned() } else { format!("{hidden} sockets belong") };
             Completeness::Partial(format!(
-                "{sockets} to processes that may not be looked into here; ask as root, or a daemon \
-                 that runs as root"
+                "{sockets} to processes that may not be looked into here; ask as {ROOT}, or a daemon \
+                 that runs as {ROOT}"
             ))
         }
     }

@@ -52,6 +52,9 @@ pub fn probe(out: &mut dyn Write, answer: &Probe, look: &Look) -> io::Result<()>
             sentences.push("The kernel refused all the same: nothing that was seen explains it.".to_owned());
         }
     }
+    if cfg!(windows) && answer.addresses.iter().any(|tried| tried.plain.bound == Some(false)) {
+        sentences.push("It was asked for alone (SO_EXCLUSIVEADDRUSE), which meets whoever has the port on any of these addresses.".to_owned());
+    }
     // A verdict that could not know whose TIME_WAIT it is; the kernel does.
     let strict = |tried: &&ProbedAddress| {
         let unknown = tried

@@ -9,6 +9,7 @@ use super::{
     table::{self, Column},
     when,
 };
+use crate::platform::user::ROOT;
 use crate::wire::{
     Event, Process,
     claims::{AllowList, Rogue},
@@ -69,9 +70,13 @@ pub fn rogue(out: &mut dyn Write, answer: &Rogue, look: &Look) -> io::Result<()>
             1 => "1 more listener belongs to a process".to_owned(),
             more => format!("{more} more listeners belong to processes"),
         };
-        let words = format!(
-            "{belong} that could not be seen: another user's (root sees it), one in another pid namespace, or the socket is on its way between two"
-        );
+        let words = if cfg!(windows) {
+            format!("{belong} that could not be seen: another user's or the system's ({ROOT} sees it)")
+        } else {
+            format!(
+                "{belong} that could not be seen: another user's ({ROOT} sees it), one in another pid namespace, or the socket is on its way between two"
+            )
+        };
         sentence(out, Tone::Warn, &words, look)?;
     }
     note(out, &answer.source, look)

@@ -9,6 +9,7 @@ use super::{
     group::{self, Group},
     note, process, traffic, when,
 };
+use crate::platform::user::ROOT;
 use crate::wire::{Connection, Event, Forward, Process, Socket, Traffic, Who, WhoTarget};
 
 /// Column where a fact begins, after its label.
@@ -367,7 +368,7 @@ fn owner(out: &mut dyn Write, group: &Group<'_>, socket: &Socket, look: &Look) -
             },
             "not-permitted" => {
                 format!(
-                    "no process that you may look into has it, and there are others{whose}; run as root or start the daemon"
+                    "no process that you may look into has it, and there are others{whose}; run as {ROOT} or start the daemon"
                 )
             }
             "no-process" => format!(

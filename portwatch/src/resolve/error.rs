@@ -4,6 +4,10 @@ use std::{io, net::IpAddr};
 
 use crate::{model::Port, source::SourceError};
 
+/// What it is called that an address is none of the machine's, and what shows those that are.
+const NOT_HERE: (&str, &str) =
+    if cfg!(windows) { ("WSAEADDRNOTAVAIL", "ipconfig") } else { ("EADDRNOTAVAIL", "ip address") };
+
 /// Why a port could not be waited for, freed or used.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
@@ -22,7 +26,7 @@ pub enum ResolveError {
         port: Port,
     },
     /// The address is none of this machine.
-    #[error("{address} is not an address of this machine (EADDRNOTAVAIL); ip address shows those it has")]
+    #[error("{address} is not an address of this machine ({}); {} shows those it has", NOT_HERE.0, NOT_HERE.1)]
     Address {
         /// The address.
         address: IpAddr,

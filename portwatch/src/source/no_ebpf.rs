@@ -50,7 +50,7 @@ impl EbpfSource {
             what: "kernel programs (eBPF) exist on Linux only: sockets that live shorter than a polling interval, \
                    refused binds, asked-for ports and exit codes are not seen"
                 .to_owned(),
-            remedy: "Nothing restores them on this system".to_owned(),
+            remedy: "nothing restores them on this system".to_owned(),
         })
     }
 

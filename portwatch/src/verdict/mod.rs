@@ -25,7 +25,7 @@ use meeting::{Meeting, meeting};
 use party::Standing;
 use sharing::{Share, share};
 
-/// The rules are Linux's; the numbers are those that a program of this system is given (Winsock's on Windows).
+/// The rules are Linux's but for what [`BindRules`] say; the numbers are those that a program of this system is given (Winsock's on Windows).
 const EACCES: i32 = if cfg!(windows) { 10_013 } else { 13 };
 const EINVAL: i32 = if cfg!(windows) { 10_022 } else { 22 };
 const EADDRINUSE: i32 = on(98, 48, 10_048);
@@ -158,6 +158,9 @@ pub enum Doubt<'a> {
     /// The two do not share, but sockets with SO_REUSEPORT that came before, even if they are gone, may have
     /// opened the port to a request with SO_REUSEPORT (TCP).
     HistoryDecides(Party<'a>),
+    /// Both may have the port unless one of them was asked for alone, which nobody sees: whether their addresses only overlap, or the request
+    /// would share (Windows: learn.microsoft.com/windows/win32/winsock/using-so-reuseaddr-and-so-exclusiveaddruse).
+    AloneUnknown(Party<'a>),
     /// One socket would share and another would not, and the kernel lets the first one it meets decide
     /// (UDP with SO_REUSEPORT).
     OrderDecides {
@@ -188,6 +191,7 @@ pub fn would_bind<'a>(request: &BindRequest, sockets: impl IntoIterator<Item = &
         ephemeral: None,
         reserved: None,
         excluded: None,
+        shares_overlaps: false,
         addresses: Vec::new(),
     };
     would_bind_in(request, sockets, World { connections: None, rules: UNKNOWN })
@@ -208,7 +212,7 @@ pub fn would_bind_in<'a>(
     for party in parties {
         let there = party.endpoint();
         if there.protocol == request.place.protocol && there.port == request.place.port {
-            tally.weigh(request, party);
+            tally.weigh(request, party, world.rules.shares_overlaps);
         }
     }
     match tally.outcome(request.place.protocol) {
@@ -254,7 +258,7 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn weigh(&mut self, request: &BindRequest, party: Party<'a>) {
+    fn weigh(&mut self, request: &BindRequest, party: Party<'a>, shares_overlaps: bool) {
         let same_namespace = match (request.place.netns, party.endpoint().netns) {
             (Some(ours), Some(theirs)) if ours != theirs => return,
             // On a platform without namespaces nobody has one.
@@ -265,6 +269,10 @@ impl<'a> Tally<'a> {
             Meeting::Overlaps(overlap) => (overlap, true),
             Meeting::Perhaps(overlap) => (overlap, false),
         };
+        if shares_overlaps && (overlap != Overlap::Same || request.reuse_addr) {
+            self.doubtful.get_or_insert(Doubt::AloneUnknown(party));
+            return;
+        }
         match share(request, party) {
             Share::ByAddress => {}
             Share::ByPort => self.port_shared = true,

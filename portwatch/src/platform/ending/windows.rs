@@ -1,6 +1,8 @@
 //! By an event with a name, which only the process's own user, the system and administrators may set.
 
-use std::{ffi::OsStr, io, os::windows::process::CommandExt, process::Command, sync::Arc, time::Duration};
+use std::{
+    ffi::OsStr, io, mem, os::windows::process::CommandExt, process::Command, sync::Arc, time::Duration,
+};
 
 use tokio::{
     signal::windows::{
@@ -10,24 +12,31 @@ use tokio::{
 };
 use windows_sys::Win32::{
     Foundation::{
-        ERROR_ALREADY_EXISTS, GetLastError, HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0,
-        WAIT_TIMEOUT,
+        ERROR_ALREADY_EXISTS, FILETIME, GetLastError, HANDLE, HANDLE_FLAG_INHERIT, SetHandleInformation,
+        WAIT_OBJECT_0, WAIT_TIMEOUT,
     },
     System::{
         Console::{GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE},
         Threading::{
-            CREATE_NEW_PROCESS_GROUP, CreateEventW, DETACHED_PROCESS, EVENT_MODIFY_STATE, INFINITE,
-            OpenEventW, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
-            PROCESS_TERMINATE, SetEvent, TerminateProcess, WaitForSingleObject,
+            CREATE_NEW_PROCESS_GROUP, CreateEventW, DETACHED_PROCESS, EVENT_MODIFY_STATE, GetCurrentProcess,
+            GetProcessTimes, INFINITE, OpenEventW, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
+            PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, SetEvent, TerminateProcess, WaitForSingleObject,
         },
     },
 };
 
 use crate::platform::windows::{Guard, Handle, done, wide};
 
-/// The event of a process; in every session's namespace, so that an administrator's terminal finds a service's.
-fn name(pid: u32) -> Vec<u16> {
-    wide(OsStr::new(&format!(r"Global\portwatch-end-{pid}")))
+/// The event of a process; in every session's namespace, so that an administrator's terminal finds a service's. Anybody may make
+/// events there: the moment at which the process began is in the name, so that nobody makes those of pids to come.
+fn name(process: HANDLE, pid: u32) -> io::Result<Vec<u16>> {
+    // SAFETY: all zero is a valid value of it.
+    let mut times: [FILETIME; 4] = unsafe { mem::zeroed() };
+    let [start, exit, kernel, user] = &mut times;
+    // SAFETY: the handle is open, and the four are written to.
+    done(unsafe { GetProcessTimes(process, start, exit, kernel, user) })?;
+    let start = u64::from(start.dwHighDateTime) << 32 | u64::from(start.dwLowDateTime);
+    Ok(wide(OsStr::new(&format!(r"Global\portwatch-end-{pid}-{start:x}"))))
 }
 
 /// The exit code of a process that was ended: what `taskkill /F` gives.
@@ -62,7 +71,7 @@ impl Running {
 
     /// Asks a portwatch to end.
     pub fn ask(&self) -> io::Result<()> {
-        let name = name(self.pid);
+        let name = name(self.process.raw(), self.pid)?;
         // SAFETY: the name ends with a NUL.
         let event = Handle::new(unsafe { OpenEventW(EVENT_MODIFY_STATE, 0, name.as_ptr()) })?;
         // SAFETY: the handle is open.
@@ -106,7 +115,8 @@ impl Asked {
     pub fn hear() -> io::Result<Self> {
         let guard = Guard::private()?;
         let attributes = guard.attributes();
-        let name = name(std::process::id());
+        // SAFETY: the call takes nothing.
+        let name = name(unsafe { GetCurrentProcess() }, std::process::id())?;
         // SAFETY: the attributes and the name, which ends with a NUL, live until the call returns.
         let event = unsafe { CreateEventW(&raw const attributes, 1, 0, name.as_ptr()) };
         // SAFETY: the call takes nothing.

@@ -87,6 +87,12 @@ pub fn lockable(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Whether what is in a file may be believed for the place where it lies. Below `%ProgramData%`, where an administrator's is looked for, every
+/// user may make directories and files: it must be this user's, the system's or the administrators'.
+pub fn is_believed(file: &File) -> io::Result<bool> {
+    Ok(user::is_trusted(owner_of(file.as_raw_handle() as HANDLE, SE_FILE_OBJECT)?))
+}
+
 /// Takes the lock, which the kernel drops when the process ends, however it ends.
 pub fn try_lock(file: &File) -> Result<(), TryLockError> {
     lock(file, LOCKFILE_EXCLUSIVE_LOCK)
@@ -125,6 +131,14 @@ fn take(file: &File, flags: u32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_file_of_ones_own_is_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "").unwrap();
+        assert!(super::is_believed(&std::fs::File::open(&path).unwrap()).unwrap());
+    }
+
     #[test]
     fn a_file_in_place_of_a_directory_is_refused() {
         let folder = tempfile::tempdir().unwrap();

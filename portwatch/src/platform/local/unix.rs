@@ -102,6 +102,11 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 pub struct Incoming(Stream);
 
 impl Incoming {
+    /// The user whose it seems to be: enough to count by, and no more.
+    pub fn seems(&self) -> Option<u32> {
+        self.0.peer_cred().ok().map(|peer| peer.uid())
+    }
+
     /// Finds out who it is (`SO_PEERCRED`, `LOCAL_PEERCRED`).
     #[expect(clippy::unused_async, reason = "other systems have to wait for it")]
     pub async fn identify(self) -> io::Result<(Stream, Credentials)> {

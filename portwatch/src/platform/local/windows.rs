@@ -1,13 +1,18 @@
 //! By named pipes.
 //!
-//! The first instance of a pipe must be ours, so that nobody else serves under its name; clients over the network are
-//! rejected; a client lets itself be identified and not be acted for (`SECURITY_IDENTIFICATION`), which is enough to
-//! learn its user. Its pid is told for the log alone: by the time it is looked at, it may be another's.
+//! The first instance of a pipe must be ours, so that nobody else serves under its name, and to whom the pipe is open it gives no right to
+//! make further ones; clients over the network are rejected; a client lets itself be identified and not be acted for
+//! (`SECURITY_IDENTIFICATION`), which is enough to learn its user. Its pid is told for the log alone: by the time it is looked at, it may be
+//! another's.
 
 use std::{
     ffi::OsString,
+    fs::OpenOptions,
     io,
-    os::windows::io::AsRawHandle,
+    os::windows::{
+        fs::OpenOptionsExt,
+        io::{AsRawHandle, IntoRawHandle},
+    },
     path::Path,
     pin::Pin,
     task::{Context, Poll},
@@ -16,11 +21,15 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions},
+    net::windows::named_pipe::{NamedPipeClient, NamedPipeServer, ServerOptions},
 };
 use windows_sys::Win32::{
     Foundation::{ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY, GetLastError, HANDLE},
     Security::{Authorization::SE_KERNEL_OBJECT, RevertToSelf},
+    Storage::FileSystem::{
+        FILE_APPEND_DATA, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_GENERIC_WRITE,
+        SECURITY_IDENTIFICATION,
+    },
     System::Pipes::{GetNamedPipeClientProcessId, ImpersonateNamedPipeClient, WaitNamedPipeW},
 };
 
@@ -29,6 +38,9 @@ use crate::platform::windows::{Guard, Token, done, owner_of, wide};
 
 /// Where the pipes of this machine are. Those of others, `\\SERVER\pipe\…`, are never opened.
 const PIPES: &str = r"\\.\pipe\";
+/// What a client asks of a pipe, and is given by [`Guard::pipe_for_all`]: to read, write and wait, and to see whose it is. Not
+/// `GENERIC_WRITE`, which has the right to serve the pipe in it (`FILE_CREATE_PIPE_INSTANCE`).
+const RIGHTS: u32 = FILE_GENERIC_READ | (FILE_GENERIC_WRITE & !FILE_APPEND_DATA);
 /// Between two attempts while all instances of a pipe are taken.
 const AGAIN: Duration = Duration::from_millis(10);
 /// What is read of a client before it is asked who it is.
@@ -52,21 +64,27 @@ enum End {
 
 fn of_this_machine(path: &Path) -> io::Result<()> {
     let text = path.to_string_lossy();
-    let name = text.get(..PIPES.len()).filter(|start| start.eq_ignore_ascii_case(PIPES));
-    match name {
-        Some(_) if text.len() > PIPES.len() => Ok(()),
-        _ => Err(io::Error::new(
+    let name = text
+        .get(..PIPES.len())
+        .filter(|start| start.eq_ignore_ascii_case(PIPES))
+        .and_then(|_| text.get(PIPES.len()..))
+        // By way of `..` and what stands for `\`, other devices, drives and machines are reached.
+        .filter(|name| {
+            !name.contains('/') && !name.split('\\').any(|part| part.is_empty() || part.starts_with('.'))
+        });
+    name.map(|_| ()).ok_or_else(|| {
+        io::Error::new(
             io::ErrorKind::InvalidInput,
             r"it is not the name of a pipe of this machine (\\.\pipe\NAME)",
-        )),
-    }
+        )
+    })
 }
 
 /// Connects. `NotFound`: there is no such pipe.
 pub async fn connect(path: &Path) -> io::Result<Stream> {
     of_this_machine(path)?;
     loop {
-        match ClientOptions::new().open(path) {
+        match client_of(path) {
             Ok(pipe) => return Ok(Stream { pipe: End::Client(pipe), first: Vec::new(), taken: 0 }),
             Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY.cast_signed()) => {
                 tokio::time::sleep(AGAIN).await;
@@ -74,6 +92,14 @@ pub async fn connect(path: &Path) -> io::Result<Stream> {
             Err(error) => return Err(error),
         }
     }
+}
+
+fn client_of(path: &Path) -> io::Result<NamedPipeClient> {
+    let mut options = OpenOptions::new();
+    let options = options.access_mode(RIGHTS).share_mode(0).custom_flags(FILE_FLAG_OVERLAPPED);
+    let pipe = options.security_qos_flags(SECURITY_IDENTIFICATION).open(path)?;
+    // SAFETY: the handle is open, overlapped, that of a pipe by its name, and given away.
+    unsafe { NamedPipeClient::from_raw_handle(pipe.into_raw_handle()) }
 }
 
 /// The user who serves the other end: the pipe's owner, which nobody can set to somebody else.
@@ -151,6 +177,12 @@ fn instance(path: &std::ffi::OsStr, guard: &Guard, first: bool) -> io::Result<Na
 pub struct Incoming(NamedPipeServer);
 
 impl Incoming {
+    /// The user whose it seems to be: enough to count by, and no more, since the pid may be another's by now.
+    pub fn seems(&self) -> Option<u32> {
+        let pid = client_pid(self.0.as_raw_handle() as HANDLE)?;
+        Token::of_pid(u32::try_from(pid).ok()?).ok()?.uid()
+    }
+
     /// Finds out who it is. Windows tells only once something was read.
     pub async fn identify(self) -> io::Result<(Stream, Credentials)> {
         let mut first = vec![0; FIRST];
@@ -170,17 +202,33 @@ impl Incoming {
     }
 }
 
-/// The client's user. This thread acts as the client for as long as it takes to look at that.
+/// The client's user. This thread acts as the client for no longer than it takes to get hold of who that is.
 fn client(pipe: HANDLE) -> io::Result<u32> {
-    // SAFETY: the handle is open.
-    done(unsafe { ImpersonateNamedPipeClient(pipe) })?;
-    let uid = Token::impersonated().map(|token| token.uid());
-    // SAFETY: the call takes nothing.
-    if unsafe { RevertToSelf() } == 0 {
-        // Going on as somebody else would be worse than ending.
-        std::process::abort();
+    let token = {
+        let _acting = Acting::as_client(pipe)?;
+        Token::impersonated()?
+    };
+    token.uid().ok_or_else(|| io::Error::other("the client's user is not known"))
+}
+
+/// This thread acts as a client, until the end of this value.
+struct Acting;
+
+impl Acting {
+    fn as_client(pipe: HANDLE) -> io::Result<Self> {
+        // SAFETY: the handle is open.
+        done(unsafe { ImpersonateNamedPipeClient(pipe) }).map(|()| Self)
     }
-    uid?.ok_or_else(|| io::Error::other("the client's user is not known"))
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        // SAFETY: the call takes nothing.
+        if unsafe { RevertToSelf() } == 0 {
+            // Going on as somebody else would be worse than ending.
+            std::process::abort();
+        }
+    }
 }
 
 fn client_pid(pipe: HANDLE) -> Option<i32> {
@@ -249,10 +297,23 @@ mod tests {
 
     #[test]
     fn only_pipes_of_this_machine_are_opened() {
-        for wrong in [r"\\server\pipe\portwatch", r"C:\x", r"\\.\pipe\", r"\\.\C:", "portwatch"] {
+        for wrong in [
+            r"\\server\pipe\portwatch",
+            r"C:\x",
+            r"\\.\pipe\",
+            r"\\.\C:",
+            "portwatch",
+            r"\\.\pipe\..\C:\x",
+            r"\\.\pipe\..\UNC\server\pipe\x",
+            r"\\.\pipe\../C:/x",
+            r"\\.\pipe\a\.. \x",
+            r"\\.\pipe\\x",
+        ] {
             assert!(of_this_machine(Path::new(wrong)).is_err(), "{wrong}");
             assert!(!exists(Path::new(wrong)), "{wrong}");
         }
-        assert!(of_this_machine(Path::new(r"\\.\PIPE\portwatch")).is_ok());
+        for right in [r"\\.\PIPE\portwatch", r"\\.\pipe\ProtectedPrefix\Administrators\portwatch"] {
+            assert!(of_this_machine(Path::new(right)).is_ok(), "{right}");
+        }
     }
 }

@@ -27,6 +27,9 @@ pub fn is_privileged() -> bool {
     own_uid() == 0
 }
 
+/// Who may do everything, as a sentence has it.
+pub const ROOT: &str = if cfg!(windows) { "an administrator" } else { "root" };
+
 /// How a command is given with all rights.
 pub fn with_all_rights(command: &str) -> String {
     if cfg!(windows) {

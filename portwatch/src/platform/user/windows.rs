@@ -24,12 +24,12 @@ pub fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == own_uid() || Some(uid) == *PERSON.get_or_init(person)
 }
 
-/// The account behind a number: known only of identifiers that this process has met.
+/// The account behind a number: known only of identifiers that this process has met. One without a name goes by its identifier.
 pub fn account(uid: u32) -> io::Result<Option<Account>> {
     if uid == 0 {
         return Ok(Some(Account { name: "Administrators".to_owned(), home: PathBuf::new() }));
     }
-    let name = Sid::met(uid).and_then(|sid| sid.account());
+    let name = Sid::met(uid).and_then(|sid| sid.account().or_else(|| sid.text().ok()));
     let own = uid == own_uid();
     let home = std::env::var_os("USERPROFILE").filter(|_| own).map(PathBuf::from).unwrap_or_default();
     Ok(name.map(|name| Account { name, home }))

@@ -15,7 +15,8 @@ use windows_sys::Win32::{
 
 use super::{Sid, Token, done, wide};
 
-/// Who may use a new object: the system, administrators and its maker, and whom it names besides.
+/// Who may use a new object: the system and administrators, its maker, and whom it names besides. A maker who may do everything does so as
+/// an administrator: the same person's processes that are not elevated are no more than other users'.
 #[derive(Debug)]
 pub(crate) struct Guard(PSECURITY_DESCRIPTOR);
 
@@ -24,10 +25,13 @@ impl Guard {
     fn new(flags: &str, others: &str) -> io::Result<Self> {
         let token = Token::own()?;
         let own = token.user().ok_or_else(|| io::Error::other("this process's user is not known"))?.text()?;
-        // As it would be by itself; said, since not every system (Wine) gives an object an owner unasked.
-        let owner = if token.uid() == Some(0) { "BA" } else { own.as_str() };
-        let text =
-            format!("O:{owner}D:P(A;{flags};GA;;;SY)(A;{flags};GA;;;BA)(A;{flags};GA;;;{own}){others}");
+        // The owner is as it would be by itself; said, since not every system (Wine) gives an object one unasked.
+        let (owner, maker) = if token.uid() == Some(0) {
+            ("BA", String::new())
+        } else {
+            (own.as_str(), format!("(A;{flags};GA;;;{own})"))
+        };
+        let text = format!("O:{owner}D:P(A;{flags};GA;;;SY)(A;{flags};GA;;;BA){maker}{others}");
         let text = wide(OsStr::new(&text));
         let mut descriptor = ptr::null_mut();
         // SAFETY: the text ends with a NUL, and the pointer is written to.

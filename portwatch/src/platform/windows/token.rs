@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
-    io, ptr,
+    io,
+    mem::offset_of,
+    ptr,
     sync::{Mutex, PoisonError},
 };
 
@@ -10,10 +12,17 @@ use windows_sys::Win32::{
     Foundation::{HANDLE, LocalFree},
     Security::{
         Authorization::ConvertSidToStringSidW, CopySid, GetLengthSid, GetTokenInformation, IsWellKnownSid,
-        LookupAccountSidW, PSID, TOKEN_ELEVATION, TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER,
-        TokenElevation, TokenUser, WELL_KNOWN_SID_TYPE, WinBuiltinAdministratorsSid, WinLocalSystemSid,
+        LookupAccountSidW, PSID, SID_AND_ATTRIBUTES, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_QUERY,
+        TOKEN_USER, TokenGroups, TokenUser, WELL_KNOWN_SID_TYPE, WinBuiltinAdministratorsSid,
+        WinLocalSystemSid,
     },
-    System::Threading::{GetCurrentProcess, GetCurrentThread, OpenProcessToken, OpenThreadToken},
+    System::{
+        SystemServices::SE_GROUP_ENABLED,
+        Threading::{
+            GetCurrentProcess, GetCurrentThread, OpenProcess, OpenProcessToken, OpenThreadToken,
+            PROCESS_QUERY_LIMITED_INFORMATION,
+        },
+    },
 };
 
 use super::{Handle, done};
@@ -140,6 +149,13 @@ impl Token {
         Handle::new(token).map(Self)
     }
 
+    /// That of whoever has the pid now.
+    pub(crate) fn of_pid(pid: u32) -> io::Result<Self> {
+        // SAFETY: the call takes no memory of ours.
+        let process = Handle::new(unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) })?;
+        Self::of_process(process.raw())
+    }
+
     /// That of whom this thread impersonates.
     pub(crate) fn impersonated() -> io::Result<Self> {
         let mut token = ptr::null_mut();
@@ -160,10 +176,34 @@ impl Token {
         unsafe { Sid::copy(user.User.Sid) }
     }
 
-    fn is_elevated(&self) -> bool {
-        let mut elevation = TOKEN_ELEVATION { TokenIsElevated: 0 };
-        self.read(TokenElevation, (&raw mut elevation).cast(), size_of::<TOKEN_ELEVATION>())
-            .is_some_and(|()| elevation.TokenIsElevated != 0)
+    /// Whether it may act as an administrator. Not by `TokenElevation`: that says yes to whoever has a mighty privilege, too, as services
+    /// with few rights have (web servers may impersonate). Of an administrator who is not elevated the group is there for denials only.
+    fn is_administrators(&self) -> bool {
+        let mut length = 0;
+        // SAFETY: no buffer is given; the length is written to.
+        unsafe {
+            GetTokenInformation(self.0.raw(), TokenGroups, ptr::null_mut(), 0, &raw mut length);
+        }
+        let size = usize::try_from(length).unwrap_or(0);
+        // u64s, for the alignment of pointers.
+        let mut buffer = vec![0_u64; size.div_ceil(8)];
+        let size = size_of_val(&buffer[..]);
+        if size < size_of::<TOKEN_GROUPS>()
+            || self.read(TokenGroups, buffer.as_mut_ptr().cast(), size).is_none()
+        {
+            return false;
+        }
+        let head = buffer.as_ptr().cast::<TOKEN_GROUPS>();
+        // SAFETY: the call has written a TOKEN_GROUPS to the beginning, aligned.
+        let (count, first) = unsafe { ((*head).GroupCount, &raw const (*head).Groups) };
+        let room = (size - offset_of!(TOKEN_GROUPS, Groups)) / size_of::<SID_AND_ATTRIBUTES>();
+        let count = usize::try_from(count).map_or(0, |count| count.min(room));
+        // SAFETY: the call has written so many of them there, and the buffer is that long.
+        let groups = unsafe { std::slice::from_raw_parts(first.cast::<SID_AND_ATTRIBUTES>(), count) };
+        groups.iter().filter(|group| group.Attributes & SE_GROUP_ENABLED.cast_unsigned() != 0).any(|group| {
+            // SAFETY: it points into the buffer.
+            unsafe { IsWellKnownSid(group.Sid, WinBuiltinAdministratorsSid) != 0 }
+        })
     }
 
     /// The number that stands for its user: 0 when it may do everything.
@@ -171,7 +211,7 @@ impl Token {
         let user = self.user()?;
         // Also remembered, so that a name is known of it.
         let uid = user.uid();
-        Some(if self.is_elevated() { 0 } else { uid })
+        Some(if self.is_administrators() { 0 } else { uid })
     }
 
     fn read(&self, class: TOKEN_INFORMATION_CLASS, to: *mut std::ffi::c_void, size: usize) -> Option<()> {
@@ -202,7 +242,8 @@ mod tests {
         let token = Token::own().unwrap();
         let user = token.user().unwrap();
         assert!(user.text().unwrap().starts_with("S-1-"));
+        assert_eq!(Token::of_pid(std::process::id()).unwrap().user(), Some(user.clone()));
         assert!(user.account().is_some_and(|name| !name.is_empty()));
-        assert!(token.uid().is_some());
+        assert_eq!(token.uid(), Some(if token.is_administrators() { 0 } else { user.uid() }));
     }
 }

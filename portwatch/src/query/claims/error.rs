@@ -1,5 +1,6 @@
 //! Why the claims office does not do what it is asked.
 
+use crate::platform::user::ROOT;
 use crate::{
     journal::ClaimError,
     query::QueryError,
@@ -74,11 +75,11 @@ impl OfficeError {
             ClaimError::NotOwner { name, .. } => Self::NotPermitted {
                 what,
                 remedy: match name.context() {
-                    _ if !wanted => "only its owner or root can change or release it".to_owned(),
-                    Some(_) => "claim another name; only its owner or root can release it".to_owned(),
+                    _ if !wanted => format!("only its owner or {ROOT} can change or release it"),
+                    Some(_) => format!("claim another name; only its owner or {ROOT} can release it"),
                     None => {
                         format!(
-                            "claim another name, such as {name}:mine; only its owner or root can release it"
+                            "claim another name, such as {name}:mine; only its owner or {ROOT} can release it"
                         )
                     }
                 },
@@ -90,7 +91,7 @@ impl OfficeError {
             ClaimError::Claimed { by, port, .. } => Self::Refused {
                 what,
                 remedy: format!(
-                    "portwatch find :{port} shows it; its owner or root gives it back: portwatch release {by}"
+                    "portwatch find :{port} shows it; its owner or {ROOT} gives it back: portwatch release {by}"
                 ),
             },
             ClaimError::Obstacle { port, obstacle } => Self::Refused {
@@ -118,12 +119,13 @@ impl OfficeError {
             },
             ClaimError::TooMany { .. } => Self::Refused {
                 what,
-                remedy: "portwatch cleanup gives back what is not used; root may raise the limit \
-                         (daemon.ports_per_user in the configuration file)"
-                    .to_owned(),
+                remedy: format!(
+                    "portwatch cleanup gives back what is not used; {ROOT} may raise the limit \
+                     (daemon.ports_per_user in the configuration file)"
+                ),
             },
             ClaimError::Nothing(_) => {
-                Self::Nothing { what, remedy: "portwatch find '*' shows every claim".to_owned() }
+                Self::Nothing { what, remedy: "portwatch find shows every claim".to_owned() }
             }
         }
     }

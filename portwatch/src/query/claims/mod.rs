@@ -192,7 +192,7 @@ pub fn nothing(patterns: &[Pattern]) -> OfficeError {
     let names: Vec<String> = patterns.iter().map(ToString::to_string).collect();
     OfficeError::Nothing {
         what: format!("nothing is claimed as {}", names.join(", ")),
-        remedy: "portwatch find '*' shows every claim".to_owned(),
+        remedy: "portwatch find shows every claim".to_owned(),
     }
 }
 

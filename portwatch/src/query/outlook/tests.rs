@@ -6,6 +6,8 @@ use crate::model::{
     SocketOptions, SocketSeen, TcpState, Timestamp, Tunnel,
 };
 
+/// What Windows' names of errors begin with, and those of others.
+const WINSOCK: (&str, &str) = ("WSAEADDR", "EADDR");
 const NODE: ProcessId = ProcessId { pid: 48291, start_ticks: 1 };
 
 fn node() -> Process {
@@ -73,19 +75,21 @@ fn asked(address: Option<&str>) -> Place {
 
 /// As where nobody looked at connections, settings and addresses.
 fn seen(place: Place, sockets: &[KnownSocket], completeness: &Completeness) -> Outlook {
-    outlook(place, Scene { sockets, traffic: None, rules: &BindRules::default(), completeness })
+    let rules = &BindRules { shares_overlaps: false, ..BindRules::default() };
+    outlook(place, Scene { sockets, traffic: None, rules, completeness })
 }
 
 fn told(address: Option<&str>, sockets: &[KnownSocket]) -> (Option<bool>, String) {
     let Outlook { bindable, sentence, .. } = seen(asked(address), sockets, &Completeness::Complete);
-    (bindable, sentence)
+    (bindable, sentence.replace(WINSOCK.0, WINSOCK.1))
 }
 
 /// As where everything was looked at.
 fn known(address: Option<&str>, rows: Vec<Connection>, rules: &BindRules) -> Outlook {
     let traffic = Traffic { rows, processes: vec![Arc::new(node())] };
     let completeness = &Completeness::Complete;
-    outlook(asked(address), Scene { sockets: &[], traffic: Some(&traffic), rules, completeness })
+    let told = outlook(asked(address), Scene { sockets: &[], traffic: Some(&traffic), rules, completeness });
+    Outlook { sentence: told.sentence.replace(WINSOCK.0, WINSOCK.1), ..told }
 }
 
 fn rules() -> BindRules {
@@ -93,9 +97,26 @@ fn rules() -> BindRules {
         unprivileged_from: Some(1024),
         ephemeral: Some(32_768..=60_999),
         reserved: Some(Vec::new()),
-        excluded: None,
-        addresses: Vec::new(),
+        shares_overlaps: false,
+        ..BindRules::default()
     }
+}
+
+#[test]
+fn where_overlapping_addresses_are_shared_unless_asked_for_alone_it_is_not_known_and_one_address_is_refused()
+{
+    let rules = BindRules { shares_overlaps: true, ..rules() };
+    let sockets = [listener("127.0.0.1")];
+    let completeness = &Completeness::Complete;
+    let told = |address| {
+        outlook(asked(address), Scene { sockets: &sockets, traffic: None, rules: &rules, completeness })
+    };
+    let any = told(None);
+    assert_eq!(any.bindable, None, "{any:?}");
+    assert!(any.sentence.starts_with("Whether a bind of 0.0.0.0:3100 would succeed is not known: node (48291) has 127.0.0.1:3100, and Windows lets both"), "{any:?}");
+    let same = told(Some("127.0.0.1"));
+    assert_eq!(same.bindable, Some(false), "{same:?}");
+    assert!(!same.sentence.contains("SO_REUSEADDR"), "{same:?}");
 }
 
 fn connection(state: TcpState) -> Connection {

@@ -8,6 +8,11 @@ use crate::{
     verdict::{BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Party},
 };
 
+/// What a program of this system is given: Winsock's names on Windows.
+const IN_USE: &str = if cfg!(windows) { "WSAEADDRINUSE" } else { "EADDRINUSE" };
+const NOT_HERE: &str = if cfg!(windows) { "WSAEADDRNOTAVAIL" } else { "EADDRNOTAVAIL" };
+const WRONG: &str = if cfg!(windows) { "WSAEINVAL" } else { "EINVAL" };
+
 /// The whole answer to one request.
 pub(super) fn sentence(
     request: &BindRequest,
@@ -36,7 +41,7 @@ pub(super) fn sentence(
 fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_>) -> String {
     match because {
         Cause::InUse { blocker, overlap, .. } => format!(
-            "A {bind} would fail with EADDRINUSE: {}.{}",
+            "A {bind} would fail with {IN_USE}: {}.{}",
             holds(blocker, overlap, scene),
             way_in(request, blocker, scene)
         ),
@@ -53,12 +58,12 @@ fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_
         Cause::AddressNotHere => {
             let all = if request.place.address.is_ipv4() { "0.0.0.0" } else { "::" };
             format!(
-                "A {bind} would fail with EADDRNOTAVAIL: this machine does not have the address; {all} means every one \
+                "A {bind} would fail with {NOT_HERE}: this machine does not have the address; {all} means every one \
                  that it has."
             )
         }
         Cause::MappedButV6Only => {
-            format!("A {bind} would fail with EINVAL: the address is IPv4, the socket IPv6 only.")
+            format!("A {bind} would fail with {WRONG}: the address is IPv4, the socket IPv6 only.")
         }
     }
 }
@@ -78,11 +83,11 @@ fn time_wait(
             "A {bind} would succeed with SO_REUSEADDR; without it in {left} ({count} in TIME_WAIT, {by})."
         ),
         Some(false) => format!(
-            "A {bind} would fail with EADDRINUSE for {left}, with SO_REUSEADDR too: {count} in TIME_WAIT, {by}, \
+            "A {bind} would fail with {IN_USE} for {left}, with SO_REUSEADDR too: {count} in TIME_WAIT, {by}, \
              of a socket that was without it."
         ),
         None => format!(
-            "A {bind} would fail with EADDRINUSE for {left} ({count} in TIME_WAIT, {by}). With SO_REUSEADDR it \
+            "A {bind} would fail with {IN_USE} for {left} ({count} in TIME_WAIT, {by}). With SO_REUSEADDR it \
              would succeed if the socket that left them had it too, which nobody saw."
         ),
     }
@@ -240,6 +245,12 @@ fn doubt(why: Doubt<'_>, scene: &Scene<'_>) -> String {
                 there(party)
             )
         }
+        Doubt::AloneUnknown(party) => format!(
+            "{} has {}, and Windows lets both have the port unless one of them asked for it alone \
+             (SO_EXCLUSIVEADDRUSE), which could not be seen",
+            who(party, scene),
+            there(party)
+        ),
         Doubt::OrderDecides { unwilling } => format!(
             "{} does not share {}, others do, and the kernel asks only one of them",
             who(unwilling, scene),

@@ -84,6 +84,7 @@ mod tests {
                 row("tcp 127.0.0.1 5357", Other, None),
                 row("tcp 192.168.123.132 49706", Other, Some(1360)),
                 row("tcp :: 49667", Listening, Some(1708)),
+                row("tcp ::1 22", Listening, Some(17584)),
                 row("tcp fe80::3c7a:339:64f0:2161 1521", Other, Some(4316)),
                 row("udp 0.0.0.0 1900", Bound, Some(4812)),
                 row("udp ::1 1900", Bound, Some(3668)),

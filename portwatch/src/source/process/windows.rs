@@ -35,10 +35,11 @@ const SYSTEM: u32 = 4;
 const EPOCH: u64 = 116_444_736_000_000_000;
 /// Units of 100 ns in a tick of [`ProcessId::start_ticks`].
 const PER_TICK: u64 = 100_000;
-/// Where in a process's environment block its parameters are, and in these its working directory: of every version of
+/// Where in a process's environment block its parameters are, and in these its working directory and its command line: of every version of
 /// 64-bit Windows (`PEB` and `RTL_USER_PROCESS_PARAMETERS` of winternl.h and of the debugger's symbols).
 const PARAMETERS: usize = 0x20;
 const DIRECTORY: usize = 0x38;
+const COMMAND: usize = 0x70;
 /// A path or a command line has 32,767 characters at most.
 const LONGEST: usize = 32_768;
 
@@ -100,8 +101,10 @@ impl Processes {
             uid: process.token().and_then(|token| token.uid()),
             gid: None,
             comm: name.or_else(|| own.map(|own| own.name.clone())).unwrap_or_default(),
+            // Before Windows 8.1, and under Wine 8, the kernel is not asked for it.
             command: process
                 .command()
+                .or_else(|| Some(Process::readable(id)?.parameter(COMMAND)?.to_string_lossy().into_owned()))
                 .map(|line| CommandLine { args: super::words(&line), truncated: false }),
             cgroup_id: None,
             evidence: Evidence::Scan,
@@ -115,10 +118,7 @@ impl Processes {
             return None;
         }
         let user = process.token().and_then(|token| token.user()).and_then(|user| user.account());
-        let cwd = Process::open_for(id.pid, PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_VM_READ)
-            .ok()
-            .filter(|process| process.id(id.pid) == Ok(id))
-            .and_then(|process| process.directory());
+        let cwd = Process::readable(id).and_then(|process| process.directory());
         Some(Extras { exe: process.path(), cwd, user })
     }
 }
@@ -149,6 +149,12 @@ impl Process {
         Err(if error == ERROR_ACCESS_DENIED { Absent::NotPermitted } else { Absent::Gone })
     }
 
+    /// Exactly this process, with its memory.
+    fn readable(id: ProcessId) -> Option<Self> {
+        let process = Self::open_for(id.pid, PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_VM_READ).ok()?;
+        (process.id(id.pid) == Ok(id)).then_some(process)
+    }
+
     fn id(&self, pid: u32) -> Result<ProcessId, Absent> {
         let none = FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 };
         let (mut created, mut exited, mut kernel, mut user) = (none, none, none, none);
@@ -171,9 +177,16 @@ impl Process {
         Token::of_process(self.0).ok()
     }
 
-    /// The working directory, which only the process's own memory tells. `None` for a 32-bit program, whose memory has
-    /// another layout.
+    /// The working directory, which only the process's own memory tells.
     fn directory(&self) -> Option<PathBuf> {
+        let path = PathBuf::from(self.parameter(DIRECTORY)?);
+        // It ends with a separator, which a drive's root keeps.
+        let path: PathBuf = path.components().collect();
+        path.is_absolute().then_some(path)
+    }
+
+    /// A text of the process's parameters, out of its memory. `None` for a 32-bit program, whose memory has another layout.
+    fn parameter(&self, at: usize) -> Option<OsString> {
         let mut narrow = 0;
         // SAFETY: the handle is open, and the answer is written to.
         let told = unsafe { IsWow64Process(self.0, &raw mut narrow) } != 0;
@@ -202,17 +215,14 @@ impl Process {
         let parameters = usize::try_from(u64::from_ne_bytes(parameters)).ok()?;
         // A UNICODE_STRING: length in bytes, capacity, padding, address.
         let mut text = [0_u8; 16];
-        self.memory(parameters.checked_add(DIRECTORY)?, &mut text)?;
+        self.memory(parameters.checked_add(at)?, &mut text)?;
         let (length, address) = text.split_at_checked(8)?;
         let length = usize::from(u16::from_ne_bytes([*length.first()?, *length.get(1)?]));
         let mut characters = vec![0_u8; length];
         let address = usize::try_from(u64::from_ne_bytes(address.try_into().ok()?)).ok()?;
         self.memory(address, &mut characters)?;
         let wide: Vec<u16> = characters.as_chunks().0.iter().map(|&pair| u16::from_ne_bytes(pair)).collect();
-        let path = PathBuf::from(OsString::from_wide(&wide));
-        // It ends with a separator, which a drive's root keeps.
-        let path: PathBuf = path.components().collect();
-        path.is_absolute().then_some(path)
+        Some(OsString::from_wide(&wide))
     }
 
     /// Fills `to` with the memory at an address in the process.

@@ -44,8 +44,8 @@ impl Rules {
             unprivileged_from: sysctl::number(&v4.join("ip_unprivileged_port_start")),
             ephemeral: sysctl::pair(&v4.join("ip_local_port_range")),
             reserved: sysctl::ranges(&v4.join("ip_local_reserved_ports")),
-            excluded: None,
             addresses: known,
+            ..BindRules::default()
         }
     }
 

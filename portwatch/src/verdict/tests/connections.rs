@@ -21,9 +21,9 @@ use nix::{
 };
 
 use super::{
-    super::{BindRequest, Cause, Doubt, Outcome, Verdict, World, would_bind_in},
+    super::{BindRequest, Cause, Doubt, Outcome, Party, Verdict, World, would_bind_in},
     kernel::{as_known, predicted, really_bind, requests},
-    rules::request,
+    rules::{request, socket_at},
 };
 use crate::{
     model::{BindRules, Connection, Netns, Phase, Port, Protocol, Socket, SocketOptions, TcpState},
@@ -377,4 +377,21 @@ fn a_port_that_the_system_keeps_back_is_refused_to_everybody_over_its_protocol()
     let because = Cause::Excluded { from: 25_313, to: 25_412 };
     assert_eq!(outcome(Protocol::Tcp, true), Outcome::Fails { errno: 13, because });
     assert_eq!(predicted(outcome(Protocol::Udp, true)), Some(Ok(())));
+}
+
+#[test]
+fn where_overlaps_are_shared_only_the_same_address_without_an_option_is_certainly_refused() {
+    let port = Port::new(25_340).unwrap();
+    let rules = BindRules { shares_overlaps: true, ..BindRules::default() };
+    let world = World { connections: Some(&[]), rules: &rules };
+    let known = socket_at(request(Protocol::Tcp, "127.0.0.1", port).place, Phase::Listening);
+    let outcome = |address, reuse_addr| {
+        let asked = BindRequest { reuse_addr, ..request(Protocol::Tcp, address, port) };
+        would_bind_in(&asked, [&known], world).outcome
+    };
+    assert!(matches!(outcome("127.0.0.1", false), Outcome::Fails { because: Cause::InUse { .. }, .. }));
+    let unknown = Outcome::Unknown { why: Doubt::AloneUnknown(Party::Socket(&known)) };
+    assert_eq!(outcome("127.0.0.1", true), unknown);
+    assert_eq!((outcome("0.0.0.0", false), outcome("::", false)), (unknown, unknown));
+    assert_eq!(predicted(outcome("127.0.0.2", false)), Some(Ok(())));
 }
