@@ -187,8 +187,13 @@ fn claims_a_new_holder_and_what_ended_meanwhile_are_told_by_a_daemon_on_each_sou
                 let holder = |target: &Value| target.pointer("/sockets/0/holders/0/process/pid").cloned();
                 let target = portwatch.who(&port)?;
                 assert_eq!(holder(&target), Some(first.pid().into()), "{source} {target:#}");
+                let named = |event: &Value| (event["process"]["pid"].clone(), event["evidence"].clone());
+                let expected = (Value::from(first.pid()), Value::from("scan"));
+                let listen = portwatch.wait_for("listen", &["--port", &port])?;
+                assert_eq!(named(&listen), expected, "{source} {listen:#}");
                 first.finish()?;
-                portwatch.wait_for("close", &["--port", &port])?;
+                let close = portwatch.wait_for("close", &["--port", &port])?;
+                assert_eq!(named(&close), expected, "who had it last: {source} {close:#}");
                 // A tool that shows nothing does not say that there is nothing.
                 state(if source == "scan" { "idle" } else { "unknown" })?;
 

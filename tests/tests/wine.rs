@@ -302,6 +302,12 @@ fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program
     let process = &socket["holders"][0]["process"];
     assert_eq!((&socket["address"], &socket["evidence"]), (&"127.0.0.1".into(), &"scan".into()), "{ran:?}");
     assert_eq!((&process["pid"], &process["comm"]), (&pid.into(), &"listener.exe".into()), "{ran:?}");
+    let command = process["command"][0].as_str().unwrap_or_default();
+    assert!(command.ends_with(r"\listener.exe") && process["cwd"].as_str().is_some(), "{ran:?}");
+    // Somebody who has one address does not keep others from every address here.
+    assert_eq!(answer["targets"][0]["verdict"]["bindable"], Value::Null, "{ran:?}");
+    let ran = windows.run(&["--no-daemon", "who", &format!("127.0.0.1:{port}")]).unwrap();
+    assert!(ran.stdout.contains("would fail with WSAEADDRINUSE: listener.exe"), "{ran:?}");
     let ended = windows.run(&["status"]).unwrap();
     assert_eq!(ended.code, Some(1), "{ended:?}");
 
@@ -438,6 +444,63 @@ fn a_lock_is_held_as_long_as_its_program_runs() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert_eq!(one.finish().unwrap().code(), Some(7), "the program's own");
     assert_eq!(windows.run(&["locks"]).unwrap().code, Some(1));
+}
+
+#[test]
+fn what_is_said_of_wrong_words_and_of_what_is_not_there_is_said_for_windows() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    let (listener, port, _) = windows.listener().unwrap();
+    let port = port.to_string();
+    let cases: [(&[&str], i32); 17] = [
+        (&["whoo"], 2),
+        (&["who", "99999"], 2),
+        (&["who", &port, "--netns", "x"], 2),
+        (&["ls", "--prot", "tcp"], 2),
+        (&["ls", "--time-wait"], 3),
+        (&["ls", "--source", "lsof"], 3),
+        (&["watch", "--source", "ebpf"], 5),
+        (&["log"], 5),
+        (&["stop"], 1),
+        (&["free", &port], 2),
+        (&["free", "--dry-run", &port], 0),
+        (&["rogue"], 0),
+        (&["doctor"], 0),
+        (&["wait", "192.0.2.1:80", "--free", "--timeout", "1s"], 2),
+        (&["env"], 2),
+        (&["help"], 2),
+        (&["free", "--help"], 0),
+    ];
+    for (words, code) in cases {
+        let ran = windows.run(words).unwrap();
+        assert_eq!(ran.code, Some(code), "{words:?} {ran:?}");
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(!said.trim().is_empty(), "{words:?}");
+        for foreign in
+            ["/proc", "sudo", "root ", "systemctl", "sysctl", "SIGTERM", "ip address", " EADDR", "panicked"]
+        {
+            assert!(!said.contains(foreign), "{foreign}: {words:?} {ran:?}");
+        }
+    }
+    assert_eq!(listener.finish().unwrap().code(), Some(0));
+}
+
+#[test]
+fn claims_on_files_meet_by_the_paths_of_windows() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    assert_eq!(windows.run(&["start"]).unwrap().code, Some(0));
+    let begun = |agent: &str, files: &str| {
+        windows.run(&["session", "start", "Work", "--agent", agent, "--files", files]).unwrap()
+    };
+    let ran = begun("one", r"C:\p\src");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = begun("two", r"C:\p\x\..\src\a.ts");
+    assert!(ran.code == Some(1) && ran.stderr.contains("C:/p/src"), "{ran:?}");
+    let ran = begun("three", r"C:\p\src-old");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = windows.run(&["sessions", "--files"]).unwrap();
+    assert!(ran.code == Some(0) && ran.stdout.contains("one") && ran.stdout.contains("three"), "{ran:?}");
 }
 
 #[test]

@@ -324,7 +324,12 @@ impl Access for Embedded {
                 let source = scanner.kind().as_str();
                 AccessError::NotSeen {
                     what: format!("source '{source}' does not tell connections in TIME_WAIT"),
-                    remedy: "use --source auto".to_owned(),
+                    remedy: if cfg!(target_os = "linux") {
+                        "use --source auto"
+                    } else {
+                        "only Linux tells of them here"
+                    }
+                    .to_owned(),
                 }
             })?;
             answer = empty(self.about(&*scanner));

@@ -111,7 +111,8 @@ pub(crate) struct Global {
     pub(crate) no_daemon: bool,
 
     /// The daemon's socket
-    #[arg(long, global = true, value_name = "PATH", env = "PORTWATCH_SOCKET", hide_env_values = true,
+    #[arg(long, help = if cfg!(windows) { "The daemon's pipe" } else { "The daemon's socket" },
+          global = true, value_name = "PATH", env = "PORTWATCH_SOCKET", hide_env_values = true,
           hide_short_help = true, value_hint = ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
 
@@ -143,6 +144,7 @@ pub(crate) struct Global {
         value_name = "FAMILY",
         env = "PORTWATCH_HOOKS",
         hide_env_values = true,
+        hide = cfg!(windows),
         hide_short_help = true
     )]
     pub(crate) hooks: Option<String>,
@@ -323,10 +325,10 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Namespaces {
     /// In this network namespace: a name of `ip netns`, an inode, or pid:N [default: your own]
-    #[arg(long, value_name = "NETNS", conflicts_with = "all_namespaces")]
+    #[arg(long, value_name = "NETNS", conflicts_with = "all_namespaces", hide = cfg!(windows))]
     pub(crate) netns: Option<String>,
     /// In every network namespace, containers included
-    #[arg(long, short = 'A')]
+    #[arg(long, short = 'A', hide = cfg!(windows))]
     pub(crate) all_namespaces: bool,
 }
 
@@ -379,7 +381,7 @@ pub(crate) struct Ls {
     #[arg(long, short)]
     pub(crate) all: bool,
     /// Connections in TIME_WAIT instead: who left them, and for how long they stay
-    #[arg(long, conflicts_with_all = ["udp", "all"])]
+    #[arg(long, conflicts_with_all = ["udp", "all"], hide = cfg!(windows))]
     pub(crate) time_wait: bool,
 }
 
@@ -698,7 +700,7 @@ pub(crate) struct Start {
     pub(crate) retention_mb: Option<u32>,
     /// Have the kernel lend no claimed port to an outgoing connection (root;
     /// net.ipv4.ip_local_reserved_ports)
-    #[arg(long)]
+    #[arg(long, hide = cfg!(windows))]
     pub(crate) reserve_ports: bool,
     /// Ports that one user other than root may have claimed; 0 is no limit [default: 1000]
     #[arg(long, value_name = "PORTS")]

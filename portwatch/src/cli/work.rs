@@ -118,7 +118,11 @@ fn here() -> Result<PathBuf, Failure> {
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
+    // With slashes on every system, and no last one of a drive: claims on files are compared as texts.
+    let slashes = |text: &str| {
+        if cfg!(windows) { text.replace('\\', "/").trim_end_matches('/').to_owned() } else { text.to_owned() }
+    };
+    path.to_str().map(slashes).ok_or_else(|| {
         AccessError::Usage(format!("{} is no UTF-8, which claims on files need", path.display())).into()
     })
 }
@@ -157,5 +161,23 @@ mod tests {
             ["a.ts", "./b//c", "../d", "/e/./f/", "../../../.."].iter().map(Into::into).collect();
         let found = paths(Path::new("/p/q"), &files).unwrap();
         assert_eq!(found, ["/p/q/a.ts", "/p/q/b/c", "/p/d", "/e/f", "/"]);
+    }
+}
+
+#[cfg(all(test, windows))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_meant_from_where_one_stands_and_have_slashes() {
+        let files: Vec<PathBuf> = ["a.ts", r".\b\\c", r"..\d", r"D:\e\.\f\", r"..\..\..\..", "x/y"]
+            .iter()
+            .map(Into::into)
+            .collect();
+        let found = paths(Path::new(r"C:\p\q"), &files).unwrap();
+        assert_eq!(found, ["C:/p/q/a.ts", "C:/p/q/b/c", "C:/p/d", "D:/e/f", "C:", "C:/p/q/x/y"]);
+        for path in found {
+            crate::coordinate::path(&path).unwrap();
+        }
     }
 }

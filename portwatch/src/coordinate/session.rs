@@ -99,7 +99,8 @@ pub fn overlap(one: &str, other: &str) -> bool {
     within(one, other) || within(other, one)
 }
 
-/// A path as it is claimed: absolute, without `.`, `..` and doubled slashes.
+/// A path as it is claimed: absolute, without `.`, `..` and doubled slashes. On Windows its drive stands before it, and slashes between its
+/// parts as everywhere: `C:/src/a.ts`, and `C:` for the whole drive.
 pub fn path(text: &str) -> Result<String, Denial> {
     let what = "a path";
     if text.len() > 4096 {
@@ -108,8 +109,15 @@ pub fn path(text: &str) -> Result<String, Denial> {
     if text.chars().any(char::is_control) {
         return Err(Denial::Control { what });
     }
-    let plain = text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
-    if text == "/" || (text.starts_with('/') && plain) {
+    let drive = text.split_at_checked(2).filter(|(drive, _)| {
+        cfg!(windows) && matches!(drive.as_bytes(), [letter, b':'] if letter.is_ascii_alphabetic())
+    });
+    let (rest, whole) = drive.map_or((text, "/"), |(_, rest)| (rest, ""));
+    let plain = rest
+        .split('/')
+        .skip(1)
+        .all(|part| !matches!(part, "" | "." | "..") && !(cfg!(windows) && part.contains('\\')));
+    if rest == whole || (rest.starts_with('/') && plain) {
         return Ok(text.to_owned());
     }
     Err(Denial::Path { path: text.to_owned() })
@@ -136,12 +144,12 @@ pub fn mine<'a>(
         ([one], _) => Ok(one),
         ([], Some(agent)) => Err(Denial::Refused {
             what: format!("agent {agent} has no active session"),
-            remedy: "begin one: portwatch session start 'PURPOSE'".to_owned(),
+            remedy: "begin one: portwatch session start \"PURPOSE\"".to_owned(),
         }),
         ([], None) => Err(Denial::Refused {
             what: "no session of yours is active in this terminal".to_owned(),
             remedy:
-                "begin one: portwatch session start 'PURPOSE'; or name one: --session ID, PORTWATCH_SESSION"
+                "begin one: portwatch session start \"PURPOSE\"; or name one: --session ID, PORTWATCH_SESSION"
                     .to_owned(),
         }),
         (several, _) => {
@@ -221,5 +229,12 @@ mod tests {
         for bad in ["", "a", "/p//a", "/p/./a", "/p/../a", "/p/", "/p/\n"] {
             assert!(path(bad).is_err(), "{bad:?}");
         }
+        for drive in ["C:/p/a b.ts", "d:"] {
+            assert_eq!(path(drive).is_ok(), cfg!(windows), "{drive}");
+        }
+        for bad in ["C:/", r"C:\p", r"C:/p\q", "C:p", "C:/p/../q", "//server/share", "CC:/p"] {
+            assert!(path(bad).is_err(), "{bad:?}");
+        }
+        assert!(overlap("C:", "C:/p") && !overlap("C:/p", "D:/p") && !overlap("C:/p", "C:/pq"));
     }
 }

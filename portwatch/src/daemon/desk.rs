@@ -386,7 +386,11 @@ impl Answers for Desk {
             let Some(connections) = around.and_then(|around| around.connections) else {
                 return Err(QueryError::NotSeen {
                     what: "connections in TIME_WAIT could not be looked at".to_owned(),
-                    remedy: "ask with --no-daemon for a look at them from here".to_owned(),
+                    remedy: if cfg!(target_os = "linux") {
+                        "ask with --no-daemon for a look at them from here".to_owned()
+                    } else {
+                        "only Linux tells of them here".to_owned()
+                    },
                 });
             };
             answer.time_wait = Some(lock(&self.pipeline.live).time_wait(&connections, filter));

@@ -52,7 +52,8 @@ pub fn probe(out: &mut dyn Write, answer: &Probe, look: &Look) -> io::Result<()>
             sentences.push("The kernel refused all the same: nothing that was seen explains it.".to_owned());
         }
     }
-    if cfg!(windows) && answer.addresses.iter().any(|tried| tried.plain.bound == Some(false)) {
+    let in_use = |tried: &ProbedAddress| tried.plain.errno_name.as_deref() == Some("WSAEADDRINUSE");
+    if answer.addresses.iter().any(in_use) {
         sentences.push("It was asked for alone (SO_EXCLUSIVEADDRUSE), which meets whoever has the port on any of these addresses.".to_owned());
     }
     // A verdict that could not know whose TIME_WAIT it is; the kernel does.

@@ -363,6 +363,10 @@ fn owner(out: &mut dyn Write, group: &Group<'_>, socket: &Socket, look: &Look) -
                 Some(device) => {
                     format!("the kernel itself holds this port, for network device {device}; there is no process to signal")
                 }
+                None if cfg!(windows) => {
+                    "the system itself holds this port (a web server in the kernel, file sharing); there is no process to end"
+                        .to_owned()
+                }
                 None => "the kernel itself holds this port (an NFS server and the like); there is no process to signal"
                     .to_owned(),
             },

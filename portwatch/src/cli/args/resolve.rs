@@ -49,10 +49,10 @@ pub(crate) struct Free {
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
     /// The first signal [default: TERM; of a container, the stop signal of its own]
-    #[arg(long, short, value_name = "SIGNAL")]
+    #[arg(long, short, value_name = "SIGNAL", hide = cfg!(windows))]
     pub(crate) signal: Option<String>,
     /// How long until SIGKILL: 0, 500ms, 30s
-    #[arg(long, short, value_name = "D", default_value = "5s")]
+    #[arg(long, short, value_name = "D", default_value = "5s", hide = cfg!(windows))]
     pub(crate) grace: String,
     /// End it even where a supervisor will start it again
     #[arg(long)]
@@ -65,7 +65,7 @@ pub(crate) struct Free {
 #[derive(Debug, Args)]
 pub(crate) struct Connections {
     /// Have the kernel forget connections in TIME_WAIT on the port too (root)
-    #[arg(long)]
+    #[arg(long, hide = cfg!(windows))]
     pub(crate) time_wait: bool,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "D", default_value = "500ms")]
     pub(crate) delay: String,
     /// On a refused bind end the leftover of the same project, once
-    #[arg(long)]
+    #[arg(long, hide = cfg!(windows))]
     pub(crate) take: bool,
     /// Start it again when it fails, at most so often in a row, later each time
     #[arg(long, value_name = "N")]

@@ -366,7 +366,7 @@ fn active(found: Session, user: &User) -> Result<Session, Denial> {
     if found.state != SessionState::Active {
         return Err(Denial::Refused {
             what: format!("{} is {}", found.id, found.state.as_str()),
-            remedy: "begin another: portwatch session start 'PURPOSE'".to_owned(),
+            remedy: "begin another: portwatch session start \"PURPOSE\"".to_owned(),
         });
     }
     Ok(found)

@@ -228,10 +228,18 @@ pub(super) fn without_holder(socket: &SnapshotSocket, port: &str) -> Refusal {
                 format!("ip link set {} down, which closes it", supervisor::plain(Some(&name), "NAME"));
             (format!("the kernel itself holds it, for {} device {name}", tunnel.kind), down)
         }
+        Owner::Kernel(None) if cfg!(windows) => (
+            "the system itself holds it (a web server in the kernel, file sharing)".to_owned(),
+            "end what it holds it for; for whom the web server does: netsh http show servicestate".to_owned(),
+        ),
         Owner::Kernel(None) => (
             "the kernel itself holds it".to_owned(),
             "end what it holds it for: a network file system (exportfs, umount), a tunnel (ip link)"
                 .to_owned(),
+        ),
+        Owner::Known | Owner::NoProcess | Owner::Unknown if cfg!(not(target_os = "linux")) => (
+            "which process has it was not seen: another user's or the system's, as a rule".to_owned(),
+            with_all_rights(&format!("portwatch free {port}")),
         ),
         Owner::Known | Owner::NoProcess | Owner::Unknown => (
             "no process has it: the kernel holds it (NFS, WireGuard), or its descriptor is on its way"
