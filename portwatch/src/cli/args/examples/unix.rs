@@ -89,7 +89,7 @@ port to the program (EADDRINUSE) and it failed, it is started again: as often as
 ends who holds the port if it is a leftover of the same project, and then tries
 once more. Signals are passed on, and Ctrl-C and Ctrl-Z go to the program.
 Exit codes: the program's own; 128 and the number of the signal that ended it;
-2 when it could not be started.";
+127 when it is not found, 126 when it cannot be run.";
 
 pub(in super::super) const WAIT: &str = "\
 Examples:
@@ -205,7 +205,8 @@ The lock is the program's: it is free when the program ends, however it ends,
 and when this command is killed it stays with the program. Signals are passed
 on, and Ctrl-C and Ctrl-Z go to the program.
 Exit codes: the program's own; 128 and the number of the signal that ended it;
-1 when the lock could not be had, 2 when the program could not be started.";
+127 when it is not found, 126 when it cannot be run; 1 when the lock could not
+be had.";
 
 pub(in super::super) const AGENT: &str = "\
 Examples:
