@@ -159,7 +159,10 @@ fn take(root: &Path, library: Option<&Path>, target: &Target, arguments: &Argume
         let wine = run::wine(&folder(root))?;
         let runner = format!("CARGO_TARGET_{}_RUNNER", target.variable());
         // What is compared with snapshots is looked for by the names of files, which are not Windows' own here.
-        tests.env(runner, wine.get_program()).env("INSTA_WORKSPACE_ROOT", root).env("INSTA_UPDATE", "no");
+        tests.env(runner, wine.get_program()).env("INSTA_WORKSPACE_ROOT", root);
+        if std::env::var_os("INSTA_UPDATE").is_none() {
+            tests.env("INSTA_UPDATE", "no");
+        }
         setup::status(run::given_to(&wine, &mut tests))?;
         run::test(&program, root)?;
         return Ok(Outcome::Tested);

@@ -87,6 +87,8 @@ Examples:
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     /// What is shown for Windows is made from what is shown elsewhere, by hand: nothing of another system may be left in it.
     #[test]
     fn nothing_that_windows_has_not_is_in_its_examples() {
@@ -116,6 +118,56 @@ mod tests {
         let commands = text.lines().filter_map(|line| line.strip_prefix("  portwatch ")?.split("  ").next());
         for command in commands {
             assert!(!command.contains('\'') || command.contains("| %"), "{command}");
+        }
+    }
+
+    const UNIX: &str = include_str!("../snapshots/portwatch__cli__tests__help_of_every_command.snap");
+    const WINDOWS: &str =
+        include_str!("../snapshots/portwatch__cli__tests__help_of_every_command_on_windows.snap");
+
+    /// What is said of each option and argument, by command and name; without the folds of its lines.
+    fn said(help: &str) -> BTreeMap<(&str, &str), String> {
+        let (mut all, mut command, mut name, mut options) = (BTreeMap::new(), "", "", false);
+        for line in help.lines() {
+            if let Some(words) = line.strip_prefix("$ ") {
+                command = words;
+                all.insert((command, ""), String::new());
+            }
+            if !line.starts_with(' ') && !line.is_empty() {
+                options = matches!(line, "Arguments:" | "Options:" | "Commands:" | "Global options:");
+                continue;
+            }
+            let word = |first: &str| line.split([' ', ',']).find(|word| word.starts_with(first));
+            let entry = line.bytes().take_while(|byte| *byte == b' ').count() <= 6;
+            name = if entry {
+                word("--").or_else(|| word("<")).or_else(|| word("[")).unwrap_or(line)
+            } else {
+                name
+            };
+            if options {
+                let text: &mut String = all.entry((command, name)).or_default();
+                text.extend(line.split_whitespace().flat_map(|word| [" ", word]));
+            }
+        }
+        all
+    }
+
+    /// The Windows program's help is compared where that program is tested; that it became old is seen here, too. It is made anew by
+    /// `INSTA_UPDATE=always cargo xtask cross --only x86_64-pc-windows-gnu --test`.
+    #[test]
+    fn the_help_that_is_kept_of_windows_says_what_this_one_says() {
+        let (here, there) = (said(UNIX), said(WINDOWS));
+        let only_here: Vec<_> = here.keys().filter(|key| !there.contains_key(*key)).collect();
+        insta::assert_debug_snapshot!(only_here);
+        for (key, text) in there {
+            if key.1 != "--socket" {
+                assert_eq!(Some(&text), here.get(&key), "{key:?}");
+            }
+        }
+        let examples = include_str!("examples/windows.rs").replace("\\\\", "\\").replace("\\\"", "\"");
+        for line in examples.lines().skip(2) {
+            let line = line.trim_end_matches([';', '"']);
+            assert!(line.contains(": &str =") || WINDOWS.contains(line), "{line}");
         }
     }
 }
