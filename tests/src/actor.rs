@@ -166,6 +166,11 @@ sys.stdin.read()
         wait_for(&mut self.child)
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         Ok(kill(pid_of(&self.child)?, signal)?)

@@ -21,8 +21,8 @@ use crate::{
     },
     platform::user::{ROOT, with_all_rights},
     query::{
-        self, About, Around, Asked, Check, CheckResult, Completeness, History, ListAnswer, ListFilter, Live,
-        LogAnswer, MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
+        self, About, Around, Asked, Check, CheckResult, History, ListAnswer, ListFilter, Live, LogAnswer,
+        MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
         claims::{Known, OfficeError, add_claims, annotate, expand},
         coordinate::{Asker, Bureau},
     },
@@ -142,7 +142,7 @@ impl Embedded {
         let attributor = self.attributor();
         let mut live =
             Live::new(Policy::default(), attributor, scanner.netns()).with_engines(self.engines.clone());
-        live.set_completeness(scanner.unseen().map_or(Completeness::Complete, Completeness::Partial));
+        live.set_completeness(scanner.completeness());
         take(&mut live, snapshot);
         Ok((live, self.about(scanner)))
     }

@@ -14,10 +14,10 @@ use tower::ServiceExt;
 
 use super::{Peer, openapi, router};
 use crate::{
-    model::{Event, EventFilter, EventKind, Evidence, Timestamp},
+    model::{Completeness, Event, EventFilter, EventKind, Evidence, Timestamp},
     query::{
-        About, Answers, Asked, Completeness, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, MetricsAnswer,
-        QueryError, Record, StatusAnswer, Subscription, SummaryAnswer, TargetAnswer, WhoAnswer,
+        About, Answers, Asked, DoctorAnswer, ListAnswer, ListFilter, LogAnswer, MetricsAnswer, QueryError,
+        Record, StatusAnswer, Subscription, SummaryAnswer, TargetAnswer, WhoAnswer,
         claims::{
             AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Office, OfficeError, ReleaseAnswer,
             RogueAnswer, Wanted,

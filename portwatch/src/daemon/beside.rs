@@ -10,8 +10,8 @@ use crate::{
     attribute::{Attributor, Redaction, Roots},
     engine::Engines,
     journal::Pending,
-    model::{Evidence, Observation, Port, Seen, SocketKey, Timestamp},
-    query::{Completeness, Live, TargetAnswer},
+    model::{Completeness, Evidence, Observation, Port, Seen, SocketKey, Timestamp},
+    query::{Live, TargetAnswer},
     source::{
         SourceError,
         negotiate::{self, SourceChoice},
@@ -97,7 +97,7 @@ impl Beside {
             let attributor = Attributor::with_redaction(Roots::default(), redaction.clone());
             let mut live =
                 Live::new(Policy::default(), attributor, look.netns()).with_engines(engines.clone());
-            live.set_completeness(look.unseen().map_or(Completeness::Complete, Completeness::Partial));
+            live.set_completeness(look.completeness());
             let seen = Seen::Snapshot(Box::new(snapshot));
             live.take(Observation::new(Timestamp::now(), Evidence::Scan, seen), &mut Vec::new());
             Ok(live)

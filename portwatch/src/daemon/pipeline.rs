@@ -27,10 +27,10 @@ use super::{
 use crate::{
     journal::{Commits, Entry, Pending, Writer, WriterStatus},
     model::{
-        ConnectionScope, Event, EventKind, Evidence, Fact, Netns, Observation, Phase, Port, Process,
-        ProcessId, Protocol, Seen, Timestamp,
+        Completeness, ConnectionScope, Event, EventKind, Evidence, Fact, Netns, Observation, Phase, Port,
+        Process, ProcessId, Protocol, Seen, Timestamp,
     },
-    query::{Around, Completeness, Live, Record, Space},
+    query::{Around, Live, Record, Space},
     source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
 };
 
@@ -298,7 +298,7 @@ impl Pipeline {
         }
         let mut seen = std::mem::take(&mut self.seen);
         let kernel_binds = self.kernel_binds();
-        let unseen = self.source.unseen();
+        let complete = self.source.completeness();
         // Between a gap and the look that mends it the table is known to be wrong, and nobody is to read it.
         let lossy = seen.iter().any(|observation| matches!(observation.seen, Seen::Gap { .. }));
         let chunk = if lossy { usize::MAX } else { CHUNK };
@@ -309,9 +309,9 @@ impl Pipeline {
                 let mut live = lock(&self.handle.live);
                 for observation in drain.by_ref().take(chunk) {
                     if let Seen::Snapshot(snapshot) = &observation.seen {
-                        live.set_completeness(match &unseen {
-                            Some(why) => Completeness::Partial(why.clone()),
-                            None => completeness(snapshot.bound_included, kernel_binds),
+                        live.set_completeness(match &complete {
+                            Completeness::Complete => completeness(snapshot.bound_included, kernel_binds),
+                            partial => partial.clone(),
                         });
                         first |= !std::mem::replace(&mut self.handle.report().ready, true);
                     }
@@ -549,7 +549,7 @@ fn completeness(bound_included: bool, kernel_binds: bool) -> Completeness {
     if bound_included || kernel_binds {
         Completeness::Complete
     } else {
-        Completeness::Partial(
+        Completeness::PartialTcp(
             "a TCP socket that is bound without listening cannot be seen here: sock_diag shows them from \
              Linux 6.8, kernel programs on any; run a daemon as root"
                 .to_owned(),

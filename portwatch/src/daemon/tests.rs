@@ -17,11 +17,11 @@ use crate::{
     attribute::{Attributor, Roots},
     journal::{self, Claims, Journal, Pending, Request, WriterStatus},
     model::{
-        AskedPort, BindRefused, Bound, Closed, Endpoint, Event, EventFilter, EventKind, Evidence, Holder,
-        Listening, Netns, Observation, Owner, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot,
-        SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
+        AskedPort, BindRefused, Bound, Closed, Completeness, Endpoint, Event, EventFilter, EventKind,
+        Evidence, Holder, Listening, Netns, Observation, Owner, Phase, Port, ProcessId, ProcessSeen,
+        Protocol, Seen, Snapshot, SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
     },
-    query::{About, Answers, Asked, Completeness, Holding, Live, Space},
+    query::{About, Answers, Asked, Holding, Live, Space},
     registry::{Kind, PortSet, Terms},
     source::{
         Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,

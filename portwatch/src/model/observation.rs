@@ -261,3 +261,25 @@ impl BindRefused {
         })
     }
 }
+
+/// Whether an empty answer may be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completeness {
+    /// Every socket of the asker's network namespace was seen.
+    Complete,
+    /// Not everything could be seen; the sentence says what and why.
+    Partial(String),
+    /// Every UDP socket was, and not every TCP socket.
+    PartialTcp(String),
+}
+
+impl Completeness {
+    /// Why nothing seen of this protocol (of any, where none is named) does not mean that nothing is there.
+    pub fn missing(&self, protocol: Option<Protocol>) -> Option<&str> {
+        match self {
+            Self::Complete => None,
+            Self::PartialTcp(_) if protocol == Some(Protocol::Udp) => None,
+            Self::Partial(why) | Self::PartialTcp(why) => Some(why),
+        }
+    }
+}

@@ -152,15 +152,6 @@ pub struct History {
     pub refused: Vec<Record>,
 }
 
-/// Whether an empty answer may be believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Completeness {
-    /// Every socket of the asker's network namespace was seen.
-    Complete,
-    /// Not everything could be seen; the sentence says what and why.
-    Partial(String),
-}
-
 /// Whether something holds what was asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holding {

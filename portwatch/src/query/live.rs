@@ -7,17 +7,16 @@ use std::{
 };
 
 use super::{
-    Asked, Completeness, KnownSocket, ListFilter, Record, Space, TableSizes, TargetAnswer, Traffic, forward,
-    list, who,
+    Asked, KnownSocket, ListFilter, Record, Space, TableSizes, TargetAnswer, Traffic, forward, list, who,
 };
 use crate::platform::user::ROOT;
 use crate::{
     attribute::Attributor,
     engine::Engines,
     model::{
-        AskedPort, BindRules, Change, Connection, Connections, Event, EventKind, LeftOpen, Netns,
-        Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen, Socket, TcpState,
-        Timestamp, described,
+        AskedPort, BindRules, Change, Completeness, Connection, Connections, Event, EventKind, LeftOpen,
+        Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen, Socket,
+        TcpState, Timestamp, described,
     },
     state::{LiveTable, Policy},
 };

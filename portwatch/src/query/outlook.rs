@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Completeness, KnownSocket, Outlook, Traffic};
+use super::{KnownSocket, Outlook, Traffic};
 use crate::{
-    model::{BindRules, Endpoint, Netns, Port, Protocol},
+    model::{BindRules, Completeness, Endpoint, Netns, Port, Protocol},
     verdict::{BindRequest, Cause, Outcome, Party, Verdict, World, would_bind_in},
 };
 
@@ -87,7 +87,7 @@ pub(super) fn outlook(place: Place, scene: Scene<'_>) -> Outlook {
 fn answer(request: &BindRequest, scene: Scene<'_>) -> Outlook {
     let Verdict { outcome, caveats } = scene.verdict(request);
     let shared = BindRequest { reuse_addr: true, ..*request };
-    let complete = *scene.completeness == Completeness::Complete;
+    let complete = scene.completeness.missing(Some(request.place.protocol)).is_none();
     let known = |fares: Option<bool>| fares.filter(|&succeeds| !succeeds || (complete && caveats.is_empty()));
     let bindable = known(scene.fares(request));
     let mut outlook = Outlook {

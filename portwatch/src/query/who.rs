@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use super::{
-    Asked, Completeness, Holding, KnownSocket, Space, TargetAnswer, Traffic,
+    Asked, Holding, KnownSocket, Space, TargetAnswer, Traffic,
     outlook::{Place, Scene, outlook},
 };
-use crate::model::{BindRules, Netns, Port, Protocol, addresses_overlap};
+use crate::model::{BindRules, Completeness, Netns, Port, Protocol, addresses_overlap};
 
 /// Who has a port. `sockets` are those on the port in every namespace, `space` says which are meant.
 ///
@@ -39,15 +39,13 @@ pub(super) fn port(
         .collect();
     let (sockets, elsewhere): (Vec<_>, Vec<_>) =
         sockets.into_iter().partition(|s| space.holds(s.socket.seen.endpoint.netns, own));
-    let (state, reason) = match completeness {
+    let (state, reason) = match completeness.missing(protocol) {
         _ if !sockets.is_empty() => (Holding::Held, None),
         // An outgoing connection that borrowed the port, or one that outlived its listener.
         _ if traffic.as_ref().is_some_and(Traffic::lives) => (Holding::Held, None),
-        Completeness::Complete if sockets.is_empty() => (Holding::Free, None),
-        Completeness::Complete => {
-            (Holding::Free, Some("here; the sockets above are in other network namespaces".to_owned()))
-        }
-        Completeness::Partial(why) => (Holding::Unknown, Some(why.clone())),
+        None if sockets.is_empty() => (Holding::Free, None),
+        None => (Holding::Free, Some("here; the sockets above are in other network namespaces".to_owned())),
+        Some(why) => (Holding::Unknown, Some(why.to_owned())),
     };
     let asked = Asked::Port { address, port, protocol };
     TargetAnswer {
@@ -67,10 +65,10 @@ pub(super) fn port(
 
 /// What a process has open.
 pub(super) fn pid(pid: u32, sockets: Vec<KnownSocket>, completeness: &Completeness) -> TargetAnswer {
-    let (state, reason) = match (sockets.is_empty(), completeness) {
+    let (state, reason) = match (sockets.is_empty(), completeness.missing(None)) {
         (false, _) => (Holding::Held, None),
-        (true, Completeness::Complete) => (Holding::Free, None),
-        (true, Completeness::Partial(why)) => (Holding::Unknown, Some(why.clone())),
+        (true, None) => (Holding::Free, None),
+        (true, Some(why)) => (Holding::Unknown, Some(why.to_owned())),
     };
     TargetAnswer {
         asked: Asked::Pid(pid),

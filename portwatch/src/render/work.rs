@@ -137,7 +137,8 @@ pub fn session(out: &mut dyn Write, verb: &str, answer: &SessionState, look: &Lo
     }
     if verb == "Started" && session.agent.is_none() && session.pid.is_none() {
         let words = format!(
-            "  Neither an agent nor a terminal has it; name it: export PORTWATCH_SESSION={}",
+            "  Neither an agent nor a terminal has it; name it: {} PORTWATCH_SESSION={}",
+            if cfg!(windows) { "set" } else { "export" },
             session.id
         );
         sentence(out, Tone::Faint, &words, look)?;

@@ -39,7 +39,9 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 pub use self::row::{Parse, Parsed, Row, State};
 pub use self::wake::Wake;
 
-use crate::model::{BindRules, ConnectionScope, Connections, Coverage, Degradation, Observation, Port};
+use crate::model::{
+    BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Observation, Port,
+};
 
 /// Which source it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,10 +122,10 @@ pub trait Source: Send {
     /// What does not work here.
     fn degradations(&self) -> Vec<Degradation>;
 
-    /// Why a port may be taken although the latest snapshot showed nothing on it, as far as this source can tell by
-    /// itself; `None` when a snapshot shows everything it says it shows.
-    fn unseen(&self) -> Option<String> {
-        None
+    /// Whether a port on which the latest snapshot showed nothing is free, as far as this source can tell by itself:
+    /// `Complete` when a snapshot shows everything it says it shows.
+    fn completeness(&self) -> Completeness {
+        Completeness::Complete
     }
 
     /// Waits until there is something to say, `timeout` has passed or the [`Wake`] of this source was called,

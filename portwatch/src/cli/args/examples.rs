@@ -155,6 +155,7 @@ mod tests {
     /// The Windows program's help is compared where that program is tested; that it became old is seen here, too. It is made anew by
     /// `INSTA_UPDATE=always cargo xtask cross --only x86_64-pc-windows-gnu --test`.
     #[test]
+    #[cfg_attr(windows, ignore = "there it is compared with what is said")]
     fn the_help_that_is_kept_of_windows_says_what_this_one_says() {
         let (here, there) = (said(UNIX), said(WINDOWS));
         let only_here: Vec<_> = here.keys().filter(|key| !there.contains_key(*key)).collect();
@@ -164,10 +165,12 @@ mod tests {
                 assert_eq!(Some(&text), here.get(&key), "{key:?}");
             }
         }
+        let folded = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let kept = folded(WINDOWS);
         let examples = include_str!("examples/windows.rs").replace("\\\\", "\\").replace("\\\"", "\"");
         for line in examples.lines().skip(2) {
             let line = line.trim_end_matches([';', '"']);
-            assert!(line.contains(": &str =") || WINDOWS.contains(line), "{line}");
+            assert!(line.contains(": &str =") || kept.contains(&folded(line)), "{line}");
         }
     }
 }

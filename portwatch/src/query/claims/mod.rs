@@ -14,7 +14,7 @@ pub use standing::{Known, annotate, standing};
 
 use std::collections::HashMap;
 
-use super::{Asked, Completeness, KnownSocket, Live, QueryError, Record, TargetAnswer, history};
+use super::{Asked, KnownSocket, Live, QueryError, Record, TargetAnswer, history};
 use crate::{
     journal::{HealthRecord, Reader},
     model::{Compose, EventKind, Evidence, Netns, Phase, Process, Protocol, Timestamp},
@@ -109,7 +109,7 @@ pub fn view(live: &mut Live, claim: Claim) -> ClaimView {
     sockets.retain(|socket| !is_trial(socket, now));
     let ties: Vec<Tie> = sockets.iter().map(|socket| tie_of(&claim, socket)).collect();
     let strangers = (0..).zip(&ties).filter(|(_, tie)| **tie == Tie::Stranger).map(|(at, _)| at).collect();
-    let complete = *live.completeness() == Completeness::Complete;
+    let complete = claim.ports.iter().all(|port| live.completeness().missing(Some(port.protocol)).is_none());
     let state = State::of(&claim, ties, complete);
     ClaimView { claim, state, sockets, strangers, ended: None, health: None }
 }

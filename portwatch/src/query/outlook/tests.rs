@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::model::{
-    AskedPort, Connection, Evidence, Holder, Owner, Phase, Process, ProcessId, Socket, SocketKey,
-    SocketOptions, SocketSeen, TcpState, Timestamp, Tunnel,
+    AskedPort, Completeness, Connection, Evidence, Holder, Owner, Phase, Process, ProcessId, Socket,
+    SocketKey, SocketOptions, SocketSeen, TcpState, Timestamp, Tunnel,
 };
 
 /// What Windows' names of errors begin with, and those of others.
@@ -230,6 +230,10 @@ fn success_is_certain_only_where_everything_was_looked_at() {
     let partly = seen(udp, &[], &Completeness::Partial("no permission".to_owned()));
     assert_eq!(partly.bindable, None);
     assert!(partly.sentence.contains("not everything could be seen"), "{partly:?}");
+    // Where only TCP sockets may be missing, a UDP bind meets what was seen and nothing else.
+    let tcp = Completeness::PartialTcp("bound ones are not shown".to_owned());
+    assert_eq!(seen(udp, &[], &tcp), certain);
+    assert_eq!(seen(asked(None), &[], &tcp).bindable, None);
     // What is seen is in the way all the same.
     let partly = seen(asked(None), &[listener("0.0.0.0")], &Completeness::Partial(String::new()));
     assert_eq!(partly.bindable, Some(false));

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
-use super::{super::Completeness, Scene};
+use super::Scene;
 use crate::{
     model::{BindRules, Connection, Evidence, Owner, Phase, Port, ProcessId, Protocol, Socket, TcpState},
     verdict::{BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Party},
@@ -25,16 +25,16 @@ pub(super) fn sentence(
         Protocol::Tcp => bind,
         Protocol::Udp => format!("UDP {bind}"),
     };
-    match (outcome, scene.completeness) {
+    match (outcome, scene.completeness.missing(Some(request.place.protocol))) {
         (Outcome::Fails { because, .. }, _) => fails(&bind, request, scene, because),
         (Outcome::Unknown { why }, _) => {
             format!("Whether a {bind} would succeed is not known: {}.", doubt(why, scene))
         }
-        (Outcome::Succeeds, Completeness::Partial(_)) => format!(
+        (Outcome::Succeeds, Some(_)) => format!(
             "Whether a {bind} would succeed cannot be known: nothing seen is in its way, but not everything could \
              be seen."
         ),
-        (Outcome::Succeeds, Completeness::Complete) => format!("A {bind} would succeed{}.", unless(caveats)),
+        (Outcome::Succeeds, None) => format!("A {bind} would succeed{}.", unless(caveats)),
     }
 }
 

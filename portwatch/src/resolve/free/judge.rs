@@ -237,6 +237,12 @@ pub(super) fn without_holder(socket: &SnapshotSocket, port: &str) -> Refusal {
             "end what it holds it for: a network file system (exportfs, umount), a tunnel (ip link)"
                 .to_owned(),
         ),
+        // The tables go on naming the process that made a socket when it has ended and its child has inherited it.
+        Owner::Known | Owner::NoProcess | Owner::Unknown if cfg!(windows) && is_privileged() => (
+            "the process that made it has ended, and one that inherited it has it still, as a rule"
+                .to_owned(),
+            format!("end what that one had started; portwatch log --port {port} says which it was"),
+        ),
         Owner::Known | Owner::NoProcess | Owner::Unknown if cfg!(not(target_os = "linux")) => (
             "which process has it was not seen: another user's or the system's, as a rule".to_owned(),
             with_all_rights(&format!("portwatch free {port}")),

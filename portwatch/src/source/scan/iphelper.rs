@@ -18,7 +18,7 @@ use super::{
     poll::{FASTEST, SLOWEST},
 };
 use crate::{
-    model::{BindRules, Coverage, Fact, Owner},
+    model::{BindRules, Completeness, Coverage, Fact, Owner},
     source::{
         SourceError, SourceKind,
         excluded::{Excluded, parse as parse_excluded},
@@ -161,7 +161,7 @@ impl Table for IpHelper {
             unread: 0,
             without_process: Owner::Unknown,
             bound_included: false,
-            unseen: Some(
+            completeness: Completeness::PartialTcp(
                 "a TCP socket that is bound without listening is not shown by the IP helper".to_owned(),
             ),
         };

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        BindRules, ConnectionScope, Connections, Coverage, Degradation, Fact, Netns, Port, ProcessId,
-        Snapshot, SocketSeen,
+        BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Fact, Netns, Port,
+        ProcessId, Snapshot, SocketSeen,
     },
     source::{SourceError, SourceKind},
 };
@@ -50,12 +50,15 @@ impl Look for Scanner {
         self.degradations()
     }
 
-    fn unseen(&self) -> Option<String> {
-        (!self.shows_bound()).then(|| {
+    fn completeness(&self) -> Completeness {
+        if self.shows_bound() {
+            return Completeness::Complete;
+        }
+        Completeness::PartialTcp(
             "a TCP socket that is bound without listening cannot be seen here: sock_diag shows them from Linux 6.8; \
              a daemon of root sees them on any (portwatch start)"
-                .to_owned()
-        })
+                .to_owned(),
+        )
     }
 
     fn tables(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {

@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     model::{
-        BindRules, ConnectionScope, Connections, Coverage, Degradation, Netns, Port, ProcessId, Protocol,
-        Snapshot, SocketSeen, Timestamp, Tunnel,
+        BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Netns, Port, ProcessId,
+        Protocol, Snapshot, SocketSeen, Timestamp, Tunnel,
     },
     source::{Refresh, SourceError, SourceKind},
 };
@@ -75,8 +75,8 @@ pub trait Look: std::fmt::Debug + Send {
     /// What did not work in the latest look.
     fn degradations(&self) -> &[Degradation];
 
-    /// Why a port may be taken although the latest look showed nothing on it; `None` when it showed everything.
-    fn unseen(&self) -> Option<String>;
+    /// Whether a port on which the latest look showed nothing is free.
+    fn completeness(&self) -> Completeness;
 
     /// The sockets alone, on `ports` or (none named) all. As cheap as it can be had.
     fn tables(&mut self, ports: &[Port]) -> Result<Tables, SourceError>;

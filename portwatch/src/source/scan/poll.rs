@@ -14,8 +14,9 @@ use std::{
 use super::{HolderSearch, Look, Tables};
 use crate::{
     model::{
-        BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Exited, GapReason,
-        LossCounts, Netns, Observation, Phase, ProcessId, Seen, Snapshot, SocketKey, SocketSeen, Timestamp,
+        BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Evidence, Exited,
+        GapReason, LossCounts, Netns, Observation, Phase, ProcessId, Seen, Snapshot, SocketKey, SocketSeen,
+        Timestamp,
     },
     source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake, clock::Clock},
 };
@@ -207,8 +208,8 @@ impl Source for ScanSource {
         self.scanner.coverage()
     }
 
-    fn unseen(&self) -> Option<String> {
-        self.scanner.unseen()
+    fn completeness(&self) -> Completeness {
+        self.scanner.completeness()
     }
 
     fn degradations(&self) -> Vec<Degradation> {

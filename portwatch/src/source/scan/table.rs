@@ -8,8 +8,9 @@ use std::{
 use super::{HolderSearch, Look, Pace, Tables};
 use crate::{
     model::{
-        AskedPort, BindRules, Coverage, Degradation, Endpoint, Evidence, Holder, Netns, Owner, Phase, Port,
-        ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
+        AskedPort, BindRules, Completeness, Coverage, Degradation, Endpoint, Evidence, Holder, Netns, Owner,
+        Phase, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions, SocketSeen,
+        Timestamp,
     },
     source::{
         SourceError, SourceKind,
@@ -49,8 +50,8 @@ pub struct Reading {
     pub without_process: Owner,
     /// TCP sockets that are bound and do not listen are among them.
     pub bound_included: bool,
-    /// Why sockets may be missing in it.
-    pub unseen: Option<String>,
+    /// Whether sockets may be missing in it.
+    pub completeness: Completeness,
 }
 
 /// A [`Table`] to look with.
@@ -61,7 +62,7 @@ pub struct TableScanner<T> {
     netns: Option<Netns>,
     numbers: Numbers,
     holders: HashMap<SocketKey, Held>,
-    unseen: Option<String>,
+    completeness: Completeness,
     degradations: Vec<Degradation>,
 }
 
@@ -82,7 +83,7 @@ impl<T: Table> TableScanner<T> {
             netns: process::own_netns()?,
             numbers: Numbers::default(),
             holders: HashMap::new(),
-            unseen: None,
+            completeness: Completeness::Complete,
             degradations: Vec::new(),
         })
     }
@@ -163,8 +164,8 @@ impl<T: Table> Look for TableScanner<T> {
         &self.degradations
     }
 
-    fn unseen(&self) -> Option<String> {
-        self.unseen.clone()
+    fn completeness(&self) -> Completeness {
+        self.completeness.clone()
     }
 
     fn tables(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
@@ -172,7 +173,7 @@ impl<T: Table> Look for TableScanner<T> {
         let reading = self.table.read()?;
         self.processes.look_again();
         self.degradations.clear();
-        self.unseen = reading.unseen;
+        self.completeness = reading.completeness;
         if reading.unread > 0 {
             let what =
                 format!("{} entries of {} could not be understood", reading.unread, self.kind().as_str());
@@ -181,7 +182,7 @@ impl<T: Table> Look for TableScanner<T> {
                 what: what.clone(),
                 remedy: "Use another source (--source), and report what the tool prints".to_owned(),
             });
-            self.unseen = Some(what);
+            self.completeness = Completeness::Partial(what);
         }
         self.holders.clear();
         let mut alike: HashMap<Place, usize> = HashMap::new();

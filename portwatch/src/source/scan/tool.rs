@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{Pace, Reading, Table, TableScanner};
 use crate::{
-    model::{Coverage, Fact, Owner},
+    model::{Completeness, Coverage, Fact, Owner},
     source::{
         SourceError, SourceKind, lsof as lsof_output, netstat as netstat_output,
         row::{Parse, Parsed},
@@ -105,10 +105,10 @@ impl Tool {
         Err(SourceError::Read { what: self.program.display().to_string(), error })
     }
 
-    fn unseen(&self) -> Option<String> {
+    fn completeness(&self) -> Completeness {
         let name = self.kind.as_str();
         match self.hides {
-            Hides::Sockets if process_is_root() => Some(format!(
+            Hides::Sockets if process_is_root() => Completeness::Partial(format!(
                 "{name} shows only sockets that a process it may look into has open{}",
                 if SHOWS_BOUND {
                     ""
@@ -116,11 +116,11 @@ impl Tool {
                     ", and none that is bound without listening; use --source scan"
                 }
             )),
-            Hides::Sockets => Some(format!(
+            Hides::Sockets => Completeness::Partial(format!(
                 "{name} shows a plain user only the sockets of their own processes; ask as root, or use another source"
             )),
-            _ if SHOWS_BOUND => None,
-            _ => Some(format!(
+            _ if SHOWS_BOUND => Completeness::Complete,
+            _ => Completeness::PartialTcp(format!(
                 "a TCP socket that is bound without listening is not shown by {name}{}",
                 if cfg!(target_os = "linux") { "; use --source scan" } else { "" }
             )),
@@ -180,7 +180,7 @@ impl Table for Tool {
             unread: all.unread,
             without_process: self.without_process(),
             bound_included: SHOWS_BOUND,
-            unseen: self.unseen(),
+            completeness: self.completeness(),
         })
     }
 }
@@ -249,6 +249,6 @@ mod tests {
         let mut look = netstat(Some(program(folder.path(), script))).unwrap();
         assert_eq!(sockets(&mut look), Ok(0));
         assert_eq!(look.degradations()[0].name, "entries-not-understood");
-        assert!(look.unseen().unwrap().contains("2 entries of netstat"));
+        assert!(look.completeness().missing(None).unwrap().contains("2 entries of netstat"));
     }
 }
