@@ -295,6 +295,9 @@ sys.stdin.read()
                 let ran = who(&portwatch, tool, &port)?;
                 assert_eq!(ran.code, Some(3), "{tool} {ran:?}");
                 assert!(ran.stdout.contains("bound without listening"), "{tool} {ran:?}");
+                // UDP sockets have no such state; lsof shows only those that some process has open.
+                let ran = who(&portwatch, tool, &format!("{port}/udp"))?;
+                assert_eq!(ran.code, Some(if tool == "netstat" { 1 } else { 3 }), "{tool} {ran:?}");
             }
             assert!(actor.finish()?.success());
             Ok(())
