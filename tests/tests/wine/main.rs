@@ -301,7 +301,7 @@ fn what_is_no_pipe_of_this_machine_is_refused_in_a_sentence() {
 fn port_ranges_that_windows_keeps_back_are_in_the_verdict() {
     let Some(program) = require_wine() else { return };
     let windows = Windows::alone(program).unwrap();
-    let capture = include_bytes!("../../portwatch/src/source/fixtures/netsh-excluded.txt");
+    let capture = include_bytes!("../../../portwatch/src/source/fixtures/netsh-excluded.txt");
     let _netsh = StandIn::new(&windows, "netsh", capture).unwrap();
     let asked = |port: &str| {
         let ran = windows.run(&["--no-daemon", "who", port]).unwrap();
@@ -325,7 +325,7 @@ fn port_ranges_that_windows_keeps_back_are_in_the_verdict() {
 fn netstat_in_another_language_is_a_source_and_the_environment_does_not_choose_it() {
     let Some(program) = require_wine() else { return };
     let windows = Windows::alone(program).unwrap();
-    let german = include_bytes!("../../portwatch/src/source/fixtures/netstat-windows-german.txt");
+    let german = include_bytes!("../../../portwatch/src/source/fixtures/netstat-windows-german.txt");
     let netstat = StandIn::new(&windows, "netstat", german).unwrap();
     let listed = |environment: &[(&str, &str)]| {
         let mut command = windows.command(&["--no-daemon", "--source", "netstat", "--json", "ls", "--all"]);
@@ -346,7 +346,7 @@ fn netstat_in_another_language_is_a_source_and_the_environment_does_not_choose_i
     // Whoever starts portwatch makes its environment, and names no program by it.
     let elsewhere = windows.folder.path().join("System32");
     fs::create_dir(&elsewhere).unwrap();
-    let english = include_bytes!("../../portwatch/src/source/fixtures/netstat-windows.txt");
+    let english = include_bytes!("../../../portwatch/src/source/fixtures/netstat-windows.txt");
     printing(english, &elsewhere.join("NETSTAT.EXE")).unwrap();
     let root = format!("Z:{}", windows.folder.path().display()).replace('/', r"\");
     assert_eq!(listed(&[("SystemRoot", &root), ("windir", &root), ("PATH", &root)]), [8080]);

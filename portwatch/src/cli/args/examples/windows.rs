@@ -77,8 +77,8 @@ pub(in super::super) const RUN: &str = "\
 Examples:
   portwatch run 3100 -- npm run dev
   portwatch run myapp:api -- npm run dev       on the port of a claim
-  portwatch run 127.0.0.1:3100 -- server \"--listen={host}:{port}\"
-  portwatch run 3100 --restart 5 -- server
+  portwatch run 127.0.0.1:3100 -- .\\server \"--listen={host}:{port}\"
+  portwatch run 3100 --restart 5 -- .\\server
 
 PORT is set, and HOST where an address is given. Where somebody else has the
 port and the program failed, it is started again: as often as --retries says,
@@ -195,8 +195,8 @@ Exit codes: 0 some are held, 1 none is.";
 pub(in super::super) const WITH_LOCK: &str = "\
 Examples:
   portwatch with-lock db-migrations -- npm run migrate
-  portwatch with-lock deploy --wait 5m -- deploy.cmd
-  portwatch with-lock nightly --wait 0s -- backup.cmd   or not at all
+  portwatch with-lock deploy --wait 5m -- .\\deploy.cmd
+  portwatch with-lock nightly --wait 0s -- .\\backup.cmd   or not at all
 
 The lock is the program's: it is free when the program ends, however it ends.
 Ctrl-C goes to the program. What it has started ends with this command, however
