@@ -41,6 +41,37 @@ int main(int count, char **words) {
 }
 "#;
 
+/// A Windows program that listens, tells its port and its pid, and leaves its socket to a child, which ends when its input does.
+pub(crate) const TESTATOR: &str = r#"
+#include <winsock2.h>
+#include <stdio.h>
+int main(int count, char **words) {
+    WSADATA data;
+    struct sockaddr_in place = { .sin_family = AF_INET };
+    int length = sizeof place, ttl = 64;
+    char line[600], program[500];
+    STARTUPINFOA start = { .cb = sizeof start };
+    PROCESS_INFORMATION made;
+    if (count == 1) {
+        WSAStartup(0x0202, &data);
+        SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
+        place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        if (bind(s, (struct sockaddr *)&place, sizeof place) || listen(s, 5)) return 3;
+        setsockopt(s, IPPROTO_IP, 4 /* IP_TTL */, (char *)&ttl, sizeof ttl);
+        getsockname(s, (struct sockaddr *)&place, &length);
+        SetHandleInformation((HANDLE)s, HANDLE_FLAG_INHERIT, 1);
+        GetModuleFileNameA(NULL, program, sizeof program);
+        sprintf(line, "\"%s\" heir", program);
+        if (!CreateProcessA(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &made)) return 4;
+        printf("%d %lu\n", ntohs(place.sin_port), GetCurrentProcessId());
+        fflush(stdout);
+        Sleep(INFINITE);
+    }
+    while (getchar() != EOF) {}
+    return 0;
+}
+"#;
+
 /// A Windows program that runs what follows its name as the same user without the administrators' group, as Windows itself does for
 /// whoever is not elevated; it gives that one's code.
 pub(crate) const PLAIN: &str = r#"

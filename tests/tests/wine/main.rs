@@ -9,7 +9,7 @@ use std::{fs, process::Stdio};
 use portwatch_tests::{Actor, DEADLINE, Ran, require_wine, wait_until};
 use serde_json::Value;
 
-use harness::{IMPOSTOR, StandIn, Windows, printing, told};
+use harness::{IMPOSTOR, StandIn, TESTATOR, Windows, printing, told};
 
 #[test]
 fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program() {
@@ -148,6 +148,24 @@ fn a_program_gets_its_port_and_gives_its_code_and_ends_with_who_runs_it() {
         let ran = windows.run(&["run", "21500", "--", wrong]).unwrap();
         assert!(ran.code == Some(code) && ran.stderr.contains(wrong), "{ran:?}");
     }
+}
+
+#[test]
+fn a_port_that_a_child_has_inherited_is_not_called_free_and_it_is_said_whose_child() {
+    let Some(program) = require_wine() else { return };
+    let windows = Windows::new(program).unwrap();
+    let testator = windows.built("testator", TESTATOR).unwrap();
+    let (testator, port, pid) = told(Actor::start(&mut Windows::wine(&testator)).unwrap()).unwrap();
+    let free = || windows.run(&["free", "--yes", &port.to_string()]).unwrap();
+    let ran = free();
+    let said = format!("testator.exe ({pid}) killed; now a socket listens");
+    assert!(ran.code == Some(1) && ran.stdout.contains(&said), "{ran:?}");
+    let ran = free();
+    assert!(ran.code == Some(3) && ran.stdout.contains("one that inherited it"), "{ran:?}");
+    assert!(windows.is_held(port).unwrap());
+    // With the input of both the heir ends.
+    testator.end().unwrap();
+    wait_until("the end of the heir", DEADLINE, || (!windows.is_held(port).ok()?).then_some(())).unwrap();
 }
 
 #[test]
