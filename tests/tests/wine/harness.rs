@@ -157,6 +157,8 @@ impl Windows {
         let mut command = Self::wine(&self.program);
         command
             .args(arguments)
+            // Which is no project, and so explains and names nothing.
+            .current_dir(self.folder.path())
             // Linux's own folders are drive Z there.
             .env("PORTWATCH_STATE", format!(r"Z:{}\state", self.folder.path().display()).replace('/', r"\"))
             .env("PORTWATCH_SOCKET", &self.pipe)
@@ -175,7 +177,7 @@ impl Windows {
         let mut command = Self::wine(&self.built("plain", PLAIN)?);
         let own = self.command(arguments);
         command.args(own.get_args()).envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.stdin(Stdio::null());
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
         Self::finished(command)
     }
 
@@ -216,9 +218,9 @@ impl Windows {
         Ok(program)
     }
 
-    /// A listener, its port and its pid in Windows' numbers.
+    /// A listener, its port and its pid in Windows' numbers. It works in a folder that is no project, which explains nothing.
     pub(crate) fn listener(&self) -> anyhow::Result<(Actor, u64, u64)> {
-        told(Actor::start(&mut Self::wine(&self.program()?))?)
+        told(Actor::start(Self::wine(&self.program()?).current_dir(self.folder.path()))?)
     }
 
     /// A listener that portwatch runs, its port and its pid.

@@ -191,8 +191,10 @@ fn a_lock_is_held_as_long_as_its_program_runs() {
 fn what_is_said_of_wrong_words_and_of_what_is_not_there_is_said_for_windows() {
     let Some(program) = require_wine() else { return };
     let windows = Windows::new(program).unwrap();
-    let (listener, port, _) = windows.listener().unwrap();
+    let (listener, port, pid) = windows.listener().unwrap();
     let port = port.to_string();
+    let ran = windows.run(&["rogue"]).unwrap();
+    assert!(ran.stdout.contains(&format!("{port}/tcp  listener.exe ({pid})  rogue")), "{ran:?}");
     let cases: [(&[&str], i32); 19] = [
         (&["whoo"], 2),
         (&["who", "99999"], 2),

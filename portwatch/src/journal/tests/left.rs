@@ -1,10 +1,8 @@
-use super::{at, event, id, open, place};
+use super::{BOOT, at, event, id, open, place};
 use crate::{
     journal::{Entry, Reader},
     model::{Event, EventKind, Evidence, Phase, SocketKey},
 };
-
-const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 
 fn start(second: i64, source: &str) -> Event {
     let mut start = Event::new(at(second), EventKind::Start, Evidence::Kernel);

@@ -24,12 +24,12 @@ fn place() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
+/// The boot that all of this belongs to.
+const BOOT: &str = "11111111-2222-3333-4444-555555555555";
+
 fn open(path: &std::path::Path) -> Opened {
-    let options = Options {
-        boot_id: "11111111-2222-3333-4444-555555555555".to_owned(),
-        retention_age: std::time::Duration::MAX,
-        ..Options::default()
-    };
+    let options =
+        Options { boot_id: BOOT.to_owned(), retention_age: std::time::Duration::MAX, ..Options::default() };
     Journal::open(path, options).unwrap()
 }
 
