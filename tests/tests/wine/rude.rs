@@ -22,9 +22,15 @@ int main(int count, char **words) {
     const char *head = "";
     DWORD got = 0, all = 0, length = 0, at;
     if (count != 3) return 98;
-    HANDLE pipe = CreateFileA(words[1], GENERIC_READ | FILE_WRITE_DATA, 0, NULL, OPEN_EXISTING,
-        SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
-    if (pipe == INVALID_HANDLE_VALUE) return 97;
+    HANDLE pipe;
+    /* Between two clients the server makes the next instance, for which every client waits. */
+    while ((pipe = CreateFileA(words[1], GENERIC_READ | FILE_WRITE_DATA, 0, NULL, OPEN_EXISTING,
+            SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL)) == INVALID_HANDLE_VALUE
+        && GetLastError() == ERROR_PIPE_BUSY) WaitNamedPipeA(words[1], 1000);
+    if (pipe == INVALID_HANDLE_VALUE) {
+        printf("0 error %lu\n", GetLastError());
+        return 97;
+    }
     if (!strcmp(words[2], "garbage")) for (length = 4096, at = 0; at < length; at++) much[at] = (char)(at * at * 31 + at / 7);
     if (!strcmp(words[2], "half")) head = "GET /v1/status HTTP/1.1\r\nhost: portwa";
     if (!strcmp(words[2], "line")) head = "GET /", memset(much, 'a', length = MANY);
