@@ -9,9 +9,7 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
-pub use self::system::{
-    append, directory, identity, is_believed, lockable, try_lock, try_lock_shared, turn,
-};
+pub use self::system::{append, directory, identity, is_believed, lockable, try_lock, try_lock_shared, turn};
 
 /// Which file it is, whatever its name: device and number on it.
 pub type Identity = (u64, u64);
