@@ -63,17 +63,19 @@ impl Target {
     }
 }
 
+/// The cross compiler for aarch64; it names libraries too.
+pub(crate) const AARCH64_COMPILER: &str = "aarch64-linux-gnu-gcc";
+
+/// Its target.
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
+
 const TARGETS: [Target; 5] = [
     Target {
         name: "x86_64-pc-windows-gnu",
         compiler: Compiler::Gcc("x86_64-w64-mingw32-gcc"),
         runner: Runner::Wine,
     },
-    Target {
-        name: "aarch64-unknown-linux-gnu",
-        compiler: Compiler::Gcc("aarch64-linux-gnu-gcc"),
-        runner: Runner::Qemu,
-    },
+    Target { name: AARCH64, compiler: Compiler::Gcc(AARCH64_COMPILER), runner: Runner::Qemu },
     Target { name: "x86_64-unknown-linux-musl", compiler: Compiler::Zig, runner: Runner::Native },
     Target { name: "aarch64-apple-darwin", compiler: Compiler::Zig, runner: Runner::Nothing },
     Target { name: "x86_64-apple-darwin", compiler: Compiler::Zig, runner: Runner::Nothing },
@@ -127,6 +129,15 @@ pub(crate) fn windows(root: &Path) -> Result<()> {
     run(root, &Arguments { only: vec!["x86_64-pc-windows-gnu".to_owned()], check: false, test: true })
 }
 
+/// Builds a program of a package for aarch64; gives its path.
+pub(crate) fn aarch64(root: &Path, package: &str, program: &str) -> Result<PathBuf> {
+    let library = setup::library_elsewhere(root)?;
+    let target = TARGETS.iter().find(|target| target.name == AARCH64).context("aarch64 is no target")?;
+    let what = ["--bin", program];
+    setup::status(&mut cargo_of(root, library.as_deref(), target, package, "build", &what)?)?;
+    Ok(folder(root).join(AARCH64).join("debug").join(program))
+}
+
 fn take(root: &Path, library: Option<&Path>, target: &Target, arguments: &Arguments) -> Result<Outcome> {
     let zig = setup::target_dir(root).join("tools/zig/bin");
     let compiler = match target.compiler {
@@ -175,11 +186,23 @@ fn folder(root: &Path) -> PathBuf {
     setup::target_dir(root).join("cross")
 }
 
-/// A command of cargo for a target.
+/// A command of cargo for portwatch on a target.
 fn cargo(
     root: &Path,
     library: Option<&Path>,
     target: &Target,
+    verb: &str,
+    arguments: &[&str],
+) -> Result<Command> {
+    cargo_of(root, library, target, "portwatch", verb, arguments)
+}
+
+/// A command of cargo for a package on a target.
+fn cargo_of(
+    root: &Path,
+    library: Option<&Path>,
+    target: &Target,
+    package: &str,
     verb: &str,
     arguments: &[&str],
 ) -> Result<Command> {
@@ -198,7 +221,7 @@ fn cargo(
     command
         .current_dir(root)
         .arg(verb)
-        .args(["--quiet", "--locked", "--package", "portwatch", "--target", target.name])
+        .args(["--quiet", "--locked", "--package", package, "--target", target.name])
         .args(["-Z", "build-std=std,panic_abort"])
         .args(arguments)
         .env("PATH", path)
@@ -222,7 +245,7 @@ fn cargo(
 }
 
 /// Whether a program is on the PATH.
-fn found(program: &str) -> bool {
+pub(crate) fn found(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

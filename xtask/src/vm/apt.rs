@@ -26,8 +26,8 @@ pub(super) struct Apt {
 }
 
 impl Apt {
-    /// One that knows these suites; their indexes are fetched, as far as the mirrors give them.
-    pub(super) fn new(place: &Path, suites: &[&str]) -> Result<Self> {
+    /// One that knows these suites, for machines of this architecture; their indexes are fetched, as far as the mirrors give them.
+    pub(super) fn new(place: &Path, suites: &[&str], architecture: &str) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             bail!("{KEYRING} is not there");
         }
@@ -54,7 +54,7 @@ impl Apt {
             &configuration,
             format!(
                 "Dir \"{shown}\"; Dir::Etc \"etc\"; Dir::State \"state\"; Dir::State::status \"{shown}/status\";\n\
-                 Dir::Cache \"cache\"; APT::Architecture \"amd64\"; Acquire::Languages \"none\";\n\
+                 Dir::Cache \"cache\"; APT::Architecture \"{architecture}\"; Acquire::Languages \"none\";\n\
                  APT::Sandbox::User \"root\"; Acquire::Retries \"2\"; Acquire::http::Timeout \"20\";\n\
                  APT::Update::Error-Mode \"any\";\n"
             ),

@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{initramfs::Archive, kernels::Kernel, output};
-use crate::setup::{status, target_dir};
+use crate::{
+    cross,
+    setup::{status, target_dir},
+};
 
 const PROGRAM: &str = "portwatch-guest";
 
@@ -26,8 +29,8 @@ pub(super) struct Plan {
 pub(super) struct Guest {
     /// The program, without its symbols.
     program: PathBuf,
-    /// Its loader and its libraries, where it looks for them.
-    libraries: Vec<PathBuf>,
+    /// Its loader and its libraries: where they are here, and where it looks for them.
+    libraries: Vec<(PathBuf, String)>,
     pub(super) plans: Vec<Plan>,
     /// What it is to log, where its console is shown.
     pub(super) log: Option<String>,
@@ -56,7 +59,15 @@ pub(super) fn build(root: &Path, place: &Path, log: Option<&str>) -> Result<Gues
     status(Command::new("strip").arg("--strip-all").arg("-o").arg(&program).arg(&built))?;
     let listed = output(Command::new(&program).arg("list")).context("the guest's list of scenarios")?;
     let plans = listed_plans(&listed)?;
-    let libraries = needed(&output(Command::new("ldd").arg(&program))?)?;
+    let libraries = needed(&output(Command::new("ldd").arg(&program))?)?
+        .into_iter()
+        .map(|path| {
+            Ok((
+                path.clone(),
+                path.into_os_string().into_string().ok().context("a library's path is no text")?,
+            ))
+        })
+        .collect::<Result<_>>()?;
     Ok(Guest { program, libraries, plans, log: log.map(str::to_owned), measures: false })
 }
 
@@ -79,7 +90,8 @@ fn needed(listed: &str) -> Result<Vec<PathBuf>> {
 impl Guest {
     /// All that it runs besides the kernel.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.program].into_iter().chain(&self.libraries).map(PathBuf::as_path)
+        let libraries = self.libraries.iter().map(|(from, _)| from);
+        [&self.program].into_iter().chain(libraries).map(PathBuf::as_path)
     }
 
     /// For tests: a program, and what it lists.
@@ -99,6 +111,35 @@ impl Guest {
         Self { plans: Vec::new(), measures: true, ..self.clone() }
     }
 
+    /// The same for aarch64, by a cross compiler. Its plans are those of this machine's program, which is made of the same sources.
+    pub(super) fn for_arm(&self, root: &Path, place: &Path) -> Result<Self> {
+        let built = cross::aarch64(root, "portwatch-tests", PROGRAM)?;
+        let program = place.join(format!("{PROGRAM}-arm64"));
+        status(
+            Command::new("aarch64-linux-gnu-strip").arg("--strip-all").arg("-o").arg(&program).arg(&built),
+        )?;
+        let mut libraries: Vec<(PathBuf, String)> = Vec::new();
+        let mut open = vec![program.clone()];
+        while let Some(file) = open.pop() {
+            for name in named(&output(Command::new("aarch64-linux-gnu-objdump").arg("-p").arg(&file))?) {
+                // The one folder that the loader looks into wherever it comes from, and the loader's own.
+                let at = format!("/lib/{name}");
+                if libraries.iter().any(|(_, known)| *known == at) {
+                    continue;
+                }
+                let asked = format!("-print-file-name={name}");
+                let found = output(Command::new(cross::AARCH64_COMPILER).arg(asked))?;
+                let found = PathBuf::from(found.trim());
+                if !found.is_absolute() {
+                    bail!("the guest's program needs a library that is not there: {name}");
+                }
+                open.push(found.clone());
+                libraries.push((found, at));
+            }
+        }
+        Ok(Self { program, libraries, ..self.clone() })
+    }
+
     /// What the guest is told to do.
     pub(super) fn words(&self) -> Vec<&str> {
         let plans = self.plans.iter().map(|plan| plan.word.as_str());
@@ -112,8 +153,8 @@ impl Guest {
         archive.folders(&FOLDERS)?;
         archive.program("bin/guest", &read(&self.program)?)?;
         archive.link("init", "bin/guest")?;
-        for path in &self.libraries {
-            archive.program(path.to_str().context("a library's path is no text")?, &read(path)?)?;
+        for (from, at) in &self.libraries {
+            archive.program(at, &read(from)?)?;
         }
         // In the order in which they are to be loaded.
         for (number, (name, content)) in kernel.modules()?.iter().enumerate() {
@@ -123,6 +164,11 @@ impl Guest {
         fs::write(&packed, archive.finish()?).with_context(|| format!("writing {}", packed.display()))?;
         Ok(packed)
     }
+}
+
+/// Libraries in the output of `objdump -p`: lines `NEEDED NAME`.
+fn named(dumped: &str) -> Vec<&str> {
+    dumped.lines().filter_map(|line| Some(line.trim().strip_prefix("NEEDED")?.trim())).collect()
 }
 
 /// The lines `WORD COUNT` of the guest's own list.
@@ -171,6 +217,12 @@ mod tests {
         assert_eq!(found, expected.map(PathBuf::from));
         assert!(needed("\tstatically linked\n").unwrap().is_empty());
         assert!(needed("\tlibz.so.1 => not found\n").is_err());
+    }
+
+    #[test]
+    fn a_program_of_another_machine_names_its_libraries() {
+        let dumped = "Dynamic Section:\n  NEEDED               libgcc_s.so.1\n  NEEDED               libc.so.6\n  INIT  0x7\n";
+        assert_eq!(named(dumped), ["libgcc_s.so.1", "libc.so.6"]);
     }
 
     #[test]

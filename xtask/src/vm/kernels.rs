@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{apt::Apt, output};
+use super::{apt::Apt, machine::Machine, output};
 use crate::{say, setup::status};
 
 /// Packages smaller than this hold no kernel, only dependencies.
@@ -19,7 +19,7 @@ const SMALLEST: u64 = 5_000_000;
 /// A kernel to boot.
 #[derive(Debug, Clone)]
 pub(super) struct Kernel {
-    /// As it was asked for.
+    /// As it was asked for: `6.12`, `arm64-6.12`.
     pub(super) series: String,
     /// Debian's package.
     pub(super) package: String,
@@ -35,6 +35,11 @@ const IMAGE: &str = "vmlinuz";
 const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "udp_diag"];
 
 impl Kernel {
+    /// What it runs on.
+    pub(super) fn machine(&self) -> Machine {
+        Machine::of(&self.series).0
+    }
+
     /// What is booted.
     pub(super) fn image(&self) -> PathBuf {
         self.folder.join(IMAGE)
@@ -57,7 +62,7 @@ impl Kernel {
 
 /// The suite in which a series is kept up to date.
 fn suite(series: &str) -> &'static str {
-    match series {
+    match Machine::of(series).1 {
         "5.10" => "bullseye-security",
         "6.1" => "bookworm-security",
         "6.12" => "trixie-security",
@@ -72,14 +77,23 @@ pub(super) type Fetched = Result<Kernel, String>;
 pub(super) fn fetch(place: &Path, series: &[&str]) -> Result<Vec<Fetched>> {
     let cache = place.join("kernels");
     fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-    let mut suites: Vec<&str> = series.iter().map(|s| suite(s)).collect();
-    suites.sort_unstable();
-    suites.dedup();
-    let apt = Apt::new(&place.join("apt"), &suites);
+    let mut states = Vec::new();
+    for machine in Machine::ALL {
+        let mut suites: Vec<&str> =
+            series.iter().filter(|s| Machine::of(s).0 == machine).map(|s| suite(s)).collect();
+        suites.sort_unstable();
+        suites.dedup();
+        if !suites.is_empty() {
+            let folder = place.join(format!("apt-{}", machine.debian()));
+            states.push((machine, Apt::new(&folder, &suites, machine.debian())));
+        }
+    }
     series
         .iter()
         .map(|series| {
-            let newest = match &apt {
+            let machine = Machine::of(series).0;
+            let state = states.iter().find(|(of, _)| *of == machine).context("a machine without packages")?;
+            let newest = match &state.1 {
                 Ok(apt) => newest(apt, &cache, series)?,
                 Err(error) => Err(format!("{error:#}")),
             };
@@ -128,14 +142,18 @@ fn cached(cache: &Path, series: &str, why: &str) -> Result<Fetched> {
 }
 
 fn pattern(series: &str) -> String {
-    let series = series.replace('.', "\\.");
-    format!("^linux-(image|binary)-{series}\\.[0-9.+~a-z-]*-cloud-amd64(-unsigned)?$")
+    let (machine, series) = Machine::of(series);
+    let (series, machine) = (series.replace('.', "\\."), machine.debian());
+    format!("^linux-(image|binary)-{series}\\.[0-9.+~a-z-]*-cloud-{machine}(-unsigned)?$")
 }
 
 fn of_series(package: &str, series: &str) -> bool {
+    let (machine, series) = Machine::of(series);
+    let named = format!("-cloud-{}", machine.debian());
     ["linux-image-", "linux-binary-"]
         .iter()
         .any(|kind| package.strip_prefix(kind).is_some_and(|rest| rest.starts_with(&format!("{series}."))))
+        && package.contains(&named)
 }
 
 /// Packages in the output of `apt-cache search`, newest first.
@@ -246,6 +264,8 @@ linux-image-6.1.0-0.deb11.56-cloud-amd64 - Linux 6.1
     fn a_series_is_not_its_longer_namesake() {
         assert!(of_series("linux-binary-7.3.4+deb13-cloud-amd64", "7"));
         assert!(of_series("linux-image-6.1.0-56-cloud-amd64", "6.1"));
+        assert!(of_series("linux-image-6.12.118+deb13-cloud-arm64-unsigned", "arm64-6.12"));
+        assert!(!of_series("linux-image-6.12.118+deb13-cloud-arm64-unsigned", "6.12"));
         assert!(!of_series("linux-image-6.12.118+deb13-cloud-amd64", "6.1"));
     }
 

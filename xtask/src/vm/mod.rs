@@ -10,6 +10,7 @@ mod guest;
 mod initramfs;
 mod kept;
 mod kernels;
+mod machine;
 mod qemu;
 mod report;
 
@@ -26,14 +27,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use self::{boot::Boot, guest::Guest, kernels::Kernel};
-use crate::{say, setup::target_dir};
+use self::{boot::Boot, guest::Guest, kernels::Kernel, machine::Machine};
+use crate::{cross, say, setup::target_dir};
 
 /// The document with the table.
 const DOCUMENT: &str = "docs/kernels.md";
 
-/// Series that are tested; `7` means the newest 7.x there is.
-const SERIES: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7"];
+/// Series that are tested; `7` means the newest 7.x there is. Those for aarch64 say so.
+const SERIES: [&str; 6] = ["5.10", "6.1", "6.12", "6.18", "7", "arm64-6.12"];
 
 /// Those that CI tests, and with which plans: the oldest and the newest with each family, and one in between with the mix
 /// that people run.
@@ -47,7 +48,7 @@ const FAST: [(&str, &[&str]); 3] = [
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
-    /// Series of kernels, separated by commas [default: 5.10,6.1,6.12,6.18,7]
+    /// Series of kernels, separated by commas [default: 5.10,6.1,6.12,6.18,7,arm64-6.12]
     #[arg(long, value_delimiter = ',')]
     kernels: Vec<String>,
     /// Families of hooks, separated by commas [default: all, and what `auto` makes of them]
@@ -73,7 +74,7 @@ pub(crate) struct Arguments {
     /// Measure what the kernel programs of each family cost, in instructions, instead of running scenarios
     #[arg(long, conflicts_with_all = ["plans", "json", "write", "resume"])]
     cost: bool,
-    /// Install the emulator's packages on this machine and do nothing else; needs root
+    /// Install the emulators, and the compiler for aarch64, on this machine and do nothing else; needs root
     #[arg(long)]
     install: bool,
 }
@@ -109,7 +110,11 @@ struct Matrix {
 /// The task.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     if arguments.install {
-        return install_emulator(root);
+        let place = target_dir(root).join("vm");
+        return Machine::ALL.into_iter().try_for_each(|machine| {
+            qemu::install(&place, machine)?;
+            qemu::install_compiler(machine)
+        });
     }
     let plans: Vec<&str> = arguments.plans.iter().map(String::as_str).collect();
     let series: Vec<&str> = if arguments.kernels.is_empty() {
@@ -141,9 +146,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Installs the emulator where it is not there; needs root.
+/// Installs the emulator of the fast part where it is not there; needs root.
 pub(crate) fn install_emulator(root: &Path) -> Result<()> {
-    qemu::install(&target_dir(root).join("vm"))
+    qemu::install(&target_dir(root).join("vm"), Machine::X86)
 }
 
 /// As a step of the tests: the fast part of the matrix. Gives what of it did not run.
@@ -170,32 +175,59 @@ fn matrix(root: &Path, wanted: &[Wanted<'_>], manner: &Manner<'_>) -> Result<Mat
     if std::env::consts::ARCH != "x86_64" {
         return none("it boots kernels for x86_64");
     }
-    let Some(emulator) = qemu::find() else {
-        return none("qemu-system-x86_64 is not there; `cargo xtask vm --install` installs it");
-    };
+    let (mut here, mut lacks) = (Vec::new(), Vec::new());
+    for (series, plans) in wanted {
+        match lacking(Machine::of(series).0) {
+            None => here.push((*series, *plans)),
+            Some(why) => lacks.push((*series, why)),
+        }
+    }
+    if let (true, Some((_, why))) = (here.is_empty(), lacks.first()) {
+        return none(why);
+    }
     let place = target_dir(root).join("vm");
-    let series: Vec<&str> = wanted.iter().map(|(series, _)| *series).collect();
+    let series: Vec<&str> = here.iter().map(|(series, _)| *series).collect();
+    let arm = series.iter().any(|series| Machine::of(series).0 == Machine::Arm);
     // Downloads wait for the network, the build for the processor.
-    let (fetched, guest) = thread::scope(|scope| {
+    let (fetched, guests) = thread::scope(|scope| {
         let fetched = scope.spawn(|| kernels::fetch(&place, &series));
-        let guest = guest::build(root, &place, manner.log);
+        let guests = guest::build(root, &place, manner.log).and_then(|guest| {
+            let other = if arm { Some(guest.for_arm(root, &place)?) } else { None };
+            Ok((guest, other))
+        });
         let fetched = fetched.join().unwrap_or_else(|_| bail!("fetching kernels panicked"));
-        (fetched, guest)
+        (fetched, guests)
     });
-    let guest = guest?;
-    let (mut boots, mut skipped) = (Vec::new(), Vec::new());
-    for (fetched, (series, plans)) in fetched?.into_iter().zip(wanted) {
+    let (guest, other) = guests?;
+    let mut boots = Vec::new();
+    for (fetched, (series, plans)) in fetched?.into_iter().zip(&here) {
+        let guest = match (Machine::of(series).0, &other) {
+            (Machine::Arm, Some(other)) => other,
+            _ => &guest,
+        };
         match fetched {
             Ok(kernel) if manner.cost => boots.push((kernel, guest.measuring())),
             Ok(kernel) => boots.push((kernel, guest.with_plans(plans)?)),
-            Err(why) => skipped.push(format!("{series} was not booted: {why}")),
+            Err(why) => lacks.push((series, why)),
         }
     }
-    Ok(Matrix { boots: boot_all(&emulator, &boots, &place, manner.resume)?, skipped })
+    let skipped = lacks.into_iter().map(|(series, why)| format!("{series} was not booted: {why}")).collect();
+    Ok(Matrix { boots: boot_all(&boots, &place, manner.resume)?, skipped })
+}
+
+/// What is missing here to boot kernels for such a machine.
+fn lacking(machine: Machine) -> Option<String> {
+    let emulator = machine.emulator();
+    if qemu::find(machine).is_none() {
+        return Some(format!("{emulator} is not there; `cargo xtask vm --install` installs it"));
+    }
+    let compiler = cross::AARCH64_COMPILER;
+    (machine == Machine::Arm && !cross::found(compiler))
+        .then(|| format!("{compiler} is not there; `cargo xtask vm --install` installs it"))
 }
 
 /// As many at a time as there are processors: emulation uses one each.
-fn boot_all(emulator: &Path, boots: &[(Kernel, Guest)], place: &Path, resume: bool) -> Result<Vec<Boot>> {
+fn boot_all(boots: &[(Kernel, Guest)], place: &Path, resume: bool) -> Result<Vec<Boot>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let open: Mutex<VecDeque<_>> = Mutex::new(boots.iter().enumerate().collect());
     let done = Mutex::new(Vec::new());
@@ -205,7 +237,7 @@ fn boot_all(emulator: &Path, boots: &[(Kernel, Guest)], place: &Path, resume: bo
                 loop {
                     let next = open.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some((number, (kernel, guest))) = next else { break };
-                    let boot = boot_one(emulator, kernel, guest, place, resume);
+                    let boot = boot_one(kernel, guest, place, resume);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((number, boot));
                 }
             });
@@ -218,8 +250,9 @@ fn boot_all(emulator: &Path, boots: &[(Kernel, Guest)], place: &Path, resume: bo
 
 /// One kernel. A machine that died without a word is started once more, and that is told. A good result is kept as soon as it is
 /// there.
-fn boot_one(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path, resume: bool) -> Result<Boot> {
+fn boot_one(kernel: &Kernel, guest: &Guest, place: &Path, resume: bool) -> Result<Boot> {
     let begun = Instant::now();
+    let emulator = &qemu::find(kernel.machine()).context("the emulator is gone")?;
     let kept = if guest.measures { None } else { Some(kept::path(place, kernel, guest)?) };
     if let Some(before) = kept.as_deref().filter(|_| resume).and_then(kept::find) {
         say(&format!("{}: {} in a run before", kernel.package, before.summary()));
