@@ -74,6 +74,8 @@ on_this_kernel![
     facts_that_different_families_serve_are_told_once,
     what_is_lost_is_counted_exactly_and_followed_by_the_truth,
     the_daemon_says_who_listens_and_writes_down_how_it_went,
+    status_and_doctor_name_what_the_hooks_do_not_see,
+    a_machine_that_slept_is_told_as_a_gap,
 ];
 
 /// Not a test of its own: what scenarios start as a program.

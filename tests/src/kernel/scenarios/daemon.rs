@@ -13,7 +13,7 @@ use crate::{
     wait_until,
 };
 
-fn start(role: Role, port: u16) -> (Actor, i32) {
+pub(super) fn start(role: Role, port: u16) -> (Actor, i32) {
     let mut actor = Actor::start(&mut role.command(port).unwrap()).unwrap();
     loop {
         let line = actor.line().unwrap();

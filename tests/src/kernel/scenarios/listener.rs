@@ -36,7 +36,7 @@ pub(super) fn every_fact_has_a_hook(watch: &mut Watch) -> Outcome {
 }
 
 /// This kernel's version.
-fn release() -> (u32, u32) {
+pub(super) fn release() -> (u32, u32) {
     let name = nix::sys::utsname::uname().unwrap();
     let mut numbers = name.release().to_str().unwrap().split('.').map_while(|word| word.parse().ok());
     (numbers.next().unwrap(), numbers.next().unwrap())

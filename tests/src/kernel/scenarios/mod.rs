@@ -4,11 +4,13 @@ mod daemon;
 mod family;
 mod listener;
 mod loss;
+mod machine;
 mod process;
 mod refusal;
 
 use portwatch::source::ebpf::Family;
 
+pub use self::machine::GUEST;
 use super::Scenario;
 
 const FENTRY: Family = Family::Fentry;
@@ -50,4 +52,6 @@ pub(super) const ALL: &[Scenario] = scenarios![
     alone family::facts_that_different_families_serve_are_told_once.blind(&[FENTRY, KPROBE, STABLE]),
     alone loss::what_is_lost_is_counted_exactly_and_followed_by_the_truth,
     alone daemon::the_daemon_says_who_listens_and_writes_down_how_it_went.also_without_programs(),
+    alone machine::status_and_doctor_name_what_the_hooks_do_not_see.also_without_programs(),
+    alone machine::a_machine_that_slept_is_told_as_a_gap.blind(&[FENTRY, KPROBE, STABLE]).also_without_programs(),
 ];
