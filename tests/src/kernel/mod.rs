@@ -14,7 +14,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use portwatch::source::ebpf::{Family, HookChoice};
 
-pub use self::scenarios::GUEST;
 use self::watch::Watch;
 
 /// What a scenario came to. One that does not hold panics.

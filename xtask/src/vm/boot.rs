@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{console::Console, guest::Guest, kernels::Kernel};
 
-/// Longest time for a boot with all its plans. Four minutes of processor time were not enough for one, and on a machine with a load of
-/// hundreds, where two of them had a tenth of a processor each, neither ended in 40 minutes. The guest has deadlines of its own, by
-/// its own clock, so only an emulator that stands still is to come here.
-const LIMIT: Duration = Duration::from_mins(90);
+/// Tells the guest that it may be put to sleep: by the scenarios' own word for it (`tests/src/kernel/scenarios/machine.rs`).
+const SLEEPS: &str = "PORTWATCH_TEST_SLEEP";
+
+/// Longest time for a boot with all its plans, on a slow and busy machine: ten times what it takes on one that is neither. The guest has
+/// deadlines of its own, by its own clock, so only an emulator that stands still comes here.
+const LIMIT: Duration = Duration::from_mins(40);
 
 /// Result of a plan on a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -104,20 +106,22 @@ impl Drop for Running {
 /// `-accel tcg` alone: a KVM that opens may still not work. One processor: two emulated ones crash now and then.
 ///
 /// `-icount`: the guest's clock counts its instructions, one a nanosecond, and jumps to the next timer where it has nothing to
-/// do. So what the machine does besides makes no deadline of the guest's pass, and no time of its kernel's run out. Its battery
-/// clock alone is the host's: while a guest sleeps nothing runs that could count, and that clock's alarm wakes it.
+/// do. So what the machine does besides makes no deadline of the guest's pass, and no time of its kernel's run out. The battery
+/// clock of one that is put to sleep is the host's: nothing runs meanwhile that could count, and that clock's alarm wakes it.
 pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path) -> Result<Boot> {
     let begun = Instant::now();
     let packed = guest.pack(kernel, place)?;
     // A parameter that the kernel does not know becomes init's environment.
     let log = guest.log.as_ref().map_or_else(String::new, |filter| format!(" RUST_LOG={filter}"));
+    let sleeps = if guest.sleeps { format!(" {SLEEPS}=1") } else { String::new() };
     let machine = kernel.machine();
     let [tie, words @ ..] = TIED;
     let mut command = Command::new(tie);
     command
         .args(words)
         .arg(emulator)
-        .args(["-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "clock=host"])
+        .args(["-accel", "tcg", "-icount", "shift=0,sleep=off"])
+        .args(["-rtc", if guest.sleeps { "clock=host" } else { "clock=vm" }])
         .args(machine.board())
         .args(["-smp", "1", "-m", "768", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot", "-serial", "stdio"])
@@ -127,7 +131,7 @@ pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path
         .arg(&packed)
         .args([
             "-append",
-            &format!("{} panic=-1 quiet{log} -- {}", machine.parameters(), guest.words().join(" ")),
+            &format!("{} panic=-1 quiet{log}{sleeps} -- {}", machine.parameters(), guest.words().join(" ")),
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

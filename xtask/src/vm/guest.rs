@@ -36,6 +36,8 @@ pub(super) struct Guest {
     pub(super) log: Option<String>,
     /// It measures instead of running plans.
     pub(super) measures: bool,
+    /// It is put to sleep and woken up by the host's clock: a busy host may wake it before it sleeps, and then nothing does.
+    pub(super) sleeps: bool,
 }
 
 /// Folders of the guest.
@@ -68,7 +70,7 @@ pub(super) fn build(root: &Path, place: &Path, log: Option<&str>) -> Result<Gues
             ))
         })
         .collect::<Result<_>>()?;
-    Ok(Guest { program, libraries, plans, log: log.map(str::to_owned), measures: false })
+    Ok(Guest { program, libraries, plans, log: log.map(str::to_owned), measures: false, sleeps: false })
 }
 
 /// Paths in the output of ldd. A line is `NAME => PATH (ADDRESS)`, for the loader `PATH (ADDRESS)`, and for what the kernel
@@ -98,7 +100,7 @@ impl Guest {
     #[cfg(test)]
     pub(super) fn of(program: PathBuf, listed: &str) -> Self {
         let plans = listed_plans(listed).unwrap();
-        Self { program, libraries: Vec::new(), plans, log: None, measures: false }
+        Self { program, libraries: Vec::new(), plans, log: None, measures: false, sleeps: false }
     }
 
     /// The same with these plans alone; with all where none is named.

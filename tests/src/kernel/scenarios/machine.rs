@@ -14,8 +14,8 @@ use crate::{
     kernel::{Outcome, child::Role},
 };
 
-/// Set where the whole machine is ours and may be put to sleep.
-pub const GUEST: &str = "PORTWATCH_TEST_GUEST";
+/// Set where the whole machine is ours and may be put to sleep: by the emulator's kernel parameters (`xtask/src/vm/boot.rs`).
+const SLEEPS: &str = "PORTWATCH_TEST_SLEEP";
 
 /// Seconds until the alarm. It is the host's clock that counts them, and on a busy host it takes the guest some of them to fall asleep.
 const SLEEP: u64 = 20;
@@ -79,8 +79,10 @@ fn line<'a>(text: &'a str, fact: &str) -> &'a str {
 
 /// Why this machine is not put to sleep.
 fn awake() -> Option<String> {
-    if env::var_os(GUEST).is_none() {
-        return Some("only a guest of `cargo xtask vm` is put to sleep".to_owned());
+    if env::var_os(SLEEPS).is_none() {
+        return Some(
+            "only a guest of `cargo xtask vm` is put to sleep, and none in the fast part of it".to_owned(),
+        );
     }
     let kinds = fs::read_to_string("/sys/power/mem_sleep").unwrap_or_default();
     if !kinds.contains("deep") {

@@ -10,7 +10,6 @@ mod refusal;
 
 use portwatch::source::ebpf::Family;
 
-pub use self::machine::GUEST;
 use super::Scenario;
 
 const FENTRY: Family = Family::Fentry;
