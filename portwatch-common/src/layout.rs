@@ -103,5 +103,13 @@ pub const REGISTER_SECOND: usize = 44;
 pub const REGISTER_THIRD: usize = 45;
 /// The register with what a function returned.
 pub const REGISTER_RETURN: usize = 46;
+/// Byte offset of `task_struct.cgroups`.
+pub const TASK_CGROUPS: usize = 47;
+/// Byte offset of `css_set.dfl_cgrp`.
+pub const CGROUPS_DEFAULT: usize = 48;
+/// Byte offset of `cgroup.kn`.
+pub const CGROUP_NODE: usize = 49;
+/// Byte offset of `kernfs_node.id`: one word since 5.5.
+pub const NODE_ID: usize = 50;
 /// Number of words.
-pub const END: usize = 47;
+pub const END: usize = 51;

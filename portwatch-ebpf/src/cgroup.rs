@@ -3,13 +3,15 @@
 
 use aya_ebpf::{
     bindings::{bpf_sock, bpf_sock_addr},
-    helpers::{bpf_get_current_pid_tgid, bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_socket_cookie, bpf_jiffies64},
     macros::{cgroup_sock, cgroup_sock_addr},
     programs::{SockAddrContext, SockContext},
 };
-use portwatch_common::record::{AF_INET, AF_INET6};
+use portwatch_common::record::{AF_INET, AF_INET6, kind};
 
 use crate::{
+    emit,
+    layout::Head,
     maps::Asked,
     told::{self, Place, protocol},
 };
@@ -27,7 +29,7 @@ fn asked(ctx: *mut bpf_sock_addr, address: [u32; 4], family: u8) {
     let key = bpf_get_current_pid_tgid();
     let asked = Asked {
         // SAFETY: a helper without arguments.
-        boot_ns: unsafe { bpf_ktime_get_boot_ns() },
+        jiffies: unsafe { bpf_jiffies64() },
         sock,
         // SAFETY: the helper takes the context.
         cookie: unsafe { bpf_get_socket_cookie(ctx.cast()) },
@@ -76,7 +78,13 @@ fn bound(ctx: *mut bpf_sock, address: [u32; 4], family: u8) {
     let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
     // The context of these programs is the `struct sock` itself.
     let sock = ctx.expose_provenance() as u64;
-    told::bound(sock, cookie, &Place { address, port, family, protocol }, 0, 0);
+    let mut head = Head::unread(sock);
+    if !head.read() {
+        // Counted as lost, so that user space looks for it.
+        emit::count(usize::from(kind::BIND));
+        return;
+    }
+    told::bound(sock, &head, cookie, &Place { address, port, family, protocol }, 0, 0);
 }
 
 #[cgroup_sock(post_bind4)]

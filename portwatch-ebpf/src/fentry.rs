@@ -12,7 +12,7 @@ use aya_ebpf::{
 use portwatch_common::{layout as word, record::flag};
 
 use crate::{
-    layout::{self, field},
+    layout::{self, Head, field},
     time_wait,
     told::{self, Request},
 };
@@ -52,12 +52,13 @@ pub(crate) fn cookie_udp(ctx: FEntryContext) -> i32 {
 /// `(…, struct sockaddr *, int) -> int` ends: a bind that succeeded.
 #[inline(always)]
 fn bound(ctx: &FExitContext, sock: u64) {
-    if told::is_told(sock) {
+    let mut head = Head::unread(sock);
+    if !head.read() || told::is_told(&head) {
         return;
     }
     let mut request = Request::EMPTY;
     let known = request.read(number(ctx.arg(1)), ctx.arg(2));
-    told::bound_socket(sock, request.port, if known { flag::ASKED_KNOWN } else { 0 });
+    told::bound_socket(sock, &head, request.port, if known { flag::ASKED_KNOWN } else { 0 });
 }
 
 /// `inet_bind(struct socket *, …)`
@@ -142,7 +143,7 @@ pub(crate) fn exit_refused_mptcp(ctx: FExitContext) -> i32 {
 #[fexit(function = "inet_autobind")]
 pub(crate) fn exit_autobind(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(1) == 0 {
-        told::bound_socket(number(ctx.arg(0)), 0, flag::ASKED_KNOWN);
+        told::port_given(number(ctx.arg(0)));
     }
     0
 }
@@ -152,13 +153,6 @@ pub(crate) fn exit_autobind(ctx: FExitContext) -> i32 {
 #[fexit(function = "inet_csk_listen_start")]
 pub(crate) fn exit_listen(ctx: FExitContext) -> i32 {
     told::listening_socket(number(ctx.arg(0)));
-    0
-}
-
-/// The same, for who leaves connections.
-#[fexit(function = "inet_csk_listen_start")]
-pub(crate) fn exit_listener(ctx: FExitContext) -> i32 {
-    time_wait::listening(number(ctx.arg(0)));
     0
 }
 

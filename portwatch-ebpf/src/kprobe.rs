@@ -5,14 +5,14 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_current_pid_tgid, bpf_jiffies64},
     macros::{kprobe, kretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
-use portwatch_common::{layout as word, record::flag};
+use portwatch_common::layout as word;
 
 use crate::{
-    layout::{self, address_of, field},
+    layout::{self, Head, address_of, field},
     maps::{ASKED, Asked},
     time_wait,
     told::{self, Request},
@@ -47,7 +47,7 @@ fn note(sock: u64, request: &Request, state: u32) {
     let key = bpf_get_current_pid_tgid();
     let asked = Asked {
         // SAFETY: a helper without arguments.
-        boot_ns: unsafe { bpf_ktime_get_boot_ns() },
+        jiffies: unsafe { bpf_jiffies64() },
         sock,
         cookie: 0,
         address: request.address,
@@ -101,7 +101,10 @@ pub(crate) fn return_bind(ctx: RetProbeContext) -> u32 {
         // SAFETY: only this thread writes its entry.
         let sock = unsafe { (*asked).sock };
         // The port asked for is taken from the note.
-        told::bound_socket(sock, 0, 0);
+        let mut head = Head::unread(sock);
+        if head.read() {
+            told::bound_socket(sock, &head, 0, 0);
+        }
     }
     0
 }
@@ -158,7 +161,7 @@ pub(crate) fn return_autobind(ctx: RetProbeContext) -> u32 {
             (*asked).state = Asked::DONE;
             (*asked).sock
         };
-        told::bound_socket(sock, 0, flag::ASKED_KNOWN);
+        told::port_given(sock);
     }
     0
 }
@@ -170,22 +173,12 @@ pub(crate) fn probe_listen(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Its end. The note stays: the next program reads it too.
+/// Its end.
 #[kretprobe]
 pub(crate) fn return_listen(_ctx: RetProbeContext) -> u32 {
     if let Some(asked) = noted(Asked::LISTEN) {
         // SAFETY: only this thread writes its entry.
         told::listening_socket(unsafe { (*asked).sock });
-    }
-    0
-}
-
-/// The same, for who leaves connections.
-#[kretprobe]
-pub(crate) fn return_listener(_ctx: RetProbeContext) -> u32 {
-    if let Some(asked) = noted(Asked::LISTEN) {
-        // SAFETY: only this thread writes its entry.
-        time_wait::listening(unsafe { (*asked).sock });
     }
     0
 }

@@ -1,10 +1,18 @@
 //! Reading kernel structures at the offsets that user space found in this kernel's BTF.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
 use portwatch_common::{
     layout::{self, ABSENT, Layout},
     record::flag,
 };
+
+use crate::told::bytes;
+
+/// How much of a socket's beginning [`Head`] holds: addresses, options, namespace and cookie of `struct sock_common`, as it is on every kernel
+/// of 64 bits.
+const HEAD: usize = 96;
 
 /// Set by the loader before loading, then frozen: the verifier takes its words for constants and removes
 /// what is absent.
@@ -85,5 +93,79 @@ pub(crate) fn made_by_kernel(sock: u64) -> bool {
     match field::<u8>(sock, layout::SOCK_KERN) {
         Some(byte) => u32::from(byte) & word(layout::SOCK_KERN_MASK) != 0,
         None => false,
+    }
+}
+
+/// The beginning of a socket, where its addresses are: one read instead of one for each.
+pub(crate) struct Head {
+    words: MaybeUninit<[u64; HEAD / 8]>,
+    sock: u64,
+}
+
+impl Head {
+    /// Nothing yet, and no fields to ask for. No constant: the compiler zeroes a whole one, and byte by byte.
+    #[inline(always)]
+    pub(crate) fn unread(sock: u64) -> Self {
+        Self { words: MaybeUninit::uninit(), sock }
+    }
+
+    /// Filled in place: a copy would not fit the stack. Where it cannot be read it is zeros.
+    #[inline(always)]
+    pub(crate) fn read(&mut self) -> bool {
+        // SAFETY: the helper checks the address; it writes the whole array, zeros where it fails.
+        unsafe {
+            generated::bpf_probe_read_kernel(
+                self.words.as_mut_ptr().cast(),
+                HEAD as u32,
+                core::ptr::with_exposed_provenance(self.sock as usize),
+            ) == 0
+        }
+    }
+
+    /// Inode of its network namespace; 0 when not readable.
+    #[inline(always)]
+    pub(crate) fn netns(&self) -> u32 {
+        let net = self.field::<u64>(layout::SOCK_NET).unwrap_or(0);
+        field::<u32>(net, layout::NET_INODE).unwrap_or(0)
+    }
+
+    /// A field of the socket; one that this kernel has elsewhere is read by itself.
+    #[inline(always)]
+    pub(crate) fn field<T: Copy>(&self, index: usize) -> Option<T> {
+        let offset = word(index) as usize;
+        // A read that may be unaligned goes byte by byte.
+        if offset > HEAD - size_of::<T>() || !offset.is_multiple_of(align_of::<T>()) {
+            return field(self.sock, index);
+        }
+        // SAFETY: within the array and aligned, as was just checked; all of it was written by `read`.
+        Some(unsafe { self.words.as_ptr().cast::<u8>().add(offset).cast::<T>().read() })
+    }
+
+    /// The socket's cookie as far as it has one already; 0 when not readable.
+    #[inline(always)]
+    pub(crate) fn cookie(&self) -> u64 {
+        self.field(layout::SOCK_COOKIE).unwrap_or(0)
+    }
+
+    /// Its sharing options, as bits of [`flag`].
+    #[inline(always)]
+    pub(crate) fn options(&self) -> u16 {
+        self.field::<u8>(layout::SOCK_OPTIONS).map_or(0, option_flags)
+    }
+
+    /// An IPv6 address, written to `out`: four words, by which the kernel aligns it too.
+    #[inline(always)]
+    pub(crate) fn copy(&self, index: usize, out: &mut [u8; 16]) -> bool {
+        let Some(address) = self.field(index) else { return false };
+        *out = bytes(address);
+        true
+    }
+
+    /// An IPv4 address, as the IPv6 address that maps it (RFC 4291, 2.5.5.2).
+    #[inline(always)]
+    pub(crate) fn mapped(&self, index: usize, out: &mut [u8; 16]) -> bool {
+        let Some(v4) = self.field::<u32>(index) else { return false };
+        *out = bytes([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4]);
+        true
     }
 }

@@ -33,7 +33,8 @@ pub(crate) static ASKED: LruHashMap<u64, Asked> = LruHashMap::with_max_entries(8
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Asked {
-    pub(crate) boot_ns: u64,
+    /// When, in ticks of the kernel: reading a clock costs more.
+    pub(crate) jiffies: u64,
     /// `struct sock *`, only for reading with a check of the cookie; 0 when unknown.
     pub(crate) sock: u64,
     /// 0 when unknown.

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::tracepoint,
     programs::TracePointContext,
 };
@@ -16,9 +16,9 @@ use crate::{
     told::bytes,
 };
 
-/// A bind takes microseconds. An entry older than this was left behind by a bind that came through io_uring
-/// and failed; it has nothing to do with the system call that ends now.
-const STALE_NS: u64 = 1_000_000_000;
+/// A bind takes microseconds. An entry of more ticks ago was left behind by a bind that came through io_uring and failed; it has
+/// nothing to do with the system call that ends now. A quarter of a second to two and a half, by the kernel's HZ.
+const STALE_TICKS: u64 = 250;
 
 /// Offset of `ret` in `syscalls/sys_exit_*`: after the common fields and the call's number, 64 bits wide.
 const RET: usize = 16;
@@ -38,11 +38,11 @@ pub(crate) fn bind_exit(ctx: TracePointContext) -> u32 {
 fn refused(errno: u32) {
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(entry) = ASKED.get_ptr_mut(&pid_tgid) else { return };
-    // SAFETY: a helper without arguments.
-    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: helpers without arguments.
+    let (boot_ns, jiffies) = unsafe { (bpf_ktime_get_boot_ns(), bpf_jiffies64()) };
     // SAFETY: only this thread writes its entry.
     let asked = unsafe {
-        if (*entry).state != Asked::OPEN || boot_ns - (*entry).boot_ns > STALE_NS {
+        if (*entry).state != Asked::OPEN || jiffies - (*entry).jiffies > STALE_TICKS {
             return;
         }
         (*entry).state = Asked::DONE;

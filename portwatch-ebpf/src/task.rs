@@ -51,7 +51,8 @@ impl Current {
             Some(cred) => field::<u64>(cred, layout::CRED_UID).unwrap_or(0),
             None => 0,
         };
-        Self { task, pid_tgid: (u64::from(process) << 32) | u64::from(thread), uid_gid, cgroup_id: 0 }
+        let cgroup_id = cgroup_id(task);
+        Self { task, pid_tgid: (u64::from(process) << 32) | u64::from(thread), uid_gid, cgroup_id }
     }
 
     /// The actor of a record; announces the process first where it is not known.
@@ -73,6 +74,15 @@ impl Current {
             start_ns,
         }
     }
+}
+
+/// What `bpf_get_current_cgroup_id` tells where it is allowed: the task's control group of version 2.
+#[inline(always)]
+fn cgroup_id(task: u64) -> u64 {
+    let set = field::<u64>(task, layout::TASK_CGROUPS).unwrap_or(0);
+    let group = field::<u64>(set, layout::CGROUPS_DEFAULT).unwrap_or(0);
+    let node = field::<u64>(group, layout::CGROUP_NODE).unwrap_or(0);
+    field::<u64>(node, layout::NODE_ID).unwrap_or(0)
 }
 
 /// Counts the exec calls in a task's history. The low half is enough and all that kernels before 5.7 have.

@@ -32,13 +32,6 @@ pub(crate) fn listen_end(ctx: BtfTracePointContext) -> i32 {
         }
         return 0;
     }
-    if new == LISTEN {
-        // A listen without a bind has no port yet, and then no child of the listener is known as one.
-        if old != new && serves(0) {
-            time_wait::listening(sock);
-        }
-        return 0;
-    }
     // CLOSE → CLOSE is the end of a bound TCP socket that never listened.
     if new != CLOSE || (old != LISTEN && old != CLOSE) || !serves(1) {
         return 0;

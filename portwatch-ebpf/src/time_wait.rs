@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-        bpf_ktime_get_boot_ns, bpf_probe_read_kernel_buf, generated::bpf_probe_read_kernel,
+        bpf_ktime_get_boot_ns, bpf_probe_read_kernel_buf,
     },
     macros::map,
     maps::LruHashMap,
@@ -18,13 +18,11 @@ use aya_ebpf::{
 use portwatch_common::{
     connection::{Owner, Place, Tally, TallyKey, Tuple, owner},
     layout as word,
-    record::{AF_INET, flag},
+    record::{AF_INET, Actor, flag},
 };
 
-use crate::{layout::field, told::bytes};
+use crate::layout::{Head, field};
 
-/// How much of a socket's beginning holds what is read here: `struct sock_common` on every kernel of 64 bits.
-const HEAD: usize = 96;
 /// `TCP_FIN_WAIT1`
 const FIN_WAIT1: u8 = 4;
 /// Nanoseconds in a tick of /proc.
@@ -45,21 +43,22 @@ pub(crate) static LISTENERS: LruHashMap<Place, Owner> = LruHashMap::with_max_ent
 #[map]
 pub(crate) static LEFT_COUNT: LruHashMap<TallyKey, Tally> = LruHashMap::with_max_entries(4096, 0);
 
-/// A socket listens.
+/// The current process, which is this actor, listens. Called by the program that tells so: it knows all of this, and a program of its own would
+/// find it once more.
 #[inline(always)]
-pub(crate) fn listening(sock: u64) {
-    let mut head = Head::UNREAD;
-    if !head.read(sock) {
-        return;
-    }
-    let port = head.field::<u16>(word::SOCK_LOCAL_PORT).unwrap_or(0);
-    if port == 0 {
-        return;
-    }
-    let place = Place { netns: head.netns(), port: u32::from(port) };
-    let mut listener = Room::EMPTY;
+pub(crate) fn listens(place: Place, actor: &Actor, cgroup_id: u64, boot_ns: u64) {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let mut listener = Room::<Owner>::EMPTY;
     let listener = listener.zeroed();
-    current(sock, listener);
+    listener.when_ns = boot_ns;
+    if !is_kernel_thread(task) {
+        listener.start_ns = actor.start_ns;
+        listener.cgroup_id = cgroup_id;
+        listener.pid = actor.pid;
+        listener.uid = actor.uid;
+        comm(field(task, word::TASK_LEADER).unwrap_or(0), listener);
+    }
     // SAFETY: a pointer into the map, valid while we run. Of one process no reader can mix two owners.
     unsafe {
         if let Some(known) = LISTENERS.get_ptr_mut(&place)
@@ -67,7 +66,7 @@ pub(crate) fn listening(sock: u64) {
             && (*known).start_ns == listener.start_ns
         {
             // An update of an LRU map takes a fresh element for the same key.
-            *known = *listener;
+            copy_words(known, listener);
             return;
         }
     }
@@ -85,8 +84,8 @@ pub(crate) fn sends_fin(sock: u64) {
 /// This side closes a connection first.
 #[inline(always)]
 pub(crate) fn leaving(sock: u64) {
-    let mut head = Head::UNREAD;
-    if !head.read(sock) {
+    let mut head = Head::unread(sock);
+    if !head.read() {
         return;
     }
     let Some(port) = head.field::<u16>(word::SOCK_LOCAL_PORT) else { return };
@@ -116,59 +115,17 @@ impl<T: Copy> Room<T> {
     }
 }
 
-/// The beginning of a socket, where its addresses are: one read instead of one for each.
-struct Head(MaybeUninit<[u64; HEAD / 8]>);
-
-impl Head {
-    /// Nothing yet, and no fields to ask for.
-    const UNREAD: Self = Self(MaybeUninit::uninit());
-
-    /// Filled in place: a copy would not fit the stack. Where it cannot be read it is zeros.
-    #[inline(always)]
-    fn read(&mut self, sock: u64) -> bool {
-        // SAFETY: the helper checks the address; it writes the whole array, zeros where it fails.
-        unsafe {
-            bpf_probe_read_kernel(
-                self.0.as_mut_ptr().cast(),
-                HEAD as u32,
-                core::ptr::with_exposed_provenance(sock as usize),
-            ) == 0
-        }
-    }
-
-    /// Inode of its network namespace; 0 when not readable.
-    #[inline(always)]
-    fn netns(&self) -> u32 {
-        let net = self.field::<u64>(word::SOCK_NET).unwrap_or(0);
-        field::<u32>(net, word::NET_INODE).unwrap_or(0)
-    }
-
-    /// A field of it; `None` when this kernel has it elsewhere.
-    #[inline(always)]
-    fn field<T: Copy>(&self, index: usize) -> Option<T> {
-        let offset = crate::layout::word(index) as usize;
-        // A read that may be unaligned goes byte by byte.
-        if offset > HEAD - size_of::<T>() || !offset.is_multiple_of(align_of::<T>()) {
-            return None;
-        }
-        // SAFETY: within the array and aligned, as was just checked; all of it was written by `read`.
-        Some(unsafe { self.0.as_ptr().cast::<u8>().add(offset).cast::<T>().read() })
-    }
-
-    /// An IPv6 address, written to `out`: four words, by which the kernel aligns it too.
-    #[inline(always)]
-    fn copy(&self, index: usize, out: &mut [u8; 16]) -> bool {
-        let Some(address) = self.field(index) else { return false };
-        *out = bytes(address);
-        true
-    }
-
-    /// An IPv4 address, as the IPv6 address that maps it (RFC 4291, 2.5.5.2).
-    #[inline(always)]
-    fn mapped(&self, index: usize, out: &mut [u8; 16]) -> bool {
-        let Some(v4) = self.field::<u32>(index) else { return false };
-        *out = bytes([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4]);
-        true
+/// Copies a value of whole words: where one is assigned, the compiler calls a `memmove` that goes byte by byte.
+///
+/// # Safety
+/// Both are valid, and aligned as their type is.
+#[inline(always)]
+unsafe fn copy_words<T: Copy>(to: *mut T, from: *const T) {
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
+    let (to, from) = (to.cast::<u64>(), from.cast::<u64>());
+    for number in 0..size_of::<T>() / 8 {
+        // SAFETY: within the value, by the caller's promise.
+        unsafe { to.add(number).write_volatile(from.add(number).read_volatile()) };
     }
 }
 
@@ -184,18 +141,15 @@ fn left(sock: u64, head: &Head, place: Place, port: u16) {
         // somebody who listens there.
         let (pid, start_ns) = unsafe { ((*listener).pid, (*listener).start_ns) };
         if who.pid != 0 && pid > 1 && who.pid != pid && parent_is(pid, start_ns) {
+            let when_ns = who.when_ns;
             // SAFETY: as above.
-            unsafe {
-                who.cgroup_id = (*listener).cgroup_id;
-                who.uid = (*listener).uid;
-                who.comm = (*listener).comm;
-            }
-            who.pid = pid;
-            who.start_ns = start_ns;
+            unsafe { copy_words(who, listener) };
+            who.when_ns = when_ns;
+            (who.pid, who.start_ns) = (pid, start_ns);
             who.flags |= owner::INHERITED;
         }
     }
-    let options = options(head);
+    let options = head.options();
     if options & flag::OPTIONS_KNOWN != 0 {
         who.flags |= owner::OPTIONS_KNOWN;
     }
@@ -243,11 +197,7 @@ fn current(sock: u64, who: &mut Owner) {
     let (when_ns, task) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_task()) };
     who.when_ns = when_ns;
     let owned = field::<u32>(sock, word::SOCK_OWNED).unwrap_or(0) != 0;
-    let thread_of_kernel = match field::<u32>(task, word::TASK_FLAGS) {
-        Some(flags) => flags & KERNEL_THREAD != 0,
-        None => true,
-    };
-    if !owned || thread_of_kernel {
+    if !owned || is_kernel_thread(task) {
         return;
     }
     let leader = field::<u64>(task, word::TASK_LEADER).unwrap_or(0);
@@ -257,6 +207,15 @@ fn current(sock: u64, who: &mut Owner) {
     who.uid = bpf_get_current_uid_gid() as u32;
     // SAFETY: a helper without arguments.
     who.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+}
+
+/// Where that cannot be read too.
+#[inline(always)]
+fn is_kernel_thread(task: u64) -> bool {
+    match field::<u32>(task, word::TASK_FLAGS) {
+        Some(flags) => flags & KERNEL_THREAD != 0,
+        None => true,
+    }
 }
 
 /// Read in place: an array that may be absent is copied around unwritten, which verifiers before 5.12 refuse.
@@ -296,10 +255,4 @@ fn ends(head: &Head, tuple: &mut Tuple) -> bool {
             && head.mapped(word::SOCK_PEER4, &mut tuple.peer);
     }
     head.copy(word::SOCK_LOCAL6, &mut tuple.local) && head.copy(word::SOCK_PEER6, &mut tuple.peer)
-}
-
-/// The sharing options, as bits of [`flag`].
-#[inline(always)]
-fn options(head: &Head) -> u16 {
-    head.field::<u8>(word::SOCK_OPTIONS).map_or(0, crate::layout::option_flags)
 }

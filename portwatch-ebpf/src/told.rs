@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
 };
 use portwatch_common::{
-    counter, layout as word,
+    connection, counter, layout as word,
     record::{
         AF_INET, AF_INET6, Actor, CloseRecord, IPPROTO_MPTCP_SHORT, IPPROTO_TCP, IPPROTO_UDP,
         IPPROTO_UDPLITE, SocketRecord, flag, kind,
@@ -17,9 +17,10 @@ use portwatch_common::{
 
 use crate::{
     emit, layout,
-    layout::field,
+    layout::{Head, field},
     maps::{ADOPTED, ASKED, Asked, BOUND, Bound},
     task::Current,
+    time_wait,
 };
 
 /// `IPPROTO_MPTCP`
@@ -71,20 +72,22 @@ fn protocol_of(sock: u64) -> u8 {
 
 /// Where a socket is bound; false for what has no port.
 #[inline(always)]
-fn place(sock: u64, out: &mut Place) -> bool {
+fn place(sock: u64, head: &Head, out: &mut Place) -> bool {
     out.protocol = protocol_of(sock);
-    out.port = field::<u16>(sock, word::SOCK_LOCAL_PORT).unwrap_or(0);
+    out.port = head.field::<u16>(word::SOCK_LOCAL_PORT).unwrap_or(0);
     if out.protocol == 0 || out.port == 0 {
         return false;
     }
-    let family = field::<u16>(sock, word::SOCK_FAMILY).unwrap_or(0);
+    let family = head.field::<u16>(word::SOCK_FAMILY).unwrap_or(0);
     if family == u16::from(AF_INET6) {
         out.family = AF_INET6;
-        out.address = field(sock, word::SOCK_LOCAL6).unwrap_or([0; 4]);
+        if let Some(address) = head.field(word::SOCK_LOCAL6) {
+            out.address = address;
+        }
         return true;
     }
     out.family = AF_INET;
-    out.address = [field(sock, word::SOCK_LOCAL4).unwrap_or(0), 0, 0, 0];
+    out.address = [head.field(word::SOCK_LOCAL4).unwrap_or(0), 0, 0, 0];
     family == u16::from(AF_INET)
 }
 
@@ -93,9 +96,9 @@ const NOWHERE: Place = Place { address: [0; 4], port: 0, family: 0, protocol: 0 
 
 /// Whether the port that a socket has was told as bound already: where one function calls another, the inner one tells.
 #[inline(always)]
-pub(crate) fn is_told(sock: u64) -> bool {
-    let Some(port) = field::<u16>(sock, word::SOCK_LOCAL_PORT) else { return false };
-    match BOUND.get_ptr(&layout::cookie(sock)) {
+pub(crate) fn is_told(head: &Head) -> bool {
+    let Some(port) = head.field::<u16>(word::SOCK_LOCAL_PORT) else { return false };
+    match BOUND.get_ptr(&head.cookie()) {
         // SAFETY: a pointer into the map, valid while we run.
         Some(entry) => unsafe { (*entry).told_port == u32::from(port) },
         None => false,
@@ -104,17 +107,26 @@ pub(crate) fn is_told(sock: u64) -> bool {
 
 /// A socket has a port now. `asked` is [`flag::ASKED_KNOWN`] where the port asked for is known, else 0.
 #[inline(always)]
-pub(crate) fn bound_socket(sock: u64, asked_port: u16, asked: u16) {
+pub(crate) fn bound_socket(sock: u64, head: &Head, asked_port: u16, asked: u16) {
     let mut at = NOWHERE;
-    if !place(sock, &mut at) {
+    if !place(sock, head, &mut at) {
         return;
     }
-    bound(sock, layout::cookie(sock), &at, asked_port, asked);
+    bound(sock, head, head.cookie(), &at, asked_port, asked);
+}
+
+/// A socket got a port that it did not ask for.
+#[inline(always)]
+pub(crate) fn port_given(sock: u64) {
+    let mut head = Head::unread(sock);
+    if head.read() {
+        bound_socket(sock, &head, 0, flag::ASKED_KNOWN);
+    }
 }
 
 /// The same, where the context gave the place.
 #[inline(always)]
-pub(crate) fn bound(sock: u64, cookie: u64, at: &Place, asked_port: u16, asked: u16) {
+pub(crate) fn bound(sock: u64, head: &Head, cookie: u64, at: &Place, asked_port: u16, asked: u16) {
     if cookie == 0 {
         // Made before there was anybody who would have the kernel give it a cookie. Counted as lost, so that user
         // space looks for it.
@@ -126,7 +138,7 @@ pub(crate) fn bound(sock: u64, cookie: u64, at: &Place, asked_port: u16, asked: 
     let current = Current::new(cgroup_id);
     // Before anything that branches: old verifiers walk what comes here once for each branch before it.
     let actor = current.actor(boot_ns);
-    let netns = layout::netns(sock);
+    let netns = head.netns();
     let port = u32::from(at.port);
     // Nearly every bind is the first of its socket.
     if BOUND.insert(&cookie, &Bound { netns, told_port: port }, u64::from(BPF_NOEXIST)).is_err() {
@@ -141,7 +153,7 @@ pub(crate) fn bound(sock: u64, cookie: u64, at: &Place, asked_port: u16, asked: 
             None => emit::count(counter::BOUND_FULL),
         }
     }
-    let mut flags = flag::ACTOR_KNOWN | layout::options(sock) | asked;
+    let mut flags = flag::ACTOR_KNOWN | head.options() | asked;
     let mut asked_port = asked_port;
     if let Some(entry) = ASKED.get_ptr_mut(&current.pid_tgid) {
         // SAFETY: only this thread writes its entry.
@@ -176,29 +188,40 @@ pub(crate) fn bound(sock: u64, cookie: u64, at: &Place, asked_port: u16, asked: 
 #[inline(always)]
 pub(crate) fn listening_socket(sock: u64) {
     // Beginning to listen may have failed.
-    if field::<u8>(sock, word::SOCK_STATE) != Some(LISTEN) {
+    let mut head = Head::unread(sock);
+    if !head.read() || head.field::<u8>(word::SOCK_STATE) != Some(LISTEN) {
         return;
     }
     let mut at = NOWHERE;
-    if !place(sock, &mut at) {
+    if !place(sock, &head, &mut at) {
         return;
     }
-    let cookie = layout::cookie(sock);
-    if cookie == 0 {
-        emit::count(usize::from(kind::LISTEN));
-        return;
-    }
+    let cookie = head.cookie();
     // SAFETY: helpers without arguments.
     let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
     let current = Current::new(cgroup_id);
     let actor = current.actor(boot_ns);
-    listening(sock, cookie, &at, actor, cgroup_id, boot_ns);
+    if cookie == 0 {
+        emit::count(usize::from(kind::LISTEN));
+        let place = connection::Place { netns: head.netns(), port: u32::from(at.port) };
+        time_wait::listens(place, &actor, cgroup_id, boot_ns);
+        return;
+    }
+    listening(sock, head.options(), cookie, &at, actor, cgroup_id, boot_ns);
 }
 
 /// The same, where the context gave the place.
 #[inline(always)]
-pub(crate) fn listening(sock: u64, cookie: u64, at: &Place, actor: Actor, cgroup_id: u64, boot_ns: u64) {
-    let mut flags = flag::ACTOR_KNOWN | layout::options(sock);
+pub(crate) fn listening(
+    sock: u64,
+    options: u16,
+    cookie: u64,
+    at: &Place,
+    actor: Actor,
+    cgroup_id: u64,
+    boot_ns: u64,
+) {
+    let mut flags = flag::ACTOR_KNOWN | options;
     let netns = if let Some(bound) = BOUND.get_ptr(&cookie) {
         // SAFETY: a pointer into the map, valid while we run.
         unsafe { (*bound).netns }
@@ -213,6 +236,8 @@ pub(crate) fn listening(sock: u64, cookie: u64, at: &Place, actor: Actor, cgroup
         }
         netns
     };
+    let place = connection::Place { netns, port: u32::from(at.port) };
+    time_wait::listens(place, &actor, cgroup_id, boot_ns);
     let Some(mut entry) = emit::reserve::<SocketRecord>(kind::LISTEN) else { return };
     entry.write(SocketRecord {
         header: emit::header::<SocketRecord>(kind::LISTEN, boot_ns),

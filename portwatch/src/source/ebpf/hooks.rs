@@ -154,8 +154,6 @@ const EXIT_REFUSED_MPTCP: Program =
     Program { name: "exit_refused_mptcp", attach: Attach::FExitIfThere("mptcp_bind") };
 const EXIT_AUTOBIND: Program = Program { name: "exit_autobind", attach: Attach::FExit("inet_autobind") };
 const EXIT_LISTEN: Program = Program { name: "exit_listen", attach: Attach::FExit("inet_csk_listen_start") };
-const EXIT_LISTENER: Program =
-    Program { name: "exit_listener", attach: Attach::FExit("inet_csk_listen_start") };
 const ENTRY_SEND_FIN: Program = Program { name: "entry_send_fin", attach: Attach::FEntry("tcp_send_fin") };
 const ENTRY_RELEASE: Program = Program { name: "entry_release", attach: Attach::FEntry("inet_release") };
 const ENTRY_LISTEN_STOP: Program =
@@ -182,8 +180,6 @@ const PROBE_LISTEN: Program =
     Program { name: "probe_listen", attach: Attach::KProbe(&["inet_csk_listen_start"], &[]) };
 const RETURN_LISTEN: Program =
     Program { name: "return_listen", attach: Attach::KProbe(&["inet_csk_listen_start"], &[]) };
-const RETURN_LISTENER: Program =
-    Program { name: "return_listener", attach: Attach::KProbe(&["inet_csk_listen_start"], &[]) };
 const PROBE_SEND_FIN: Program =
     Program { name: "probe_send_fin", attach: Attach::KProbe(&["tcp_send_fin"], &[]) };
 const PROBE_RELEASE: Program =
@@ -361,17 +357,9 @@ pub(super) const LADDERS: &[Ladder] = &[
     Ladder {
         fact: Fact::TimeWait,
         rungs: &[
-            rung(
-                Family::Fentry,
-                "fentry tcp_send_fin with fexit inet_csk_listen_start",
-                &[EXIT_LISTENER, ENTRY_SEND_FIN],
-            ),
+            rung(Family::Fentry, "fentry tcp_send_fin", &[ENTRY_SEND_FIN]),
             rung(Family::Stable, "tp_btf inet_sock_set_state", &[LISTEN_END]),
-            rung(
-                Family::Kprobe,
-                "kprobe tcp_send_fin with kretprobe inet_csk_listen_start",
-                &[PROBE_LISTEN, RETURN_LISTENER, PROBE_SEND_FIN],
-            ),
+            rung(Family::Kprobe, "kprobe tcp_send_fin", &[PROBE_SEND_FIN]),
         ],
         otherwise: None,
     },

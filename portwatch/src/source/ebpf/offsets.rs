@@ -20,6 +20,8 @@ pub(super) enum Capability {
     StartTime,
     /// The process behind a listen.
     Caller,
+    /// The control group behind a listen.
+    Group,
     /// A process's parent and names.
     Names,
     /// Command lines.
@@ -52,6 +54,7 @@ impl Capability {
             Self::KernelSockets => "the close of MPTCP listeners",
             Self::StartTime => "the start time of processes, and with it their identity in events",
             Self::Caller => "the process behind a listen",
+            Self::Group => "the container behind a listen by sockops",
             Self::Names => "the names and parents of processes in events",
             Self::CommandLine => "command lines in events",
             Self::Exec => "that a process has exec'd since its last event",
@@ -79,6 +82,10 @@ const FIELDS: &[Row] = &[
     (layout::TASK_TGID, Capability::Caller, "task_struct", &["tgid"]),
     (layout::TASK_PID, Capability::Caller, "task_struct", &["pid"]),
     (layout::TASK_CRED, Capability::Caller, "task_struct", &["cred"]),
+    (layout::TASK_CGROUPS, Capability::Group, "task_struct", &["cgroups"]),
+    (layout::CGROUPS_DEFAULT, Capability::Group, "css_set", &["dfl_cgrp"]),
+    (layout::CGROUP_NODE, Capability::Group, "cgroup", &["kn"]),
+    (layout::NODE_ID, Capability::Group, "kernfs_node", &["id"]),
     (layout::TASK_PARENT, Capability::Names, "task_struct", &["real_parent"]),
     (layout::TASK_COMM, Capability::Names, "task_struct", &["comm"]),
     (layout::TASK_MM, Capability::CommandLine, "task_struct", &["mm"]),

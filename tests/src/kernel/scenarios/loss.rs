@@ -1,7 +1,7 @@
 //! Loss on purpose.
 #![expect(clippy::unwrap_used, reason = "a scenario asserts")]
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
 use portwatch::{
     model::Seen,
@@ -38,6 +38,8 @@ impl Drop for OwnCgroup {
 pub(super) fn what_is_lost_is_counted_exactly_and_followed_by_the_truth(hooks: HookChoice) -> Outcome {
     let cgroup = OwnCgroup::new();
     let cgroup_path = Some(cgroup.path.clone());
+    // The id of a group is the inode of its directory, on every 64-bit kernel since 5.5 (`kernfs_node.id`).
+    let group = fs::metadata(&cgroup.path).unwrap().ino();
     let options = LoadOptions { hooks, ring_bytes: 4096, cgroup: cgroup_path, ..LoadOptions::default() };
     let mut watch = Watch::with(&options);
     let mut busy = Role::BindOften.start_in(&cgroup.path).unwrap();
@@ -50,8 +52,14 @@ pub(super) fn what_is_lost_is_counted_exactly_and_followed_by_the_truth(hooks: H
     let (mut binds, mut listens, mut closes, mut exits, mut gaps) = (0, 0, 0, 0, 0);
     for (at, seen) in watch.seen.iter().enumerate() {
         match seen {
-            Seen::Bound(_) => binds += 1,
-            Seen::Listening(_) => listens += 1,
+            Seen::Bound(event) => {
+                assert_eq!(event.socket.cgroup_id, Some(group), "who binds is in our group");
+                binds += 1;
+            }
+            Seen::Listening(event) => {
+                assert_eq!(event.socket.cgroup_id, Some(group), "who listens is in our group");
+                listens += 1;
+            }
             Seen::Closed(_) => closes += 1,
             Seen::Exited(e) if e.process.pid == pid => exits += 1,
             Seen::Gap { lost, .. } => {
