@@ -51,6 +51,8 @@ enum Worker {
     BindLoop(loops::Arguments),
     /// connect, accept, close, over and over.
     ConnectLoop(loops::Arguments),
+    /// A system call that does nothing, over and over.
+    CallLoop(loops::Arguments),
     /// bind, listen, close as fast as it goes, from one address and port, after a line on standard input.
     Burst(burst::Arguments),
     /// Clients that claim as fast as they are answered.
@@ -73,6 +75,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Worker::Listeners(arguments) => listeners::run(&arguments),
         Worker::BindLoop(arguments) => loops::bind(&arguments),
         Worker::ConnectLoop(arguments) => loops::connect(&arguments),
+        Worker::CallLoop(arguments) => loops::call(&arguments),
         Worker::Burst(arguments) => burst::run(&arguments),
         Worker::Claims(arguments) => claims::run(&arguments),
         Worker::Tethered { parent, command } => tethered(parent, &command),
