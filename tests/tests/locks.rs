@@ -395,6 +395,33 @@ fn a_killed_holders_lock_is_free_within_100_ms_and_the_next_in_line_has_it() {
 }
 
 #[test]
+fn of_many_holders_killed_at_once_the_log_says_how_each_ended_whoever_found_it_dead() {
+    let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
+    let mut holders: Vec<Child> =
+        (0..60).map(|_| Command::new("sleep").arg("600").spawn().unwrap()).collect();
+    for holder in &holders {
+        let id = holder.id().to_string();
+        let taken = portwatch.run(&["lock", &format!("many-{id}"), "--pid", &id, "--ttl", "1h"]).unwrap();
+        assert_eq!(taken.code, Some(0), "{taken:?}");
+    }
+    for holder in &holders {
+        kill(pid(holder), Signal::SIGKILL).unwrap();
+    }
+    // It asks while the daemon is at the ends of the first of them.
+    assert!(locks(&portwatch).is_empty());
+    for holder in &mut holders {
+        holder.wait().unwrap();
+    }
+    let events = portwatch.events(&["--type", "unlock"]).unwrap();
+    assert_eq!(events.len(), holders.len());
+    for holder in &holders {
+        let words = format!("its process {} was killed by SIGKILL", holder.id());
+        let said = |event: &&Value| event["message"].as_str().unwrap().ends_with(&words);
+        assert_eq!(events.iter().filter(said).count(), 1, "{words}: {events:?}");
+    }
+}
+
+#[test]
 fn names_and_times_that_are_none_change_nothing() {
     both(|portwatch| {
         for (words, code, sentence) in [

@@ -7,6 +7,7 @@
 
 mod agent;
 mod channel;
+mod claimants;
 mod denial;
 mod label;
 mod lock;
@@ -16,6 +17,7 @@ mod span;
 
 pub use agent::{Agent, DEAD, STALE, Vitality};
 pub use channel::{Channel, Channels, LONGEST_MESSAGE, Message, may_use, message};
+pub use claimants::claimants;
 pub use denial::{Denial, DenialKind};
 pub use label::{LONGEST_LABEL, label, text};
 pub use lock::{DEFAULT_TTL, Lock, PATIENCE, Standing, Waiter};

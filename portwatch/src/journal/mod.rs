@@ -33,8 +33,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use claims::{Allowed, ClaimError, Claimed, Claims, HealthRecord, Released, Request};
 pub use coordinate::{
-    Alive, Conflicts, CoordinateError, Coordination, FileConflict, Freed, Heir, MessagePage, MessagesWanted,
-    OfSession, Publish, Register, Salvaged, StartSession, TakeLock, Taken, Told, Voice,
+    Alive, Conflicts, CoordinateError, Coordination, Ending, Ends, FileConflict, Freed, Heir, MessagePage,
+    MessagesWanted, OfSession, Publish, Register, Salvaged, StartSession, TakeLock, Taken, Told, Voice, gone,
 };
 pub use error::JournalError;
 pub use left::Open as OpenSocket;

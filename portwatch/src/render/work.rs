@@ -9,7 +9,10 @@ use super::{
     table::{self, Column},
     user, when,
 };
-use crate::wire::coordinate::{Noted, Notes, Session, SessionState, Sessions};
+use crate::{
+    coordinate::claimants,
+    wire::coordinate::{Noted, Notes, Session, SessionState, Sessions},
+};
 
 const COLUMNS: [Column; 7] = [
     Column { title: "ID", priority: 0, least: 0, right: false },
@@ -75,6 +78,11 @@ fn claims(out: &mut dyn Write, answer: &Sessions, look: &Look) -> io::Result<()>
     if with.is_empty() {
         return sentence(out, Tone::Plain, "No session claims a file.", look);
     }
+    let mut all = Vec::new();
+    for (at, session) in with.iter().enumerate() {
+        all.extend(session.files.iter().map(|path| (path.as_str(), at)));
+    }
+    let claimants = claimants(all);
     for (at, session) in with.iter().enumerate() {
         if at > 0 {
             writeln!(out)?;
@@ -83,10 +91,12 @@ fn claims(out: &mut dyn Write, answer: &Sessions, look: &Look) -> io::Result<()>
         head.push(Tone::Strong, &session.id).plain(" claims:");
         head.wrapped(out, 2)?;
         for (path, name) in session.files.iter().zip(names(session, look)) {
-            let others: Vec<&str> = with
-                .iter()
-                .filter(|other| other.id != session.id)
-                .filter(|other| other.files.iter().any(|theirs| crate::coordinate::overlap(path, theirs)))
+            let others: Vec<&str> = claimants
+                .get(path.as_str())
+                .into_iter()
+                .flatten()
+                .filter(|other| **other != at)
+                .filter_map(|other| with.get(*other))
                 .map(|other| other.id.as_str())
                 .collect();
             let mut line = Text::new(look);

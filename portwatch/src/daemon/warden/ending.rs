@@ -3,7 +3,7 @@
 
 use std::{
     os::fd::{AsRawFd, BorrowedFd},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use nix::{
@@ -12,9 +12,6 @@ use nix::{
 };
 
 use crate::model::ProcessId;
-
-/// How long its parent may take to reap it, before nobody knows.
-pub(super) const REAPED: Duration = Duration::from_millis(30);
 
 /// What is known of the end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +24,9 @@ enum End {
     Never,
 }
 
-/// `its process make (4711) was killed by SIGKILL`, as far as it can be known until `deadline`.
-pub(super) fn words(process: ProcessId, pidfd: Option<BorrowedFd<'_>>, deadline: Instant) -> String {
+/// `its process 4711 was killed by SIGKILL`, as far as it can be known until `deadline`. Of one that nobody watched, and that
+/// was reaped, nothing is known.
+pub(super) fn words(process: ProcessId, pidfd: Option<BorrowedFd<'_>>, deadline: Instant) -> Option<String> {
     let pid = process.pid;
     let known = match (end(process, pidfd), pidfd) {
         (End::Later, Some(pidfd)) => {
@@ -38,8 +36,8 @@ pub(super) fn words(process: ProcessId, pidfd: Option<BorrowedFd<'_>>, deadline:
         (known, _) => known,
     };
     match known {
-        End::Status(status) => sentence(pid, status),
-        End::Later | End::Never => format!("its process {pid} has ended"),
+        End::Status(status) => Some(sentence(pid, status)),
+        End::Later | End::Never => pidfd.map(|_| format!("its process {pid} has ended")),
     }
 }
 
@@ -124,7 +122,7 @@ fn reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::fd::AsFd, process::Command};
+    use std::{os::fd::AsFd, process::Command, time::Duration};
 
     use super::*;
     use crate::source::procfs::ProcFs;
@@ -142,9 +140,11 @@ mod tests {
         drop(child.stdin.take());
         let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::MAX).unwrap();
-        let before = words(id, Some(fd.as_fd()), soon());
+        let before = words(id, Some(fd.as_fd()), soon()).unwrap();
+        assert_eq!(words(id, None, soon()).as_ref(), Some(&before), "nobody has reaped it");
         child.wait().unwrap();
-        let after = words(id, Some(fd.as_fd()), soon());
+        let after = words(id, Some(fd.as_fd()), soon()).unwrap();
+        assert_eq!(words(id, None, soon()), None);
         let pid = id.pid.to_string();
         (before.replace(&pid, "PID"), after.replace(&pid, "PID"))
     }

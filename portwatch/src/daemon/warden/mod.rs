@@ -77,7 +77,10 @@ impl Warden {
         if let Err(error) = bureau.keep_places() {
             tracing::warn!(%error, "who waits for a lock may lose its place in the line");
         }
-        let bureau = Arc::new(bureau.with_webhooks(terms.webhooks));
+        let handles = Handles::default();
+        let watched = handles.clone();
+        let ending = move |process, deadline| watched.ending(process, deadline);
+        let bureau = Arc::new(bureau.with_webhooks(terms.webhooks).with_ending(ending));
         let stop = Arc::new(AtomicBool::new(false));
         let writes = Writes::beside(database)
             .map_err(|error| tracing::debug!(%error, "the database is looked into every second"))
@@ -86,7 +89,7 @@ impl Warden {
             bureau: Arc::clone(&bureau),
             wake: wake.clone(),
             stop: Arc::clone(&stop),
-            handles: Handles::default(),
+            handles,
             writes,
             pace: Pace::new(Instant::now()),
             version: None,
@@ -165,9 +168,11 @@ impl Watch {
     fn turn(&mut self) -> Result<(), OfficeError> {
         let stirred = self.wake.wait(Duration::ZERO).unwrap_or(true);
         self.wake.clear();
-        for (process, why) in self.handles.ended() {
-            self.bureau.ended(process, &why)?;
-        }
+        let ended = self.handles.ended();
+        let told = self.bureau.lost(ended.iter().copied());
+        // Also where it could not be written: they would wake this thread again and again. The next look finds them dead.
+        self.handles.let_go(&ended);
+        told?;
         // Before the look: what is written after it is told of later.
         if self.writes.as_ref().is_some_and(Writes::any) {
             self.pace.written(Instant::now());
@@ -201,9 +206,7 @@ impl Watch {
     fn follow(&mut self) -> Result<bool, OfficeError> {
         let wanted = self.bureau.processes()?;
         let gone = self.handles.follow(&wanted);
-        for &process in &gone {
-            self.bureau.ended(process, &format!("its process {} is gone", process.pid))?;
-        }
+        self.bureau.lost(gone.iter().copied())?;
         Ok(self.handles.watched() + gone.len() >= wanted.len())
     }
 }

@@ -21,20 +21,28 @@ impl Writes {
 }
 
 /// No process is watched.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Handles();
 
 #[expect(clippy::unused_self, reason = "the same face as where processes are watched")]
 impl Handles {
     /// Nobody is watched.
-    pub(super) fn follow(&mut self, _: &[ProcessId]) -> Vec<ProcessId> {
+    pub(super) fn follow(&self, _: &[ProcessId]) -> Vec<ProcessId> {
         Vec::new()
     }
 
     /// Nothing tells of an end.
-    pub(super) fn ended(&mut self) -> Vec<(ProcessId, String)> {
+    pub(super) fn ended(&self) -> Vec<ProcessId> {
         Vec::new()
     }
+
+    /// Nor how it was.
+    pub(super) fn ending(&self, _: ProcessId, _: Instant) -> Option<String> {
+        None
+    }
+
+    /// Nobody was watched.
+    pub(super) fn let_go(&self, _: &[ProcessId]) {}
 
     /// None.
     pub(super) fn watched(&self) -> usize {

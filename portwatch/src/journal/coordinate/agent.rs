@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Row, params};
 
 use super::{
-    CoordinateError, Coordination, Done, Tables, Told, Turn, lock, moment,
+    CoordinateError, Coordination, Done, Ends, Tables, Told, Turn, lock, moment,
     owner::{columns, process},
     session, text,
 };
@@ -394,26 +394,18 @@ fn make_room(turn: &Turn<'_>, uid: u32) -> rusqlite::Result<()> {
 }
 
 /// The agents that die with a process, and the locks they have.
-pub(super) fn ended(
-    turn: &mut Turn<'_>,
-    wanted: &dyn Fn(ProcessId) -> bool,
-    why: &str,
-) -> rusqlite::Result<()> {
+pub(super) fn ended(turn: &mut Turn<'_>, ends: &Ends) -> rusqlite::Result<()> {
     let sql = format!(
         "SELECT {AGENT} FROM agent WHERE pid IS NOT NULL AND died IS NULL AND ended IS NULL ORDER BY name, uid"
     );
-    let its = |agent: &Agent| agent.process.is_some_and(wanted);
-    for agent in turn.rows(&sql, [], agent)?.into_iter().filter(its) {
-        let why = match (why.is_empty(), agent.process) {
-            (true, Some(process)) => lock::gone(process),
-            _ => why.to_owned(),
-        };
+    for agent in turn.rows(&sql, [], agent)? {
+        let Some(why) = agent.process.and_then(|process| ends.get(&process)) else { continue };
         turn.execute(
             "UPDATE agent SET died = ?2, cause = ?3, told = 'dead' WHERE name = ?1 AND uid = ?4",
             params![agent.name, text(turn.now), why, agent.user.uid],
         )?;
         turn.tell(EventKind::Heartbeat, &agent.name, format!("dead: {why}"))?;
-        lock::free_where(turn, &why, &|l: &Lock| is_of(l, &agent))?;
+        lock::free_where(turn, why, &|l: &Lock| is_of(l, &agent))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Row, params};
 
 use super::{
-    Alive, CoordinateError, Coordination, Done, Tables, Told, Turn, Voice, moment,
+    Alive, CoordinateError, Coordination, Done, Ending, Ends, Tables, Told, Turn, Voice, moment,
     owner::{self, columns},
     text,
 };
@@ -130,16 +130,22 @@ impl Coordination {
         self.read(all)
     }
 
-    /// Takes a lock, extends one's own, or gets in line.
+    /// The process that a lock ends with, where it is held until one ends.
+    pub fn holder(&self, name: &str) -> Result<Option<ProcessId>, CoordinateError> {
+        self.read(|tables| Ok(by_name(tables, name)?.and_then(|lock| lock.owner.process)))
+    }
+
+    /// Takes a lock, extends one's own, or gets in line. The log says of a holder that is found dead how it ended, as `ending`
+    /// has it; that is asked while others wait to write.
     pub fn take(
         &mut self,
         wanted: &TakeLock<'_>,
-        alive: &Alive<'_>,
+        (alive, ending): (&Alive<'_>, &Ending<'_>),
         now: Timestamp,
     ) -> Result<(Taken, Told), CoordinateError> {
         // Most looks of a waiter find nothing new: they only read.
-        if let Some(still) = self.still_waiting(wanted, alive, now)? {
-            return Ok((still, Told::new()));
+        if let Some((place, true)) = self.look(wanted, alive, now)? {
+            return Ok((place, Told::new()));
         }
         self.change(voice(wanted.owner), now, |turn| {
             let mut from = None;
@@ -152,7 +158,7 @@ impl Coordination {
                 }
                 Some(ended @ (Standing::Gone | Standing::Expired)) => {
                     let why = match (ended, found.as_ref().and_then(|lock| lock.owner.process)) {
-                        (Standing::Gone, Some(process)) => gone(process),
+                        (Standing::Gone, Some(process)) => ending(process),
                         _ => "its time had passed".to_owned(),
                     };
                     from = found.take().map(|lock| Box::new(Freed { lock, why }));
@@ -180,29 +186,6 @@ impl Coordination {
         })
     }
 
-    /// The answer for a waiter for whom nothing has changed.
-    fn still_waiting(
-        &self,
-        wanted: &TakeLock<'_>,
-        alive: &Alive<'_>,
-        now: Timestamp,
-    ) -> Result<Option<Taken>, CoordinateError> {
-        let Some(ticket) = wanted.ticket else { return Ok(None) };
-        self.read(|tables| {
-            let queue = waiters(tables, wanted.name)?;
-            let own = queue.iter().find(|w| w.ticket == ticket && Some(w.process) == wanted.waiter);
-            let fresh = own.is_some_and(|w| now.as_millisecond() - w.seen.as_millisecond() < SIGN_MS);
-            if !fresh {
-                return Ok(None);
-            }
-            let lock = by_name(tables, wanted.name)?;
-            let ahead = queue.iter().filter(|w| w.ticket < ticket && w.waits(alive, now)).count();
-            let held =
-                lock.as_ref().is_some_and(|lock| lock.standing(wanted.owner, alive, now) == Standing::Held);
-            Ok((held || (lock.is_none() && ahead > 0)).then_some(Taken::Waiting { ticket, ahead, lock }))
-        })
-    }
-
     /// Where a waiter stands, without a sign of life; nothing when it has no ticket. Its place grows old meanwhile.
     pub fn place(
         &self,
@@ -210,11 +193,28 @@ impl Coordination {
         alive: &Alive<'_>,
         now: Timestamp,
     ) -> Result<Option<Taken>, CoordinateError> {
+        Ok(self.look(wanted, alive, now)?.map(|(place, _)| place))
+    }
+
+    /// Where a waiter stands, and whether that is all there is to say: it cannot have the lock yet, and no sign of life is due.
+    fn look(
+        &self,
+        wanted: &TakeLock<'_>,
+        alive: &Alive<'_>,
+        now: Timestamp,
+    ) -> Result<Option<(Taken, bool)>, CoordinateError> {
         let Some(ticket) = wanted.ticket else { return Ok(None) };
         self.read(|tables| {
             let queue = waiters(tables, wanted.name)?;
+            let lock = by_name(tables, wanted.name)?;
             let ahead = queue.iter().filter(|w| w.ticket < ticket && w.waits(alive, now)).count();
-            Ok(Some(Taken::Waiting { ticket, ahead, lock: by_name(tables, wanted.name)? }))
+            let own = queue.iter().find(|w| w.ticket == ticket && Some(w.process) == wanted.waiter);
+            let fresh = own.is_some_and(|w| now.as_millisecond() - w.seen.as_millisecond() < SIGN_MS);
+            let waits = match &lock {
+                Some(lock) => lock.standing(wanted.owner, alive, now) == Standing::Held,
+                None => ahead > 0,
+            };
+            Ok(Some((Taken::Waiting { ticket, ahead, lock }, fresh && waits)))
         })
     }
 
@@ -343,11 +343,12 @@ impl Coordination {
     }
 }
 
-/// Frees the locks whose process is gone, when nobody saw its end.
-pub(super) fn free_orphans(turn: &mut Turn<'_>, alive: &Alive<'_>) -> rusqlite::Result<()> {
-    for lock in all(turn)?.into_iter().filter(|lock| lock.is_orphaned(alive)) {
-        let why = lock.owner.process.map_or_else(String::new, gone);
-        free(turn, &Freed { lock, why })?;
+/// Frees the locks whose process has ended.
+pub(super) fn free_ended(turn: &mut Turn<'_>, ends: &Ends) -> rusqlite::Result<()> {
+    for lock in all(turn)? {
+        if let Some(why) = lock.owner.process.and_then(|process| ends.get(&process)) {
+            free(turn, &Freed { lock, why: why.clone() })?;
+        }
     }
     Ok(())
 }
@@ -388,7 +389,7 @@ fn silent_since(now: Timestamp) -> String {
 }
 
 /// The process ended, and nobody saw how.
-pub(super) fn gone(process: ProcessId) -> String {
+pub fn gone(process: ProcessId) -> String {
     if process.start_ticks == EARLIER_BOOT {
         "the machine was started again".to_owned()
     } else {

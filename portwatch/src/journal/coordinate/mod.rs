@@ -11,12 +11,12 @@ mod owner;
 mod session;
 mod turn;
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 pub use agent::{Heir, Register, Salvaged, Voice};
 pub use channel::{MessagePage, MessagesWanted, Publish};
 pub use files::{Conflicts, FileConflict};
-pub use lock::{Freed, TakeLock, Taken};
+pub use lock::{Freed, TakeLock, Taken, gone};
 pub use session::{OfSession, StartSession};
 use turn::{Done, Tables, Turn};
 
@@ -25,12 +25,19 @@ use super::{
     claims::{Claims, moment, text},
 };
 use crate::{
-    coordinate::{Denial, EARLIER_BOOT, Lock},
+    coordinate::{Denial, EARLIER_BOOT},
     model::{Event, ProcessId, Timestamp},
 };
 
 /// Whether a process lives.
 pub type Alive<'a> = dyn Fn(ProcessId) -> bool + 'a;
+
+/// How a process ended that lives no more, as a sentence: `its process 4711 was killed by SIGKILL`. What nobody saw is said by
+/// [`gone`].
+pub type Ending<'a> = dyn Fn(ProcessId) -> String + 'a;
+
+/// Processes that have ended, and how.
+pub type Ends = HashMap<ProcessId, String>;
 
 /// Rows of the log that a change has written, by id.
 pub type Told = Vec<(i64, Event)>;
@@ -126,38 +133,25 @@ impl Coordination {
         Ok(found)
     }
 
-    /// Ends what a process had: it has ended, as `why` says.
-    pub fn process_ended(
-        &mut self,
-        process: ProcessId,
-        why: &str,
-        now: Timestamp,
-    ) -> Result<Told, CoordinateError> {
+    /// Ends what these processes had: they have ended.
+    pub fn ended(&mut self, ends: &Ends, now: Timestamp) -> Result<Told, CoordinateError> {
+        if ends.is_empty() {
+            return Ok(Told::new());
+        }
         let ended = |turn: &mut Turn<'_>| {
-            lock::free_where(turn, why, &|lock: &Lock| lock.owner.process == Some(process))?;
-            let it = |other: ProcessId| other == process;
-            agent::ended(turn, &it, why)?;
-            session::terminal_ended(turn, &it, why)?;
+            lock::free_ended(turn, ends)?;
+            agent::ended(turn, ends)?;
+            session::terminal_ended(turn, ends)?;
             Ok(())
         };
         Ok(self.change(None, now, ended)?.1)
     }
 
-    /// Ends what belonged to processes that are gone, when nobody saw their end, and tells of agents that fell silent.
-    pub fn sweep(&mut self, alive: &Alive<'_>, now: Timestamp) -> Result<Told, CoordinateError> {
-        let gone = |process: ProcessId| !alive(process);
-        let mut told = Told::new();
-        if self.read(depended_on)?.into_iter().any(gone) {
-            let end = |turn: &mut Turn<'_>| {
-                lock::free_orphans(turn, alive)?;
-                agent::ended(turn, &gone, "")?;
-                session::terminal_ended(turn, &gone, "")?;
-                Ok(())
-            };
-            told = self.change(None, now, end)?.1;
-        }
-        told.extend(self.tell_of_silence(now)?);
-        Ok(told)
+    /// Processes on which something depends, of earlier boots too, and that live no more.
+    pub fn lost(&self, alive: &Alive<'_>) -> Result<Vec<ProcessId>, CoordinateError> {
+        let mut found = self.read(depended_on)?;
+        found.retain(|&process| !alive(process));
+        Ok(found)
     }
 
     /// Ends the places of those who wait for locks no more, so that nobody who is gone is counted.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Row, params};
 
 use super::{
-    CoordinateError, Coordination, Done, Tables, Told, Turn, Voice,
+    CoordinateError, Coordination, Done, Ends, Tables, Told, Turn, Voice,
     agent::Heir,
     files::{Conflicts, Order},
     lock, moment,
@@ -428,13 +428,9 @@ pub(super) fn abandon_where(
 }
 
 /// Abandons the sessions whose terminal has ended; the notes stay.
-pub(super) fn terminal_ended(
-    turn: &mut Turn<'_>,
-    wanted: &dyn Fn(ProcessId) -> bool,
-    why: &str,
-) -> rusqlite::Result<()> {
-    for terminal in terminals(turn)?.into_iter().filter(|&terminal| wanted(terminal)) {
-        let why = if why.is_empty() { lock::gone(terminal) } else { why.to_owned() };
+pub(super) fn terminal_ended(turn: &mut Turn<'_>, ends: &Ends) -> rusqlite::Result<()> {
+    for terminal in terminals(turn)? {
+        let Some(why) = ends.get(&terminal) else { continue };
         let why = format!("the terminal was left: {why}");
         abandon_where(turn, &why, &|s: &Session| s.agent.is_none() && s.terminal == Some(terminal))?;
     }

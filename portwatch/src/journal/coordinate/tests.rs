@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{CoordinateError, Coordination, Heir, OfSession, Register, StartSession, TakeLock, Taken, Voice};
+use super::{
+    Alive, CoordinateError, Coordination, Ends, Heir, OfSession, Register, StartSession, TakeLock, Taken,
+    Told, Voice, gone,
+};
 use crate::{
     coordinate::{Denial, Owner, OwnerKind, SessionState, User},
     journal::Reader,
@@ -53,8 +56,20 @@ fn living(_: ProcessId) -> bool {
     true
 }
 
+/// As the bureau does it, where nobody saw how a process ended.
+pub(super) fn sweep(store: &mut Coordination, alive: &Alive<'_>, now: Timestamp) -> Told {
+    let ends: Ends = store.lost(alive).unwrap().into_iter().map(|process| (process, gone(process))).collect();
+    let mut told = store.ended(&ends, now).unwrap();
+    told.extend(store.tell_of_silence(now).unwrap());
+    told
+}
+
+fn ended(store: &mut Coordination, process: ProcessId, why: &str, now: Timestamp) {
+    store.ended(&Ends::from([(process, why.to_owned())]), now).unwrap();
+}
+
 fn take(store: &mut Coordination, wanted: &TakeLock<'_>, second: i64) -> Result<Taken, Denial> {
-    match store.take(wanted, &living, at(second)) {
+    match store.take(wanted, (&living, &gone), at(second)) {
         Ok((taken, _)) => Ok(taken),
         Err(CoordinateError::Denied(denial)) => Err(denial),
         Err(error) => panic!("{error}"),
@@ -204,7 +219,7 @@ fn a_waiter_that_is_gone_or_silent_is_passed_over() {
     let waiting = want(&two, Some(12), Some(second));
     // While the first may still come, the second waits; when its process is gone, no longer.
     assert_eq!(ticket(&take(&mut store, &waiting, 1).unwrap()).1, 1);
-    let (taken, _) = store.take(&waiting, &|process| process.pid != 11, at(1)).unwrap();
+    let (taken, _) = store.take(&waiting, (&|process| process.pid != 11, &gone), at(1)).unwrap();
     assert!(matches!(taken, Taken::Yours { fresh: true, .. }));
     store.unlock("db", &two, false, at(1)).unwrap();
 
@@ -220,16 +235,16 @@ fn a_lock_ends_with_its_process_and_the_log_says_how() {
     let mut store = open(&path);
     take(&mut store, &want(&of_process(7), None, None), 0).unwrap();
     assert_eq!(store.processes().unwrap(), [process(7)]);
-    store.process_ended(ProcessId { start_ticks: 1, ..process(7) }, "", at(1)).unwrap();
+    ended(&mut store, ProcessId { start_ticks: 1, ..process(7) }, "", at(1));
     assert_eq!(store.locks().unwrap().len(), 1, "another process that had its pid is another");
-    store.process_ended(process(7), "its process 7 was killed by SIGKILL", at(1)).unwrap();
+    ended(&mut store, process(7), "its process 7 was killed by SIGKILL", at(1));
     assert!(store.locks().unwrap().is_empty());
     assert_eq!(log(&path)[1].2, "owner=make (7)  its process 7 was killed by SIGKILL");
 
     // Without a daemon: at the next look.
     take(&mut store, &want(&of_process(8), None, None), 2).unwrap();
-    assert!(store.sweep(&living, at(3)).unwrap().is_empty());
-    assert_eq!(store.sweep(&|_| false, at(3)).unwrap().len(), 1);
+    assert!(sweep(&mut store, &living, at(3)).is_empty());
+    assert_eq!(sweep(&mut store, &|_| false, at(3)).len(), 1);
     assert_eq!(log(&path)[3].2, "owner=make (8)  its process 8 is gone");
 }
 
@@ -240,7 +255,7 @@ fn a_lock_of_an_earlier_boot_is_nobodys_whoever_has_the_pid_now() {
     let mut store = Coordination::open(&path, "another boot").unwrap();
     assert!(store.processes().unwrap().is_empty());
     let same = |id: ProcessId| id == process(7);
-    assert_eq!(store.sweep(&same, at(1)).unwrap().len(), 1);
+    assert_eq!(sweep(&mut store, &same, at(1)).len(), 1);
     assert!(log(&path)[1].2.contains("the machine was started again"));
 }
 
@@ -257,7 +272,7 @@ fn a_lock_passes_to_the_process_that_does_the_work() {
     store.hand_over("db", &wrapper, (process(9), "npm (9)"), at(1)).unwrap();
     let lock = store.locks().unwrap().remove(0);
     assert_eq!((lock.owner.name.as_str(), lock.owner.process), ("npm (9)", Some(process(9))));
-    store.process_ended(process(5), "", at(1)).unwrap();
+    ended(&mut store, process(5), "", at(1));
     assert_eq!(store.locks().unwrap().len(), 1);
 }
 
@@ -319,11 +334,11 @@ fn a_terminals_session_ends_with_it_and_an_agents_waits_to_be_salvaged() {
     assert!(session(&mut store, None, Some(7), "s-more").is_err(), "one for each terminal");
     let watched: BTreeSet<u32> = store.processes().unwrap().into_iter().map(|p| p.pid).collect();
     assert_eq!(watched, BTreeSet::from([7, 20]));
-    store.process_ended(process(7), "its process 7 ended with exit code 0", at(1)).unwrap();
+    ended(&mut store, process(7), "its process 7 ended with exit code 0", at(1));
     let state = |store: &Coordination, id: &str| store.session(id).unwrap().unwrap().state;
     assert_eq!(state(&store, "s-terminal"), SessionState::Abandoned);
     assert_eq!(state(&store, "s-agent"), SessionState::Active);
-    store.process_ended(process(20), "its process 20 was killed by SIGKILL", at(2)).unwrap();
+    ended(&mut store, process(20), "its process 20 was killed by SIGKILL", at(2));
     assert_eq!(state(&store, "s-agent"), SessionState::Active, "it waits to be salvaged");
     let dead = store.agent("a", 1000).unwrap().unwrap();
     assert!(dead.can_be_salvaged(at(3)));
@@ -369,7 +384,7 @@ fn the_moment_is_known_at_which_the_next_agent_has_been_silent_for_too_long() {
     speak(&mut store, "b", 100);
     let told = |store: &mut Coordination, moment: Timestamp| {
         let words = |(_, event): (i64, crate::model::Event)| event.subject.unwrap_or_default();
-        store.sweep(&living, moment).unwrap().into_iter().map(words).collect::<Vec<_>>()
+        sweep(store, &living, moment).into_iter().map(words).collect::<Vec<_>>()
     };
     // Each time nobody is told of a moment before, and somebody then.
     let mut now = at(200);
@@ -459,7 +474,7 @@ fn one_user_has_so_many_places_in_lines_and_others_have_theirs() {
     let ask = |store: &mut Coordination, name: &str, uid: u32, second: i64| {
         let owner = owner(uid);
         let wanted = TakeLock { name, owner: &owner, ttl, waiter: Some(process(50)), ticket: None };
-        store.take(&wanted, &living, at(second)).map(|(taken, _)| taken)
+        store.take(&wanted, (&living, &gone), at(second)).map(|(taken, _)| taken)
     };
     for (at, name) in names.iter().enumerate() {
         // Two users hold them: one may not have so many.

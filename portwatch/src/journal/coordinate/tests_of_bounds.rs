@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     CoordinateError, Coordination, MessagesWanted, OfSession, Publish, Register, StartSession, TakeLock,
-    Taken,
+    Taken, gone,
     tests_of_channels::{at, place, user},
 };
 use crate::{
@@ -97,7 +97,7 @@ fn processes_are_looked_after_by_turns_of_their_users() {
             Owner { kind: OwnerKind::Process, name: format!("make ({pid})"), user: user(uid), process };
         let name = format!("l{pid}");
         let wanted = TakeLock { name: &name, owner: &owner, ttl: None, waiter: None, ticket: None };
-        store.take(&wanted, &|_| true, at(0)).unwrap();
+        store.take(&wanted, (&|_| true, &gone), at(0)).unwrap();
     }
     let found: Vec<u32> = store.processes().unwrap().into_iter().map(|process| process.pid).collect();
     assert_eq!(found.len(), 603);
@@ -139,7 +139,7 @@ fn who_leaves_nothing_to_salvage_makes_room_for_new_agents_and_nobody_else_does(
     let owner = Owner { kind: OwnerKind::Agent, name: "a0".to_owned(), user: user(1000), process: None };
     let ttl = Some(Duration::from_hours(24));
     let wanted = TakeLock { name: "l", owner: &owner, ttl, waiter: None, ticket: None };
-    store.take(&wanted, &|_| true, at(0)).unwrap();
+    store.take(&wanted, (&|_| true, &gone), at(0)).unwrap();
     for count in 0..50 {
         register(&mut store, &format!("late{count}"), None, 3000).unwrap();
     }
@@ -157,7 +157,7 @@ fn locks_whose_time_has_passed_make_room_for_new_ones() {
     let mut take = |name: &str, ms: u64, second: i64| {
         let ttl = Some(Duration::from_millis(ms));
         let wanted = TakeLock { name, owner: &owner, ttl, waiter: None, ticket: None };
-        match store.take(&wanted, &|_| true, at(second)) {
+        match store.take(&wanted, (&|_| true, &gone), at(second)) {
             Ok((Taken::Yours { .. }, told)) => Ok(told),
             Ok(other) => panic!("{other:?}"),
             Err(CoordinateError::Denied(denial)) => Err(denial),

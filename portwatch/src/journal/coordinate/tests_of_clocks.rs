@@ -11,7 +11,7 @@ use std::{
 
 use jiff::SignedDuration;
 
-use super::{Coordination, OfSession, Publish, Register, StartSession, TakeLock, Taken};
+use super::{Coordination, OfSession, Publish, Register, StartSession, TakeLock, Taken, gone};
 use crate::{
     coordinate::{Denial, Owner, OwnerKind, User, Vitality},
     journal::{
@@ -80,7 +80,7 @@ fn living(_: ProcessId) -> bool {
 fn take(store: &mut Coordination, by: &str, minutes: u64, now: Timestamp) -> Result<Taken, Denial> {
     let (ttl, owner) = (Some(Duration::from_mins(minutes)), owner(by));
     let wanted = TakeLock { name: "db", owner: &owner, ttl, waiter: None, ticket: None };
-    match store.take(&wanted, &living, now) {
+    match store.take(&wanted, (&living, &gone), now) {
         Ok((taken, _)) => Ok(taken),
         Err(CoordinateError::Denied(denial)) => Err(denial),
         Err(error) => panic!("{error}"),
@@ -137,7 +137,7 @@ fn a_lock_is_held_for_as_long_as_was_said_and_an_agent_lives_whichever_way_the_c
         );
         let agent = store.agent("b", 1000).unwrap().unwrap();
         assert_eq!((agent.vitality(machine.now()), agent.seen), (Vitality::Active, machine.ago(60)));
-        assert!(store.sweep(&living, machine.now()).unwrap().is_empty(), "nobody fell silent");
+        assert!(super::tests::sweep(&mut store, &living, machine.now()).is_empty(), "nobody fell silent");
         let (notes, _) = store.notes("session-1", None, 10).unwrap();
         assert_eq!(notes[0].at, machine.ago(60));
         // What is kept for a month is.

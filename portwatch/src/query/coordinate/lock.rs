@@ -1,8 +1,8 @@
 //! Locks, as they are asked for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Asker, Bureau, Named, OfficeError, asker::is_stopped, living};
+use super::{Asker, Bureau, Named, OfficeError, REAPED, asker::is_stopped, living};
 use crate::{
     coordinate::{Denial, Lock, Owner, OwnerKind, label},
     journal::{Freed, TakeLock, Taken},
@@ -106,7 +106,15 @@ impl Bureau {
         {
             return Ok((silent, owner));
         }
-        let (taken, told) = self.store().take(&wanted, &living(), Timestamp::now())?;
+        let alive = living();
+        // How a holder ended is waited for here: while the order is carried out, nobody else can write.
+        let holder = self.store().holder(&name)?.filter(|&holder| !alive(holder));
+        let known = holder.map(|holder| (holder, self.ending(holder, Instant::now() + REAPED)));
+        let ending = |process| match &known {
+            Some((holder, why)) if *holder == process => why.clone(),
+            _ => self.ending(process, Instant::now()),
+        };
+        let (taken, told) = self.store().take(&wanted, (&alive, &ending), Timestamp::now())?;
         self.tell(told);
         Ok((taken, owner))
     }

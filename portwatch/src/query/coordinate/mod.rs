@@ -12,7 +12,7 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub use agent::{Introduction, Remains};
@@ -27,18 +27,24 @@ pub use webhook::WantedWebhook;
 use super::{QueryError, claims::OfficeError};
 use crate::{
     coordinate::{Denial, DenialKind},
-    journal::{CoordinateError, Coordination, JournalError, Told},
+    journal::{CoordinateError, Coordination, Ends, JournalError, Told, gone},
     model::{ProcessId, Timestamp},
 };
 
 type Announce = dyn Fn(Told) + Send + Sync;
 type Stirred = dyn Fn() + Send + Sync;
+/// How a process ended, where that can be known at all: it may take until then.
+type Ending = dyn Fn(ProcessId, Instant) -> Option<String> + Send + Sync;
+
+/// The parent of a process that has ended may take so long to reap it, before nobody knows how it ended.
+const REAPED: Duration = Duration::from_millis(30);
 
 /// Where orders are carried out.
 pub struct Bureau {
     store: Mutex<Coordination>,
     announce: Box<Announce>,
     stirred: Box<Stirred>,
+    ending: Box<Ending>,
     news: watch::Sender<u64>,
     hooks: webhook::Hooks,
     sayings: watch::Sender<u64>,
@@ -70,6 +76,7 @@ impl Bureau {
             store,
             announce,
             stirred,
+            ending: Box::new(|_, _| None),
             news: watch::Sender::new(0),
             hooks: webhook::Hooks::new(path, boot_id),
             sayings: watch::Sender::new(0),
@@ -83,6 +90,16 @@ impl Bureau {
     pub fn folded_elsewhere(self) -> Result<Self, JournalError> {
         let store = self.store.into_inner().unwrap_or_else(PoisonError::into_inner).folded_elsewhere()?;
         Ok(Self { store: Mutex::new(store), ..self })
+    }
+
+    /// The same where somebody keeps what tells how processes end. Whoever finds one dead asks it, so that the log says how it
+    /// ended whoever comes first.
+    #[must_use]
+    pub fn with_ending(
+        self,
+        ending: impl Fn(ProcessId, Instant) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { ending: Box::new(ending), ..self }
     }
 
     /// The same for one process alone, without a daemon.
@@ -140,11 +157,23 @@ impl Bureau {
         Ok(self.store().processes()?)
     }
 
-    /// A process has ended; `why` says how: `its process make (4711) was killed by SIGKILL`.
-    pub fn ended(&self, process: ProcessId, why: &str) -> Result<(), OfficeError> {
-        let told = self.store().process_ended(process, why, Timestamp::now())?;
+    /// Processes have ended, and how.
+    pub fn ended(&self, ends: &Ends) -> Result<(), OfficeError> {
+        let told = self.store().ended(ends, Timestamp::now())?;
         self.tell(told);
         Ok(())
+    }
+
+    /// How a process ended that lives no more, as far as it is known until `deadline`.
+    fn ending(&self, process: ProcessId, deadline: Instant) -> String {
+        (self.ending)(process, deadline).unwrap_or_else(|| gone(process))
+    }
+
+    /// Processes were found dead: what they had is ended.
+    pub fn lost(&self, found: impl IntoIterator<Item = ProcessId>) -> Result<(), OfficeError> {
+        // One for all of them: who ends many at once does not keep the others waiting.
+        let deadline = Instant::now() + REAPED;
+        self.ended(&found.into_iter().map(|process| (process, self.ending(process, deadline))).collect())
     }
 
     /// Forgets what ended before `cutoff`.
@@ -163,9 +192,11 @@ impl Bureau {
         Ok(self.store().leave_lines(&living(), Timestamp::now())?)
     }
 
-    /// Ends what belonged to processes that nobody saw end, and tells of agents that fell silent.
+    /// Ends what belonged to processes that live no more, and tells of agents that fell silent.
     pub fn sweep(&self) -> Result<(), OfficeError> {
-        let told = self.store().sweep(&living(), Timestamp::now())?;
+        let lost = self.store().lost(&living())?;
+        self.lost(lost)?;
+        let told = self.store().tell_of_silence(Timestamp::now())?;
         self.tell(told);
         Ok(())
     }
@@ -195,3 +226,6 @@ impl From<CoordinateError> for OfficeError {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
