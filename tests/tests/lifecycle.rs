@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use portwatch_tests::{DEADLINE, Portwatch, Ran};
+use portwatch_tests::{DEADLINE, Portwatch, Ran, wait_until};
 
 /// Ends a daemon that `start` began, also when the test fails.
 struct Detached<'a>(&'a Portwatch);
@@ -82,6 +82,32 @@ fn a_daemon_is_started_asked_restarted_and_stopped() {
     assert_eq!(stopped, format!("portwatch daemon stopped (pid {renewed})\n"));
     assert!(!portwatch.socket().exists(), "the socket goes with its daemon");
     drop(daemon);
+}
+
+#[test]
+fn a_daemon_whose_lock_file_was_removed_stays_the_only_one_of_its_state_and_is_named_again() {
+    let mut portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
+    let pid = portwatch.pid().unwrap();
+    let file = portwatch.state().join("portwatch.lock");
+    let named = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    // At another socket, where nobody answers: only the state is in its way.
+    let socket = portwatch.folder().join("other");
+    let second = run(&portwatch, &["daemon", "--source", "scan", "--socket", socket.to_str().unwrap()], 3);
+    assert!(second.stderr.contains("a portwatch daemon runs already"), "{second:?}");
+    assert_eq!(pid_of(&portwatch), u64::from(pid), "the first one answers as before");
+
+    wait_until("the file to be there again", DEADLINE, || {
+        fs::read_to_string(&file).is_ok_and(|found| found == named).then_some(())
+    })
+    .unwrap();
+    let second = run(&portwatch, &["start"], 1);
+    assert!(second.stdout.starts_with(&format!("a portwatch daemon runs already (pid {pid})")), "{second:?}");
+    // `stop` finds whom to ask, and the directory is free then.
+    let stopped = run(&portwatch, &["stop"], 0).stdout;
+    assert_eq!(stopped, format!("portwatch daemon stopped (pid {pid})\n"));
+    assert!(portwatch.stop().unwrap().success());
+    portwatch.start(&["--source", "scan"]).unwrap();
 }
 
 #[test]

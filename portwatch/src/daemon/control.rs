@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     DETACHED,
+    headway::{self, Headway},
     lock::{Lock, LockError, start_ticks},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 
-/// How long a daemon may take until it answers.
+/// A daemon may do nothing for so long before it answers. It ends by itself where its start has hung.
 const START: Duration = Duration::from_secs(20);
 /// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(10);
@@ -91,7 +92,7 @@ pub fn start(places: &Places, program: &Path, arguments: &[std::ffi::OsString]) 
         .map_err(failed(format!("run {}", program.display())))?;
     let client = Client::new(places.socket.clone())
         .map_err(|error| failed("ask the daemon")(io::Error::other(error.to_string())))?;
-    let deadline = Instant::now() + START;
+    let mut headway = Headway::of(headway::process(child.id()), START, Instant::now());
     loop {
         match client.probe() {
             Ok(()) if Lock::holder(&places.lock())?.is_some_and(|h| h.pid == child.id()) => {
@@ -103,11 +104,11 @@ pub fn start(places: &Places, program: &Path, arguments: &[std::ffi::OsString]) 
         if let Some(status) = child.try_wait().map_err(failed("wait for the daemon"))? {
             return Err(did_not(&path, before, &status.to_string()));
         }
-        if Instant::now() >= deadline {
+        if headway.has_stalled(Instant::now()) {
             // It is ours and answers nobody: it must not stay.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(did_not(&path, before, &format!("no answer within {} s", START.as_secs())));
+            return Err(did_not(&path, before, &format!("it has hung for {} s", START.as_secs())));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -1,10 +1,17 @@
 //! What systemd is told, where it manages this process. Elsewhere nobody asks.
 
+use std::time::Duration;
+
 use super::{Handle, pipeline};
 
 /// Questions are answered.
 pub(super) fn ready() {
     notify(Told::Ready);
+}
+
+/// It takes longer, and is not given up for so long (`EXTEND_TIMEOUT_USEC` in sd_notify(3)).
+pub(super) fn starting(within: Duration) {
+    notify(Told::Starting(within));
 }
 
 /// The end has begun.
@@ -15,6 +22,7 @@ pub(super) fn stopping() {
 #[derive(Debug, Clone, Copy)]
 enum Told {
     Ready,
+    Starting(Duration),
     Stopping,
     Alive,
 }
@@ -23,6 +31,9 @@ enum Told {
 fn notify(told: Told) {
     let state = match told {
         Told::Ready => sd_notify::NotifyState::Ready,
+        Told::Starting(within) => {
+            sd_notify::NotifyState::ExtendTimeoutUsec(u32::try_from(within.as_micros()).unwrap_or(u32::MAX))
+        }
         Told::Stopping => sd_notify::NotifyState::Stopping,
         Told::Alive => sd_notify::NotifyState::Watchdog,
     };
@@ -38,12 +49,12 @@ fn notify(told: Told) {
 }
 
 #[cfg(target_os = "linux")]
-fn watchdog_within() -> Option<std::time::Duration> {
+fn watchdog_within() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn watchdog_within() -> Option<std::time::Duration> {
+fn watchdog_within() -> Option<Duration> {
     None
 }
 

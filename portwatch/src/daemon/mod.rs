@@ -1,12 +1,13 @@
 //! The daemon. Its life, in this order; it ends in the reverse:
 //!
-//! 1. **State**: the state directory and its lock. A second daemon ends here, with the first one's pid.
+//! 1. **State**: the state directory, its lock, and the file that says whose it is. A second daemon ends here, with the first
+//!    one's pid.
 //! 2. **Handles and programs**: the source opens what needs privileges and attaches, before anything is read,
 //!    so that nothing falls between.
 //! 3. **Files**: the journal. If the last run did not end in order, a gap from its last row until now is written;
 //!    then `start`.
 //! 4. **Snapshot**: the pipeline's thread takes in what exists already, and tells of what the last run left open and
-//!    is gone.
+//!    is gone. That may take as long as it makes headway.
 //! 5. **Serve**: the socket is bound only now, so whoever can connect gets whole answers; `READY=1`.
 //! 6. **Stop** (SIGTERM, SIGINT): `STOPPING=1`; connections end, the socket file goes; the pipeline takes in what
 //!    the kernel still has, writes `stop`, marks the journal's end as clean; programs are detached; the lock goes.
@@ -19,6 +20,7 @@ mod beside;
 pub mod control;
 mod courier;
 mod desk;
+mod headway;
 mod heap;
 mod keeper;
 mod left;
@@ -33,13 +35,14 @@ mod warden;
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
 use self::{
     beside::Beside,
     courier::{Courier, Posted},
+    headway::Headway,
     keeper::{Keeper, Reserve},
     warden::Warden,
 };
@@ -78,7 +81,8 @@ pub const DETACHED: &str = "PORTWATCH_DETACHED";
 /// Everything of an orderly stop fits into this; what is not done by then is left to the next start.
 pub const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the first snapshot may take.
+/// The first look at the machine may do nothing for so long. It takes as long as it takes: on a machine that has much else to do,
+/// a daemon that gave up would never start.
 const FIRST_SNAPSHOT: Duration = Duration::from_secs(15);
 
 /// How to run.
@@ -160,7 +164,7 @@ pub enum DaemonError {
         remedy: &'static str,
     },
     /// The first look at the machine did not come back.
-    #[error("the kernel's tables were not read within {} s; see the log above", FIRST_SNAPSHOT.as_secs())]
+    #[error("reading the kernel's tables has hung for {} s; see the log above", FIRST_SNAPSHOT.as_secs())]
     NoSnapshot,
     /// The journal's end could not be marked as clean in time.
     #[error("stopping took longer than {} s; the next start will tell of a gap", STOP_WITHIN.as_secs())]
@@ -197,7 +201,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
 
     // 1. State
     directory(&places.state, 0o700)?;
-    let lock = Lock::take(&places.lock())?;
+    let lock = Arc::new(Lock::take(&places.lock())?);
 
     // 2. Handles and programs
     let (source, wake) = open().map_err(DaemonError::Source)?;
@@ -233,9 +237,13 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     for event in beginning(&opened.report, started, &about) {
         pipeline.tell(event);
     }
+    let (sender, place) = mpsc::channel();
     let thread = std::thread::Builder::new()
         .name("pipeline".to_owned())
-        .spawn(move || pipeline.run())
+        .spawn(move || {
+            let _ = sender.send(headway::own_thread());
+            pipeline.run()
+        })
         .map_err(|error| DaemonError::Io {
             operation: "start a thread for",
             path: "the pipeline".into(),
@@ -255,7 +263,11 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     if let Err(error) = &keeping {
         tracing::warn!(%error, "claims are not kept: no thread could be started");
     }
-    let terms = warden::Terms { keep: options.retention_age, webhooks: options.webhooks.clone() };
+    let terms = warden::Terms {
+        keep: options.retention_age,
+        webhooks: options.webhooks.clone(),
+        lock: Arc::clone(&lock),
+    };
     let warden = Warden::start(&handle, &places.database(), &boot_id, terms, changed)?;
     let terms = courier::Terms {
         database: &places.database(),
@@ -264,7 +276,9 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
         hidepid: hidepid(Path::new("/proc/self/mountinfo")),
     };
     let courier = Courier::start(&handle, warden.bureau(), terms);
-    let ended = serve(options, &handle, about, started, (claims, warden.bureau(), courier.posted()));
+    let headway = Headway::of(place.recv().ok().flatten(), FIRST_SNAPSHOT, Instant::now());
+    let ended = first_look(&handle, headway)
+        .and_then(|()| serve(options, &handle, about, started, (claims, warden.bureau(), courier.posted())));
     handle.changed.stop();
     courier.stop();
     warden.stop();
@@ -284,6 +298,34 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     if clean { Ok(()) } else { Err(DaemonError::SlowStop) }
 }
 
+/// Waits until the first look at the machine is taken in: for as long as it does anything.
+fn first_look(handle: &Handle, mut headway: Headway) -> Result<(), DaemonError> {
+    let begun = Instant::now();
+    let mut told = begun;
+    while !handle.report().ready {
+        let now = Instant::now();
+        if let Some(failure) = handle.report().failure.take() {
+            return Err(DaemonError::Source(failure));
+        }
+        if headway.has_stalled(now) {
+            return Err(DaemonError::NoSnapshot);
+        }
+        let waited = now.saturating_duration_since(begun);
+        if now.saturating_duration_since(told) >= FIRST_SNAPSHOT / 3 {
+            told = now;
+            manager::starting(FIRST_SNAPSHOT * 2);
+            tracing::warn!(
+                seconds = waited.as_secs(),
+                "the kernel's tables are not read yet: the machine has much else to do"
+            );
+        }
+        // Soon there as a rule; later it takes no processor from what it waits for.
+        let soon = waited < Duration::from_secs(1);
+        std::thread::sleep(if soon { Duration::from_millis(1) } else { Duration::from_millis(20) });
+    }
+    Ok(())
+}
+
 /// Steps 5 and the beginning of 6.
 fn serve(
     options: &Options,
@@ -293,13 +335,6 @@ fn serve(
     (claims, bureau, posted): (Claims, Arc<Bureau>, Arc<Posted>),
 ) -> Result<(), DaemonError> {
     let places = &options.places;
-    let deadline = Instant::now() + FIRST_SNAPSHOT;
-    while !handle.report().ready {
-        if handle.report().failure.is_some() || Instant::now() >= deadline {
-            return Err(handle.report().failure.take().map_or(DaemonError::NoSnapshot, DaemonError::Source));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
     heap::give_back();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -4,12 +4,13 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, OnceLock, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
-    Desk, Handle, Lock, LockError, Pipeline,
+    DaemonError, Desk, Handle, Headway, Lock, LockError, Pipeline,
     beside::Beside,
+    first_look, headway,
     keeper::{AutoPolicy, Keeper},
     pipeline::Command,
 };
@@ -142,13 +143,13 @@ fn who(rig: &Rig) -> crate::query::TargetAnswer {
 
 /// Waits until `log` has an event of `kind`.
 fn logged(rig: &Rig, kind: EventKind) -> Vec<crate::query::Record> {
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let events = rig.desk.log(&EventFilter::default()).unwrap().events;
         if events.iter().any(|r| r.event.kind == kind) {
             return events;
         }
-        assert!(std::time::Instant::now() < deadline, "no {kind:?} in {events:?}");
+        assert!(Instant::now() < deadline, "no {kind:?} in {events:?}");
         std::thread::yield_now();
     }
 }
@@ -371,12 +372,12 @@ fn what_ran_before_the_daemon_is_looked_at_once_the_machine_was_and_is_not_taken
     let keeper = Keeper::new(rig.handle.clone(), Arc::clone(&changed), kept, policy, None, None);
     let keeping = std::thread::spawn(move || keeper.run());
     let rogue = |port| {
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         let told = |r: &crate::query::Record| {
             r.event.kind == EventKind::Rogue && r.event.port.map(Port::get) == Some(port)
         };
         while !rig.desk.log(&EventFilter::default()).unwrap().events.iter().any(told) {
-            assert!(std::time::Instant::now() < deadline, "{port} was not looked at");
+            assert!(Instant::now() < deadline, "{port} was not looked at");
             std::thread::yield_now();
         }
     };
@@ -428,4 +429,66 @@ fn a_second_daemon_is_refused_with_the_first_ones_pid() {
     assert_eq!(holder.pid, std::process::id());
     drop(lock);
     assert_eq!(Lock::holder(&path).unwrap(), None);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_lock_whose_file_was_removed_still_keeps_others_out_and_is_named_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("portwatch.lock");
+    let lock = Lock::take(&path).unwrap();
+    assert!(!lock.renew().unwrap());
+    for put_another in [false, true] {
+        std::fs::remove_file(&path).unwrap();
+        if put_another {
+            std::fs::write(&path, "").unwrap();
+        }
+        assert!(matches!(Lock::take(&path), Err(LockError::Held { holder: None })));
+        assert!(matches!(Lock::holder(&path), Err(LockError::Held { holder: None })));
+        assert!(lock.renew().unwrap());
+        assert_eq!(Lock::holder(&path).unwrap().unwrap().pid, std::process::id());
+        let Err(LockError::Held { holder: Some(_) }) = Lock::take(&path) else { panic!("taken twice") };
+    }
+    drop(lock);
+    Lock::take(&path).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_first_look_may_take_as_long_as_it_makes_headway_and_no_longer() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let rig = rig_before_the_first_look(|source| Box::new(source));
+    let of = |stat| Headway::of(stat, PATIENCE, Instant::now());
+    let (tell, told) = mpsc::channel();
+    // One that hangs: it sleeps until it is let go.
+    let (go, gone) = mpsc::channel::<()>();
+    let place = tell.clone();
+    let hangs = std::thread::spawn(move || {
+        place.send(headway::own_thread()).unwrap();
+        let _ = gone.recv();
+    });
+    let begun = Instant::now();
+    assert!(matches!(first_look(&rig.handle, of(told.recv().unwrap())), Err(DaemonError::NoSnapshot)));
+    assert!(begun.elapsed() >= PATIENCE);
+    drop(go);
+    hangs.join().unwrap();
+    // One that works, a little at a time, for four times as long.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            tell.send(headway::own_thread()).unwrap();
+            let begun = Instant::now();
+            while begun.elapsed() < 4 * PATIENCE {
+                let piece = Instant::now();
+                while piece.elapsed() < Duration::from_millis(20) {
+                    std::hint::spin_loop();
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            rig.feed.see([snapshot()]);
+        });
+        let begun = Instant::now();
+        first_look(&rig.handle, of(told.recv().unwrap())).unwrap();
+        assert!(begun.elapsed() >= 4 * PATIENCE);
+    });
+    end(rig);
 }

@@ -28,7 +28,7 @@ use self::pace::{LOOK, Pace};
 use self::sweeps::{Handles, Writes};
 #[cfg(target_os = "linux")]
 use self::{pidfds::Handles, writes::Writes};
-use super::{DaemonError, Handle, pipeline::Command};
+use super::{DaemonError, Handle, Lock, pipeline::Command};
 use crate::{
     journal::Told,
     model::Timestamp,
@@ -56,6 +56,8 @@ pub(super) struct Terms {
     pub(super) keep: Duration,
     /// Where webhooks may lead.
     pub(super) webhooks: Policy,
+    /// The daemon's, whose file is written anew where it was removed.
+    pub(super) lock: Arc<Lock>,
 }
 
 impl Warden {
@@ -94,6 +96,7 @@ impl Warden {
             pace: Pace::new(Instant::now()),
             version: None,
             keep: terms.keep,
+            lock: terms.lock,
             forget: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("warden".to_owned()).spawn(move || watch.run());
@@ -144,6 +147,7 @@ struct Watch {
     keep: Duration,
     /// When to look for what is older.
     forget: Instant,
+    lock: Arc<Lock>,
 }
 
 impl Watch {
@@ -179,6 +183,7 @@ impl Watch {
         }
         let look = self.pace.look(Instant::now());
         if look {
+            self.renew_lock();
             let version = self.bureau.version()?;
             if self.version.replace(version) != Some(version) {
                 self.bureau.changed_elsewhere();
@@ -200,6 +205,15 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// Where its file was removed: at each look, so within ten seconds.
+    fn renew_lock(&self) {
+        match self.lock.renew() {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!("the file of the daemon's lock was removed, and is there again"),
+            Err(error) => tracing::debug!(%error, "the file of the daemon's lock was removed"),
+        }
     }
 
     /// Watches the processes that matter now, and no others. Whether each of them tells of its end.

@@ -179,10 +179,8 @@ fn a_directory_in_its_place_gets_a_sentence() {
     }
     let mut left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
-    // On Windows also the file by which openers take turns.
-    let expected: &[&str] =
-        if cfg!(windows) { &["portwatch.db", "portwatch.turn"] } else { &["portwatch.db"] };
-    assert_eq!(left, expected);
+    // Nothing else than the file by which openers take turns.
+    assert_eq!(left, ["portwatch.db", "portwatch.turn"]);
 }
 
 #[test]

@@ -9,7 +9,9 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
-pub use self::system::{append, directory, identity, is_believed, lockable, try_lock, try_lock_shared, turn};
+pub use self::system::{
+    append, directory, hold, identity, is_believed, is_held, is_of, lockable, try_lock, try_lock_shared, turn,
+};
 
 /// Which file it is, whatever its name: device and number on it.
 pub type Identity = (u64, u64);
@@ -61,6 +63,34 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_directory_is_held_by_one_while_others_have_their_turns_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = hold(folder.path()).unwrap();
+        drop(turn(folder.path()).unwrap());
+        assert_eq!(is_held(folder.path()).unwrap(), cfg!(unix));
+        assert_eq!(matches!(hold(folder.path()), Err(TryLockError::WouldBlock)), cfg!(unix));
+        drop(held);
+        assert!(!is_held(folder.path()).unwrap());
+    }
+
+    #[test]
+    fn a_file_is_known_to_be_the_one_at_a_path_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let file = lockable(&path).unwrap();
+        assert!(is_of(&file, &path).unwrap());
+        #[cfg(unix)]
+        {
+            std::fs::remove_file(&path).unwrap();
+            assert!(!is_of(&file, &path).unwrap(), "there is none");
+            let _other = lockable(&path).unwrap();
+            assert!(!is_of(&file, &path).unwrap(), "there is another");
+        }
+        #[cfg(windows)]
+        assert!(std::fs::remove_file(&path).is_err(), "it cannot be removed");
     }
 
     #[test]

@@ -50,10 +50,48 @@ pub fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
     file.try_lock_shared()
 }
 
-/// Waits until nobody else is in this directory's turn, and has it until the file is closed, however the process ends. Leaves
-/// nothing there: it is the directory itself that is locked.
+/// Holds a directory for as long as the file is open, as one process can at a time: the directory itself is locked, so no name in
+/// it that is removed lets another one in. Nothing where its file system locks no directories (NFS).
+pub fn hold(directory: &Path) -> Result<Option<File>, TryLockError> {
+    let directory = File::open(directory).map_err(TryLockError::Error)?;
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(directory)),
+        // flock(2), "NFS details": an exclusive lock needs a file that is open for writing, which a directory never is.
+        Err(TryLockError::Error(error)) if error.raw_os_error() == Some(nix::libc::EBADF) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether somebody holds this directory.
+pub fn is_held(directory: &Path) -> io::Result<bool> {
+    match File::open(directory)?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether this file is the one at `path`, not one that was removed or replaced.
+pub fn is_of(file: &File, path: &Path) -> io::Result<bool> {
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let here = file.metadata()?;
+    Ok((here.dev(), here.ino()) == (there.dev(), there.ino()))
+}
+
+/// Waits until nobody else is in this directory's turn, and has it until the file is closed, however the process ends. An empty
+/// file in it is locked, which stays there: the directory itself is its daemon's to [`hold`].
 pub fn turn(directory: &Path) -> io::Result<File> {
-    let directory = File::open(directory)?;
-    directory.lock()?;
-    Ok(directory)
+    let path = directory.join("portwatch.turn");
+    loop {
+        let file = lockable(&path)?;
+        file.lock()?;
+        // Whoever removed it meanwhile let others make another, and lock that.
+        if is_of(&file, &path)? {
+            return Ok(file);
+        }
+    }
 }

@@ -15,8 +15,8 @@ use windows_sys::Win32::{
     Security::Authorization::SE_FILE_OBJECT,
     Storage::FileSystem::{
         CreateDirectoryW, FILE_ATTRIBUTE_REPARSE_POINT, FILE_FLAG_BACKUP_SEMANTICS,
-        FILE_FLAG_OPEN_REPARSE_POINT, LOCKFILE_EXCLUSIVE_LOCK, LOCKFILE_FAIL_IMMEDIATELY, LockFileEx,
-        READ_CONTROL,
+        FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_READ, FILE_SHARE_WRITE, LOCKFILE_EXCLUSIVE_LOCK,
+        LOCKFILE_FAIL_IMMEDIATELY, LockFileEx, READ_CONTROL,
     },
     System::IO::OVERLAPPED,
 };
@@ -76,13 +76,14 @@ pub fn identity(_: &Path) -> io::Result<Option<super::Identity>> {
     Ok(None)
 }
 
-/// Opens a file whose lock means something.
+/// Opens a file whose lock means something. Nobody can remove or rename it while it is open (no `FILE_SHARE_DELETE`).
 pub fn lockable(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
+        .share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE)
         .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
         .open(path)
 }
@@ -101,6 +102,21 @@ pub fn try_lock(file: &File) -> Result<(), TryLockError> {
 /// Takes a part in the lock: nobody has it alone.
 pub fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
     lock(file, 0)
+}
+
+/// Nothing to do: a file that is locked in it can be neither removed nor renamed.
+pub const fn hold(_: &Path) -> Result<Option<File>, TryLockError> {
+    Ok(None)
+}
+
+/// Nobody does.
+pub const fn is_held(_: &Path) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// It is: it could be neither removed nor renamed.
+pub const fn is_of(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 /// Waits until nobody else is in this directory's turn, and has it until the file is closed, however the process ends. A

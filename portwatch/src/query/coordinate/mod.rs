@@ -227,5 +227,5 @@ impl From<CoordinateError> for OfficeError {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests;

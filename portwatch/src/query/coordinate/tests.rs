@@ -1,3 +1,5 @@
+#![cfg(target_os = "linux")]
+
 use std::{
     process::{Child, Command},
     sync::{Arc, Mutex},
