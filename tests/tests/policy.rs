@@ -308,6 +308,15 @@ fn each_worktree_has_ports_of_its_own_and_all_are_told_together() {
     let values: BTreeSet<u16> =
         own.lines().map(|line| line.split_once('=').unwrap().1.parse().unwrap()).collect();
     assert_eq!(values, linked, "{own}");
+    let idle = run_in(&portwatch, &portwatch.folder().join("shop-idle"), &["env"]);
+    assert_eq!((idle.code, idle.stdout.as_str()), (Some(1), ""), "those of others are not its own");
+    for part in [
+        "for worktree shop-idle of project shop",
+        "portwatch claim claims what .portwatch.toml names",
+        "portwatch env 'shop:*'",
+    ] {
+        assert!(idle.stderr.contains(part), "{idle:?}");
+    }
     let compose = || run_in(&portwatch, &shop, &["env", "shop:*", "--format", "compose"]).stdout;
     let services = |text: &str| ["  api:\n", "  web:\n"].map(|service| text.matches(service).count());
     assert_eq!(services(&compose()), [1, 1], "one entry a service: {}", compose());
@@ -315,6 +324,43 @@ fn each_worktree_has_ports_of_its_own_and_all_are_told_together() {
     assert_eq!(services(&compose()), [0, 1], "compose has no such service: {}", compose());
     assert!(compose().contains("  worker:\n    environment:\n      PORT_"), "every service: {}", compose());
     assert!(compose().contains("PORT_SHOP_API"), "{}", compose());
+}
+
+#[test]
+fn env_without_claims_says_so_beside_an_empty_output_and_what_to_type() {
+    let portwatch = Portwatch::new().unwrap();
+    let plain = directory(&portwatch, "plain", &[("package.json", r#"{"name": "plain"}"#)]);
+    let files = directory(&portwatch, "files", &[(".portwatch.toml", "project = 'files'\n[stacks.api]\n")]);
+    let bare = portwatch.folder().join("bare");
+    fs::create_dir(&bare).unwrap();
+    let claim = "portwatch claim api claims a port for plain:api";
+    let cases: [(&Path, &[&str], i32, &str, &[&str]); 7] = [
+        (&plain, &["env"], 1, "", &["nothing is claimed for project plain", claim]),
+        (&plain, &["env", "--format", "shell"], 1, "", &[claim]),
+        (&plain, &["env", "--format", "json"], 1, "{}\n", &[claim]),
+        (&plain, &["env", "--format", "compose"], 1, "services: {}\n", &[claim]),
+        (
+            &files,
+            &["env"],
+            1,
+            "",
+            &["for project files", "portwatch claim claims what .portwatch.toml names"],
+        ),
+        (&plain, &["env", "no:*", "b:c"], 1, "", &["no:* or b:c", "portwatch find '*'"]),
+        (&bare, &["env"], 2, "", &["there is no project"]),
+    ];
+    for (at, words, code, stdout, said) in cases {
+        let ran = run_in(&portwatch, at, words);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), stdout), "{words:?} {ran:?}");
+        assert_eq!(ran.stderr.trim_end().lines().count(), 1, "{words:?} {ran:?}");
+        for part in said {
+            assert!(ran.stderr.contains(part), "{part}: {words:?} {ran:?}");
+        }
+    }
+    // What it says to type does that, and then it is quiet.
+    assert_eq!(run_in(&portwatch, &plain, &["claim", "api"]).code, Some(0));
+    let ran = run_in(&portwatch, &plain, &["env"]);
+    assert!(ran.code == Some(0) && ran.stderr.is_empty() && ran.stdout.starts_with("PORT_API="), "{ran:?}");
 }
 
 #[test]

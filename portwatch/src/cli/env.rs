@@ -22,9 +22,14 @@ pub(super) fn run(args: &args::Env, session: &mut Session<'_>) -> Result<Exit, F
         args.patterns.clone()
     };
     let mut claims = session.access()?.claims(&patterns)?.claims;
+    let elsewhere = !claims.is_empty();
     if args.patterns.is_empty() {
         // Of a linked worktree its own, elsewhere those of the main one.
         claims.retain(|claim| claim.context.as_deref() == here.context());
+    }
+    if claims.is_empty() {
+        // What is read by a shell or written to a file is empty then, which shows nobody why.
+        session.warn(&nothing(args, &here, elsewhere));
     }
     let variables = variables(&claims, false);
     let format = if session.settings.json.value { args::EnvFormat::Json } else { args.format };
@@ -68,6 +73,34 @@ pub(super) fn run(args: &args::Env, session: &mut Session<'_>) -> Result<Exit, F
         }
     }
     Ok(if claims.is_empty() { Exit::No } else { Exit::Yes })
+}
+
+/// Why there is nothing, and what to type. `elsewhere`: other worktrees of the project have claims.
+fn nothing(args: &args::Env, here: &Here, elsewhere: bool) -> String {
+    let quote = if cfg!(windows) { '"' } else { '\'' };
+    if !args.patterns.is_empty() {
+        let patterns = args.patterns.join(" or ");
+        return format!(
+            "nothing is claimed that {patterns} means; portwatch find {quote}*{quote} shows what is claimed"
+        );
+    }
+    let project = here.name.as_deref().unwrap_or_default();
+    let claim = if here.config.stacks.is_empty() {
+        format!("portwatch claim api claims a port for {project}:api")
+    } else {
+        let file = here.file.as_deref().and_then(Path::file_name).unwrap_or_default();
+        format!("portwatch claim claims what {} names", file.to_string_lossy())
+    };
+    let all = format!("portwatch env {quote}{project}:*{quote} prints those of all its worktrees");
+    match here.context() {
+        Some(worktree) if elsewhere => {
+            format!("nothing is claimed for worktree {worktree} of project {project}; {claim}, {all}")
+        }
+        None if elsewhere => {
+            format!("nothing is claimed for the main worktree of project {project}; {claim}, {all}")
+        }
+        _ => format!("nothing is claimed for project {project}; {claim}"),
+    }
 }
 
 /// `PORT_WEB=8081` for each claim, `PORT_WEB_2` for its second port; with the project's name in it where two

@@ -6,12 +6,13 @@ use super::{args, back, exit::Exit, failure::Failure, session::Session};
 use crate::{
     access::AccessError,
     coordinate::DEFAULT_TTL,
-    model::EventKind,
     registry::duration,
     render,
-    wire::LogQuery,
     wire::coordinate::{ExtendRequest, LeaveRequest, LockRequest, LockState, LocksQuery, UnlockRequest},
 };
+
+#[cfg(any(target_os = "linux", windows))]
+use crate::{model::EventKind, wire::LogQuery};
 
 /// A wait without a limit.
 #[cfg(any(target_os = "linux", windows))]

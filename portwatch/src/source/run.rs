@@ -76,8 +76,8 @@ pub fn within(command: &mut Command, limit: Duration) -> Result<Output, SourceEr
     let mut child = command.spawn().map_err(failed)?;
     let stdout = child.stdout.take().map(|pipe| read_all(pipe, LARGEST));
     let stderr = child.stderr.take().map(|pipe| read_all(pipe, COMPLAINT));
-    let receive = |from: Option<mpsc::Receiver<io::Result<Vec<u8>>>>| match from {
-        None => Ok(Ok(Vec::new())),
+    let receive = |from: Option<mpsc::Receiver<io::Result<Printed>>>| match from {
+        None => Ok(Ok(Printed::default())),
         Some(from) => from.recv_timeout(deadline.saturating_duration_since(Instant::now())),
     };
     let late = |child: Child| {
@@ -85,10 +85,24 @@ pub fn within(command: &mut Command, limit: Duration) -> Result<Output, SourceEr
         SourceError::Timeout { what: name(), seconds: limit.as_secs() }
     };
     let (stdout, stderr) = match (receive(stdout), receive(stderr)) {
-        (Ok(stdout), Ok(stderr)) => (stdout.map_err(failed)?, stderr.unwrap_or_default()),
+        (Ok(Ok(stdout)), Ok(stderr)) => (stdout, stderr.unwrap_or_default()),
         (Err(RecvTimeoutError::Timeout), _) | (_, Err(RecvTimeoutError::Timeout)) => return Err(late(child)),
-        _ => return Err(failed(io::Error::other("its output could not be read"))),
+        (Ok(Err(error)), _) => {
+            end(child);
+            return Err(failed(error));
+        }
+        _ => {
+            end(child);
+            return Err(failed(io::Error::other("its output could not be read")));
+        }
     };
+    // The beginning of a table is no table: whatever stood in the rest would pass for gone.
+    if stdout.cut {
+        end(child);
+        let error = format!("it printed more than {} MB", LARGEST >> 20);
+        return Err(failed(io::Error::other(error)));
+    }
+    let (stdout, stderr) = (stdout.bytes, stderr.bytes);
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
@@ -101,7 +115,15 @@ pub fn within(command: &mut Command, limit: Duration) -> Result<Output, SourceEr
     }
 }
 
-fn read_all(pipe: impl Read + Send + 'static, limit: u64) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+/// What came out of a pipe.
+#[derive(Debug, Default)]
+struct Printed {
+    bytes: Vec<u8>,
+    /// There was more.
+    cut: bool,
+}
+
+fn read_all(pipe: impl Read + Send + 'static, limit: u64) -> mpsc::Receiver<io::Result<Printed>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -110,7 +132,7 @@ fn read_all(pipe: impl Read + Send + 'static, limit: u64) -> mpsc::Receiver<io::
         // What comes beyond the limit is thrown away, so that the tool does not hang on a full pipe.
         let rest = io::copy(&mut pipe, &mut io::sink());
         let whole = match (result, rest) {
-            (Ok(_), Ok(_)) => Ok(bytes),
+            (Ok(_), Ok(rest)) => Ok(Printed { bytes, cut: rest > 0 }),
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
         let _ = sender.send(whole);
@@ -148,6 +170,16 @@ mod tests {
         let error = shell("exec cat /dev/zero >/dev/null", Duration::from_millis(100)).unwrap_err();
         assert!(matches!(error, SourceError::Timeout { .. }), "{error}");
         assert!(begun.elapsed() < LONG);
+    }
+
+    #[test]
+    fn the_beginning_of_an_output_that_is_too_large_is_no_output() {
+        let printing = |bytes: u64| shell(&format!("head -c {bytes} /dev/zero"), LONG);
+        assert_eq!(printing(LARGEST).unwrap().stdout.len() as u64, LARGEST);
+        let error = printing(LARGEST + 1).unwrap_err().to_string();
+        assert!(error.contains("more than 64 MB"), "{error}");
+        let complaint = shell("head -c 9999 /dev/zero >&2", LONG).unwrap();
+        assert_eq!(complaint.stderr.len() as u64, COMPLAINT, "of a complaint the beginning will do");
     }
 
     #[test]

@@ -3,14 +3,20 @@
 //! Up to macOS 14 the pid is the third column after the state, macOS 15 has put `rxbytes` and `txbytes` before, and
 //! macOS 26 has made one column of name and pid, `process:pid`, whose name may hold blanks and colons and runs over
 //! the column. The heading tells which it is. Without `-l` IPv6 addresses are cut at 16 characters.
+//!
+//! Such a name is what its file is called, 32 bytes at most, with any character in it, the end of a line too. So that none passes for
+//! what comes behind it, nor what comes behind such an end for a row, both are held to the least width that they are printed with
+//! (`"%-5.5s %6u %6u "` and `" %05x %08x %016llx %08x %08x %6d %6d %06x"` of inet.c): more than a name has room for.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Parsed, Row, place, state};
 use crate::model::Protocol;
 
-/// Columns behind `process:pid`: state, options, gencnt, flags, flags1, usecnt, rtncnt, fltrs.
-const BEHIND_PROCESS: usize = 8;
+/// Columns behind `process:pid`, each with its least width: state, options, gencnt, flags, flags1, usecnt, rtncnt, fltrs.
+const BEHIND_PROCESS: [usize; 8] = [5, 8, 16, 8, 8, 1, 1, 6];
+/// Characters before the local address: protocol and two counts.
+const BEFORE_ADDRESS: usize = 20;
 
 /// How the rows are laid out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,7 +46,7 @@ pub fn parse(output: &[u8]) -> Parsed {
                 };
                 parsed.recognized |= pid.is_some();
             }
-            [family, _, _, local, foreign, rest @ ..] if protocol(family).is_some() => {
+            [family, _, _, local, foreign, rest @ ..] if protocol(family).is_some() && is_whole(line) => {
                 parsed.add(row(family, local, foreign, rest, form));
             }
             [family, ..] if protocol(family).is_some() => parsed.unread += 1,
@@ -48,6 +54,13 @@ pub fn parse(output: &[u8]) -> Parsed {
         }
     }
     parsed
+}
+
+/// Whether the columns before the address are as wide as netstat makes them.
+fn is_whole(line: &str) -> bool {
+    // Not by bytes: one that is no UTF-8 has become three.
+    let end = line.char_indices().nth(BEFORE_ADDRESS).map_or(0, |(end, _)| end);
+    line.get(..end).is_some_and(|before| before.split_ascii_whitespace().count() == 3)
 }
 
 /// Protocol, and whether the socket is IPv6, and whether it serves IPv4 too.
@@ -110,8 +123,12 @@ fn row(family: &str, local: &str, foreign: &str, rest: &[&str], form: Form) -> O
 /// The pid of `process:pid` and where its word stands. Counted from the end where the row is whole, since a
 /// process chooses its name and could put `:1` into it.
 fn process(words: &[&str]) -> Option<(u32, usize)> {
-    let at = words.len().checked_sub(BEHIND_PROCESS + 1)?;
-    let (_, pid) = words.get(at)?.rsplit_once(':')?;
+    let at = words.len().checked_sub(BEHIND_PROCESS.len() + 1)?;
+    let (own, behind) = words.get(at..)?.split_first()?;
+    if behind.iter().zip(BEHIND_PROCESS).any(|(word, width)| word.len() < width || !word.is_ascii()) {
+        return None;
+    }
+    let (_, pid) = own.rsplit_once(':')?;
     Some((pid.parse().ok()?, at))
 }
 
@@ -188,18 +205,51 @@ mod tests {
 
     #[test]
     fn a_row_that_is_cut_or_strange_is_counted_and_not_guessed() {
-        let head = "Proto Recv-Q Send-Q  Local Address Foreign Address (state) rxbytes txbytes rhiwat shiwat process:pid \
-            state options gencnt flags flags1 usecnt rtncnt fltrs\n";
+        let read = |row: &str| {
+            let parsed = parse(format!("{HEAD}{row}\n").as_bytes());
+            (parsed.rows.len(), parsed.unread)
+        };
+        assert_eq!(read(&line("tcp4", "*.80", "LISTEN", "node:5")), (1, 0));
         for row in [
             "tcp4 0 0",
-            "tcp4 0 0 *.80 *.*",
-            "tcp4 0 0 *.80 *.* LISTEN 0 0 131072",
-            "tcp4 0 0 *.80 *.* LISTEN 0 0 131072 131072 node:5 00100",
-            "tcp4 0 0 *.http *.* LISTEN 0 0 131072 131072 node:5 00100 0 0 0 0 0 0 0",
-            "tcp6 0 0 fe80::1c2b:3a4d:.1024 *.* LISTEN 0 0 131072 131072 node:5 00100 0 0 0 0 0 0 0",
+            "tcp4       0      0  *.80                   *.*",
+            "tcp4       0      0  *.80                   *.*                    LISTEN  0 0 131072",
+            "tcp4       0      0  *.80                   *.*                    LISTEN  0 0 131072 131072 node:5 00100",
+            &line("tcp4", "*.http", "LISTEN", "node:5"),
+            &line("tcp6", "fe80::1c2b:3a4d:.1024", "LISTEN", "node:5"),
+            &line("tcp4", "*.80", "LISTEN", "node:x"),
         ] {
-            let parsed = parse(format!("{head}{row}\n").as_bytes());
-            assert_eq!((parsed.rows.len(), parsed.unread), (0, 1), "{row}");
+            assert_eq!(read(row), (0, 1), "{row}");
         }
+    }
+
+    #[test]
+    fn a_name_with_the_end_of_a_line_in_it_is_neither_anothers_pid_nor_a_row_of_its_own() {
+        // 31 bytes are what a name has at most. The first would be pid 501's, the others open ports that nobody has.
+        for name in [
+            &b"x:501 0 0 0 0 0 0 0 0\n"[..],
+            b"x:501 \xff\xff\xff\xff\xff 0 0 0 0 0 0 0\n",
+            b"\nudp4 0 0 *.1 *.* 0 0 0 0 a",
+            b"\nudp4 \xff\xff\xff\xff 0 *.1 *.* 0 0 0 0 a",
+            b"\ntcp4 0 0 *.1 *.* CLOSED 0 0 0 0",
+        ] {
+            let row = line("tcp4", "*.8080", "LISTEN", "NAME:666");
+            let (before, behind) = row.split_once("NAME").unwrap();
+            let output = [HEAD.as_bytes(), before.as_bytes(), name, behind.as_bytes(), b"\n"].concat();
+            let parsed = parse(&output);
+            assert_eq!(parsed.rows, [], "{}", name.escape_ascii());
+            assert!(parsed.unread > 0, "what could not be read is told");
+        }
+    }
+
+    const HEAD: &str = "Proto Recv-Q Send-Q  Local Address Foreign Address (state) rxbytes txbytes rhiwat shiwat \
+        process:pid state options gencnt flags flags1 usecnt rtncnt fltrs\n";
+
+    /// A line as macOS 26 prints it.
+    fn line(protocol: &str, local: &str, state: &str, process: &str) -> String {
+        format!(
+            "{protocol:<5}      0      0  {local:<22} *.*                    {state:<11}            0            0  131072  131072 \
+             {process:>20}  00100 00000006 00000000001a2b3c 00000000 00000900      1      0 000000"
+        )
     }
 }

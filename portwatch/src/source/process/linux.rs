@@ -24,6 +24,13 @@ pub fn own_netns() -> Result<Option<Netns>, SourceError> {
         .map_err(|error| SourceError::Read { what: "/proc/thread-self/ns/net".to_owned(), error })
 }
 
+/// This moment as [`ProcessId::start_ticks`] counts; `None` where the clock says nothing.
+pub fn now() -> Option<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
+    let hundredths = u64::try_from(now.tv_nsec()).ok()? / 10_000_000;
+    u64::try_from(now.tv_sec()).ok()?.checked_mul(100)?.checked_add(hundredths)
+}
+
 impl Processes {
     /// Opens what is needed to look.
     pub fn open() -> Result<Self, SourceError> {

@@ -19,7 +19,7 @@ mod words;
 #[cfg(windows)]
 use words::words;
 
-pub use self::platform::{Processes, own_netns};
+pub use self::platform::{Processes, now, own_netns};
 use crate::model::Owner;
 
 /// What a table of processes says of a living one besides [`ProcessSeen`](crate::model::ProcessSeen), as far as this

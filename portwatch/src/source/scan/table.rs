@@ -14,7 +14,7 @@ use crate::{
     },
     source::{
         SourceError, SourceKind,
-        process::{self, Processes},
+        process::{self, Absent, Processes},
         row::{Row, State},
     },
 };
@@ -66,6 +66,9 @@ pub struct TableScanner<T> {
     degradations: Vec<Degradation>,
 }
 
+/// Who has each pid of a reading.
+type Named = HashMap<u32, Result<ProcessId, Absent>>;
+
 /// Who holds a socket.
 #[derive(Debug, Clone, Default)]
 struct Held {
@@ -98,11 +101,38 @@ impl<T: Table> TableScanner<T> {
         }
     }
 
-    fn held(&mut self, row: &Row, without_process: Owner) -> Result<ProcessId, Owner> {
-        match row.pid {
-            None => Err(without_process),
-            Some(pid) => self.processes.identify(pid).map_err(Owner::from),
+    /// Reads the table, and who has the pids in it. A process that began while it was read may have the pid of the one that is
+    /// meant; then it is read once more, and who is as young again is left out.
+    fn read(&mut self) -> Result<(Reading, Named), SourceError> {
+        let (reading, named, doubtful) = self.read_once()?;
+        if !doubtful {
+            return Ok((reading, named));
         }
+        let (reading, named, _) = self.read_once()?;
+        Ok((reading, named))
+    }
+
+    fn read_once(&mut self) -> Result<(Reading, Named, bool), SourceError> {
+        let begun = process::now();
+        let reading = self.table.read()?;
+        self.processes.look_again();
+        let pids = reading.rows.iter().filter(|row| row.state != State::Other).filter_map(|row| row.pid);
+        let mut named = Named::new();
+        for pid in pids {
+            named.entry(pid).or_insert_with(|| self.processes.identify(pid));
+        }
+        let ended = process::now();
+        let mut doubtful = false;
+        for found in named.values_mut() {
+            // Not "later than its begin" alone: a clock that was set back makes everybody so.
+            if let (Ok(id), Some(begun), Some(ended)) = (*found, begun, ended)
+                && (begun + 1..=ended).contains(&id.start_ticks)
+            {
+                doubtful = true;
+                *found = Err(Absent::Gone);
+            }
+        }
+        Ok((reading, named, doubtful))
     }
 }
 
@@ -170,8 +200,7 @@ impl<T: Table> Look for TableScanner<T> {
 
     fn tables(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
         let begun = Timestamp::now();
-        let reading = self.table.read()?;
-        self.processes.look_again();
+        let (reading, named) = self.read()?;
         self.degradations.clear();
         self.completeness = reading.completeness;
         if reading.unread > 0 {
@@ -200,7 +229,10 @@ impl<T: Table> Look for TableScanner<T> {
             place.ordinal = *count;
             *count += 1;
             let (key, inode) = self.key(&place, row.identity);
-            let held = self.held(&row, reading.without_process);
+            let held = match row.pid {
+                None => Err(reading.without_process),
+                Some(pid) => named.get(&pid).copied().unwrap_or(Err(Absent::Gone)).map_err(Owner::from),
+            };
             let entry = self.holders.entry(key).or_default();
             match held {
                 Ok(process) => {
@@ -288,5 +320,92 @@ impl<T: Table> Look for TableScanner<T> {
 
     fn lives(&mut self, process: ProcessId) -> bool {
         self.processes.identify(process.pid) == Ok(process)
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    /// A table whose holder is gone when it is read, and somebody else has its pid since.
+    #[derive(Debug)]
+    struct Late {
+        readings: usize,
+        /// In so many readings the socket is there.
+        held: usize,
+        heirs: Vec<Child>,
+    }
+
+    impl Table for Late {
+        fn kind(&self) -> SourceKind {
+            SourceKind::Lsof
+        }
+
+        fn pace(&self) -> Pace {
+            Pace { fastest: std::time::Duration::ZERO, slowest: std::time::Duration::ZERO, rest: 0 }
+        }
+
+        fn coverage(&self) -> Vec<Coverage> {
+            Vec::new()
+        }
+
+        fn read(&mut self) -> Result<Reading, SourceError> {
+            let begun = process::now();
+            while process::now() == begun {
+                std::hint::spin_loop();
+            }
+            self.readings += 1;
+            let mut rows = Vec::new();
+            if self.readings <= self.held {
+                let heir = Command::new("sleep").arg("60").spawn().unwrap();
+                rows.push(Row {
+                    protocol: Protocol::Tcp,
+                    address: IpAddr::from([127, 0, 0, 1]),
+                    port: 80,
+                    state: State::Listening,
+                    pid: Some(heir.id()),
+                    uid: None,
+                    identity: Some(7),
+                    v6_only: None,
+                });
+                self.heirs.push(heir);
+            }
+            Ok(Reading {
+                rows,
+                unread: 0,
+                without_process: Owner::NoProcess,
+                bound_included: false,
+                completeness: Completeness::Complete,
+            })
+        }
+    }
+
+    impl Drop for Late {
+        fn drop(&mut self) {
+            for heir in &mut self.heirs {
+                let _ = heir.kill();
+                let _ = heir.wait();
+            }
+        }
+    }
+
+    fn look(held: usize) -> (usize, Vec<SnapshotSocket>) {
+        let mut scanner = TableScanner::new(Late { readings: 0, held, heirs: Vec::new() }).unwrap();
+        let tables = scanner.tables(&[]).unwrap();
+        let sockets = scanner.with_holders(tables, HolderSearch::All, &|_| true).unwrap().sockets;
+        (scanner.table.readings, sockets)
+    }
+
+    #[test]
+    fn who_got_the_pid_while_the_table_was_read_is_not_taken_for_the_holder() {
+        // The second reading tells that nobody has it any more.
+        assert_eq!(look(1), (2, Vec::new()));
+        // And where that is as doubtful, the holder is not known; two readings are the most.
+        let (readings, sockets) = look(9);
+        let [socket] = &sockets[..] else { panic!("{sockets:?}") };
+        assert_eq!((readings, socket.holders.len(), socket.owner), (2, 0, Owner::Unknown));
     }
 }
