@@ -10,7 +10,9 @@
 
 use std::{fs, os::unix::process::CommandExt as _};
 
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, require_netns, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Netns, Portwatch, require_bpf, require_netns, require_program, wait_until,
+};
 use serde_json::{Value, json};
 
 /// Makes a socket as its arguments say, and keeps it: `ADDRESS PORT WORD…`, words being `listen`, `reuse`, `reuseport`,
@@ -90,6 +92,21 @@ fn agree(portwatch: &Portwatch, target: &str, cause: Option<&str>) -> Value {
     told
 }
 
+/// What is held, what is asked for, and why the kernel refuses it.
+const PLACES: [(&str, &str, Option<&str>); 11] = [
+    ("127.0.0.1 3100 listen", "127.0.0.1:3100", Some("listening")),
+    ("0.0.0.0 3100 listen", "127.0.0.1:3100", Some("listening")),
+    ("127.0.0.1 3100 listen", "0.0.0.0:3100", Some("listening")),
+    ("127.0.0.1 3100 listen", "127.0.0.2:3100", None),
+    (":: 3100 listen", "127.0.0.1:3100", Some("listening")),
+    (":: 3100 listen v6only", "127.0.0.1:3100", None),
+    ("::1 3100 listen", "[::]:3100", Some("listening")),
+    ("::1 3100 listen", "0.0.0.0:3100", None),
+    ("127.0.0.1 3100", "127.0.0.1:3100", Some("bound")),
+    ("127.0.0.1 3100 udp", "127.0.0.1:3100/udp", Some("bound")),
+    ("127.0.0.1 3100 udp", "127.0.0.1:3100/tcp", None),
+];
+
 #[test]
 fn every_cause_is_told_and_the_kernel_agrees() {
     if !require_netns() {
@@ -102,19 +119,7 @@ fn every_cause_is_told_and_the_kernel_agrees() {
             agree(&portwatch, "127.0.0.1:3100", None);
             agree(&portwatch, "3100", None);
             agree(&portwatch, "3100/udp", None);
-            for (held, target, cause) in [
-                ("127.0.0.1 3100 listen", "127.0.0.1:3100", Some("listening")),
-                ("0.0.0.0 3100 listen", "127.0.0.1:3100", Some("listening")),
-                ("127.0.0.1 3100 listen", "0.0.0.0:3100", Some("listening")),
-                ("127.0.0.1 3100 listen", "127.0.0.2:3100", None),
-                (":: 3100 listen", "127.0.0.1:3100", Some("listening")),
-                (":: 3100 listen v6only", "127.0.0.1:3100", None),
-                ("::1 3100 listen", "[::]:3100", Some("listening")),
-                ("::1 3100 listen", "0.0.0.0:3100", None),
-                ("127.0.0.1 3100", "127.0.0.1:3100", Some("bound")),
-                ("127.0.0.1 3100 udp", "127.0.0.1:3100/udp", Some("bound")),
-                ("127.0.0.1 3100 udp", "127.0.0.1:3100/tcp", None),
-            ] {
+            for (held, target, cause) in PLACES {
                 let holder = hold(held);
                 agree(&portwatch, target, cause);
                 assert!(holder.finish()?.success());
@@ -123,6 +128,38 @@ fn every_cause_is_told_and_the_kernel_agrees() {
             let told = agree(&portwatch, "192.0.2.9:3100", Some("address-not-here"));
             assert_eq!(told["errno_name"], "EADDRNOTAVAIL");
             agree(&portwatch, "[2001:db8::9]:3100", Some("address-not-here"));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn with_a_tool_the_verdict_is_the_kernels_or_not_known_and_known_where_the_tool_shows_the_socket() {
+    if !(require_netns() && ["lsof", "netstat"].into_iter().all(require_program)) {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            let portwatch = Portwatch::new()?;
+            for (held, target, cause) in PLACES {
+                let holder = hold(held);
+                let (plain, with, _) = really(&portwatch, target);
+                let same_family = held.starts_with(':') == target.starts_with('[');
+                let shown =
+                    cause.is_some() && same_family && (held.contains("listen") || held.contains("udp"));
+                for tool in ["lsof", "netstat"] {
+                    let ran = portwatch.run(&["--source", tool, "who", target, "--json"])?;
+                    let told = ran.json()?.pointer("/targets/0/verdict").cloned().unwrap();
+                    let place = format!("{tool} {held} {target}: {told}");
+                    assert!(told["bindable"].is_null() && !shown || told["bindable"] == plain, "{place}");
+                    let with_reuse = &told["with_reuse_addr"];
+                    assert!(with_reuse.is_null() || *with_reuse == with, "{place}");
+                    assert!(!shown || told["cause"] == json!(cause), "{place}");
+                    assert!(ran.code != Some(1) || plain, "never free where it is not: {place}");
+                }
+                assert!(holder.finish()?.success());
+            }
             Ok(())
         })
         .unwrap();
