@@ -328,13 +328,15 @@ fn each_worktree_has_ports_of_its_own_and_all_are_told_together() {
 
 #[test]
 fn env_without_claims_says_so_beside_an_empty_output_and_what_to_type() {
+    type Case<'a> = (&'a Path, &'a [&'a str], i32, &'a str, &'a [&'a str]);
     let portwatch = Portwatch::new().unwrap();
     let plain = directory(&portwatch, "plain", &[("package.json", r#"{"name": "plain"}"#)]);
     let files = directory(&portwatch, "files", &[(".portwatch.toml", "project = 'files'\n[stacks.api]\n")]);
     let bare = portwatch.folder().join("bare");
     fs::create_dir(&bare).unwrap();
     let claim = "portwatch claim api claims a port for plain:api";
-    let cases: [(&Path, &[&str], i32, &str, &[&str]); 7] = [
+    // Where, what is typed, the exit code, what is printed, and what is said beside it.
+    let cases: [Case<'_>; 7] = [
         (&plain, &["env"], 1, "", &["nothing is claimed for project plain", claim]),
         (&plain, &["env", "--format", "shell"], 1, "", &[claim]),
         (&plain, &["env", "--format", "json"], 1, "{}\n", &[claim]),
