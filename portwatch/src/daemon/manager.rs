@@ -45,7 +45,11 @@ fn notify(told: Told) {
 
 #[cfg(not(target_os = "linux"))]
 fn notify(told: Told) {
-    tracing::debug!(?told, "there is no service manager to tell");
+    let within = match told {
+        Told::Starting(within) => Some(within),
+        Told::Ready | Told::Stopping | Told::Alive => None,
+    };
+    tracing::debug!(?told, ?within, "there is no service manager to tell");
 }
 
 #[cfg(target_os = "linux")]

@@ -7,10 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(target_os = "linux")]
+use super::{DaemonError, Headway, first_look, headway};
 use super::{
-    DaemonError, Desk, Handle, Headway, Lock, LockError, Pipeline,
+    Desk, Handle, Lock, LockError, Pipeline,
     beside::Beside,
-    first_look, headway,
     keeper::{AutoPolicy, Keeper},
     pipeline::Command,
 };
