@@ -35,6 +35,8 @@ struct Outcome {
     /// Context switches and processor time of the daemon meanwhile.
     switches: u64,
     daemon_cpu: f64,
+    /// Binds that met the loop's own last socket, and the longest until it was gone, ns: without the daemon, with it.
+    met: [(u64, u64); 2],
     own_namespace: bool,
 }
 
@@ -102,6 +104,10 @@ fn turn(bench: &Bench, kind: &Kind, daemon: Option<&Daemon>, outcome: &mut Outco
             times.push(chunks.median() / f64::from(kind.turns));
         }
     }
+    if let Some((times, longest)) = outcome.met.get_mut(side) {
+        *times += turned.met.0;
+        *longest = turned.met.1.max(*longest);
+    }
     outcome.own_namespace = turned.own_namespace;
     Ok(())
 }
@@ -161,6 +167,14 @@ fn section(kinds: &[Kind], outcomes: &[Outcome]) -> Section {
             time(each(outcome.daemon_cpu)),
             if outcome.own_namespace { "" } else { " It ran in the machine's own network namespace." }
         ));
+        if kind.worker == "bind-loop" {
+            let [(without, _), (with, longest)] = outcome.met;
+            section.remarks.push(format!(
+                "Binds that met the socket that the turn before had closed: {without} without the daemon, {with} of {} with it, for at most {}.",
+                outcome.turns,
+                time(std::time::Duration::from_nanos(longest).as_secs_f64()),
+            ));
+        }
         if kind.worker == "connect-loop" {
             let woken = each(real(outcome.switches));
             section.rows.push(Row::new(

@@ -22,6 +22,10 @@ use crate::{
 
 const SIZE: usize = size_of::<SocketDescriptor>();
 
+/// Descriptors in one call. The kernel has a reference to the one that it is at, and whoever closes that meanwhile has its port until the
+/// call ends (`fput` leaves the last reference to the way out of the system call): so calls are short.
+const IN_ONE_CALL: usize = 16;
+
 /// The iterator, for one look.
 pub(super) struct Table<'a> {
     pub(super) ebpf: &'a mut Ebpf,
@@ -63,11 +67,13 @@ impl Table<'_> {
 
 fn read(file: &mut File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1 << 16);
+    let mut call = [0; IN_ONE_CALL * SIZE];
     loop {
-        match file.read_to_end(&mut bytes) {
-            Ok(_) => return Ok(bytes),
+        match file.read(&mut call) {
+            Ok(0) => return Ok(bytes),
+            Ok(length) => bytes.extend_from_slice(call.get(..length).unwrap_or_default()),
             // A million descriptors without a socket: the kernel takes a breath.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, OwnedFd},
     process::Command,
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::{
+    errno::Errno,
     sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare},
     sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind as bind_socket, listen, setsockopt,
@@ -40,6 +41,8 @@ pub(crate) struct Turned {
     pub(crate) wall: Vec<u64>,
     /// Processor time of the thread in each chunk, ns.
     pub(crate) cpu: Vec<u64>,
+    /// Binds that met the socket of the turn before (EADDRINUSE), and the longest until it was gone, ns.
+    pub(crate) met: (u64, u64),
     /// It ran in a network namespace of its own.
     pub(crate) own_namespace: bool,
 }
@@ -53,13 +56,30 @@ pub(super) fn bind(arguments: &Arguments) -> Result<()> {
     let address = super::loopback(3, 1);
     let place = SockaddrIn::from(SocketAddrV4::new(address, free_port(address, own_namespace)?));
     let backlog = Backlog::new(16).context("backlog")?;
+    let (mut times, mut met) = (0, Duration::ZERO);
     let turned = turn(arguments, own_namespace, |_| {
         let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        bind_socket(socket.as_raw_fd(), &place)?;
+        if let Err(error) = bind_socket(socket.as_raw_fd(), &place) {
+            ensure!(error == Errno::EADDRINUSE, "bind: {error}");
+            met = met.max(bind_again(&socket, &place)?);
+            times += 1;
+        }
         listen(&socket, backlog)?;
         Ok(())
     })?;
-    super::report(&turned)
+    super::report(&Turned { met: (times, u64::try_from(met.as_nanos())?), ..turned })
+}
+
+/// How long the socket of the turn before was still there: whoever looks at all descriptors (the daemon after a loss, lsof, ss) keeps
+/// one that is closed just then for microseconds. Counted from the first refusal.
+fn bind_again(socket: &OwnedFd, place: &SockaddrIn) -> Result<Duration> {
+    /// One that is in the way for longer is somebody's.
+    const LONGEST: Duration = Duration::from_millis(100);
+    let begun = Instant::now();
+    while let Err(error) = bind_socket(socket.as_raw_fd(), place) {
+        ensure!(error == Errno::EADDRINUSE && begun.elapsed() < LONGEST, "bind: {error}");
+    }
+    Ok(begun.elapsed())
 }
 
 /// connect, accept, close, close. The addresses go round, so that the ports do not run out while thousands of
@@ -122,7 +142,8 @@ fn turn(
     mut once: impl FnMut(usize) -> Result<()>,
 ) -> Result<Turned> {
     ensure!(arguments.turns > 0, "a chunk has turns");
-    let mut turned = Turned { turns: arguments.turns, wall: Vec::new(), cpu: Vec::new(), own_namespace };
+    let mut turned =
+        Turned { turns: arguments.turns, wall: Vec::new(), cpu: Vec::new(), met: (0, 0), own_namespace };
     let mut number = 0;
     // The first chunk warms up.
     for chunk in 0..=arguments.chunks {
