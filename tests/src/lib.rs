@@ -20,7 +20,7 @@ pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
 pub use capability::{
     kernel_tells, require_bpf, require_docker, require_netns, require_node, require_podman, require_program,
-    require_python, require_root, require_systemd, require_uring, require_wine,
+    require_python, require_root, require_systemd, require_uring, windows_program,
 };
 pub use docker::{Docker, IMAGE};
 pub use group::{Delegated, Group};

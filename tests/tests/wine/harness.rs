@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use portwatch_tests::{Actor, DEADLINE, Ran, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Ran, wait_until, windows_program};
 use serde_json::Value;
 
 /// A Windows program that listens on a port of 127.0.0.1 (that of PORT, where it is set), tells it and its pid, and ends
@@ -132,15 +132,16 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    pub(crate) fn new(program: PathBuf) -> anyhow::Result<Self> {
-        Self::with(program, Box::new(SYSTEM.read().unwrap_or_else(PoisonError::into_inner)))
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Self::with(Box::new(SYSTEM.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    pub(crate) fn alone(program: PathBuf) -> anyhow::Result<Self> {
-        Self::with(program, Box::new(SYSTEM.write().unwrap_or_else(PoisonError::into_inner)))
+    pub(crate) fn alone() -> anyhow::Result<Self> {
+        Self::with(Box::new(SYSTEM.write().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    pub(crate) fn with(program: PathBuf, turn: Box<dyn Any>) -> anyhow::Result<Self> {
+    fn with(turn: Box<dyn Any>) -> anyhow::Result<Self> {
+        let program = windows_program()?;
         let folder = tempfile::Builder::new().prefix("pw").tempdir_in("/tmp")?;
         let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { program, _turn: turn, folder, pipe: format!(r"\\.\pipe\portwatch-test-{name}") })

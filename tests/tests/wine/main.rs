@@ -6,15 +6,15 @@ mod rude;
 
 use std::{fs, process::Stdio};
 
-use portwatch_tests::{Actor, DEADLINE, Ran, require_wine, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Ran, wait_until};
 use serde_json::Value;
 
 use harness::{IMPOSTOR, StandIn, TESTATOR, Windows, printing, told};
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     let (one, port, pid) = windows.listener().unwrap();
 
     // Without a daemon.
@@ -88,9 +88,9 @@ fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn a_bind_that_is_tried_is_refused_by_its_winsock_code_and_shares_no_port() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     let (listener, port, pid) = windows.listener().unwrap();
     let place = format!("127.0.0.1:{port}");
     let ran = windows.run(&["probe", "--json", &place]).unwrap();
@@ -114,9 +114,9 @@ fn a_bind_that_is_tried_is_refused_by_its_winsock_code_and_shares_no_port() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn a_program_gets_its_port_and_gives_its_code_and_ends_with_who_runs_it() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     let claimed = windows.claimed("wine:run").unwrap();
     let (one, port, _) = windows.running(&["run", "wine:run"]).unwrap();
     assert_eq!(port, claimed);
@@ -151,9 +151,9 @@ fn a_program_gets_its_port_and_gives_its_code_and_ends_with_who_runs_it() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn a_port_that_a_child_has_inherited_is_not_called_free_and_it_is_said_whose_child() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     let testator = windows.built("testator", TESTATOR).unwrap();
     let (testator, port, pid) = told(Actor::start(&mut Windows::wine(&testator)).unwrap()).unwrap();
     let free = || windows.run(&["free", "--yes", &port.to_string()]).unwrap();
@@ -169,9 +169,9 @@ fn a_port_that_a_child_has_inherited_is_not_called_free_and_it_is_said_whose_chi
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn a_lock_is_held_as_long_as_its_program_runs() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     let ran = windows.run(&["start"]).unwrap();
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let (one, ..) = windows.running(&["with-lock", "wine"]).unwrap();
@@ -188,9 +188,9 @@ fn a_lock_is_held_as_long_as_its_program_runs() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn what_is_said_of_wrong_words_and_of_what_is_not_there_is_said_for_windows() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     let (listener, port, pid) = windows.listener().unwrap();
     let port = port.to_string();
     let ran = windows.run(&["rogue"]).unwrap();
@@ -242,9 +242,9 @@ fn what_is_said_of_wrong_words_and_of_what_is_not_there_is_said_for_windows() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn claims_on_files_meet_by_the_paths_of_windows() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     assert_eq!(windows.run(&["start"]).unwrap().code, Some(0));
     let begun = |agent: &str, files: &str| {
         windows.run(&["session", "start", "Work", "--agent", agent, "--files", files]).unwrap()
@@ -263,9 +263,9 @@ fn claims_on_files_meet_by_the_paths_of_windows() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn whoever_is_no_administrator_may_ask_and_not_stop_and_is_somebody_else() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     assert_eq!(windows.run(&["start"]).unwrap().code, Some(0));
     // The pipe is open to every user of the machine.
     let ran = windows.run_plain(&["status", "--json"]).unwrap();
@@ -287,9 +287,9 @@ fn whoever_is_no_administrator_may_ask_and_not_stop_and_is_somebody_else() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn a_pipe_that_another_user_serves_is_told_nothing_and_believed_nothing() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     let impostor = windows.built("impostor", IMPOSTOR).unwrap();
     for asked in [&["who", "3100"][..], &["claim", "a:b"], &["watch", "--limit", "1"]] {
         // Its one instance of the pipe is used up by one client.
@@ -306,9 +306,9 @@ fn a_pipe_that_another_user_serves_is_told_nothing_and_believed_nothing() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn what_is_no_pipe_of_this_machine_is_refused_in_a_sentence() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     for wrong in [
         r"\\server\pipe\portwatch",
         r"C:\portwatch",
@@ -324,9 +324,9 @@ fn what_is_no_pipe_of_this_machine_is_refused_in_a_sentence() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn port_ranges_that_windows_keeps_back_are_in_the_verdict() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::alone(program).unwrap();
+    let windows = Windows::alone().unwrap();
     let capture = include_bytes!("../../../portwatch/src/source/fixtures/netsh-excluded.txt");
     let _netsh = StandIn::new(&windows, "netsh", capture).unwrap();
     let asked = |port: &str| {
@@ -348,9 +348,9 @@ fn port_ranges_that_windows_keeps_back_are_in_the_verdict() {
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn netstat_in_another_language_is_a_source_and_the_environment_does_not_choose_it() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::alone(program).unwrap();
+    let windows = Windows::alone().unwrap();
     let german = include_bytes!("../../../portwatch/src/source/fixtures/netstat-windows-german.txt");
     let netstat = StandIn::new(&windows, "netstat", german).unwrap();
     let listed = |environment: &[(&str, &str)]| {
@@ -385,9 +385,9 @@ fn netstat_in_another_language_is_a_source_and_the_environment_does_not_choose_i
 }
 
 #[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn what_ended_while_no_daemon_was_running_is_told_by_the_next() {
-    let Some(program) = require_wine() else { return };
-    let windows = Windows::new(program).unwrap();
+    let windows = Windows::new().unwrap();
     assert_eq!(windows.run(&["start"]).unwrap().code, Some(0));
     let (gone, port, _) = windows.listener().unwrap();
     let (stays, kept, _) = windows.listener().unwrap();

@@ -96,9 +96,10 @@ pub(super) fn test(program: &Path, root: &Path) -> Result<()> {
             "wine",
             "--",
             "--nocapture",
+            // Each is ignored where no Windows program was built, so that none is counted that did not run.
+            "--include-ignored",
         ])
-        .env("PORTWATCH_EXE", program)
-        .env("PORTWATCH_REQUIRE", "wine");
+        .env("PORTWATCH_EXE", program);
     setup::status(given_to(&wine, &mut test))
 }
 
