@@ -253,6 +253,44 @@ fn two_runs_of_one_name_at_once_have_one_port_and_one_of_them() {
     }
 }
 
+/// Bound with SO_REUSEADDR, as servers are, and refused when it is to listen; the second time it serves.
+const LATE: Kind = Kind(&[
+    "python3",
+    "-u",
+    "-c",
+    "
+import os, socket, sys
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(('127.0.0.1', int(os.environ['PORT'])))
+print('bound'); sys.stdin.readline()
+try: server.listen()
+except OSError as error: print(error.errno); sys.stdin.readline(); raise
+print('up')
+",
+]);
+
+#[test]
+fn a_program_that_lost_a_race_to_listen_is_started_again_though_the_winner_is_gone_by_then() {
+    let Some(place) = Place::new(true) else { return };
+    let mut late = place.run(&["3100", "--retries", "1"], LATE);
+    assert_eq!(late.line().unwrap(), "bound", "{}", place.said());
+    // It sets SO_REUSEADDR too.
+    let winner = place.netns.enter(|| Ok(TcpListener::bind("127.0.0.1:3100")?)).unwrap();
+    late.say("").unwrap();
+    assert_eq!(late.line().unwrap(), "98");
+    drop(winner);
+    late.say("").unwrap();
+    let line = late.line().unwrap_or_else(|error| panic!("{error}: {}", place.said()));
+    assert_eq!(line, "bound");
+    late.say("").unwrap();
+    assert_eq!(late.line().unwrap(), "up");
+    assert!(late.finish().unwrap().success());
+    let by =
+        format!("({}) had it (concluded; the refusal itself was not seen); try 1 of 1", std::process::id());
+    assert!(place.said().contains(&by), "{}", place.said());
+}
+
 #[test]
 fn a_runner_that_is_killed_leaves_no_server_behind() {
     let Some(place) = Place::new(true) else { return };

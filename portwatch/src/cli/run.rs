@@ -163,8 +163,8 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    /// Somebody other than the program began to listen on the place since.
-    fn lost_the_race(&self, place: &Place, child: u32, since: Timestamp) -> bool {
+    /// Whoever began to listen on the place since, other than the program.
+    fn won_the_race(&self, place: &Place, child: u32, since: Timestamp) -> Option<String> {
         let query = LogQuery {
             since: Some(since),
             kinds: Some("listen".to_owned()),
@@ -173,8 +173,10 @@ impl Teller<'_> {
             all: true,
             ..LogQuery::default()
         };
-        let other = |stir: crate::resolve::Stir| !stir.pids.is_empty() && !stir.pids.contains(&child);
-        self.access.log(&query).is_ok_and(|log| log.events.iter().map(stirs::stir).any(other))
+        let log = self.access.log(&query).ok()?;
+        log.events.iter().filter(|event| !stirs::stir(event).pids.contains(&child)).find_map(|event| {
+            event.process.as_ref().map(|process| format!("{} ({})", process.comm, process.pid))
+        })
     }
 
     fn say(&self, words: &str) {
@@ -216,14 +218,17 @@ impl Caller for Teller<'_> {
         match events.find(|stir| run::is_refusal(stir, place, child)) {
             Some(stir) => {
                 let waiting = if stir.other.is_none() { run::waiting(place, self.how) } else { 0 };
-                Some(Refused { holder: stir.other, waiting, certain: true })
+                Some(Refused { holder: stir.other, gone: false, waiting, certain: true })
             }
             // A daemon that only scans sees no refused bind.
             None if !sees => concluded(),
             // Two sockets with SO_REUSEADDR are both bound, and one of them is refused when it is to listen, which is no
-            // refused bind: somebody else began to listen there while the program lived.
-            None if self.lost_the_race(place, child, since) => concluded(),
-            None => None,
+            // refused bind: somebody else began to listen there while the program lived, and may be gone by now.
+            None => {
+                let winner = self.won_the_race(place, child, since)?;
+                let gone = || Refused { holder: Some(winner), gone: true, waiting: 0, certain: false };
+                Some(concluded().filter(|refused| refused.holder.is_some()).unwrap_or_else(gone))
+            }
         }
     }
 
