@@ -353,7 +353,7 @@ pub struct Socket {
     pub options: Option<Options>,
 }
 
-/// A bind that was refused.
+/// A bind that was refused, or a listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
     /// When, ns since boot.
@@ -372,6 +372,8 @@ pub struct Refused {
     pub errno: NonZeroU16,
     /// Port asked for, where known; 0 is "any".
     pub asked_port: Option<u16>,
+    /// It was bound to that port already, and was to listen.
+    pub listen: bool,
     /// Protocol, where readable.
     pub protocol: Option<Protocol>,
     /// Options, where known.
@@ -601,7 +603,7 @@ fn refused(fields: &Fields<'_>, boot_ns: u64) -> Result<Refused, DecodeError> {
     const MAX_ERRNO: u16 = 4095;
 
     let common = common(fields)?;
-    if common.port != 0 {
+    if common.port != 0 && common.asked_port != Some(common.port) {
         return Err(fields.bad(offset_of!(R, port), Problem::UnexpectedPort));
     }
     let errno_at = offset_of!(R, errno);
@@ -622,6 +624,7 @@ fn refused(fields: &Fields<'_>, boot_ns: u64) -> Result<Refused, DecodeError> {
         netns: common.netns,
         errno: NonZeroU16::new(errno).ok_or(fields.bad(errno_at, Problem::NoErrno))?,
         asked_port: common.asked_port,
+        listen: common.port != 0,
         protocol,
         options: common.options,
     })

@@ -82,7 +82,7 @@ pub fn encode(record: &Record) -> Encoded {
                 address: r.address,
                 netns: r.netns.map_or(0, Into::into),
                 errno: r.errno.get(),
-                port: 0,
+                port: if r.listen { r.asked_port.unwrap_or(0) } else { 0 },
                 asked_port: r.asked_port,
                 protocol: r.protocol.map_or(0, |p| p as u8),
                 options: r.options,

@@ -161,7 +161,7 @@ pub struct SocketRecord {
     pub netns: u32,
     /// errno, positive; 0 unless the kind is [`kind::REFUSED`].
     pub errno: u32,
-    /// Local port, host byte order.
+    /// Local port, host byte order; in a refused bind 0, and in a refused listen the port that the socket has.
     pub port: u16,
     /// Port asked for, host byte order, where `flags` has [`flag::ASKED_KNOWN`].
     pub asked_port: u16,

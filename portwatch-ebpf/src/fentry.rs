@@ -13,8 +13,8 @@ use portwatch_common::{layout as word, record::flag};
 
 use crate::{
     layout::{self, Head, field},
-    time_wait,
-    told::{self, Request},
+    refused::{self, Request},
+    time_wait, told,
 };
 
 /// A pointer among the arguments, as a number.
@@ -103,7 +103,7 @@ fn refused(ctx: &FExitContext, sock: u64) {
     let returned: i32 = ctx.arg(3);
     let mut request = Request::EMPTY;
     if returned < 0 && request.read(number(ctx.arg(1)), ctx.arg(2)) {
-        told::refused_socket(sock, &request, returned.unsigned_abs());
+        refused::to_bind(sock, &request, returned.unsigned_abs());
     }
 }
 

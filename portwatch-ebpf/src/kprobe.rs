@@ -14,8 +14,8 @@ use portwatch_common::layout as word;
 use crate::{
     layout::{self, Head, address_of, field},
     maps::{ASKED, Asked},
-    time_wait,
-    told::{self, Request},
+    refused::{self, Request},
+    time_wait, told,
 };
 
 /// A register of the function that is probed; 0 where it is not known.
@@ -126,7 +126,7 @@ fn refused(ctx: &RetProbeContext, by_kernel_too: bool) {
     }
     // SAFETY: as above.
     unsafe { (*asked).state = Asked::DONE };
-    told::refused_socket(sock, &request, returned.unsigned_abs());
+    refused::to_bind(sock, &request, returned.unsigned_abs());
 }
 
 /// The ends of `inet_bind` and `inet6_bind`. A socket that the kernel made asks on behalf of MPTCP, whose own refusal

@@ -25,6 +25,7 @@ mod kprobe;
 mod layout;
 mod maps;
 mod process;
+mod refused;
 mod signal;
 mod sockops;
 mod syscall;

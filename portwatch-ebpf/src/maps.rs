@@ -22,6 +22,8 @@ pub(crate) struct Bound {
     pub(crate) netns: u32,
     /// The port that was told as bound; 0 for a socket that user space adopted, or that listened without a bind.
     pub(crate) told_port: u32,
+    /// 1 while it listens. The kernel takes a socket through the same states whose listen it refuses.
+    pub(crate) listens: u32,
 }
 
 /// The bind (or listen, which kprobes note too) a thread is in, by pid_tgid. An entry stays and is written over by the thread's next bind: that

@@ -4,7 +4,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
-use crate::{layout, maps::BY_STATE, time_wait, told};
+use crate::{layout, maps::BY_STATE, refused, time_wait, told};
 
 /// `TCP_CLOSE`
 const CLOSE: i32 = 7;
@@ -17,6 +17,12 @@ const LISTEN: i32 = 10;
 #[inline(always)]
 fn serves(fact: u32) -> bool {
     BY_STATE.get(fact) == Some(&1)
+}
+
+/// Whether it tells of ends, and of listens that are refused with them.
+#[inline(always)]
+pub(crate) fn serves_closes() -> bool {
+    serves(1)
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -33,11 +39,15 @@ pub(crate) fn listen_end(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // CLOSE → CLOSE is the end of a bound TCP socket that never listened.
-    if new != CLOSE || (old != LISTEN && old != CLOSE) || !serves(1) {
+    if new != CLOSE || (old != LISTEN && old != CLOSE) || !serves_closes() {
         return 0;
     }
     let cookie = layout::cookie(sock);
-    if layout::made_by_kernel(sock) {
+    // An ordinary close has been through `told::released` before.
+    let Some(listens) = told::listens(cookie) else { return 0 };
+    if old == LISTEN && !listens {
+        refused::to_listen(sock);
+    } else if layout::made_by_kernel(sock) {
         told::ended(cookie);
     } else if old == LISTEN {
         told::unlistened(cookie);

@@ -19,12 +19,15 @@ use crate::{
     emit, layout,
     layout::{Head, field},
     maps::{ADOPTED, ASKED, Asked, BOUND, Bound},
+    refused,
     task::Current,
-    time_wait,
+    tcp_state, time_wait,
 };
 
 /// `IPPROTO_MPTCP`
 const IPPROTO_MPTCP: u32 = 262;
+/// `TCP_CLOSE`
+const CLOSE: u8 = 7;
 /// `TCP_LISTEN`
 const LISTEN: u8 = 10;
 
@@ -63,7 +66,7 @@ pub(crate) fn bytes(words: [u32; 4]) -> [u8; 16] {
 
 /// The protocol of a socket; 0 for one without ports.
 #[inline(always)]
-fn protocol_of(sock: u64) -> u8 {
+pub(crate) fn protocol_of(sock: u64) -> u8 {
     match field::<u16>(sock, word::SOCK_PROTOCOL) {
         Some(number) => protocol(u32::from(number)).unwrap_or(0),
         None => 0,
@@ -72,7 +75,7 @@ fn protocol_of(sock: u64) -> u8 {
 
 /// Where a socket is bound; false for what has no port.
 #[inline(always)]
-fn place(sock: u64, head: &Head, out: &mut Place) -> bool {
+pub(crate) fn place(sock: u64, head: &Head, out: &mut Place) -> bool {
     out.protocol = protocol_of(sock);
     out.port = head.field::<u16>(word::SOCK_LOCAL_PORT).unwrap_or(0);
     if out.protocol == 0 || out.port == 0 {
@@ -92,7 +95,7 @@ fn place(sock: u64, head: &Head, out: &mut Place) -> bool {
 }
 
 /// A place before it is known.
-const NOWHERE: Place = Place { address: [0; 4], port: 0, family: 0, protocol: 0 };
+pub(crate) const NOWHERE: Place = Place { address: [0; 4], port: 0, family: 0, protocol: 0 };
 
 /// Whether the port that a socket has was told as bound already: where one function calls another, the inner one tells.
 #[inline(always)]
@@ -141,7 +144,7 @@ pub(crate) fn bound(sock: u64, head: &Head, cookie: u64, at: &Place, asked_port:
     let netns = head.netns();
     let port = u32::from(at.port);
     // Nearly every bind is the first of its socket.
-    if BOUND.insert(&cookie, &Bound { netns, told_port: port }, u64::from(BPF_NOEXIST)).is_err() {
+    if BOUND.insert(&cookie, &Bound { netns, told_port: port, listens: 0 }, u64::from(BPF_NOEXIST)).is_err() {
         match BOUND.get_ptr_mut(&cookie) {
             // SAFETY: a pointer into the map, valid while we run; only the thread that binds the socket writes it.
             Some(entry) => unsafe {
@@ -184,12 +187,18 @@ pub(crate) fn bound(sock: u64, head: &Head, cookie: u64, at: &Place, asked_port:
     entry.submit(0);
 }
 
-/// A socket listens now.
+/// A socket listens now, or was refused to.
 #[inline(always)]
 pub(crate) fn listening_socket(sock: u64) {
-    // Beginning to listen may have failed.
     let mut head = Head::unread(sock);
-    if !head.read() || head.field::<u8>(word::SOCK_STATE) != Some(LISTEN) {
+    if !head.read() {
+        return;
+    }
+    let state = head.field::<u8>(word::SOCK_STATE);
+    if state == Some(CLOSE) && !tcp_state::serves_closes() {
+        refused::to_listen(sock);
+    }
+    if state != Some(LISTEN) {
         return;
     }
     let mut at = NOWHERE;
@@ -222,12 +231,15 @@ pub(crate) fn listening(
     boot_ns: u64,
 ) {
     let mut flags = flag::ACTOR_KNOWN | options;
-    let netns = if let Some(bound) = BOUND.get_ptr(&cookie) {
-        // SAFETY: a pointer into the map, valid while we run.
-        unsafe { (*bound).netns }
+    let netns = if let Some(bound) = BOUND.get_ptr_mut(&cookie) {
+        // SAFETY: a pointer into the map, valid while we run; the socket is locked while its state changes.
+        unsafe {
+            (*bound).listens = 1;
+            (*bound).netns
+        }
     } else {
         let netns = layout::netns(sock);
-        if BOUND.insert(&cookie, &Bound { netns, told_port: 0 }, 0).is_err() {
+        if BOUND.insert(&cookie, &Bound { netns, told_port: 0, listens: 1 }, 0).is_err() {
             emit::count(counter::BOUND_FULL);
         }
         // Never bound, so the kernel chose the port; sure only once all older sockets are in the map.
@@ -256,6 +268,13 @@ pub(crate) fn listening(
     entry.submit(0);
 }
 
+/// Whether a bound socket is known to listen; `None` for any other.
+#[inline(always)]
+pub(crate) fn listens(cookie: u64) -> Option<bool> {
+    // SAFETY: a pointer into the map, valid while we run.
+    BOUND.get_ptr(&cookie).map(|bound| unsafe { (*bound).listens != 0 })
+}
+
 /// The last descriptor of a socket was closed. Comes for every socket of the machine: one look at the map of bound
 /// sockets is all that a connection costs.
 #[inline(always)]
@@ -272,9 +291,9 @@ pub(crate) fn released(cookie: u64) {
 /// A socket listens no longer, and was not closed: an ordinary close has been through [`released`] before.
 #[inline(always)]
 pub(crate) fn unlistened(cookie: u64) {
-    if cookie == 0 || BOUND.get_ptr(&cookie).is_none() {
-        return;
-    }
+    let Some(bound) = BOUND.get_ptr_mut(&cookie) else { return };
+    // SAFETY: as in `listening`.
+    unsafe { (*bound).listens = 0 };
     closed_by_nobody(kind::UNLISTEN, cookie);
 }
 
@@ -300,87 +319,4 @@ fn closed(kind: u16, cookie: u64, actor: Actor, boot_ns: u64) {
     let Some(mut entry) = emit::reserve::<CloseRecord>(kind) else { return };
     entry.write(CloseRecord { header: emit::header::<CloseRecord>(kind, boot_ns), actor, cookie });
     entry.submit(0);
-}
-
-/// What a bind asks for.
-#[derive(Clone, Copy)]
-pub(crate) struct Request {
-    /// Network byte order.
-    pub(crate) address: [u32; 4],
-    /// Host byte order.
-    pub(crate) port: u16,
-    pub(crate) family: u8,
-}
-
-impl Request {
-    /// Nothing yet.
-    pub(crate) const EMPTY: Self = Self { address: [0; 4], port: 0, family: 0 };
-
-    /// Reads a `struct sockaddr_in` or `sockaddr_in6` that the kernel has copied; false for any other, and for one that
-    /// is too short to be read.
-    #[inline(always)]
-    pub(crate) fn read(&mut self, sockaddr: u64, length: u32) -> bool {
-        /// `sizeof(struct sockaddr_in)`
-        const SHORTEST4: u32 = 16;
-        /// `SIN6_LEN_RFC2133`
-        const SHORTEST6: u32 = 24;
-        if length < SHORTEST4 {
-            return false;
-        }
-        let family = raw::<u16>(sockaddr, 0).unwrap_or(u16::MAX);
-        self.port = u16::from_be(raw(sockaddr, 2).unwrap_or(0));
-        // An IPv4 socket takes AF_UNSPEC too.
-        if family == u16::from(AF_INET) || family == 0 {
-            self.family = AF_INET;
-            self.address = [raw(sockaddr, 4).unwrap_or(0), 0, 0, 0];
-            return true;
-        }
-        if family == u16::from(AF_INET6) && length >= SHORTEST6 {
-            self.family = AF_INET6;
-            self.address = raw(sockaddr, 8).unwrap_or([0; 4]);
-            return true;
-        }
-        false
-    }
-}
-
-/// Reads memory of the kernel whose layout is ABI.
-#[inline(always)]
-fn raw<T>(base: u64, offset: u64) -> Option<T> {
-    // SAFETY: bpf_probe_read_kernel checks the address and fails on a bad one.
-    unsafe {
-        aya_ebpf::helpers::bpf_probe_read_kernel(core::ptr::with_exposed_provenance::<T>(
-            (base + offset) as usize,
-        ))
-    }
-    .ok()
-}
-
-/// A bind of this socket was refused.
-#[inline(always)]
-pub(crate) fn refused_socket(sock: u64, request: &Request, errno: u32) {
-    let protocol = protocol_of(sock);
-    if protocol == 0 {
-        return;
-    }
-    // SAFETY: helpers without arguments.
-    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
-    let actor = Current::new(cgroup_id).actor(boot_ns);
-    let (netns, options, cookie) = (layout::netns(sock), layout::options(sock), layout::cookie(sock));
-    let Some(mut record) = emit::reserve::<SocketRecord>(kind::REFUSED) else { return };
-    record.write(SocketRecord {
-        header: emit::header::<SocketRecord>(kind::REFUSED, boot_ns),
-        actor,
-        cookie,
-        cgroup_id,
-        address: bytes(request.address),
-        netns,
-        errno,
-        port: 0,
-        asked_port: request.port,
-        family: request.family,
-        protocol,
-        flags: flag::ACTOR_KNOWN | flag::ASKED_KNOWN | options,
-    });
-    record.submit(0);
 }

@@ -271,7 +271,7 @@ print('up')
 ]);
 
 #[test]
-fn a_program_that_lost_a_race_to_listen_is_started_again_though_the_winner_is_gone_by_then() {
+fn a_program_whose_listen_was_refused_is_started_again_though_the_winner_is_gone_by_then() {
     let Some(place) = Place::new(true) else { return };
     let mut late = place.run(&["3100", "--retries", "1"], LATE);
     assert_eq!(late.line().unwrap(), "bound", "{}", place.said());
@@ -286,8 +286,7 @@ fn a_program_that_lost_a_race_to_listen_is_started_again_though_the_winner_is_go
     late.say("").unwrap();
     assert_eq!(late.line().unwrap(), "up");
     assert!(late.finish().unwrap().success());
-    let by =
-        format!("({}) had it (concluded; the refusal itself was not seen); try 1 of 1", std::process::id());
+    let by = format!("({}) has it; try 1 of 1", std::process::id());
     assert!(place.said().contains(&by), "{}", place.said());
 }
 

@@ -239,7 +239,7 @@ fn a_field_that_lies_is_refused_with_its_offset() {
             Problem::NoPort,
         ),
         (
-            "refused with a port",
+            "refused with a port that it did not ask for",
             with(Refused, offset_of!(S, port), &[1, 0]),
             offset_of!(S, port),
             Problem::UnexpectedPort,
@@ -356,4 +356,12 @@ fn a_refused_bind_may_lack_cookie_protocol_and_asked_port() {
     put(&mut bytes, offset_of!(SocketRecord, flags), &flag::ACTOR_KNOWN.to_ne_bytes());
     let super::Record::Refused(refused) = decode(&bytes).unwrap() else { panic!("not refused") };
     assert_eq!((refused.cookie, refused.protocol, refused.asked_port), (None, None, None));
+    assert!(!refused.listen);
+}
+
+#[test]
+fn a_refused_listen_has_the_port_it_is_bound_to() {
+    let bytes = with(Kind::Refused, offset_of!(SocketRecord, port), &3100_u16.to_ne_bytes());
+    let super::Record::Refused(refused) = decode(&bytes).unwrap() else { panic!("not refused") };
+    assert_eq!((refused.listen, refused.asked_port), (true, Some(3100)));
 }

@@ -72,11 +72,12 @@ prop_compose! {
 prop_compose! {
     fn refused()(
         socket in socket(), cookie: Option<NonZeroU64>, errno in 1..=4095_u16,
-        protocol in option::of(protocol()),
+        protocol in option::of(protocol()), listen: bool,
     ) -> Refused {
         let Socket { boot_ns, actor, cgroup_id, address, netns, asked_port, options, .. } = socket;
         let errno = NonZeroU16::new(errno).unwrap();
-        Refused { boot_ns, actor, cookie, cgroup_id, address, netns, errno, asked_port, protocol, options }
+        let listen = listen && asked_port.is_some_and(|port| port != 0);
+        Refused { boot_ns, actor, cookie, cgroup_id, address, netns, errno, asked_port, listen, protocol, options }
     }
 }
 

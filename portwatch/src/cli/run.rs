@@ -163,22 +163,6 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    /// Whoever began to listen on the place since, other than the program.
-    fn won_the_race(&self, place: &Place, child: u32, since: Timestamp) -> Option<String> {
-        let query = LogQuery {
-            since: Some(since),
-            kinds: Some("listen".to_owned()),
-            port: Some(place.port.to_string()),
-            newest_first: true,
-            all: true,
-            ..LogQuery::default()
-        };
-        let log = self.access.log(&query).ok()?;
-        log.events.iter().filter(|event| !stirs::stir(event).pids.contains(&child)).find_map(|event| {
-            event.process.as_ref().map(|process| format!("{} ({})", process.comm, process.pid))
-        })
-    }
-
     fn say(&self, words: &str) {
         // A closed stderr changes nothing for the program.
         let _ = render::error(&mut io::stderr().lock(), words, &self.look);
@@ -218,17 +202,11 @@ impl Caller for Teller<'_> {
         match events.find(|stir| run::is_refusal(stir, place, child)) {
             Some(stir) => {
                 let waiting = if stir.other.is_none() { run::waiting(place, self.how) } else { 0 };
-                Some(Refused { holder: stir.other, gone: false, waiting, certain: true })
+                Some(Refused { holder: stir.other, waiting, certain: true })
             }
             // A daemon that only scans sees no refused bind.
             None if !sees => concluded(),
-            // Two sockets with SO_REUSEADDR are both bound, and one of them is refused when it is to listen, which is no
-            // refused bind: somebody else began to listen there while the program lived, and may be gone by now.
-            None => {
-                let winner = self.won_the_race(place, child, since)?;
-                let gone = || Refused { holder: Some(winner), gone: true, waiting: 0, certain: false };
-                Some(concluded().filter(|refused| refused.holder.is_some()).unwrap_or_else(gone))
-            }
+            None => None,
         }
     }
 

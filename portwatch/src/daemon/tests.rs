@@ -166,6 +166,8 @@ fn what_the_kernel_tells_is_answered_and_written_with_its_process() {
     let rig = rig();
     see(&rig, listen());
     let refused = BindRefused {
+        key: None,
+        listen: false,
         netns: Some(NETNS),
         protocol: Some(Protocol::Tcp),
         address: IpAddr::from([127, 0, 0, 1]),

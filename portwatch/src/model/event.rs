@@ -137,7 +137,7 @@ pub struct Event {
     pub netns: Option<Netns>,
     /// The socket's identity.
     pub socket: Option<SocketKey>,
-    /// Phase the socket was in (for a close: what was closed).
+    /// Phase the socket was in (for a close: what was closed; for a refusal: listening where it was bound and was to listen).
     pub phase: Option<Phase>,
     /// Port asked for.
     pub asked: AskedPort,

@@ -65,9 +65,13 @@ pub struct Bound {
     pub by: Option<ProcessId>,
 }
 
-/// A refused bind.
+/// A refused bind, or a refused listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindRefused {
+    /// The socket, where known. Bound to `port` where `listen` is set.
+    pub key: Option<SocketKey>,
+    /// It was bound, and was refused when it was to listen: another socket that shares the port by SO_REUSEADDR was first.
+    pub listen: bool,
     /// Where it wanted to be: everything that is known of the request.
     pub netns: Option<super::Netns>,
     /// Protocol, where known.

@@ -174,13 +174,15 @@ pub(super) fn is_bad_end(exit: &Exit) -> bool {
     exit.signal.is_some() || exit.code.is_some_and(|code| code != 0)
 }
 
-/// `EADDRINUSE`, or `errno 98` where the name is not known.
+/// `EADDRINUSE`, or `errno 98` where the name is not known; `EADDRINUSE on listen` where the bind had succeeded.
 pub(super) fn errno(event: &Event) -> Option<String> {
-    match (&event.errno_name, event.errno) {
-        (Some(name), _) => Some(name.clone()),
-        (None, Some(number)) => Some(format!("errno {number}")),
-        (None, None) => None,
-    }
+    let name = match (&event.errno_name, event.errno) {
+        (Some(name), _) => name.clone(),
+        (None, Some(number)) => format!("errno {number}"),
+        (None, None) => return None,
+    };
+    let bound_before = event.kind == "refused" && event.state.as_deref() == Some("listening");
+    Some(if bound_before { format!("{name} on listen") } else { name })
 }
 
 /// `web (docker)`; the beginning of its id where nobody told the name.

@@ -141,6 +141,8 @@ fn socket_seen(r: &Socket, phase: Phase) -> SocketSeen {
 
 fn bind_refused(r: &Refused) -> BindRefused {
     BindRefused {
+        key: r.cookie.map(|cookie| SocketKey::Cookie(cookie.get())),
+        listen: r.listen,
         netns: r.netns.map(|inode| Netns(inode.get())),
         protocol: r.protocol.map(protocol),
         address: r.address,
@@ -321,6 +323,7 @@ mod tests {
             netns: None,
             errno: NonZeroU16::new(98).unwrap(),
             asked_port: Some(0),
+            listen: false,
             protocol: None,
             options: None,
         };

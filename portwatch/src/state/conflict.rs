@@ -8,12 +8,18 @@ use crate::model::{BindRefused, Evidence, Phase, ProcessId, Protocol, Socket, Ti
 pub(super) fn party_in_the_way(table: &LiveTable, refused: &BindRefused) -> Option<(ProcessId, Evidence)> {
     // Asked for any port: nobody in particular was in the way.
     let port = refused.port?;
+    let own = refused.key.and_then(|key| table.get(key));
+    // The request's IPV6_V6ONLY is mostly not known; as the kernel's default, it is taken to be off.
+    let own_v6_only = own.and_then(|socket| socket.seen.options.v6_only);
     let overlapping = || {
         table.on_port(port, refused.protocol).filter(|socket| {
             let place = &socket.seen.endpoint;
-            // The request's IPV6_V6ONLY is not known; as the kernel's default, it is taken to be off.
             place.netns == refused.netns
-                && addresses_overlap((place.address, socket.seen.options.v6_only), (refused.address, None))
+                && Some(socket.seen.key) != refused.key
+                && addresses_overlap(
+                    (place.address, socket.seen.options.v6_only),
+                    (refused.address, own_v6_only),
+                )
         })
     };
     let listening = overlapping().any(|s| s.seen.phase == Phase::Listening);

@@ -124,11 +124,17 @@ impl LiveTable {
             Seen::Forked(forked) => self.forked(at, forked),
             Seen::Exited(exited) => self.exited(at, evidence, exited, out),
             Seen::Refused(refused) => {
+                // The bind is told before the listen that was refused.
+                if let Some(key) = refused.key.filter(|_| refused.listen) {
+                    self.announce(key, out);
+                }
                 let mut event = Event::new(at, EventKind::Refused, evidence);
                 event.protocol = refused.protocol;
                 event.address = Some(refused.address);
                 event.port = refused.port;
                 event.netns = refused.netns;
+                event.socket = refused.key.filter(|_| refused.listen);
+                event.phase = refused.listen.then_some(Phase::Listening);
                 event.asked = refused.port.map_or(AskedPort::KernelChosen, AskedPort::Explicit);
                 event.process = refused.by;
                 event.errno = Some(refused.errno);

@@ -307,7 +307,7 @@ pub struct Event {
     pub netns: Option<u32>,
     /// Socket cookie.
     pub cookie: Option<u64>,
-    /// `listening` or `bound`: what was closed.
+    /// `listening` or `bound`: what was closed. Of a refusal `listening` where the bind had succeeded and the listen was refused.
     pub state: Option<String>,
     /// Port asked for; 0 when any; null when unknown.
     pub asked_port: Option<u16>,

@@ -37,8 +37,13 @@ pub(super) fn bind4(fd: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<()
 
 /// Listens on it.
 pub(super) fn listen(fd: &OwnedFd) {
+    try_listen(fd).unwrap();
+}
+
+/// The same, where it may be refused.
+pub(super) fn try_listen(fd: &OwnedFd) -> io::Result<()> {
     // SAFETY: no pointers.
-    assert_eq!(unsafe { libc::listen(fd.as_raw_fd(), 1) }, 0, "{}", io::Error::last_os_error());
+    if unsafe { libc::listen(fd.as_raw_fd(), 1) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Its local port.

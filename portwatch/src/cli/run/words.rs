@@ -15,7 +15,6 @@ pub(super) fn of(note: &Note, place: &Place) -> String {
     match note {
         Note::Retry(which, of, refused) => format!("{}; try {which} of {of}", by(place, refused)),
         Note::Refused(refused) => match refused.holder {
-            Some(_) if refused.gone => format!("{}; it is gone: start it again", by(place, refused)),
             Some(_) => format!("{}; to end that: portwatch free {place}", by(place, refused)),
             None if refused.waiting > 0 => format!(
                 "{}; they end within a minute, or: portwatch free {place} --time-wait",
@@ -62,8 +61,7 @@ fn by(place: &Place, refused: &Refused) -> String {
     }
     let holder = refused.holder.as_deref().unwrap_or("something");
     let sure = if refused.certain { "" } else { " (concluded; the refusal itself was not seen)" };
-    let has = if refused.gone { "had" } else { "has" };
-    format!("{place} was refused to it: {holder} {has} it{sure}")
+    format!("{place} was refused to it: {holder} has it{sure}")
 }
 
 /// `500 ms`, `1.2 s`, `30 s`
@@ -87,15 +85,14 @@ mod tests {
         let port = |number| Port::new(number).unwrap();
         let refused = |holder: Option<&str>, certain| {
             let waiting = if holder.is_none() { 3 } else { 0 };
-            Refused { holder: holder.map(str::to_owned), gone: false, waiting, certain }
+            Refused { holder: holder.map(str::to_owned), waiting, certain }
         };
         let notes = [
             Note::Retry(1, 4, refused(Some("node (812)"), true)),
             Note::Refused(refused(Some("node (812)"), false)),
             Note::Refused(refused(None, true)),
             Note::Refused(refused(None, false)),
-            Note::Refused(Refused { holder: None, gone: false, waiting: 0, certain: true }),
-            Note::Refused(Refused { gone: true, ..refused(Some("node (812)"), false) }),
+            Note::Refused(Refused { holder: None, waiting: 0, certain: true }),
             Note::Elsewhere(port(3100), port(3101), Moved::Claim("myapp:web".to_owned())),
             Note::Elsewhere(port(3100), port(3101), Moved::NoClaim),
             Note::Elsewhere(port(3100), port(5173), Moved::Stays("it is taken".to_owned())),

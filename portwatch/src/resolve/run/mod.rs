@@ -84,8 +84,6 @@ impl RunRequest {
 pub struct Refused {
     /// Who had the port, where that is known.
     pub holder: Option<String>,
-    /// The holder does not have it any more.
-    pub gone: bool,
     /// Connections in TIME_WAIT on the port, where nobody holds it: they refuse a bind without SO_REUSEADDR.
     pub waiting: u64,
     /// The kernel told; otherwise it was concluded from the port being held.

@@ -68,7 +68,7 @@ pub fn concluded(place: &Place, how: &How, child: u32) -> Option<Refused> {
     }
     let refused = unseen.and_then(|refusal| refusal.process.as_ref());
     let holder = holder.or(refused).map(|p| named(p)).or_else(|| held.then(|| "somebody".to_owned()));
-    Some(Refused { waiting: if held { 0 } else { waiting }, holder, gone: false, certain: false })
+    Some(Refused { waiting: if held { 0 } else { waiting }, holder, certain: false })
 }
 
 /// How many connections in TIME_WAIT are on the port.

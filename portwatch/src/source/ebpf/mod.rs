@@ -44,7 +44,7 @@ use super::{
 };
 use crate::model::{
     BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason, LossCounts,
-    Observation, ProcessId, Seen, Snapshot, SocketKey, Timestamp,
+    Observation, Phase, ProcessId, Seen, Snapshot, SocketKey, Timestamp,
 };
 
 /// A pass over all descriptors that takes no longer than this is made for every question: it finds holders to whom a
@@ -67,7 +67,7 @@ pub struct EbpfSource {
     /// bound a flood that comes as fast as it is taken would never let go.
     full: usize,
     lost: PerCpuArray<MapData, KernelCounters>,
-    bound: KernelMap<MapData, u64, [u32; 2]>,
+    bound: KernelMap<MapData, u64, [u32; 3]>,
     /// Start (ns since boot) and exec id of processes whose forks, execs, signals and end are told.
     processes: KernelMap<MapData, u32, [u64; 2]>,
     /// How long the last pass over all descriptors took; `None` where there is no iterator.
@@ -202,7 +202,8 @@ impl EbpfSource {
         for found in &snapshot.sockets {
             if let SocketKey::Cookie(cookie) = found.socket.key {
                 let netns = found.socket.endpoint.netns.map_or(0, |n| n.0);
-                if let Err(error) = self.bound.insert(cookie, [netns, 0], NO_EXIST) {
+                let listens = u32::from(found.socket.phase == Phase::Listening);
+                if let Err(error) = self.bound.insert(cookie, [netns, 0, listens], NO_EXIST) {
                     tracing::debug!(cookie, %error, "socket not adopted");
                 }
             }

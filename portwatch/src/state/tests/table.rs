@@ -28,6 +28,8 @@ fn refused(address: &str, number: u16, netns: Netns) -> Observation {
         at(90),
         Kernel,
         Seen::Refused(BindRefused {
+            key: None,
+            listen: false,
             netns: Some(netns),
             protocol: Some(Protocol::Tcp),
             address: address.parse().unwrap(),
@@ -403,6 +405,27 @@ fn a_refused_bind_names_who_was_in_the_way() {
     assert_eq!(other(&mut table, refused("::ffff:127.0.0.1", 80, HOST)), Some((7, Kernel)));
     assert_eq!(other(&mut table, refused("10.0.0.1", 90, HOST)), Some((8, Kernel)));
     assert_eq!(other(&mut table, refused("127.0.0.1", 80, Netns(2))), None);
+}
+
+#[test]
+fn a_refused_listen_is_told_after_its_bind_and_names_who_was_first_and_not_itself() {
+    let mut table = started();
+    let refuse = |listen| {
+        let Observation { at, evidence, seen: Seen::Refused(asked) } = refused("127.0.0.1", 80, HOST) else {
+            panic!("not refused")
+        };
+        let asked = BindRefused { key: Some(key(2)), listen, by: Some(pid(8)), ..asked };
+        Observation { at, evidence, seen: Seen::Refused(asked) }
+    };
+    feed(&mut table, vec![bound(1, tcp(2, "127.0.0.1", 80), 8)]);
+    // A second bind of one socket: nobody else is there.
+    assert_eq!(other(&mut table, refuse(false)), None);
+    feed(&mut table, vec![bound(2, tcp(1, "127.0.0.1", 80), 7), listening(3, tcp(1, "127.0.0.1", 80), 7)]);
+    let told: Vec<_> = feed(&mut table, vec![refuse(true)]).into_iter().map(|change| change.event).collect();
+    assert_eq!(told.iter().map(|event| event.kind).collect::<Vec<_>>(), [Bind, EventKind::Refused]);
+    assert_eq!(told[1].phase, Some(Phase::Listening));
+    assert_eq!((told[1].socket, told[1].other), (Some(key(2)), Some(pid(7))));
+    assert_eq!(table.get(key(2)).unwrap().seen.phase, Phase::Bound);
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub(super) const ALL: &[Scenario] = scenarios![
     watching refusal::a_bind_to_a_taken_port_is_seen_refused,
     watching refusal::a_bind_to_a_foreign_address_is_seen_refused,
     watching refusal::a_second_bind_of_one_socket_is_seen_refused,
+    watching refusal::a_listen_that_another_was_first_to_is_seen_refused,
     watching refusal::failures_that_are_not_about_ports_are_no_refusals,
     watching family::a_udp_socket_that_sends_without_a_bind_is_seen_with_its_port.blind(&[STABLE]),
     watching family::a_bind_and_a_listen_through_io_uring_are_seen,

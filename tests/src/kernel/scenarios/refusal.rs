@@ -6,13 +6,16 @@ use std::{
     os::fd::AsRawFd as _,
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::socket::{setsockopt, sockopt::ReuseAddr},
+};
 use portwatch::model::{Port, Protocol, Seen};
 
 use crate::kernel::{
     Outcome, Watch,
-    sockets::{bind4, tcp, try_socket},
-    watch::{bound_on, me, own_netns, refused},
+    sockets::{bind4, listen, port_of, tcp, try_listen, try_socket},
+    watch::{bound_on, closed, listening, me, own_netns, refused},
 };
 
 pub(super) fn a_bind_to_a_taken_port_is_seen_refused(watch: &mut Watch) -> Outcome {
@@ -55,5 +58,40 @@ pub(super) fn failures_that_are_not_about_ports_are_no_refusals(watch: &mut Watc
     watch.until(|s| bound_on(s, last).is_some());
     let mine = |s: &&Seen| matches!(s, Seen::Refused(r) if r.by.is_some_and(|p| p.pid == me()) && r.errno == libc::ENOENT);
     assert_eq!(watch.seen.iter().find(mine), None);
+    Outcome::Held
+}
+
+pub(super) fn a_listen_that_another_was_first_to_is_seen_refused(watch: &mut Watch) -> Outcome {
+    let mut sharing = |port: u16| {
+        let fd = tcp();
+        setsockopt(&fd, ReuseAddr, &true).unwrap();
+        bind4(&fd, Ipv4Addr::LOCALHOST, port).unwrap();
+        let port = port_of(&fd);
+        watch.seen.clear();
+        let key = watch.find(|s| bound_on(s, port).map(|bound| bound.socket.key));
+        (fd, port, key)
+    };
+    let (winner, port, winner_key) = sharing(0);
+    let (loser, _, loser_key) = sharing(port);
+    listen(&winner);
+    assert_eq!(try_listen(&loser).unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+    let seen = watch.find(|s| refused(s, libc::EADDRINUSE).filter(|r| r.port == Port::new(port)));
+    assert!(seen.listen, "{seen:?}");
+    assert_eq!(seen.key, Some(loser_key));
+    assert_eq!((seen.address, seen.protocol), (Ipv4Addr::LOCALHOST.into(), Some(Protocol::Tcp)));
+    assert_eq!(seen.netns.map(|n| u64::from(n.0)), Some(own_netns()));
+    // It stays bound, and may try again.
+    drop(winner);
+    watch.until(|s| closed(s, winner_key));
+    assert!(!watch.seen.iter().any(|s| closed(s, loser_key)));
+    listen(&loser);
+    watch.find(|s| listening(s, loser_key));
+    drop(loser);
+    watch.until(|s| closed(s, loser_key));
+    watch.settle();
+    let told = |s: &&Seen| matches!(s, Seen::Unlistened(u) if u.key == loser_key || u.key == winner_key);
+    assert_eq!(watch.seen.iter().find(told), None);
+    let refusals = |s: &&Seen| refused(s, libc::EADDRINUSE).is_some_and(|r| r.port == Port::new(port));
+    assert_eq!(watch.seen.iter().filter(refusals).count(), 1);
     Outcome::Held
 }
