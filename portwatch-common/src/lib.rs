@@ -17,3 +17,4 @@ pub mod decode;
 pub mod encode;
 pub mod layout;
 pub mod record;
+pub mod serves;

@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
-use portwatch_common::{layout as word, record::flag};
+use portwatch_common::{layout as word, record::flag, serves};
 
 use crate::{
     layout::{self, Head, field},
@@ -148,11 +148,11 @@ pub(crate) fn exit_autobind(ctx: FExitContext) -> i32 {
     0
 }
 
-/// `inet_csk_listen_start(struct sock *, …)`: every way to listen ends here, that of MPTCP too, which does not pass
+/// `inet_csk_listen_start(struct sock *, …)`: every way to listen ends here, and fails here, that of MPTCP too, which does not pass
 /// `inet_listen` since 6.6. Its number of arguments changes, so the result is read from the socket.
 #[fexit(function = "inet_csk_listen_start")]
 pub(crate) fn exit_listen(ctx: FExitContext) -> i32 {
-    told::listening_socket(number(ctx.arg(0)));
+    told::listening_socket(number(ctx.arg(0)), serves::LISTEN_BY_EXIT, serves::REFUSED_BY_EXIT);
     0
 }
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{kprobe, kretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
-use portwatch_common::layout as word;
+use portwatch_common::{layout as word, serves};
 
 use crate::{
     layout::{self, Head, address_of, field},
@@ -178,7 +178,8 @@ pub(crate) fn probe_listen(ctx: ProbeContext) -> u32 {
 pub(crate) fn return_listen(_ctx: RetProbeContext) -> u32 {
     if let Some(asked) = noted(Asked::LISTEN) {
         // SAFETY: only this thread writes its entry.
-        told::listening_socket(unsafe { (*asked).sock });
+        let sock = unsafe { (*asked).sock };
+        told::listening_socket(sock, serves::LISTEN_BY_RETURN, serves::REFUSED_BY_RETURN);
     }
     0
 }

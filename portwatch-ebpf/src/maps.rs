@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use portwatch_common::{counter::Counters, record::Actor};
+use portwatch_common::{counter::Counters, record::Actor, serves};
 
 /// The records. User space reads it through two mappings of the same pages, so it counts twice in RSS.
 #[map]
@@ -140,7 +140,13 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entrie
 #[map]
 pub(crate) static ADOPTED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Which facts the state tracepoint serves: its one program could serve two, and another family may serve one of them.
-/// Word 0: who leaves connections. Word 1: ends of listening. Set by user space before anything is taken for told.
+/// What the programs tell that could tell of several facts, by the words of [`portwatch_common::serves`]: 1 where it is theirs, and not
+/// another program's. Set by user space before anything is taken for told.
 #[map]
-pub(crate) static BY_STATE: Array<u32> = Array::with_max_entries(2, 0);
+pub(crate) static SERVES: Array<u32> = Array::with_max_entries(serves::END, 0);
+
+/// Whether a program is to tell of this.
+#[inline(always)]
+pub(crate) fn serves(word: u32) -> bool {
+    SERVES.get(word) == Some(&1)
+}

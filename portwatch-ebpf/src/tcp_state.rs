@@ -3,8 +3,9 @@
 //! connections is told here too ([`crate::time_wait`]).
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use portwatch_common::serves as word;
 
-use crate::{layout, maps::BY_STATE, refused, time_wait, told};
+use crate::{layout, maps::serves, refused, time_wait, told};
 
 /// `TCP_CLOSE`
 const CLOSE: i32 = 7;
@@ -13,43 +14,37 @@ const FIN_WAIT1: i32 = 4;
 /// `TCP_LISTEN`
 const LISTEN: i32 = 10;
 
-/// Whether this program is who serves a fact.
-#[inline(always)]
-fn serves(fact: u32) -> bool {
-    BY_STATE.get(fact) == Some(&1)
-}
-
-/// Whether it tells of ends, and of listens that are refused with them.
-#[inline(always)]
-pub(crate) fn serves_closes() -> bool {
-    serves(1)
-}
-
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn listen_end(ctx: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     let sock: *const u8 = ctx.arg(0);
     let sock = sock.expose_provenance() as u64;
-    // One program serves both facts: a second one would be run at each of the ten transitions of a connection.
+    // One program serves all these facts: a second one would be run at each of the ten transitions of a connection.
     // A close after a shutdown sets the state again that it has.
     if new == FIN_WAIT1 {
-        if old != new && serves(0) {
+        if old != new && serves(word::LEFT_BY_STATE) {
             time_wait::leaving(sock);
         }
         return 0;
     }
     // CLOSE → CLOSE is the end of a bound TCP socket that never listened.
-    if new != CLOSE || (old != LISTEN && old != CLOSE) || !serves_closes() {
+    if new != CLOSE || (old != LISTEN && old != CLOSE) {
+        return 0;
+    }
+    let closes = serves(word::CLOSE_BY_STATE);
+    if !closes && (old != LISTEN || !serves(word::REFUSED_BY_STATE)) {
         return 0;
     }
     let cookie = layout::cookie(sock);
     // An ordinary close has been through `told::released` before.
     let Some(listens) = told::listens(cookie) else { return 0 };
     if old == LISTEN && !listens {
-        refused::to_listen(sock);
-    } else if layout::made_by_kernel(sock) {
+        if serves(word::REFUSED_BY_STATE) {
+            refused::to_listen(sock);
+        }
+    } else if closes && layout::made_by_kernel(sock) {
         told::ended(cookie);
-    } else if old == LISTEN {
+    } else if closes && old == LISTEN {
         told::unlistened(cookie);
     }
     0

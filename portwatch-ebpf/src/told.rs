@@ -18,10 +18,10 @@ use portwatch_common::{
 use crate::{
     emit, layout,
     layout::{Head, field},
-    maps::{ADOPTED, ASKED, Asked, BOUND, Bound},
+    maps::{ADOPTED, ASKED, Asked, BOUND, Bound, serves},
     refused,
     task::Current,
-    tcp_state, time_wait,
+    time_wait,
 };
 
 /// `IPPROTO_MPTCP`
@@ -187,18 +187,18 @@ pub(crate) fn bound(sock: u64, head: &Head, cookie: u64, at: &Place, asked_port:
     entry.submit(0);
 }
 
-/// A socket listens now, or was refused to.
+/// A socket listens now, or was refused to. `listen` and `refused` are the words of whoever asks in [`crate::maps::SERVES`].
 #[inline(always)]
-pub(crate) fn listening_socket(sock: u64) {
+pub(crate) fn listening_socket(sock: u64, listen: u32, refused: u32) {
     let mut head = Head::unread(sock);
     if !head.read() {
         return;
     }
     let state = head.field::<u8>(word::SOCK_STATE);
-    if state == Some(CLOSE) && !tcp_state::serves_closes() {
+    if state == Some(CLOSE) && serves(refused) {
         refused::to_listen(sock);
     }
-    if state != Some(LISTEN) {
+    if state != Some(LISTEN) || !serves(listen) {
         return;
     }
     let mut at = NOWHERE;

@@ -153,7 +153,8 @@ const EXIT_REFUSED6: Program = Program { name: "exit_refused6", attach: Attach::
 const EXIT_REFUSED_MPTCP: Program =
     Program { name: "exit_refused_mptcp", attach: Attach::FExitIfThere("mptcp_bind") };
 const EXIT_AUTOBIND: Program = Program { name: "exit_autobind", attach: Attach::FExit("inet_autobind") };
-const EXIT_LISTEN: Program = Program { name: "exit_listen", attach: Attach::FExit("inet_csk_listen_start") };
+pub(super) const EXIT_LISTEN: Program =
+    Program { name: "exit_listen", attach: Attach::FExit("inet_csk_listen_start") };
 const ENTRY_SEND_FIN: Program = Program { name: "entry_send_fin", attach: Attach::FEntry("tcp_send_fin") };
 const ENTRY_RELEASE: Program = Program { name: "entry_release", attach: Attach::FEntry("inet_release") };
 const ENTRY_LISTEN_STOP: Program =
@@ -178,7 +179,7 @@ const RETURN_AUTOBIND: Program =
     Program { name: "return_autobind", attach: Attach::KProbe(&["inet_autobind"], &[]) };
 const PROBE_LISTEN: Program =
     Program { name: "probe_listen", attach: Attach::KProbe(&["inet_csk_listen_start"], &[]) };
-const RETURN_LISTEN: Program =
+pub(super) const RETURN_LISTEN: Program =
     Program { name: "return_listen", attach: Attach::KProbe(&["inet_csk_listen_start"], &[]) };
 const PROBE_SEND_FIN: Program =
     Program { name: "probe_send_fin", attach: Attach::KProbe(&["tcp_send_fin"], &[]) };
@@ -277,14 +278,28 @@ pub(super) const LADDERS: &[Ladder] = &[
     Ladder {
         fact: Fact::Refused,
         rungs: &[
-            rung(Family::Fentry, FEXIT_BIND, &[EXIT_REFUSED4, EXIT_REFUSED6, EXIT_REFUSED_MPTCP]),
-            rung(Family::Kprobe, KPROBE_BIND, &[PROBE_BIND, RETURN_REFUSED, RETURN_REFUSED_MPTCP]),
+            rung(
+                Family::Fentry,
+                FEXIT_BIND,
+                &[EXIT_REFUSED4, EXIT_REFUSED6, EXIT_REFUSED_MPTCP, EXIT_LISTEN],
+            ),
+            rung(
+                Family::Kprobe,
+                KPROBE_BIND,
+                &[PROBE_BIND, RETURN_REFUSED, RETURN_REFUSED_MPTCP, PROBE_LISTEN, RETURN_LISTEN],
+            ),
+            rung(
+                Family::Stable,
+                "cgroup/bind4, bind6 with syscalls:sys_exit_bind and tp_btf inet_sock_set_state",
+                &[BIND4, BIND6, BIND_EXIT, LISTEN_END],
+            )
+            .blind_to("binds through io_uring that are refused"),
             rung(
                 Family::Stable,
                 "cgroup/bind4, bind6 with syscalls:sys_exit_bind",
                 &[BIND4, BIND6, BIND_EXIT],
             )
-            .blind_to("binds through io_uring that are refused"),
+            .blind_to("binds through io_uring that are refused, and listens that are"),
         ],
         otherwise: None,
     },

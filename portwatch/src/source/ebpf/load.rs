@@ -20,7 +20,10 @@ use nix::{
 };
 
 use super::{
-    hooks::{Attach, DESCRIPTORS, Family, HookChoice, LADDERS, LISTEN_END, Ladder, Program},
+    hooks::{
+        Attach, DESCRIPTORS, EXIT_LISTEN, Family, HookChoice, LADDERS, LISTEN_END, Ladder, Program,
+        RETURN_LISTEN,
+    },
     mounts, object,
     offsets::Offsets,
 };
@@ -229,13 +232,11 @@ pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Degradation> {
     };
     let mut coverage: Vec<Coverage> = LADDERS.iter().map(|ladder| climb.up(ladder, options.hooks)).collect();
     climb.let_go();
-    if let Err(error) = climb.share_out() {
-        climb.degradations.push(Degradation {
-            name: "hook-unavailable",
-            what: format!("the state tracepoint tells nothing ({error})"),
-            remedy: "rebuild the object: cargo xtask build-ebpf".to_owned(),
-        });
-    }
+    climb.share_out().map_err(|error| Degradation {
+        name: "hooks-unusable",
+        what: format!("kernel programs cannot be told what they serve ({error})"),
+        remedy: "rebuild the object: cargo xtask build-ebpf".to_owned(),
+    })?;
     let iterates = offsets.has(portwatch_common::layout::SUPER_MAGIC)
         && offsets.has(portwatch_common::layout::FILE_INODE)
         && climb.outcomes.get(DESCRIPTORS.name).is_some_and(Option::is_none);
@@ -445,13 +446,22 @@ impl Climb<'_> {
         }
     }
 
-    /// Tells the program of the state tracepoint which of its two facts it serves.
+    /// Tells the programs that could tell of several facts which of them they serve.
     fn share_out(&mut self) -> Result<(), String> {
-        let map = self.ebpf.map_mut("BY_STATE").ok_or("the object has no map BY_STATE")?;
+        use portwatch_common::serves;
+        let map = self.ebpf.map_mut("SERVES").ok_or("the object has no map SERVES")?;
         let mut map = Array::<_, u32>::try_from(map).map_err(|error| error.to_string())?;
-        for (word, fact) in [(0, Fact::TimeWait), (1, Fact::Close)] {
-            let serves = self.serving.get(&fact).is_some_and(|programs| programs.contains(&LISTEN_END));
-            map.set(word, u32::from(serves), 0).map_err(|error| error.to_string())?;
+        for (word, fact, program) in [
+            (serves::LEFT_BY_STATE, Fact::TimeWait, LISTEN_END),
+            (serves::CLOSE_BY_STATE, Fact::Close, LISTEN_END),
+            (serves::REFUSED_BY_STATE, Fact::Refused, LISTEN_END),
+            (serves::LISTEN_BY_EXIT, Fact::Listen, EXIT_LISTEN),
+            (serves::REFUSED_BY_EXIT, Fact::Refused, EXIT_LISTEN),
+            (serves::LISTEN_BY_RETURN, Fact::Listen, RETURN_LISTEN),
+            (serves::REFUSED_BY_RETURN, Fact::Refused, RETURN_LISTEN),
+        ] {
+            let serving = self.serving.get(&fact).is_some_and(|programs| programs.contains(&program));
+            map.set(word, u32::from(serving), 0).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
