@@ -13,14 +13,15 @@ mod netns;
 mod others;
 mod podman;
 mod portwatch;
+mod source;
 mod systemd;
 mod wait;
 
 pub use actor::{Actor, free_port};
 pub use burst::{Burst, Told, told};
 pub use capability::{
-    kernel_tells, require_bpf, require_docker, require_netns, require_node, require_podman, require_program,
-    require_python, require_root, require_systemd, require_uring, windows_program,
+    init_is_closed, kernel_tells, require_bpf, require_docker, require_netns, require_node, require_podman,
+    require_program, require_python, require_root, require_systemd, require_uring, windows_program,
 };
 pub use docker::{Docker, IMAGE};
 pub use group::{Delegated, Group};
@@ -28,5 +29,6 @@ pub use netns::{Netns, in_own_netns};
 pub use others::Others;
 pub use podman::Podman;
 pub use portwatch::{Environment, Portwatch, Ran};
+pub use source::Source;
 pub use systemd::Systemd;
 pub use wait::{DEADLINE, wait_until};

@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
 use crate::{
-    DEADLINE, Netns,
+    DEADLINE, Netns, Source,
     actor::{pid_of, wait_for, wait_for_within},
     wait_until,
 };
@@ -101,6 +101,20 @@ impl Portwatch {
     pub fn started(arguments: &[&str]) -> anyhow::Result<Self> {
         let mut portwatch = Self::new()?;
         portwatch.start(arguments)?;
+        Ok(portwatch)
+    }
+
+    /// One without a daemon, whose commands and daemon take a source.
+    pub fn on(source: Source) -> anyhow::Result<Self> {
+        let mut portwatch = Self::new()?;
+        portwatch.give("PORTWATCH_SOURCE", source.name());
+        Ok(portwatch)
+    }
+
+    /// One with a daemon on a source.
+    pub fn started_on(source: Source) -> anyhow::Result<Self> {
+        let mut portwatch = Self::on(source)?;
+        portwatch.start(&[])?;
         Ok(portwatch)
     }
 

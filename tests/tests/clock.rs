@@ -14,7 +14,10 @@
 use std::{fs, path::Path, process::Command};
 
 use jiff::{SignedDuration, Timestamp};
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, require_program, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Netns, Portwatch, Source, each_source, require_bpf, require_netns, require_program,
+    wait_until,
+};
 use serde_json::Value;
 
 const PRELOADED: &str = r#"
@@ -93,13 +96,18 @@ fn assert_now(value: &Value, ahead: SignedDuration) {
     assert!(off.abs() < SignedDuration::from_mins(5), "{value} is {off:#} off");
 }
 
-fn the_clock_is_set(arguments: &[&str], evidence: &str) {
-    if !(require_bpf() && require_program("cc")) {
+/// `source` is one that looks at tables; `None` is the daemon's own choice, with kernel programs.
+fn the_clock_is_set(source: Option<Source>) {
+    let here = if source.is_some() { require_netns() } else { require_bpf() };
+    if !(here && require_program("cc")) {
         return;
     }
     let netns = Netns::new().unwrap();
     let mut portwatch = with_clock();
-    netns.enter(|| portwatch.start(arguments)).unwrap();
+    let arguments = source.map(|source| ["--source", source.name()]);
+    netns.enter(|| portwatch.start(arguments.as_ref().map_or(&[], |words| &words[..]))).unwrap();
+    let evidence = if source.is_some() { "scan" } else { "kernel" };
+    let free = source.map_or("free", |source| source.nothing_seen().0);
     let folder = portwatch.folder().to_owned();
     let clock = Clock(&folder);
     let (hour, none) = (SignedDuration::from_hours(1), SignedDuration::ZERO);
@@ -138,7 +146,7 @@ fn the_clock_is_set(arguments: &[&str], evidence: &str) {
     assert_now(&set["time"], -hour);
     let ended = first.pid();
     assert!(first.finish().unwrap().success());
-    let target = who("3100", "free");
+    let target = who("3100", free);
     let last = target["last"].as_array().unwrap();
     // Who polls does not see who closes.
     assert!(evidence != "kernel" || last.iter().any(|event| event["process"]["pid"] == ended), "{target:#}");
@@ -167,8 +175,8 @@ fn the_clock_is_set(arguments: &[&str], evidence: &str) {
     assert_eq!(pid(&target), second.pid(), "{target:#}");
     assert_now(&since(&target), hour);
     assert!(second.finish().unwrap().success() && third.finish().unwrap().success());
-    who("3200", "free");
-    who("3300", "free");
+    who("3200", free);
+    who("3300", free);
     let gaps = portwatch.events(&["--type", "gap"]).unwrap();
     assert!(gaps.iter().all(|gap| gap["gap"]["reason"] != "paused"), "{gaps:#?}");
     assert!(portwatch.log().lines().all(|line| !line.contains("panic")), "{}", portwatch.log());
@@ -176,12 +184,13 @@ fn the_clock_is_set(arguments: &[&str], evidence: &str) {
 
 #[test]
 fn after_the_wall_clock_was_set_every_answer_goes_by_the_new_one_and_the_log_says_so() {
-    the_clock_is_set(&[], "kernel");
+    the_clock_is_set(None);
 }
 
-#[test]
-fn a_daemon_that_polls_takes_no_set_clock_for_a_pause() {
-    the_clock_is_set(&["--source", "scan"], "scan");
+each_source![a_daemon_that_polls_takes_no_set_clock_for_a_pause];
+
+fn a_daemon_that_polls_takes_no_set_clock_for_a_pause(source: Source) {
+    the_clock_is_set(Some(source));
 }
 
 /// Locks, agents and claims are as they were, and their times are those of the clock as it is.

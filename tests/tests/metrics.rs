@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use portwatch_tests::{Actor, Portwatch, require_bpf, require_python};
+use portwatch_tests::{Actor, Portwatch, Source, each_source, require_bpf, require_python};
 use serde_json::Value;
 
 /// For Debian's Python, which has the module. Reads the text as Prometheus does, and gives its samples as JSON; complains of what breaks the conventions.
@@ -186,19 +186,27 @@ fn the_socket_serves_text_and_the_json_document_has_the_numbers_for_people() {
     assert_eq!(up["samples"][0]["value"].as_f64().map(f64::to_bits), Some(1_f64.to_bits()));
 }
 
-#[test]
-fn without_a_daemon_what_can_be_counted_is_counted_and_nothing_is_made() {
+each_source![without_a_daemon_what_can_be_counted_is_counted_and_nothing_is_made];
+
+fn without_a_daemon_what_can_be_counted_is_counted_and_nothing_is_made(source: Source) {
     if !require_python("prometheus_client") {
         return;
     }
-    let portwatch = Portwatch::new().unwrap();
+    let portwatch = Portwatch::on(source).unwrap();
+    let _actor = Actor::listener("127.77.1.2", 0).unwrap();
     let samples = Samples::of(&portwatch);
     assert_eq!(samples.get("portwatch_up", &[]), Some(0));
+    assert_eq!(samples.get("portwatch_source_info", &[("source", source.name())]), Some(1));
+    let listening = [("protocol", "tcp"), ("state", "listening")];
+    assert!(samples.get("portwatch_sockets", &listening).unwrap() >= 1);
+    let bound = samples.get("portwatch_sockets", &[("protocol", "tcp"), ("state", "bound")]);
+    assert_eq!(bound.is_some(), source.is_whole(), "what is not shown is not 0");
     assert!(samples.get("portwatch_sockets", &[("protocol", "udp")]).is_some());
     assert_eq!(samples.get("portwatch_claims", &[("state", "idle")]), None, "what is not there is not 0");
     assert!(!portwatch.database().exists());
     portwatch.run(&["claim", "myapp:api", "-q"]).unwrap();
     let samples = Samples::of(&portwatch);
-    assert_eq!(samples.get("portwatch_claims", &[("state", "idle")]), Some(1));
+    let state = source.unseen_claim("idle");
+    assert_eq!(samples.get("portwatch_claims", &[("state", state)]), Some(1));
     assert_eq!(samples.get("portwatch_locks", &[("state", "held")]), Some(0));
 }

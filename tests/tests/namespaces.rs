@@ -9,7 +9,9 @@
 
 use std::{os::unix::process::CommandExt as _, process::Command};
 
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, require_netns, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Netns, Portwatch, Source, each_source, require_bpf, require_netns, wait_until,
+};
 use serde_json::Value;
 
 /// A namespace with a name, as `ip netns add` makes it.
@@ -137,15 +139,31 @@ fn one_port_in_three_namespaces_is_three_places_with_a_daemon_and_without_one() 
     gone.unwrap();
 }
 
-#[test]
-fn a_daemon_that_polls_looks_into_other_namespaces_and_forgets_those_that_are_gone() {
+each_source![a_daemon_that_polls_looks_into_other_namespaces_and_forgets_those_that_are_gone];
+
+fn a_daemon_that_polls_looks_into_other_namespaces_and_forgets_those_that_are_gone(source: Source) {
     if !require_netns() {
         return;
     }
     let own = Netns::new().unwrap();
     let red = Named::new("red");
     let listener = red.listener();
-    let portwatch = own.enter(|| Portwatch::started(&["--source", "scan"])).unwrap();
+    let portwatch = own.enter(|| Portwatch::started_on(source)).unwrap();
+    if !source.looks_elsewhere() {
+        // Nothing seen would not be nothing there, and is not said.
+        for words in [&["who", "3100"][..], &["ls", "--port", "3100"]] {
+            for space in [&["--netns", &red.0][..], &["--all-namespaces"]] {
+                for way in [&[][..], &["--no-daemon"]] {
+                    let words = [words, space, way].concat();
+                    let ran = own.enter(|| portwatch.run(&words)).unwrap();
+                    let said = format!("{} shows its own network namespace and no other", source.name());
+                    assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""), "{words:?} {ran:?}");
+                    assert!(ran.stderr.contains(&said), "{words:?} {ran:?}");
+                }
+            }
+        }
+        return;
+    }
     let target = json(&portwatch, &own, &["who", "3100", "--netns", &red.0])["targets"][0].clone();
     assert_eq!(pids(&target["sockets"]), [u64::from(listener.pid())]);
     listener.finish().unwrap();

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, kernel_tells, require_root};
+use portwatch_tests::{Actor, DEADLINE, Portwatch, Ran, Source, each_source, kernel_tells, require_root};
 use serde_json::{Value, json};
 
 /// Listens on a port that the kernel chooses until its input ends.
@@ -129,19 +129,26 @@ fn rogue(portwatch: &Portwatch) -> (Actor, String) {
 }
 
 #[test]
-fn what_is_rogue_is_told_once_however_often_the_daemon_is_started() {
-    for source in [&["--source", "scan"][..], &[]] {
-        let mut portwatch = Portwatch::started(source).unwrap();
-        let (_old, port) = rogue(&portwatch);
-        let mut others = Vec::new();
-        for _ in 0..2 {
-            portwatch.stop().unwrap();
-            portwatch.start(source).unwrap();
-            // All that is there is looked at before, or together with, the first of these.
-            others.extend([rogue(&portwatch), rogue(&portwatch)]);
-        }
-        let told = |port: &str| portwatch.events(&["--type", "rogue", "--port", port]).unwrap().len();
-        assert_eq!(told(&port), 1, "{source:?}");
-        assert_eq!(others.iter().map(|(_, port)| told(port)).collect::<Vec<_>>(), [1; 4], "{source:?}");
+fn what_is_rogue_is_told_once_by_a_daemon_with_kernel_programs_too() {
+    told_once(&mut Portwatch::started(&[]).unwrap());
+}
+
+each_source![what_is_rogue_is_told_once_however_often_the_daemon_is_started];
+
+fn what_is_rogue_is_told_once_however_often_the_daemon_is_started(source: Source) {
+    told_once(&mut Portwatch::started_on(source).unwrap());
+}
+
+fn told_once(portwatch: &mut Portwatch) {
+    let (_old, port) = rogue(portwatch);
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        portwatch.stop().unwrap();
+        portwatch.start(&[]).unwrap();
+        // All that is there is looked at before, or together with, the first of these.
+        others.extend([rogue(portwatch), rogue(portwatch)]);
     }
+    let told = |port: &str| portwatch.events(&["--type", "rogue", "--port", port]).unwrap().len();
+    assert_eq!(told(&port), 1);
+    assert_eq!(others.iter().map(|(_, port)| told(port)).collect::<Vec<_>>(), [1; 4]);
 }

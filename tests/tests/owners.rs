@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
 
-use std::{fs, os::unix::process::CommandExt as _, process::Command};
+use std::{os::unix::process::CommandExt as _, process::Command};
 
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, Ran, require_bpf, require_netns, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Netns, Portwatch, Ran, Source, each_source, init_is_closed, require_bpf, require_netns,
+    wait_until,
+};
 use serde_json::Value;
 
 /// Runs Python in the namespace until it printed a line.
@@ -24,6 +27,11 @@ s.close()";
 
 fn run(netns: &Netns, portwatch: &Portwatch, words: &[&str]) -> Ran {
     netns.enter(|| portwatch.run(words)).unwrap()
+}
+
+fn ip(netns: &Netns, words: &[&str]) {
+    let status = netns.enter(|| Ok(Command::new("ip").args(words).status()?)).unwrap();
+    assert!(status.success(), "ip {words:?}: {status}");
 }
 
 /// The one socket that `who` has, once its owner is as said.
@@ -49,10 +57,7 @@ fn a_port_of_a_vxlan_device_is_the_kernels_and_the_device_is_named() {
     }
     let netns = Netns::new().unwrap();
     let portwatch = netns.enter(|| Portwatch::started(&[])).unwrap();
-    let ip = |words: &[&str]| {
-        let status = netns.enter(|| Ok(Command::new("ip").args(words).status()?)).unwrap();
-        assert!(status.success(), "ip {words:?}: {status}");
-    };
+    let ip = |words: &[&str]| ip(&netns, words);
     ip(&["link", "add", "vx0", "type", "vxlan", "id", "7", "dstport", "4789", "local", "127.0.0.1"]);
     // It has its socket only while it is up.
     assert_eq!(run(&netns, &portwatch, &["who", "4789/udp"]).code, Some(1));
@@ -108,18 +113,51 @@ fn a_socket_in_flight_has_no_process_and_its_binder_is_not_said_to_have_it() {
     // Without kernel programs whoever is kept closed could have it, which is said, and never that it is free.
     let ran = run(&netns, &portwatch, &["who", "3100", "--no-daemon", "--json"]);
     let told = ran.json().unwrap()["targets"][0]["sockets"][0]["owner"].clone();
-    let closed = fs::read_link("/proc/1/fd/0").is_err();
-    assert_eq!((ran.code, told), (Some(0), if closed { "not-permitted" } else { "no-process" }.into()));
+    assert_eq!(
+        (ran.code, told),
+        (Some(0), if init_is_closed() { "not-permitted" } else { "no-process" }.into())
+    );
     drop(actor);
 }
 
-#[test]
-fn another_users_process_is_not_permitted_to_be_seen_and_the_answer_says_what_would_help() {
+each_source![
+    a_port_that_the_kernel_has_itself_is_told_by_a_look_as_far_as_it_shows_such_sockets,
+    another_users_process_is_not_permitted_to_be_seen_and_the_answer_says_what_would_help,
+];
+
+fn a_port_that_the_kernel_has_itself_is_told_by_a_look_as_far_as_it_shows_such_sockets(source: Source) {
     if !require_netns() {
         return;
     }
     let netns = Netns::new().unwrap();
-    let portwatch = Portwatch::new().unwrap();
+    let portwatch = Portwatch::on(source).unwrap();
+    ip(&netns, &["link", "add", "vx0", "type", "vxlan", "id", "7", "dstport", "4789", "local", "127.0.0.1"]);
+    ip(&netns, &["link", "set", "vx0", "up"]);
+    let ran = run(&netns, &portwatch, &["who", "4789/udp", "--json"]);
+    let target = ran.json().unwrap()["targets"][0].clone();
+    if source.shows_sockets_without_process() {
+        let owner = match (source.knows_devices(), init_is_closed()) {
+            (true, _) => "kernel",
+            (false, true) => "not-permitted",
+            (false, false) => "no-process",
+        };
+        let device = if source.knows_devices() { "vxlan vx0".into() } else { Value::Null };
+        let socket = &target["sockets"][0];
+        assert_eq!((&socket["owner"], &socket["device"]), (&owner.into(), &device), "{ran:?}");
+        assert_eq!((ran.code, &target["verdict"]["bindable"]), (Some(0), &false.into()), "{ran:?}");
+    } else {
+        let (state, code) = source.nothing_seen_of_udp();
+        assert_eq!((ran.code, &target["state"]), (Some(code), &state.into()), "{ran:?}");
+        assert_eq!(target["verdict"]["bindable"], Value::Null, "{ran:?}");
+    }
+}
+
+fn another_users_process_is_not_permitted_to_be_seen_and_the_answer_says_what_would_help(source: Source) {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let portwatch = Portwatch::on(source).unwrap();
     let actor = python(&netns, "s = socket.create_server(('127.0.0.1', 3100))");
     let as_stranger = |words: &[&str]| {
         let mut command = portwatch.command(words);
@@ -129,14 +167,24 @@ fn another_users_process_is_not_permitted_to_be_seen_and_the_answer_says_what_wo
     };
     let (code, answer) = as_stranger(&["who", "3100", "--json", "--no-daemon"]);
     let answer: Value = serde_json::from_str(&answer).unwrap();
-    let socket = &answer["targets"][0]["sockets"][0];
-    assert_eq!((code, &socket["owner"]), (Some(0), &"not-permitted".into()), "{answer:#}");
     let (_, said) = as_stranger(&["who", "3100", "--no-daemon"]);
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("not permitted to see the owner") && said.contains("belongs to uid 0"), "{said}");
-    assert!(said.contains("run as root"), "{said}");
+    let target = &answer["targets"][0];
+    if source.shows_sockets_without_process() {
+        assert_eq!((code, &target["sockets"][0]["owner"]), (Some(0), &"not-permitted".into()), "{answer:#}");
+        assert!(said.contains("not permitted to see the owner"), "{said}");
+        assert!(said.contains("belongs to uid 0") && said.contains("run as root"), "{said}");
+    } else {
+        assert_eq!((code, &target["state"]), (Some(3), &"unknown".into()), "{answer:#}");
+        assert!(said.contains("shows a plain user only the sockets of their own processes"), "{said}");
+        assert!(said.contains("ask as root"), "{said}");
+    }
     // Asked by pid, nothing seen is not nothing there.
     let (code, said) = as_stranger(&["who", &format!("pid:{}", actor.pid()), "--no-daemon"]);
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("may not be looked into"), "{said}");
+    let why = match source {
+        Source::Lsof => "shows a plain user only the sockets of their own processes",
+        Source::Scan | Source::Netstat => "may not be looked into",
+    };
+    assert!(said.contains(why), "{said}");
 }

@@ -1,25 +1,29 @@
-//! The fallbacks of other platforms, on this one: lsof and netstat as they come from Debian, against real sockets. What
-//! they cannot tell is asserted, too: it must be unknown, never "free".
+//! The fallbacks of other platforms, on this one: lsof and netstat as they come from Debian, against real sockets, beside what
+//! they stand in for. What they cannot tell is asserted, too: it must be unknown, never "free".
 
-use std::{collections::BTreeMap, net::TcpListener, os::unix::process::CommandExt as _};
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::collections::BTreeMap;
 
 use portwatch_tests::{
-    Actor, DEADLINE, Netns, Portwatch, Ran, require_netns, require_program, require_root, wait_until,
+    Actor, Netns, Portwatch, Ran, Source, each_source, init_is_closed, require_netns, require_program,
 };
 use serde_json::Value;
 
-const TOOLS: [&str; 2] = ["lsof", "netstat"];
+each_source![
+    the_holder_of_listeners_and_udp_sockets_of_both_families_is_named,
+    a_port_on_which_nothing_is_shown_is_free_only_where_everything_is_shown,
+    every_holder_or_one_is_shown_and_a_socket_in_flight_where_sockets_are_looked_at,
+    what_acts_looks_for_itself_whatever_the_source,
+];
 
-/// With what they stand in for.
-const SOURCES: [&str; 3] = ["scan", "lsof", "netstat"];
-
-/// Whether the tools are here.
-fn ready() -> bool {
-    require_netns() && TOOLS.into_iter().all(require_program)
-}
-
-fn who(portwatch: &Portwatch, tool: &str, what: &str) -> anyhow::Result<Ran> {
-    portwatch.run(&["--no-daemon", "--source", tool, "--json", "who", what])
+fn who(portwatch: &Portwatch, what: &str) -> anyhow::Result<Ran> {
+    portwatch.run(&["--no-daemon", "--json", "who", what])
 }
 
 /// The sockets of the first target.
@@ -33,15 +37,14 @@ fn pids(socket: &Value) -> Vec<u64> {
     holders.filter_map(|holder| holder.pointer("/process/pid")?.as_u64()).collect()
 }
 
-#[test]
-fn each_tool_names_the_holder_of_listeners_and_udp_sockets_of_both_families() {
-    if !ready() {
+fn the_holder_of_listeners_and_udp_sockets_of_both_families_is_named(source: Source) {
+    if !require_netns() {
         return;
     }
     let netns = Netns::new().unwrap();
     netns
         .enter(|| {
-            let portwatch = Portwatch::new()?;
+            let portwatch = Portwatch::on(source)?;
             let udp = "
 import socket, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -51,26 +54,19 @@ sys.stdin.read()
 ";
             for address in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
                 let (actor, port) = Actor::listener(address, 0)?;
-                for tool in TOOLS {
-                    let ran = who(&portwatch, tool, &port.to_string())?;
-                    assert_eq!(ran.code, Some(0), "{tool} {address} {ran:?}");
-                    let [socket] = &sockets(&ran)?[..] else { panic!("{tool} {address} {ran:?}") };
-                    assert_eq!(socket["address"], address, "{tool} {socket}");
-                    assert_eq!(socket["evidence"], "scan", "{tool} {socket}");
-                    assert_eq!(pids(socket), [u64::from(actor.pid())], "{tool} {socket}");
-                    assert_eq!(ran.json()?["source"]["source"], tool);
-                }
+                let ran = who(&portwatch, &port.to_string())?;
+                assert_eq!(ran.code, Some(0), "{address} {ran:?}");
+                let [socket] = &sockets(&ran)?[..] else { panic!("{address} {ran:?}") };
+                assert_eq!(socket["address"], address, "{socket}");
+                assert_eq!(socket["evidence"], "scan", "{socket}");
+                assert_eq!(pids(socket), [u64::from(actor.pid())], "{socket}");
+                assert_eq!(ran.json()?["source"]["source"], source.name());
             }
             let mut actor = Actor::python(udp, &[])?;
             let port = actor.line()?;
-            for tool in TOOLS {
-                let ran = who(&portwatch, tool, &format!("{port}/udp"))?;
-                let [socket] = &sockets(&ran)?[..] else { panic!("{tool} {ran:?}") };
-                assert_eq!(
-                    (pids(socket), &socket["protocol"]),
-                    (vec![u64::from(actor.pid())], &"udp".into())
-                );
-            }
+            let ran = who(&portwatch, &format!("{port}/udp"))?;
+            let [socket] = &sockets(&ran)?[..] else { panic!("{ran:?}") };
+            assert_eq!((pids(socket), &socket["protocol"]), (vec![u64::from(actor.pid())], &"udp".into()));
             Ok(())
         })
         .unwrap();
@@ -129,7 +125,7 @@ fn table(ran: &Ran) -> anyhow::Result<BTreeMap<String, Vec<u64>>> {
 
 #[test]
 fn what_the_tools_list_is_what_the_scan_lists_but_for_what_they_cannot_know() {
-    if !ready() {
+    if !(require_netns() && Source::ALL.into_iter().all(Source::ready)) {
         return;
     }
     let netns = Netns::new().unwrap();
@@ -162,126 +158,15 @@ fn what_the_tools_list_is_what_the_scan_lists_but_for_what_they_cannot_know() {
         .unwrap();
 }
 
-#[test]
-fn claims_a_new_holder_and_what_ended_meanwhile_are_told_by_a_daemon_on_each_source() {
-    if !ready() {
-        return;
-    }
-    for source in SOURCES {
-        let netns = Netns::new().unwrap();
-        netns
-            .enter(|| {
-                let mut portwatch = Portwatch::started(&["--source", source])?;
-                let claimed = portwatch.run(&["claim", "tools:web", "--range", "24000-24099", "-q"])?;
-                let port = claimed.stdout.trim().to_owned();
-                // Nothing ties the program to the claim: to have the port is to squat on it.
-                let state = |wanted: &str| {
-                    wait_until(&format!("the claim to be {wanted}"), DEADLINE, || {
-                        let found = portwatch.run(&["find", "tools:web", "--json"]).ok()?.json().ok()?;
-                        (found.pointer("/claims/0/state")? == wanted).then_some(())
-                    })
-                };
-                let number: u16 = port.parse()?;
-                let (first, _) = Actor::listener("127.0.0.1", number)?;
-                state("squatted")?;
-                let holder = |target: &Value| target.pointer("/sockets/0/holders/0/process/pid").cloned();
-                let target = portwatch.who(&port)?;
-                assert_eq!(holder(&target), Some(first.pid().into()), "{source} {target:#}");
-                let named = |event: &Value| (event["process"]["pid"].clone(), event["evidence"].clone());
-                let expected = (Value::from(first.pid()), Value::from("scan"));
-                let listen = portwatch.wait_for("listen", &["--port", &port])?;
-                assert_eq!(named(&listen), expected, "{source} {listen:#}");
-                first.finish()?;
-                let close = portwatch.wait_for("close", &["--port", &port])?;
-                assert_eq!(named(&close), expected, "who had it last: {source} {close:#}");
-                // A tool that shows nothing does not say that there is nothing.
-                state(if source == "scan" { "idle" } else { "unknown" })?;
-
-                // Another program on the same port is another socket.
-                let (second, _) = Actor::listener("127.0.0.1", number)?;
-                let pid = u64::from(second.pid());
-                wait_until("the second holder", DEADLINE, || {
-                    (holder(&portwatch.who(&port).ok()?)? == pid).then_some(())
-                })?;
-                let waited = portwatch.run(&["wait", &port, "--listening", "--timeout", "20s", "--json"])?;
-                assert!(
-                    waited.code == Some(0) && waited.stdout.contains(&pid.to_string()),
-                    "{source} {waited:?}"
-                );
-                let plan = portwatch.run(&["free", "--dry-run", "--json", &port])?.json()?;
-                assert_eq!(plan["targets"][0]["processes"][0]["process"]["pid"], pid, "{source} {plan:#}");
-
-                // While nobody looked.
-                portwatch.stop()?;
-                second.finish()?;
-                portwatch.start(&["--source", source])?;
-                let target = portwatch.who(&port)?;
-                let gone = if source == "scan" { "free" } else { "unknown" };
-                assert!(target.get("state").is_some_and(|state| state == gone), "{source} {target:#}");
-                let status = portwatch.status()?;
-                assert_eq!(status["source"]["source"], source, "{status:#}");
-                Ok(())
-            })
-            .unwrap_or_else(|error| panic!("{source}: {error:#}"));
-    }
-}
-
-#[test]
-fn a_close_that_no_daemon_saw_is_told_by_the_next_one_with_what_is_known_of_its_time() {
-    if !ready() {
-        return;
-    }
-    for source in SOURCES {
-        let netns = Netns::new().unwrap();
-        netns
-            .enter(|| {
-                let mut portwatch = Portwatch::started(&["--source", source])?;
-                let (gone, port) = Actor::listener("127.0.0.1", 0)?;
-                let (stays, kept) = Actor::listener("127.0.0.1", 0)?;
-                for port in [port, kept] {
-                    portwatch.wait_for("listen", &["--port", &port.to_string()])?;
-                }
-                portwatch.crash()?;
-                let dead = jiff::Timestamp::now();
-                gone.finish()?;
-                // On the same port somebody else, whom no row is about.
-                let (other, _) = Actor::listener("127.0.0.1", port)?;
-                let again = jiff::Timestamp::now();
-                portwatch.start(&["--source", source])?;
-                let close = portwatch.wait_for("close", &["--port", &port.to_string()])?;
-                let moment = |field: &str| -> anyhow::Result<jiff::Timestamp> {
-                    Ok(close[field].as_str().unwrap_or_default().parse()?)
-                };
-                assert_eq!(close["evidence"], "scan", "{source} {close:#}");
-                assert!(moment("since")? <= dead && again <= moment("time")?, "{source} {close:#}");
-                assert_eq!(close["process"], Value::Null, "nobody saw who: {source} {close:#}");
-                let said = portwatch.run(&["log", "--type", "close"])?.stdout;
-                assert!(said.contains("while no daemon was running"), "{source} {said}");
-                stays.finish()?;
-                other.finish()?;
-                portwatch.wait_for("close", &["--port", &kept.to_string()])?;
-                wait_until("the end of the other", DEADLINE, || {
-                    let closes = portwatch.events(&["--type", "close", "--port", &port.to_string()]).ok()?;
-                    (closes.len() == 2).then_some(())
-                })?;
-                let kept = portwatch.events(&["--type", "close", "--port", &kept.to_string()])?;
-                assert_eq!((kept.len(), &kept[0]["since"]), (1, &Value::Null), "{source} {kept:#?}");
-                Ok(())
-            })
-            .unwrap_or_else(|error| panic!("{source}: {error:#}"));
-    }
-}
-
-#[test]
-fn a_port_on_which_a_tool_shows_nothing_is_unknown_and_not_free() {
-    if !ready() {
+fn a_port_on_which_nothing_is_shown_is_free_only_where_everything_is_shown(source: Source) {
+    if !require_netns() {
         return;
     }
     let netns = Netns::new().unwrap();
     netns
         .enter(|| {
-            let portwatch = Portwatch::new()?;
-            // Bound without listening: neither tool shows it, and a bind would fail.
+            let portwatch = Portwatch::on(source)?;
+            // Bound without listening: no tool shows it, and a bind would fail.
             let program = "
 import socket, sys
 s = socket.socket()
@@ -291,29 +176,42 @@ sys.stdin.read()
 ";
             let mut actor = Actor::python(program, &[])?;
             let port = actor.line()?;
-            for tool in TOOLS {
-                let ran = who(&portwatch, tool, &port)?;
-                assert_eq!(ran.code, Some(3), "{tool} {ran:?}");
-                assert!(ran.stdout.contains("bound without listening"), "{tool} {ran:?}");
-                // UDP sockets have no such state; lsof shows only those that some process has open.
-                let ran = who(&portwatch, tool, &format!("{port}/udp"))?;
-                assert_eq!(ran.code, Some(if tool == "netstat" { 1 } else { 3 }), "{tool} {ran:?}");
+            let ran = who(&portwatch, &port)?;
+            if source.is_whole() {
+                assert_eq!((ran.code, &sockets(&ran)?[0]["state"]), (Some(0), &"bound".into()), "{ran:?}");
+            } else {
+                assert_eq!((ran.code, sockets(&ran)?), (Some(3), Vec::new()), "{ran:?}");
+                assert!(ran.stdout.contains("bound without listening"), "{ran:?}");
             }
+            // UDP sockets have no such state; lsof shows only those that some process has open.
+            let (state, code) = source.nothing_seen_of_udp();
+            let ran = who(&portwatch, &format!("{port}/udp"))?;
+            assert_eq!(
+                (ran.code, &ran.json()?["targets"][0]["state"]),
+                (Some(code), &state.into()),
+                "{ran:?}"
+            );
             assert!(actor.finish()?.success());
+            let (state, code) = source.nothing_seen();
+            let ran = who(&portwatch, &port)?;
+            assert_eq!(
+                (ran.code, &ran.json()?["targets"][0]["state"]),
+                (Some(code), &state.into()),
+                "{ran:?}"
+            );
             Ok(())
         })
         .unwrap();
 }
 
-#[test]
-fn lsof_shows_every_holder_netstat_one_and_a_socket_in_flight_only_netstat() {
-    if !ready() {
+fn every_holder_or_one_is_shown_and_a_socket_in_flight_where_sockets_are_looked_at(source: Source) {
+    if !require_netns() {
         return;
     }
     let netns = Netns::new().unwrap();
     netns
         .enter(|| {
-            let portwatch = Portwatch::new()?;
+            let portwatch = Portwatch::on(source)?;
             let program = "
 import os, signal, socket, sys
 s = socket.create_server(('127.0.0.1', 0))
@@ -335,102 +233,71 @@ os.waitpid(child, 0)
             assert_eq!(actor.line()?, "closed");
             let own = u64::from(actor.pid());
 
-            let ran = who(&portwatch, "lsof", &port.to_string())?;
+            let ran = who(&portwatch, &port.to_string())?;
             let mut found = pids(&sockets(&ran)?[0]);
             found.sort_unstable();
             let both = pair(own, child);
-            assert_eq!(found, both, "{ran:?}");
-            let ran = who(&portwatch, "netstat", &port.to_string())?;
-            let found = pids(&sockets(&ran)?[0]);
-            assert!(found.len() == 1 && both.contains(&found[0]), "{ran:?}");
+            if source.shows_every_holder() {
+                assert_eq!(found, both, "{ran:?}");
+            } else {
+                assert!(found.len() == 1 && both.contains(&found[0]), "{ran:?}");
+            }
 
-            let ran = who(&portwatch, "netstat", &flying.to_string())?;
-            // Some machines keep pid 1 closed even to root. Then it could be the holder, and the answer says so.
-            let closed = std::fs::read_dir("/proc/1/fd").is_err();
-            let owner = if closed { "not-permitted" } else { "no-process" };
-            assert_eq!(sockets(&ran)?[0]["owner"], owner, "{ran:?}");
-            let ran = who(&portwatch, "lsof", &flying.to_string())?;
-            assert_eq!((ran.code, sockets(&ran)?), (Some(3), Vec::new()), "{ran:?}");
+            let ran = who(&portwatch, &flying.to_string())?;
+            if source.shows_sockets_without_process() {
+                let owner = if init_is_closed() { "not-permitted" } else { "no-process" };
+                assert_eq!(sockets(&ran)?[0]["owner"], owner, "{ran:?}");
+            } else {
+                assert_eq!((ran.code, sockets(&ran)?), (Some(3), Vec::new()), "{ran:?}");
+            }
             assert!(actor.finish()?.success());
             Ok(())
         })
         .unwrap();
 }
 
-#[test]
-fn to_a_plain_user_netstat_hides_names_and_lsof_hides_sockets_and_both_say_so() {
-    if !ready() || !require_root() {
+/// A table that names one process of several, or leaves out what is bound, would not do for what ends processes and gives out
+/// ports.
+fn what_acts_looks_for_itself_whatever_the_source(source: Source) {
+    if !require_netns() {
         return;
     }
     let netns = Netns::new().unwrap();
     netns
         .enter(|| {
-            let portwatch = Portwatch::new()?;
-            let listener = TcpListener::bind("127.0.0.1:0")?;
-            let port = listener.local_addr()?.port().to_string();
-            let as_nobody = |tool: &str| -> anyhow::Result<Ran> {
-                let mut command =
-                    portwatch.command(&["--no-daemon", "--source", tool, "--json", "who", &port]);
-                // Where it may not look for state and configuration.
-                command
-                    .env_remove("PORTWATCH_CONFIG")
-                    .env_remove("XDG_CONFIG_HOME")
-                    .env("HOME", "/none")
-                    .env("PORTWATCH_STATE", "/none")
-                    .uid(65534)
-                    .gid(65534);
-                let output = command.output()?;
-                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                Ok(Ran {
-                    code: output.status.code(),
-                    stdout: text(&output.stdout),
-                    stderr: text(&output.stderr),
-                })
-            };
-            let ran = as_nobody("netstat")?;
-            assert_eq!(sockets(&ran)?[0]["owner"], "not-permitted", "{ran:?}");
-            let ran = as_nobody("lsof")?;
-            assert_eq!((ran.code, sockets(&ran)?), (Some(3), Vec::new()), "{ran:?}");
-            assert!(ran.stdout.contains("plain user"), "{ran:?}");
+            let portwatch = Portwatch::started_on(source)?;
+            let program = "
+import os, signal, socket, sys
+bound = socket.socket()
+bound.bind(('127.0.0.1', 0))
+s = socket.create_server(('127.0.0.1', 0))
+child = os.fork()
+if child == 0:
+    signal.pause()
+print(s.getsockname()[1], bound.getsockname()[1], child)
+sys.stdin.read()
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+";
+            let mut actor = Actor::python(program, &[])?;
+            let [port, bound, child] = numbers(&mut actor)?;
+            for way in [&[][..], &["--no-daemon"]] {
+                let run = |words: &[&str]| portwatch.run(&[words, way].concat());
+                let plan = run(&["free", &port.to_string(), "--dry-run", "--json"])?.json()?;
+                let processes = plan["targets"][0]["processes"].as_array().unwrap();
+                let shown: Vec<_> = processes.iter().map(|p| p["process"]["pid"].clone()).collect();
+                assert_eq!(shown, [Value::from(actor.pid()), child.into()], "{plan:#}");
+                let bound = bound.to_string();
+                let waited = run(&["wait", &bound, "--free", "--timeout", "50ms"])?;
+                assert_eq!(waited.code, Some(1), "{waited:?}");
+                let plan = run(&["free", &bound, "--dry-run", "--json"])?.json()?;
+                assert_eq!(plan["targets"][0]["processes"][0]["process"]["pid"], actor.pid(), "{plan:#}");
+                assert_eq!(run(&["claim", "a:b", "--port", &bound])?.code, Some(1));
+            }
+            assert!(actor.finish()?.success());
             Ok(())
         })
         .unwrap();
-}
-
-#[test]
-fn a_daemon_on_a_tool_records_what_comes_and_goes() {
-    if !ready() {
-        return;
-    }
-    for tool in TOOLS {
-        let netns = Netns::new().unwrap();
-        netns
-            .enter(|| {
-                let portwatch = Portwatch::started(&["--source", tool])?;
-                let (actor, port) = Actor::listener("127.0.0.1", 0)?;
-                let pid = u64::from(actor.pid());
-                let events = |kind: &str| -> Option<Vec<Value>> {
-                    let port = port.to_string();
-                    let ran = portwatch
-                        .run(&["--json", "log", "--type", kind, "--port", &port, "--limit", "0"])
-                        .ok()?;
-                    let events = ran.json().ok()?["events"].as_array()?.clone();
-                    (!events.is_empty()).then_some(events)
-                };
-                let listens = wait_until("the listen in the log", DEADLINE, || events("listen"))?;
-                assert_eq!(listens.len(), 1, "{tool} {listens:?}");
-                assert_eq!(listens[0]["evidence"], "scan", "{tool} {listens:?}");
-                let ran = portwatch.run(&["--json", "who", &port.to_string()])?;
-                assert_eq!((ran.code, pids(&sockets(&ran)?[0])), (Some(0), vec![pid]), "{tool} {ran:?}");
-                actor.finish()?;
-                let closes = wait_until("the close in the log", DEADLINE, || events("close"))?;
-                assert_eq!((closes.len(), &closes[0]["evidence"]), (1, &"scan".into()), "{tool} {closes:?}");
-                let status = portwatch.run(&["--json", "status"])?.json()?;
-                assert_eq!(status["source"]["source"], tool);
-                Ok(())
-            })
-            .unwrap();
-    }
 }
 
 #[test]

@@ -15,7 +15,9 @@ use std::{
     time::Instant,
 };
 
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, require_netns, wait_until};
+use portwatch_tests::{
+    Actor, DEADLINE, Netns, Portwatch, Source, each_source, require_bpf, require_netns, wait_until,
+};
 use serde_json::Value;
 
 /// Serves so many connections of its own, closes each first, then the listener. Arguments: port, number, `reuse`
@@ -130,17 +132,32 @@ fn who_names_the_owner_and_the_seconds_of_a_port_in_time_wait() {
         .unwrap();
 }
 
-#[test]
-fn without_kernel_programs_nobody_is_named_and_the_answer_says_so() {
+each_source![without_kernel_programs_nobody_is_named_and_the_answer_says_so];
+
+fn without_kernel_programs_nobody_is_named_and_the_answer_says_so(source: Source) {
     if !require_netns() {
         return;
     }
     let netns = Netns::new().unwrap();
     netns
         .enter(|| {
-            let portwatch = Portwatch::new()?;
+            let portwatch = Portwatch::on(source)?;
             let mut server = Actor::python(SERVER, &["3100", "2", "reuse"])?;
             assert_eq!(server.line()?, "left");
+            if !source.shows_traffic() {
+                let answer = who(&portwatch, &["3100"]);
+                assert_eq!(
+                    (&answer["state"], &answer["traffic"]),
+                    (&"unknown".into(), &Value::Null),
+                    "{answer:#}"
+                );
+                // A bind without SO_REUSEADDR fails: that it would succeed must not be said.
+                assert_eq!(answer["verdict"]["bindable"], Value::Null, "{answer:#}");
+                let list = portwatch.run(&["ls", "--time-wait", "--port", "3100"])?;
+                assert_eq!((list.code, list.stdout.as_str()), (Some(3), ""), "{list:?}");
+                assert!(list.stderr.contains("does not tell connections in TIME_WAIT"), "{list:?}");
+                return Ok(());
+            }
             let answer = who_with(&portwatch, "3100", 2);
             assert_eq!(answer["traffic"]["time_wait_owners"][0]["process"], Value::Null);
             let sentence = answer["verdict"]["sentence"].as_str().unwrap();

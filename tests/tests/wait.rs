@@ -1,11 +1,13 @@
 //! `wait`: against real servers, with a daemon and without.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
+
 use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Stdio},
 };
 
-use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_netns, require_program, wait_until};
+use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, Source, each_source, require_netns, wait_until};
 
 /// Starts a command that is to wait.
 fn waiting(portwatch: &Portwatch, arguments: &[&str]) -> std::io::Result<Child> {
@@ -16,15 +18,16 @@ fn code(mut child: Child) -> Option<i32> {
     wait_until("the end of wait", DEADLINE, || child.try_wait().ok().flatten()).ok()?.code()
 }
 
-#[test]
-fn free_comes_with_the_end_of_the_listener_and_not_before() {
-    for daemon in [None, Some("scan"), Some("lsof"), Some("netstat")] {
-        let mut portwatch = Portwatch::new().unwrap();
-        if let Some(source) = daemon {
-            if !matches!(source, "scan") && !require_program(source) {
-                continue;
-            }
-            portwatch.start(&["--source", source]).unwrap();
+each_source![
+    free_comes_with_the_end_of_the_listener_and_not_before,
+    listening_comes_with_the_listener_and_is_told_who,
+];
+
+fn free_comes_with_the_end_of_the_listener_and_not_before(source: Source) {
+    for daemon in [false, true] {
+        let mut portwatch = Portwatch::on(source).unwrap();
+        if daemon {
+            portwatch.start(&[]).unwrap();
         }
         let (listener, port) = Actor::listener("127.0.0.1", 0).unwrap();
         let port = port.to_string();
@@ -37,13 +40,12 @@ fn free_comes_with_the_end_of_the_listener_and_not_before() {
         let mut child = waiting(&portwatch, &["wait", &port, "--free", "--timeout", "20s"]).unwrap();
         assert_eq!(child.try_wait().unwrap(), None);
         listener.finish().unwrap();
-        assert_eq!(code(child), Some(0), "{daemon:?}");
+        assert_eq!(code(child), Some(0), "{source:?}, with a daemon: {daemon}");
     }
 }
 
-#[test]
-fn listening_comes_with_the_listener_and_is_told_who() {
-    let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
+fn listening_comes_with_the_listener_and_is_told_who(source: Source) {
+    let portwatch = Portwatch::started_on(source).unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let child = waiting(&portwatch, &["wait", &free.to_string(), "--listening", "--json"]).unwrap();
     let (listener, _) = Actor::listener("127.0.0.1", free).unwrap();

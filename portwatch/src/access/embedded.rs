@@ -552,6 +552,7 @@ fn take(live: &mut Live, snapshot: Snapshot) {
 
 /// Who asks for another namespace, and may not enter any, gets no answer rather than an empty one.
 fn entered(space: Space, own: Option<Netns>, about: &About) -> Result<(), AccessError> {
+    about.reaches(space, own)?;
     match about.degradations.iter().find(|d| d.name == "netns-not-entered") {
         Some(refused) if space.is_beyond(own) => {
             Err(AccessError::NotSeen { what: refused.what.clone(), remedy: refused.remedy.clone() })

@@ -322,6 +322,7 @@ impl Answers for Desk {
             }
         }
         let own = lock(&self.pipeline.live).own();
+        about.reaches(space, own)?;
         let verified = if everything {
             self.verify(Refresh::All)?
         } else if space.is_beyond(own) && !ports.is_empty() {
@@ -381,6 +382,7 @@ impl Answers for Desk {
             elsewhere: 0,
             time_wait: None,
         };
+        answer.about.reaches(space, own)?;
         if filter.time_wait {
             let around = self.ask(|reply| Command::Around(ConnectionScope::TimeWait, Vec::new(), reply))?;
             let Some(connections) = around.and_then(|around| around.connections) else {

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Forward, PublishedPort, Space, claims::ClaimView, coordinate::Counts};
+use super::{Forward, PublishedPort, QueryError, Space, claims::ClaimView, coordinate::Counts};
 use crate::platform::user::ROOT;
 use crate::{
     engine::Problem,
@@ -31,6 +31,24 @@ pub struct About {
 }
 
 impl About {
+    /// Whoever asks about other network namespaces gets no answer rather than an empty one from a source that does not look
+    /// there: the tools show the sockets of their own. `own` is the observer's; where the platform has no namespaces it is
+    /// `None`, and nothing is beyond.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::NotSeen`], with what to do.
+    pub fn reaches(&self, space: Space, own: Option<Netns>) -> Result<(), QueryError> {
+        let near = matches!(self.source, SourceKind::Lsof | SourceKind::Netstat);
+        if near && own.is_some() && space.is_beyond(own) {
+            return Err(QueryError::NotSeen {
+                what: format!("{} shows its own network namespace and no other", self.source.as_str()),
+                remedy: "use --source scan".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// Says which engines did not tell the names of their containers.
     pub fn unnamed(&mut self, problems: &[Problem]) {
         for problem in problems {

@@ -450,14 +450,15 @@ impl Live {
 
     /// How large the live table is, in parts.
     pub fn sizes(&self) -> TableSizes {
-        let mut sizes = TableSizes::default();
+        let (mut listening, mut bound, mut udp) = (0, 0, 0);
         for socket in self.table.sockets() {
             *match (socket.seen.endpoint.protocol, socket.seen.phase) {
-                (Protocol::Udp, _) => &mut sizes.udp,
-                (Protocol::Tcp, Phase::Listening) => &mut sizes.listening,
-                (Protocol::Tcp, _) => &mut sizes.bound,
+                (Protocol::Udp, _) => &mut udp,
+                (Protocol::Tcp, Phase::Listening) => &mut listening,
+                (Protocol::Tcp, _) => &mut bound,
             } += 1;
         }
-        sizes
+        let all = self.completeness.missing(Some(Protocol::Tcp)).is_none();
+        TableSizes { listening, bound: all.then_some(bound), udp }
     }
 }

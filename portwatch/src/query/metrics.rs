@@ -75,8 +75,8 @@ pub struct Posted {
 pub struct TableSizes {
     /// TCP, listening.
     pub listening: u64,
-    /// TCP, bound and not listening.
-    pub bound: u64,
+    /// TCP, bound and not listening; `None` where the source does not show such sockets: that is not 0.
+    pub bound: Option<u64>,
     /// UDP.
     pub udp: u64,
 }

@@ -1,6 +1,9 @@
 //! lsof and netstat as tables.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{Pace, Reading, Table, TableScanner};
 use crate::{
@@ -131,7 +134,7 @@ impl Tool {
     fn without_process(&self) -> Owner {
         match self.hides {
             // As root too, where pid 1 is closed even to root: it could be the holder.
-            Hides::Names if std::fs::read_dir("/proc/1/fd").is_ok() => Owner::NoProcess,
+            Hides::Names if opens(Path::new("/proc/1/fd")) => Owner::NoProcess,
             Hides::Names | Hides::Sockets => Owner::NotPermitted,
             Hides::Nothing => Owner::Unknown,
         }
@@ -185,6 +188,16 @@ impl Table for Tool {
     }
 }
 
+/// Whether it can be told what this process has open: some security modules let root list descriptors and not follow them.
+fn opens(descriptors: &Path) -> bool {
+    let Ok(mut entries) = std::fs::read_dir(descriptors) else { return false };
+    entries.next().is_none_or(|entry| {
+        let link = entry.and_then(|entry| std::fs::read_link(entry.path()));
+        // One that was closed meanwhile was not kept back.
+        link.map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |_| true)
+    })
+}
+
 /// Whether the tool is run by root.
 fn process_is_root() -> bool {
     #[cfg(unix)]
@@ -197,7 +210,7 @@ fn process_is_root() -> bool {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt, path::Path};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::source::scan::Look;

@@ -164,10 +164,13 @@ fn journal(answer: &MetricsAnswer) -> Vec<Family> {
 fn tables(answer: &MetricsAnswer) -> Vec<Family> {
     let mut all = Vec::new();
     if let Some(sizes) = &answer.sockets {
-        let family = Family::gauge("portwatch_sockets", "Sockets in the live table, by protocol and state.")
-            .with(&[("protocol", "tcp"), ("state", "listening")], sizes.listening)
-            .with(&[("protocol", "tcp"), ("state", "bound")], sizes.bound)
-            .with(&[("protocol", "udp"), ("state", "bound")], sizes.udp);
+        let mut family =
+            Family::gauge("portwatch_sockets", "Sockets in the live table, by protocol and state.")
+                .with(&[("protocol", "tcp"), ("state", "listening")], sizes.listening)
+                .with(&[("protocol", "udp"), ("state", "bound")], sizes.udp);
+        if let Some(bound) = sizes.bound {
+            family = family.with(&[("protocol", "tcp"), ("state", "bound")], bound);
+        }
         all.push(family);
     }
     if let Some(count) = answer.time_wait {
