@@ -7,6 +7,7 @@
 
 mod run;
 mod stub;
+mod tally;
 
 use std::{
     path::{Path, PathBuf},
@@ -174,7 +175,8 @@ fn take(root: &Path, library: Option<&Path>, target: &Target, arguments: &Argume
         if std::env::var_os("INSTA_UPDATE").is_none() {
             tests.env("INSTA_UPDATE", "no");
         }
-        setup::status(run::given_to(&wine, &mut tests))?;
+        let tally = run::counted(run::given_to(&wine, &mut tests))?;
+        tally.of_unit_tests()?;
         run::test(&program, root)?;
         return Ok(Outcome::Tested);
     }

@@ -1,10 +1,15 @@
 //! Running what was built for another platform.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Outcome, Runner, folder, found};
+use super::{Outcome, Runner, folder, found, tally::Tally};
 use crate::{say, setup};
 
 /// Runs the program where something can.
@@ -100,7 +105,25 @@ pub(super) fn test(program: &Path, root: &Path) -> Result<()> {
             "--include-ignored",
         ])
         .env("PORTWATCH_EXE", program);
-    setup::status(given_to(&wine, &mut test))
+    counted(given_to(&wine, &mut test))?.of_all()
+}
+
+/// Runs tests, shows what they say, and counts them: an exit code says nothing of how many there were.
+pub(super) fn counted(command: &mut Command) -> Result<Tally> {
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {command:?}"))?;
+    let mut tally = Tally::default();
+    let output = child.stdout.take().context("its output is not ours")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        say(&line);
+        tally.take(&line);
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(tally)
 }
 
 /// A command with the environment that Wine needs, for what starts Wine in its turn.
