@@ -1,6 +1,7 @@
 //! The Windows program, run under Wine, against listeners that are Windows programs, too: `cargo xtask cross --test`
 //! builds it and names it. Wine is not Windows: what this shows and what it cannot is in docs/platforms.md.
 
+mod commands;
 mod harness;
 mod rude;
 

@@ -89,6 +89,10 @@ Examples:
 mod tests {
     use std::collections::BTreeMap;
 
+    use clap::CommandFactory as _;
+
+    use crate::cli::args::{Cli, expand};
+
     /// What is shown for Windows is made from what is shown elsewhere, by hand: nothing of another system may be left in it.
     #[test]
     fn nothing_that_windows_has_not_is_in_its_examples() {
@@ -118,6 +122,51 @@ mod tests {
         let commands = text.lines().filter_map(|line| line.strip_prefix("  portwatch ")?.split("  ").next());
         for command in commands {
             assert!(!command.contains('\'') || command.contains("| %"), "{command}");
+        }
+    }
+
+    /// The words of a command line up to what a shell or a reader takes: a pipe, a file, the end of a substitution, or the two
+    /// blanks before what is said of it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for (at, letter) in line.char_indices() {
+            match (quote, letter) {
+                (Some(open), _) if open == letter => quote = None,
+                // Text to cmd, and the end of what `for /f` runs.
+                (None, '\'') if cfg!(windows) => break,
+                (None, '\'' | '"') => (quote, word) = (Some(letter), Some(word.unwrap_or_default())),
+                (None, '|' | '>' | ')' | '&') => break,
+                (None, ' ') if line[at..].starts_with("  ") => break,
+                (None, ' ') => words.extend(word.take()),
+                _ => word.get_or_insert_default().push(letter),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    /// The commands that a help shows, and those below it. `$$` is the shell's pid.
+    fn shown(command: &clap::Command) -> Vec<Vec<String>> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples = help.split("\n\n").next().unwrap_or_default();
+        let lines = examples.lines().filter(|line| line.starts_with("  "));
+        let own =
+            lines.filter_map(|line| Some(words(&line[line.find("portwatch ")?..].replace("$$", "4711"))));
+        own.chain(command.get_subcommands().flat_map(shown)).collect()
+    }
+
+    #[test]
+    fn every_command_that_the_help_shows_is_understood() {
+        let all = shown(&Cli::command());
+        assert!(all.len() > 150, "{}", all.len());
+        for words in all {
+            let expanded = expand(words.iter().map(Into::into).collect());
+            // The line above it gives the name by PORTWATCH_AGENT, whose value another test's environment may lack.
+            if words.join(" ") == "portwatch agent heartbeat" {
+                continue;
+            }
+            let parsed = Cli::command().try_get_matches_from(expanded);
+            assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
         }
     }
 
