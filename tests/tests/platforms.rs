@@ -19,6 +19,7 @@ each_source![
     the_holder_of_listeners_and_udp_sockets_of_both_families_is_named,
     a_port_on_which_nothing_is_shown_is_free_only_where_everything_is_shown,
     every_holder_or_one_is_shown_and_a_socket_in_flight_where_sockets_are_looked_at,
+    names_of_programs_that_end_lines_hide_nothing_and_make_nothing_unknown,
     what_acts_looks_for_itself_whatever_the_source,
 ];
 
@@ -251,6 +252,46 @@ os.waitpid(child, 0)
                 assert_eq!((ran.code, sockets(&ran)?), (Some(3), Vec::new()), "{ran:?}");
             }
             assert!(actor.finish()?.success());
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn names_of_programs_that_end_lines_hide_nothing_and_make_nothing_unknown(source: Source) {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            let portwatch = Portwatch::on(source)?;
+            let program = "
+import ctypes, os, socket, sys
+if len(sys.argv) < 3:
+    name = sys.argv[1].encode().decode('unicode_escape').encode('latin1')
+    os.execv('/usr/bin/python3', [name, '-S', '-u', '-c', open('/proc/self/cmdline').read().split(chr(0))[4], sys.argv[1], 'x'])
+ctypes.CDLL(None).prctl(15, b'a\\ntcp6 0 0', 0, 0, 0)
+s = socket.create_server(('127.0.0.1', 0))
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(s.getsockname())
+print(s.getsockname()[1])
+sys.stdin.read()
+";
+            let names = ["\\ntcp", "/a/b\\ntcp6 0 0", "x\\n\\n\\nudp 0", "\\xff\\xfe \\t1/x"];
+            let mut all = Vec::new();
+            for name in names {
+                let mut actor = Actor::python(program, &[name])?;
+                let port = actor.line()?;
+                let ran = who(&portwatch, &port)?;
+                let [tcp, udp] = &sockets(&ran)?[..] else { panic!("{name} {ran:?}") };
+                assert_eq!([pids(tcp), pids(udp)], [[u64::from(actor.pid())], [u64::from(actor.pid())]], "{name}");
+                assert_eq!(ran.json()?["source"]["degradations"], Value::Array(Vec::new()), "{name} {ran:?}");
+                all.push(actor);
+            }
+            // What nobody has is as free as without them.
+            let (state, code) = source.nothing_seen_of_udp();
+            let ran = who(&portwatch, "9/udp")?;
+            assert_eq!((ran.code, &ran.json()?["targets"][0]["state"]), (Some(code), &state.into()), "{ran:?}");
             Ok(())
         })
         .unwrap();

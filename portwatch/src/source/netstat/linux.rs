@@ -11,12 +11,21 @@ struct Columns {
     program: bool,
 }
 
-/// Reads the output. The program's name comes last and may hold anything, but net-tools cuts it at 20 characters
-/// with the pid: too short for a line that passes for a row.
+/// The width of the last column, pid and name of the program; net-tools cuts what is longer.
+const PROGRAM: usize = 20;
+
+/// Reads the output. The program's name comes last and may hold anything, the end of a line too. What then stands in a line of its
+/// own behind the row is shorter than its column, which is too short for a row, and is passed over.
 pub fn parse(output: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
     let mut columns = Columns::default();
+    // Behind a row that ends with a program's name.
+    let mut named = false;
     for line in String::from_utf8_lossy(output).lines() {
+        if named && line.trim_end().chars().count() < PROGRAM {
+            continue;
+        }
+        named = false;
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         match words.as_slice() {
             ["Proto", "Recv-Q", "Send-Q", rest @ ..] => {
@@ -29,7 +38,9 @@ pub fn parse(output: &[u8]) -> Parsed {
                 parsed.recognized = true;
             }
             [family, _, _, local, foreign, rest @ ..] if protocol(family).is_some() => {
-                parsed.add(row(family, local, foreign, rest, columns));
+                let row = row(family, local, foreign, rest, columns);
+                named = columns.program && row.is_some();
+                parsed.add(row);
             }
             [family, ..] if protocol(family).is_some() => parsed.unread += 1,
             _ => {}
@@ -121,6 +132,26 @@ mod tests {
         assert!(!parse(b"").recognized);
         assert!(!parse(b"netstat: invalid option -- 'W'\n").recognized);
         assert!(parse(b"Proto Recv-Q Send-Q Local Address Foreign Address State\n").recognized);
+    }
+
+    #[test]
+    fn the_rest_of_a_name_with_the_end_of_a_line_in_it_is_no_entry() {
+        // As net-tools of Debian 12 prints programs that are called `\ntcp`, `/a/b\ntcp` and `x\n\ntcp6 0 0 *.1`.
+        let text = "\
+Proto Recv-Q Send-Q Local Address           Foreign Address         State       User       Inode      PID/Program name    
+tcp        0      0 127.0.0.1:42603         0.0.0.0:*               LISTEN      0          44229338   557/
+tcp            
+tcp        0      0 127.0.0.1:34115         0.0.0.0:*               LISTEN      0          44229966   575/b
+tcp           
+tcp        0      0 127.0.0.1:34116         0.0.0.0:*               LISTEN      0          44229967   576/x
+
+tcp6 0 0 *.1
+tcp        0      0 0.0.0.0:2024            0.0.0.0:*               LISTEN      0          1558       -                   
+";
+        let parsed = parse(text.as_bytes());
+        let rows: Vec<_> = parsed.rows.iter().map(|row| (row.port, row.pid)).collect();
+        assert_eq!(rows, [(42603, Some(557)), (34115, Some(575)), (34116, Some(576)), (2024, None)]);
+        assert_eq!((parsed.unread, parsed.recognized), (0, true));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! Such a name is what its file is called, 32 bytes at most, with any character in it, the end of a line too. So that none passes for
 //! what comes behind it, nor what comes behind such an end for a row, both are held to the least width that they are printed with
-//! (`"%-5.5s %6u %6u "` and `" %05x %08x %016llx %08x %08x %6d %6d %06x"` of inet.c): more than a name has room for.
+//! (`"%-5.5s %6u %6u "` and `" %05x %08x %016llx %08x %08x %6d %6d %06x"` of inet.c): more than a name has room for. A row that such
+//! an end has broken is put together again, up to the columns behind the name. What looks like a heading behind the one of this form is of a name.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,6 +18,9 @@ use crate::model::Protocol;
 const BEHIND_PROCESS: [usize; 8] = [5, 8, 16, 8, 8, 1, 1, 6];
 /// Characters before the local address: protocol and two counts.
 const BEFORE_ADDRESS: usize = 20;
+/// What follows the first end of a line in a name has fewer characters than this: the rest of the name, the pid and the columns
+/// behind it. A row has more.
+const REST: usize = 140;
 
 /// How the rows are laid out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,10 +37,27 @@ struct Form {
 pub fn parse(output: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
     let mut form = Form::default();
+    // The beginning of a row whose name goes on in the next line, and where the name was broken first.
+    let mut begun: Option<(String, usize)> = None;
     for line in String::from_utf8_lossy(output).lines() {
+        if let Some((mut text, broken)) = begun.take() {
+            text.extend([" ", line]);
+            let rest = text.get(broken..).map_or(0, |rest| rest.chars().count());
+            match entry(&text, form) {
+                _ if rest > REST || matches!(entry(line, form), Entry::Row(_)) => parsed.unread += 1,
+                Entry::Row(row) => {
+                    parsed.add(Some(row));
+                    continue;
+                }
+                _ => {
+                    begun = Some((text, broken));
+                    continue;
+                }
+            }
+        }
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         match words.as_slice() {
-            ["Proto", "Recv-Q", "Send-Q", rest @ ..] => {
+            ["Proto", "Recv-Q", "Send-Q", rest @ ..] if !form.process => {
                 let at = |name: &str| rest.iter().position(|word| *word == name);
                 let pid = at("process:pid").or_else(|| at("pid"));
                 form = Form {
@@ -46,14 +67,37 @@ pub fn parse(output: &[u8]) -> Parsed {
                 };
                 parsed.recognized |= pid.is_some();
             }
-            [family, _, _, local, foreign, rest @ ..] if protocol(family).is_some() && is_whole(line) => {
-                parsed.add(row(family, local, foreign, rest, form));
-            }
-            [family, ..] if protocol(family).is_some() => parsed.unread += 1,
-            _ => {}
+            _ => match entry(line, form) {
+                Entry::Row(row) => parsed.add(Some(row)),
+                Entry::Begun => begun = Some((line.to_owned(), line.len())),
+                Entry::Strange => parsed.unread += 1,
+                Entry::None => {}
+            },
         }
     }
+    parsed.unread += usize::from(begun.is_some());
     parsed
+}
+
+/// What a line is.
+enum Entry {
+    Row(Row),
+    /// A row up to where the name and pid of its process stand, and not what is behind them.
+    Begun,
+    /// It begins as a row does, and is none.
+    Strange,
+    None,
+}
+
+fn entry(line: &str, form: Form) -> Entry {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    match words.as_slice() {
+        [family, _, _, local, foreign, rest @ ..] if protocol(family).is_some() && is_whole(line) => {
+            row(family, local, foreign, rest, form).unwrap_or(Entry::Strange)
+        }
+        [family, ..] if protocol(family).is_some() => Entry::Strange,
+        _ => Entry::None,
+    }
 }
 
 /// Whether the columns before the address are as wide as netstat makes them.
@@ -79,7 +123,7 @@ fn protocol(family: &str) -> Option<(Protocol, bool, bool)> {
 }
 
 /// `None` when it is not understood; port 0 when it has none.
-fn row(family: &str, local: &str, foreign: &str, rest: &[&str], form: Form) -> Option<Row> {
+fn row(family: &str, local: &str, foreign: &str, rest: &[&str], form: Form) -> Option<Entry> {
     let (protocol, v6, both) = protocol(family)?;
     let (address, port) = place(local, '.', v6)?;
     // A foreign address may be cut, and is not needed.
@@ -95,7 +139,8 @@ fn row(family: &str, local: &str, foreign: &str, rest: &[&str], form: Form) -> O
     if numbers.iter().any(|number| !number.starts_with(|c: char| c.is_ascii_digit())) {
         return None;
     }
-    let (pid, at) = if form.process { process(rest)? } else { (rest.first()?.parse().ok()?, 0) };
+    let named = if form.process { process(rest) } else { Some((rest.first()?.parse().ok()?, 0)) };
+    let Some((pid, at)) = named else { return Some(Entry::Begun) };
     let identity = form
         .number
         .and_then(|number| rest.get(at + number))
@@ -107,7 +152,7 @@ fn row(family: &str, local: &str, foreign: &str, rest: &[&str], form: Form) -> O
         other => other,
     };
     let wildcard = address == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    Some(Row {
+    Some(Entry::Row(Row {
         protocol,
         address,
         port,
@@ -117,7 +162,7 @@ fn row(family: &str, local: &str, foreign: &str, rest: &[&str], form: Form) -> O
         uid: None,
         identity,
         v6_only: wildcard.then_some(!both),
-    })
+    }))
 }
 
 /// The pid of `process:pid` and where its word stands. Counted from the end where the row is whole, since a
@@ -224,21 +269,43 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_the_end_of_a_line_in_it_is_neither_anothers_pid_nor_a_row_of_its_own() {
-        // 31 bytes are what a name has at most. The first would be pid 501's, the others open ports that nobody has.
+    fn a_name_with_the_end_of_a_line_in_it_is_neither_anothers_pid_nor_a_row_of_its_own_and_hides_none() {
+        // 31 bytes are what a name has at most. The first would be pid 501's, the others open ports that nobody has, or end the table.
         for name in [
             &b"x:501 0 0 0 0 0 0 0 0\n"[..],
             b"x:501 \xff\xff\xff\xff\xff 0 0 0 0 0 0 0\n",
             b"\nudp4 0 0 *.1 *.* 0 0 0 0 a",
             b"\nudp4 \xff\xff\xff\xff 0 *.1 *.* 0 0 0 0 a",
             b"\ntcp4 0 0 *.1 *.* CLOSED 0 0 0 0",
+            b"\ntcp4       0      0  *.1 *.* ",
+            b"\nProto Recv-Q Send-Q pid",
+            b"\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n",
+            b"x\r\ny\x0b\x1b[2J\xff\n",
         ] {
-            let row = line("tcp4", "*.8080", "LISTEN", "NAME:666");
-            let (before, behind) = row.split_once("NAME").unwrap();
-            let output = [HEAD.as_bytes(), before.as_bytes(), name, behind.as_bytes(), b"\n"].concat();
-            let parsed = parse(&output);
-            assert_eq!(parsed.rows, [], "{}", name.escape_ascii());
-            assert!(parsed.unread > 0, "what could not be read is told");
+            let whole = line("tcp4", "*.8080", "LISTEN", "NAME:666");
+            let (before, behind) = whole.split_once("NAME").unwrap();
+            let other = line("udp4", "*.53", "", "b c:7");
+            let named = [before.as_bytes(), name, behind.as_bytes(), b"\n"].concat();
+            let output = [HEAD.as_bytes(), &named, other.as_bytes(), b"\n", &named].concat();
+            let told: Vec<_> = rows(&output);
+            let hostile = row("tcp 0.0.0.0 8080", Listening, 666);
+            assert_eq!(
+                told,
+                [hostile.clone(), row("udp 0.0.0.0 53", Bound, 7), hostile],
+                "{}",
+                name.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_that_was_cut_takes_nothing_of_the_next() {
+        let whole = line("tcp4", "*.8081", "LISTEN", "node:7");
+        let cut = whole.split_at(110).0;
+        let strange = whole.replace("*.8081", "*.http");
+        for (next, expected) in [(&whole, 1), (&strange, 0)] {
+            let parsed = parse(format!("{HEAD}{cut}\n{next}\n").as_bytes());
+            assert_eq!((parsed.rows.len(), parsed.unread), (expected, 2 - expected), "{next}");
         }
     }
 
