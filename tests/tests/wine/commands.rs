@@ -188,3 +188,40 @@ fn an_agent_whose_process_ends_is_dead_and_its_work_can_be_taken_over() {
     says(&windows, &["lock", "its", "--agent", "heir"], 0, &[]);
     says(&windows, &["salvage", "claim", "worker", "--as", "heir"], 0, &["its work is yours now"]);
 }
+
+#[test]
+#[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
+fn folders_with_blanks_and_letters_beyond_ascii_are_like_any_other() {
+    let windows = Windows::new().unwrap();
+    let home = windows.folder.path().join("Über Größe").join("日本 x");
+    fs::create_dir_all(&home).unwrap();
+    let program = home.join("port watch.exe");
+    fs::hard_link(&windows.program, &program)
+        .or_else(|_| fs::copy(&windows.program, &program).map(drop))
+        .unwrap();
+    let state = format!("Z:{}", home.join("sein Zustand").display()).replace('/', r"\");
+    let run = |words: &[&str]| {
+        let own = windows.command(words);
+        let mut command = Windows::wine(&program);
+        command
+            .args(own.get_args().skip(1))
+            .envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(&home).env("PORTWATCH_STATE", &state);
+        Windows::finished(command).unwrap()
+    };
+    // The daemon is started again by the program's own path.
+    let ran = run(&["start"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let status = run(&["status", "--json"]).json().unwrap();
+    assert!(status["database"].as_str().unwrap().starts_with(&state), "{status:#}");
+    let ran = run(&["session", "start", "Größe ändern", "--agent", "a", "--files", r"日本 x\ü.txt"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for (words, part) in [(&["sessions"][..], "Größe ändern"), (&["sessions", "--files"], "  日本 x/ü.txt\n")]
+    {
+        let ran = run(words);
+        assert!(ran.code == Some(0) && ran.stdout.contains(part), "{words:?} {ran:?}");
+    }
+    let ran = run(&["stop"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(home.join("sein Zustand").join("portwatch.db").is_file());
+}

@@ -28,6 +28,9 @@ fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program
     assert_eq!((&process["pid"], &process["comm"]), (&pid.into(), &"listener.exe".into()), "{ran:?}");
     let command = process["command"][0].as_str().unwrap_or_default();
     assert!(command.ends_with(r"\listener.exe") && process["cwd"].as_str().is_some(), "{ran:?}");
+    assert!(process["exe"].as_str().unwrap().ends_with(r"\listener.exe"), "{ran:?}");
+    let began: jiff::Timestamp = process["started"].as_str().unwrap().parse().unwrap();
+    assert!(began.duration_since(jiff::Timestamp::now()).abs().as_secs() < 600, "{ran:?}");
     // Somebody who has one address does not keep others from every address here.
     assert_eq!(answer["targets"][0]["verdict"]["bindable"], Value::Null, "{ran:?}");
     let ran = windows.run(&["--no-daemon", "who", &format!("127.0.0.1:{port}")]).unwrap();
