@@ -113,7 +113,7 @@ pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path
     let packed = guest.pack(kernel, place)?;
     // A parameter that the kernel does not know becomes init's environment.
     let log = guest.log.as_ref().map_or_else(String::new, |filter| format!(" RUST_LOG={filter}"));
-    let sleeps = if guest.sleeps { format!(" {SLEEPS}=1") } else { String::new() };
+    let sleeps = if guest.sleeps() { format!(" {SLEEPS}=1") } else { String::new() };
     let machine = kernel.machine();
     let [tie, words @ ..] = TIED;
     let mut command = Command::new(tie);
@@ -121,7 +121,7 @@ pub(super) fn boot(emulator: &Path, kernel: &Kernel, guest: &Guest, place: &Path
         .args(words)
         .arg(emulator)
         .args(["-accel", "tcg", "-icount", "shift=0,sleep=off"])
-        .args(["-rtc", if guest.sleeps { "clock=host" } else { "clock=vm" }])
+        .args(["-rtc", if guest.sleeps() { "clock=host" } else { "clock=vm" }])
         .args(machine.board())
         .args(["-smp", "1", "-m", "768", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot", "-serial", "stdio"])

@@ -37,7 +37,8 @@ pub(super) struct Guest {
     /// It measures instead of running plans.
     pub(super) measures: bool,
     /// It is put to sleep and woken up by the host's clock: a busy host may wake it before it sleeps, and then nothing does.
-    pub(super) sleeps: bool,
+    /// Given when it is built and never set: what is made of it later, for other machines too, is put to sleep like it.
+    sleeps: bool,
 }
 
 /// Folders of the guest.
@@ -48,7 +49,7 @@ const MEASURE: &str = "cost";
 
 /// Builds the program, with the very words and for the very folder of the tests' own build: one of them finds what the other made. It
 /// has all plans.
-pub(super) fn build(root: &Path, place: &Path, log: Option<&str>) -> Result<Guest> {
+pub(super) fn build(root: &Path, place: &Path, log: Option<&str>, sleeps: bool) -> Result<Guest> {
     status(
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(root)
@@ -70,7 +71,7 @@ pub(super) fn build(root: &Path, place: &Path, log: Option<&str>) -> Result<Gues
             ))
         })
         .collect::<Result<_>>()?;
-    Ok(Guest { program, libraries, plans, log: log.map(str::to_owned), measures: false, sleeps: false })
+    Ok(Guest { program, libraries, plans, log: log.map(str::to_owned), measures: false, sleeps })
 }
 
 /// Paths in the output of ldd. A line is `NAME => PATH (ADDRESS)`, for the loader `PATH (ADDRESS)`, and for what the kernel
@@ -94,6 +95,11 @@ impl Guest {
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         let libraries = self.libraries.iter().map(|(from, _)| from);
         [&self.program].into_iter().chain(libraries).map(PathBuf::as_path)
+    }
+
+    /// It is put to sleep.
+    pub(super) const fn sleeps(&self) -> bool {
+        self.sleeps
     }
 
     /// For tests: a program, and what it lists.

@@ -21,7 +21,7 @@ pub(super) fn path(place: &Path, kernel: &Kernel, guest: &Guest) -> Result<PathB
     }
     hash.update(fs::read(kernel.image()).with_context(|| format!("reading {}", kernel.image().display()))?);
     // What was expected of it.
-    hash.update(format!("{} {:?} {}", kernel.package, guest.plans, guest.sleeps));
+    hash.update(format!("{} {:?} {}", kernel.package, guest.plans, guest.sleeps()));
     let mut name = format!("{}-", kernel.series);
     for byte in hash.finalize().iter().take(12) {
         super::put(&mut name, format_args!("{byte:02x}"));

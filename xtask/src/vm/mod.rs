@@ -193,15 +193,14 @@ fn matrix(root: &Path, wanted: &[Wanted<'_>], manner: &Manner<'_>) -> Result<Mat
     // Downloads wait for the network, the build for the processor.
     let (fetched, guests) = thread::scope(|scope| {
         let fetched = scope.spawn(|| kernels::fetch(&place, &series));
-        let guests = guest::build(root, &place, manner.log).and_then(|guest| {
+        let guests = guest::build(root, &place, manner.log, manner.sleeps).and_then(|guest| {
             let other = if arm { Some(guest.for_arm(root, &place)?) } else { None };
             Ok((guest, other))
         });
         let fetched = fetched.join().unwrap_or_else(|_| bail!("fetching kernels panicked"));
         (fetched, guests)
     });
-    let (mut guest, other) = guests?;
-    guest.sleeps = manner.sleeps;
+    let (guest, other) = guests?;
     let mut boots = Vec::new();
     for (fetched, (series, plans)) in fetched?.into_iter().zip(&here) {
         let guest = match (Machine::of(series).0, &other) {
