@@ -15,6 +15,8 @@ pub struct BindRules {
     pub reserved: Option<Vec<RangeInclusive<u16>>>,
     /// Ranges whose binds are refused whoever asks, over TCP and over UDP (excluded port ranges of Windows).
     pub excluded: Option<[Vec<RangeInclusive<u16>>; 2]>,
+    /// `net.ipv6.bindv6only`: what IPV6_V6ONLY is on a new socket.
+    pub v6_only: Option<bool>,
     /// Sockets on one port share it where their addresses overlap and are not the same, unless one of them was asked for alone, which no
     /// table shows (Windows, SO_EXCLUSIVEADDRUSE).
     pub shares_overlaps: bool,
@@ -30,6 +32,7 @@ impl Default for BindRules {
             ephemeral: None,
             reserved: None,
             excluded: None,
+            v6_only: None,
             shares_overlaps: cfg!(windows),
             addresses: Vec::new(),
         }

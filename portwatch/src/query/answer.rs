@@ -200,7 +200,7 @@ pub struct Outlook {
     /// With SO_REUSEADDR, as most servers ask.
     pub with_reuse_addr: Option<bool>,
     /// Why it would fail, a word: listening, bound, connected, time-wait, privileged, excluded, address-not-here,
-    /// v6-only.
+    /// v6-only, needs-interface, multicast.
     pub cause: Option<&'static str>,
     /// How it would fail, positive.
     pub errno: Option<i32>,

@@ -51,14 +51,19 @@ pub(super) fn outlook(place: Place, scene: Scene<'_>) -> Outlook {
     let mentioned = |p| scene.sockets.iter().any(|s| s.socket.seen.endpoint.protocol == p);
     let only_udp = mentioned(Protocol::Udp) && !mentioned(Protocol::Tcp);
     let protocol = place.protocol.unwrap_or(if only_udp { Protocol::Udp } else { Protocol::Tcp });
-    let ask =
-        |address| BindRequest::plain(Endpoint { netns: place.netns, protocol, address, port: place.port });
+    let ask = |address: IpAddr| BindRequest {
+        v6_only: address.is_ipv6() && scene.rules.v6_only == Some(true),
+        ..BindRequest::plain(Endpoint { netns: place.netns, protocol, address, port: place.port })
+    };
     let requests = if let Some(address) = place.address {
         vec![ask(address)]
     } else {
         // Most servers bind one of these two; where they fare the same, one is enough.
         let (v4, both) = (ask(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), ask(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-        if scene.fares(&v4) == scene.fares(&both) { vec![v4] } else { vec![both, v4] }
+        let fares = |request: BindRequest| {
+            (scene.fares(&request), scene.fares(&BindRequest { reuse_addr: true, ..request }))
+        };
+        if fares(v4) == fares(both) { vec![v4] } else { vec![both, v4] }
     };
     let answers: Vec<_> = requests.iter().map(|request| answer(request, scene)).collect();
     let every = |pick: fn(&Outlook) -> Option<bool>| {
@@ -119,6 +124,8 @@ fn cause(because: Cause<'_>) -> &'static str {
         Cause::Excluded { .. } => "excluded",
         Cause::AddressNotHere => "address-not-here",
         Cause::MappedButV6Only => "v6-only",
+        Cause::NeedsInterface => "needs-interface",
+        Cause::MulticastOverTcp => "multicast",
     }
 }
 

@@ -14,7 +14,10 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 pub use meeting::Overlap;
 pub use party::Party;
@@ -142,6 +145,10 @@ pub enum Cause<'a> {
     AddressNotHere,
     /// A v4-mapped address with IPV6_V6ONLY: IPv4 and not IPv4 at once.
     MappedButV6Only,
+    /// An address of a link, which is one only together with an interface, and none was named.
+    NeedsInterface,
+    /// TCP on an IPv6 multicast address.
+    MulticastOverTcp,
 }
 
 /// Why it cannot be said.
@@ -191,6 +198,7 @@ pub fn would_bind<'a>(request: &BindRequest, sockets: impl IntoIterator<Item = &
         ephemeral: None,
         reserved: None,
         excluded: None,
+        v6_only: None,
         shares_overlaps: false,
         addresses: Vec::new(),
     };
@@ -235,7 +243,19 @@ fn refused_by_rule<'a>(request: &BindRequest, rules: &BindRules) -> Option<(i32,
     let mapped = (request.v6_only && is_mapped(address)).then_some((EINVAL, Cause::MappedButV6Only));
     let absent =
         (rules.has_address(address) == Some(false)).then_some((EADDRNOTAVAIL, Cause::AddressNotHere));
-    if address.is_ipv4() { absent.or(privilege) } else { privilege.or(mapped).or(absent) }
+    let IpAddr::V6(v6) = address else { return absent.or(privilege) };
+    // Other systems have errors of their own for these.
+    let linux = cfg!(target_os = "linux");
+    let multicast = (linux && v6.is_multicast() && protocol == Protocol::Tcp)
+        .then_some((EINVAL, Cause::MulticastOverTcp));
+    let zoneless = (linux && needs_interface(v6)).then_some((EINVAL, Cause::NeedsInterface));
+    multicast.or(privilege).or(mapped).or(zoneless).or(absent)
+}
+
+/// `__ipv6_addr_needs_scope_id`: unicast of a link, multicast of a link or of the machine.
+const fn needs_interface(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    address.is_unicast_link_local() || (first == 0xff && matches!(second & 0x0f, 1 | 2))
 }
 
 impl<'a> From<Outcome<'a>> for Verdict<'a> {

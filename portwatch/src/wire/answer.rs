@@ -68,7 +68,8 @@ pub struct Verdict {
     pub bindable: Option<bool>,
     /// The same with SO_REUSEADDR, which most servers set.
     pub with_reuse_addr: Option<bool>,
-    /// Why it would fail: listening, bound, connected, time-wait, privileged, excluded, address-not-here, v6-only.
+    /// Why it would fail: listening, bound, connected, time-wait, privileged, excluded, address-not-here, v6-only, needs-interface,
+    /// multicast.
     pub cause: Option<String>,
     /// errno, positive.
     pub errno: Option<i32>,

@@ -65,6 +65,13 @@ fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_
         Cause::MappedButV6Only => {
             format!("A {bind} would fail with {WRONG}: the address is IPv4, the socket IPv6 only.")
         }
+        Cause::NeedsInterface => format!(
+            "A {bind} would fail with {WRONG}: an address of a link is bound together with an interface \
+             (sin6_scope_id or SO_BINDTODEVICE). Whether it would succeed on one is not looked at."
+        ),
+        Cause::MulticastOverTcp => {
+            format!("A {bind} would fail with {WRONG}: TCP does not take an IPv6 multicast address.")
+        }
     }
 }
 

@@ -1,10 +1,15 @@
 //! What the kernel decides a bind by besides sockets: settings in `/proc/sys/net` and the routes to its own
 //! addresses, of the network namespace of the calling thread.
 
+mod interfaces;
 mod route;
 mod sysctl;
 
-use std::{io, net::IpAddr, path::Path};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -36,7 +41,7 @@ impl Rules {
             };
             let here = match sysctl::flag(&nonlocal) {
                 Some(true) => Some(true),
-                Some(false) | None => self.is_here(address.to_canonical()),
+                Some(false) | None => self.is_here(proc, address.to_canonical()),
             };
             known.extend(here.map(|here| (address, here)));
         }
@@ -44,6 +49,7 @@ impl Rules {
             unprivileged_from: sysctl::number(&v4.join("ip_unprivileged_port_start")),
             ephemeral: sysctl::pair(&v4.join("ip_local_port_range")),
             reserved: sysctl::ranges(&v4.join("ip_local_reserved_ports")),
+            v6_only: sysctl::flag(&proc.join("sys/net/ipv6/bindv6only")),
             addresses: known,
             ..BindRules::default()
         }
@@ -51,16 +57,22 @@ impl Rules {
 
     /// Whether the kernel takes `address` for one of its own. `None` when it could not be asked, and for addresses
     /// that mean something only together with an interface.
-    fn is_here(&mut self, address: IpAddr) -> Option<bool> {
+    fn is_here(&mut self, proc: &Path, address: IpAddr) -> Option<bool> {
         match address {
             _ if address.is_unspecified() || address.is_multicast() => return Some(true),
+            // Everywhere, whether a route leads there or not (__inet_dev_addr_type).
+            IpAddr::V4(Ipv4Addr::BROADCAST) => return Some(true),
             IpAddr::V6(v6) if v6.is_unicast_link_local() => return None,
             _ => {}
         }
         self.sequence = self.sequence.wrapping_add(1);
         let socket = self.routes.as_ref()?;
         match route::to(socket, address, self.sequence) {
-            Ok(kind) => Some(kind.is_own()),
+            // A local route is enough for IPv4; for IPv6 an interface must have the very address (ipv6_chk_addr).
+            Ok(kind) => Some(match address {
+                IpAddr::V4(_) => kind.is_own(),
+                IpAddr::V6(v6) => kind.is_own() && interfaces::have(proc, v6).unwrap_or(true),
+            }),
             Err(error) => {
                 tracing::debug!(%address, %error, "the route to an address could not be asked for");
                 None

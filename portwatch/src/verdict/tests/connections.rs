@@ -310,6 +310,9 @@ fn an_address_is_here_or_not_as_the_kernel_says() {
             "::ffff:127.0.0.1",
             "::ffff:192.0.2.1",
             "ff02::1",
+            "ff05::5",
+            "fe80::1",
+            "255.255.255.255",
         ]
         .map(|text| text.parse::<IpAddr>().unwrap());
         let (mut here, mut elsewhere) = (0, 0);
@@ -336,13 +339,7 @@ fn without_freebind(wanted: &BindRequest) -> Result<(), i32> {
     let address = wanted.place.address;
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    // Multicast of the link is bound on an interface; lo has the index 1.
-    let to = match address {
-        IpAddr::V6(v6) if v6.is_multicast() => {
-            std::net::SocketAddrV6::new(v6, wanted.place.port.get(), 0, 1).into()
-        }
-        _ => SocketAddr::new(address, wanted.place.port.get()),
-    };
+    let to = SocketAddr::new(address, wanted.place.port.get());
     bind(fd.as_raw_fd(), &SockaddrStorage::from(to)).map_err(|errno: Errno| errno as i32)
 }
 
