@@ -182,6 +182,7 @@ fn once(watch: &mut Watch) {
         let unlistened = |s: &&Seen| matches!(s, Seen::Unlistened(u) if u.key == bound.socket.key);
         assert_eq!(watch.seen.iter().filter(unlistened).count(), 0, "a close is no shutdown");
     }
+    super::refusal::a_listen_that_another_was_first_to_is_seen_refused(watch);
     let (port, row) = left_one(watch);
     assert_eq!(row.holders.first().map(|h| h.process.pid), Some(me()), "{row:?}");
     let mut out = Vec::new();
