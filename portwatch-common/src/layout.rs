@@ -111,5 +111,9 @@ pub const CGROUPS_DEFAULT: usize = 48;
 pub const CGROUP_NODE: usize = 49;
 /// Byte offset of `kernfs_node.id`: one word since 5.5.
 pub const NODE_ID: usize = 50;
+/// Byte offset of `sock.sk_shutdown`.
+pub const SOCK_SHUTDOWN: usize = 51;
+/// Not a place: 1 where programs of every type may have the current task as a typed pointer (`bpf_get_current_task_btf`).
+pub const TASK_TYPED: usize = 52;
 /// Number of words.
-pub const END: usize = 51;
+pub const END: usize = 53;

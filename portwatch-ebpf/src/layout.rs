@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated};
 use portwatch_common::{
     layout::{self, ABSENT, Layout},
     record::flag,
@@ -38,6 +38,55 @@ pub(crate) fn field<T>(base: u64, index: usize) -> Option<T> {
         bpf_probe_read_kernel(core::ptr::with_exposed_provenance::<T>((base + u64::from(offset)) as usize))
     }
     .ok()
+}
+
+/// Loads a field of the structure at `base`, a pointer that the verifier knows the type of; `absent` where there is none. A load costs a tenth of a
+/// read, and the kernel guards it likewise: from a bad address it takes zeros.
+///
+/// No `Option`: its absent value is moved around unwritten, which old verifiers refuse.
+#[inline(always)]
+pub(crate) fn load<T: Copy>(base: u64, index: usize, absent: T) -> T {
+    load_at(base, index, 0, absent)
+}
+
+/// The same some bytes behind the field's beginning.
+#[inline(always)]
+pub(crate) fn load_at<T: Copy>(base: u64, index: usize, more: u32, absent: T) -> T {
+    let offset = word(index);
+    if offset == ABSENT || base == 0 {
+        return absent;
+    }
+    let from = core::ptr::with_exposed_provenance::<T>((base + u64::from(offset) + u64::from(more)) as usize);
+    // SAFETY: the verifier allows no load but of a field, aligned as the kernel has it. Volatile: one load of its own width.
+    unsafe { from.read_volatile() }
+}
+
+/// The task that runs, for [`of_task`].
+#[inline(always)]
+pub(crate) fn current_task() -> u64 {
+    if word(layout::TASK_TYPED) == ABSENT {
+        // SAFETY: a helper without arguments.
+        return unsafe { bpf_get_current_task() };
+    }
+    // SAFETY: as above.
+    unsafe { generated::bpf_get_current_task_btf() }.expose_provenance() as u64
+}
+
+/// A field of the task that runs, or of a structure that such a field points to; `absent` where there is none.
+#[inline(always)]
+pub(crate) fn of_task<T: Copy>(base: u64, index: usize, absent: T) -> T {
+    if word(layout::TASK_TYPED) != ABSENT {
+        return load(base, index, absent);
+    }
+    let offset = word(index);
+    if offset == ABSENT || base == 0 {
+        return absent;
+    }
+    let mut value = absent;
+    let from = core::ptr::with_exposed_provenance((base + u64::from(offset)) as usize);
+    // SAFETY: the helper checks the address, and writes the whole value: zeros where it fails.
+    let _ = unsafe { generated::bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, from) };
+    value
 }
 
 /// A kernel pointer as a number. The verifier allows no arithmetic on a socket pointer; read back from the
@@ -90,10 +139,13 @@ pub(crate) fn option_flags(byte: u8) -> u16 {
 /// Whether the kernel itself made the socket; such a socket is never released through a descriptor.
 #[inline(always)]
 pub(crate) fn made_by_kernel(sock: u64) -> bool {
-    match field::<u8>(sock, layout::SOCK_KERN) {
-        Some(byte) => u32::from(byte) & word(layout::SOCK_KERN_MASK) != 0,
-        None => false,
-    }
+    kernel_made(field(sock, layout::SOCK_KERN).unwrap_or(0))
+}
+
+/// The same from the byte that says so.
+#[inline(always)]
+pub(crate) fn kernel_made(byte: u8) -> bool {
+    u32::from(byte) & word(layout::SOCK_KERN_MASK) != 0
 }
 
 /// The beginning of a socket, where its addresses are: one read instead of one for each.

@@ -1,6 +1,6 @@
 //! Binds and listens that the kernel refuses.
 
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use portwatch_common::record::{AF_INET, AF_INET6, SocketRecord, flag, kind};
 
 use crate::{
@@ -74,16 +74,17 @@ pub(crate) fn to_bind(sock: u64, request: &Request, errno: u32) {
     if protocol == 0 {
         return;
     }
-    // SAFETY: helpers without arguments.
-    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
-    let actor = Current::new(cgroup_id).actor(boot_ns);
+    // SAFETY: a helper without arguments.
+    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let current = Current::new();
+    let actor = current.actor(boot_ns);
     let (netns, options, cookie) = (layout::netns(sock), layout::options(sock), layout::cookie(sock));
     let Some(mut record) = emit::reserve::<SocketRecord>(kind::REFUSED) else { return };
     record.write(SocketRecord {
         header: emit::header::<SocketRecord>(kind::REFUSED, boot_ns),
         actor,
         cookie,
-        cgroup_id,
+        cgroup_id: current.cgroup_id,
         address: bytes(request.address),
         netns,
         errno,
@@ -105,15 +106,16 @@ pub(crate) fn to_listen(sock: u64) {
         return;
     }
     let (cookie, netns) = (head.cookie(), head.netns());
-    // SAFETY: helpers without arguments.
-    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
-    let actor = Current::new(cgroup_id).actor(boot_ns);
+    // SAFETY: a helper without arguments.
+    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let current = Current::new();
+    let actor = current.actor(boot_ns);
     let Some(mut record) = emit::reserve::<SocketRecord>(kind::REFUSED) else { return };
     record.write(SocketRecord {
         header: emit::header::<SocketRecord>(kind::REFUSED, boot_ns),
         actor,
         cookie,
-        cgroup_id,
+        cgroup_id: current.cgroup_id,
         address: bytes(at.address),
         netns,
         errno: IN_USE,

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns},
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
@@ -83,13 +83,8 @@ pub(crate) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let nobody = Actor { pid: 0, tid: 0, uid: 0, gid: 0, start_ns: 0 };
-    let (from, sender) = if by_process {
-        // SAFETY: a helper without arguments.
-        let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-        (from::PROCESS, Current::new(cgroup_id).actor(at_ns))
-    } else {
-        (from::KERNEL, nobody)
-    };
+    let (from, sender) =
+        if by_process { (from::PROCESS, Current::new().actor(at_ns)) } else { (from::KERNEL, nobody) };
     // The idle task sends nothing; were it current, nobody would be known.
     let from = if sender.pid == 0 { from::KERNEL } else { from };
     let sent = Sent { at_ns, start_ns, sender, from: u32::from(from), signal: signal as u16, again: 0 };

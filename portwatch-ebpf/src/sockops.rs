@@ -51,5 +51,5 @@ fn listening(ctx: &SockOpsContext) {
         }
     };
     let at = Place { address, port, family, protocol: IPPROTO_TCP };
-    told::listening(sock, layout::options(sock), cookie, &at, actor, current.cgroup_id, boot_ns);
+    told::listening(sock, layout::options(sock), cookie, &at, actor, &current, boot_ns);
 }

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::tracepoint,
     programs::TracePointContext,
 };
@@ -52,15 +52,14 @@ fn refused(errno: u32) {
     let same = asked.sock != 0 && layout::cookie(asked.sock) == asked.cookie;
     let (netns, options) =
         if same { (layout::netns(asked.sock), layout::options(asked.sock)) } else { (0, 0) };
-    // SAFETY: a helper without arguments.
-    let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-    let actor = Current::by_helpers(pid_tgid, cgroup_id).actor(boot_ns);
+    let current = Current::new();
+    let actor = current.actor(boot_ns);
     let Some(mut record) = emit::reserve::<SocketRecord>(kind::REFUSED) else { return };
     record.write(SocketRecord {
         header: emit::header::<SocketRecord>(kind::REFUSED, boot_ns),
         actor,
         cookie: asked.cookie,
-        cgroup_id,
+        cgroup_id: current.cgroup_id,
         address: bytes(asked.address),
         netns,
         errno,

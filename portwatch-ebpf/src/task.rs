@@ -1,8 +1,8 @@
 //! Who is running: the actor of a record, and the process record that must come before it.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid, bpf_probe_read_kernel_buf,
-    bpf_probe_read_user_buf,
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+    bpf_probe_read_kernel_buf, bpf_probe_read_user_buf,
 };
 use portwatch_common::{
     counter, layout,
@@ -11,13 +11,13 @@ use portwatch_common::{
 
 use crate::{
     emit,
-    layout::{field, word},
+    layout::{current_task, field, load_at, of_task, word},
     maps::{Known, PROCESSES},
 };
 
-/// The current task, as far as helpers of this program type tell.
+/// The current task.
 pub(crate) struct Current {
-    /// `struct task_struct *`
+    /// `struct task_struct *`, for [`of_task`].
     pub(crate) task: u64,
     pub(crate) pid_tgid: u64,
     pub(crate) uid_gid: u64,
@@ -26,45 +26,44 @@ pub(crate) struct Current {
 }
 
 impl Current {
-    /// By helpers.
+    /// For programs of the types that have all helpers.
     #[inline(always)]
-    pub(crate) fn by_helpers(pid_tgid: u64, cgroup_id: u64) -> Self {
+    pub(crate) fn new() -> Self {
+        if word(layout::TASK_TYPED) != layout::ABSENT {
+            return Self::by_reading();
+        }
+        let (pid_tgid, uid_gid) = (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid());
         // SAFETY: a helper without arguments.
-        let task = unsafe { bpf_get_current_task() };
-        Self { task, pid_tgid, uid_gid: bpf_get_current_uid_gid(), cgroup_id }
+        let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+        Self { task: current_task(), pid_tgid, uid_gid, cgroup_id }
     }
 
-    /// By helpers that every process-context program type has.
-    #[inline(always)]
-    pub(crate) fn new(cgroup_id: u64) -> Self {
-        Self::by_helpers(bpf_get_current_pid_tgid(), cgroup_id)
-    }
-
-    /// By reading the task: sockops programs have no such helpers before 6.10.
+    /// From the task itself, without helpers that tell: sockops programs have none before 6.10, and loads of typed fields
+    /// cost less than they do.
     #[inline(always)]
     pub(crate) fn by_reading() -> Self {
-        // SAFETY: a helper without arguments.
-        let task = unsafe { bpf_get_current_task() };
-        let process = field::<u32>(task, layout::TASK_TGID).unwrap_or(0);
-        let thread = field::<u32>(task, layout::TASK_PID).unwrap_or(0);
-        let uid_gid = match field::<u64>(task, layout::TASK_CRED) {
-            Some(cred) => field::<u64>(cred, layout::CRED_UID).unwrap_or(0),
-            None => 0,
-        };
-        let cgroup_id = cgroup_id(task);
-        Self { task, pid_tgid: (u64::from(process) << 32) | u64::from(thread), uid_gid, cgroup_id }
+        let task = current_task();
+        let process = of_task::<u32>(task, layout::TASK_TGID, 0);
+        let thread = of_task::<u32>(task, layout::TASK_PID, 0);
+        Self {
+            task,
+            pid_tgid: (u64::from(process) << 32) | u64::from(thread),
+            uid_gid: uid_gid(task),
+            cgroup_id: cgroup_id(task),
+        }
     }
 
     /// The actor of a record; announces the process first where it is not known.
     #[inline(always)]
     pub(crate) fn actor(&self, boot_ns: u64) -> Actor {
         let pid = (self.pid_tgid >> 32) as u32;
-        let exec_id = exec_id(self.task);
+        // Counts the exec calls in a task's history. The low half is enough and all that kernels before 5.7 have.
+        let exec_id = u64::from(of_task::<u32>(self.task, layout::TASK_EXEC_ID, 0));
         let start_ns = match PROCESSES.get_ptr(&pid) {
             // SAFETY: a pointer into the map, valid while we run; the entry of a process is written by its
             // own threads only.
             Some(known) if unsafe { (*known).exec_id } == exec_id => unsafe { (*known).start_ns },
-            _ => announce(self.task, self.pid_tgid, self.uid_gid, self.cgroup_id, boot_ns),
+            _ => announce(self.pid_tgid, self.uid_gid, self.cgroup_id, boot_ns),
         };
         Actor {
             pid,
@@ -76,19 +75,26 @@ impl Current {
     }
 }
 
+/// What `bpf_get_current_uid_gid` tells where it is allowed.
+#[inline(always)]
+fn uid_gid(task: u64) -> u64 {
+    let cred = of_task::<u64>(task, layout::TASK_CRED, 0);
+    if word(layout::TASK_TYPED) == layout::ABSENT {
+        return of_task(cred, layout::CRED_UID, 0);
+    }
+    // Two fields, which one load may not cross.
+    let uid = load_at::<u32>(cred, layout::CRED_UID, 0, 0);
+    let gid = load_at::<u32>(cred, layout::CRED_UID, 4, 0);
+    u64::from(uid) | u64::from(gid) << 32
+}
+
 /// What `bpf_get_current_cgroup_id` tells where it is allowed: the task's control group of version 2.
 #[inline(always)]
 fn cgroup_id(task: u64) -> u64 {
-    let set = field::<u64>(task, layout::TASK_CGROUPS).unwrap_or(0);
-    let group = field::<u64>(set, layout::CGROUPS_DEFAULT).unwrap_or(0);
-    let node = field::<u64>(group, layout::CGROUP_NODE).unwrap_or(0);
-    field::<u64>(node, layout::NODE_ID).unwrap_or(0)
-}
-
-/// Counts the exec calls in a task's history. The low half is enough and all that kernels before 5.7 have.
-#[inline(always)]
-fn exec_id(task: u64) -> u64 {
-    u64::from(field::<u32>(task, layout::TASK_EXEC_ID).unwrap_or(0))
+    let set = of_task::<u64>(task, layout::TASK_CGROUPS, 0);
+    let group = of_task::<u64>(set, layout::CGROUPS_DEFAULT, 0);
+    let node = of_task::<u64>(group, layout::CGROUP_NODE, 0);
+    of_task::<u64>(node, layout::NODE_ID, 0)
 }
 
 /// Sends a process record and returns the start of the process, 0 when not readable.
@@ -97,13 +103,9 @@ fn exec_id(task: u64) -> u64 {
 /// which there are enough to take 5.10 half a second a program.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn announce(
-    task: u64,
-    pid_tgid: u64,
-    uid_gid: u64,
-    cgroup_id: u64,
-    boot_ns: u64,
-) -> u64 {
+pub(crate) extern "C" fn announce(pid_tgid: u64, uid_gid: u64, cgroup_id: u64, boot_ns: u64) -> u64 {
+    // SAFETY: a helper without arguments. A number, which a global function could not be given where it is typed.
+    let task = unsafe { bpf_get_current_task() };
     let pid = (pid_tgid >> 32) as u32;
     let leader = field::<u64>(task, layout::TASK_LEADER).unwrap_or(0);
     let start_ns = field::<u64>(leader, layout::TASK_START).unwrap_or(0);
@@ -136,7 +138,8 @@ pub(crate) extern "C" fn announce(
         return start_ns;
     }
     // Known only now: a record that was lost is sent again with the next event.
-    let known = Known { start_ns, exec_id: exec_id(task) };
+    let exec_id = u64::from(field::<u32>(task, layout::TASK_EXEC_ID).unwrap_or(0));
+    let known = Known { start_ns, exec_id };
     if PROCESSES.insert(&pid, &known, 0).is_err() {
         emit::count(counter::PROCESSES_FULL);
     }

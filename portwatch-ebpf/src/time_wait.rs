@@ -8,10 +8,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-        bpf_ktime_get_boot_ns, bpf_probe_read_kernel_buf,
-    },
+    helpers::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_buf},
     macros::map,
     maps::LruHashMap,
 };
@@ -21,7 +18,10 @@ use portwatch_common::{
     record::{AF_INET, Actor, flag},
 };
 
-use crate::layout::{Head, field};
+use crate::{
+    layout::{self, Head, field, of_task},
+    task::Current,
+};
 
 /// `TCP_FIN_WAIT1`
 const FIN_WAIT1: u8 = 4;
@@ -46,29 +46,30 @@ pub(crate) static LEFT_COUNT: LruHashMap<TallyKey, Tally> = LruHashMap::with_max
 /// The current process, which is this actor, listens. Called by the program that tells so: it knows all of this, and a program of its own would
 /// find it once more.
 #[inline(always)]
-pub(crate) fn listens(place: Place, actor: &Actor, cgroup_id: u64, boot_ns: u64) {
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
+pub(crate) fn listens(place: Place, actor: &Actor, current: &Current, boot_ns: u64) {
+    let leader = of_task::<u64>(current.task, word::TASK_LEADER, 0);
+    if let Some(known) = LISTENERS.get_ptr_mut(&place) {
+        // SAFETY: a pointer into the map, valid while we run. Of one process no reader can mix two owners.
+        unsafe {
+            if (*known).pid == actor.pid && (*known).start_ns == actor.start_ns {
+                // An update of an LRU map takes a fresh element for the same key.
+                (*known).when_ns = boot_ns;
+                (*known).cgroup_id = current.cgroup_id;
+                (*known).uid = actor.uid;
+                comm(leader, &mut *known);
+                return;
+            }
+        }
+    }
     let mut listener = Room::<Owner>::EMPTY;
     let listener = listener.zeroed();
     listener.when_ns = boot_ns;
-    if !is_kernel_thread(task) {
+    if !is_kernel_thread(current.task) {
         listener.start_ns = actor.start_ns;
-        listener.cgroup_id = cgroup_id;
+        listener.cgroup_id = current.cgroup_id;
         listener.pid = actor.pid;
         listener.uid = actor.uid;
-        comm(field(task, word::TASK_LEADER).unwrap_or(0), listener);
-    }
-    // SAFETY: a pointer into the map, valid while we run. Of one process no reader can mix two owners.
-    unsafe {
-        if let Some(known) = LISTENERS.get_ptr_mut(&place)
-            && (*known).pid == listener.pid
-            && (*known).start_ns == listener.start_ns
-        {
-            // An update of an LRU map takes a fresh element for the same key.
-            copy_words(known, listener);
-            return;
-        }
+        comm(leader, listener);
     }
     let _ = LISTENERS.insert(&place, &*listener, 0);
 }
@@ -193,36 +194,40 @@ fn count(netns: u32, port: u32, who: &Owner) {
 /// caller: softirq never owns one.
 #[inline(always)]
 fn current(sock: u64, who: &mut Owner) {
-    // SAFETY: helpers without arguments.
-    let (when_ns, task) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_task()) };
-    who.when_ns = when_ns;
+    // SAFETY: a helper without arguments.
+    who.when_ns = unsafe { bpf_ktime_get_boot_ns() };
     let owned = field::<u32>(sock, word::SOCK_OWNED).unwrap_or(0) != 0;
-    if !owned || is_kernel_thread(task) {
+    let current = Current::new();
+    if !owned || is_kernel_thread(current.task) {
         return;
     }
-    let leader = field::<u64>(task, word::TASK_LEADER).unwrap_or(0);
-    who.start_ns = field(leader, word::TASK_START).unwrap_or(0);
+    let leader = of_task::<u64>(current.task, word::TASK_LEADER, 0);
+    who.start_ns = of_task(leader, word::TASK_START, 0);
     comm(leader, who);
-    who.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    who.uid = bpf_get_current_uid_gid() as u32;
-    // SAFETY: a helper without arguments.
-    who.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    who.pid = (current.pid_tgid >> 32) as u32;
+    who.uid = current.uid_gid as u32;
+    who.cgroup_id = current.cgroup_id;
 }
 
 /// Where that cannot be read too.
 #[inline(always)]
 fn is_kernel_thread(task: u64) -> bool {
-    match field::<u32>(task, word::TASK_FLAGS) {
-        Some(flags) => flags & KERNEL_THREAD != 0,
-        None => true,
-    }
+    of_task(task, word::TASK_FLAGS, KERNEL_THREAD) & KERNEL_THREAD != 0
 }
 
 /// Read in place: an array that may be absent is copied around unwritten, which verifiers before 5.12 refuse.
 #[inline(always)]
 fn comm(leader: u64, who: &mut Owner) {
-    let offset = crate::layout::word(word::TASK_COMM);
+    let offset = layout::word(word::TASK_COMM);
     if offset == word::ABSENT || leader == 0 {
+        return;
+    }
+    // As words, where they are aligned.
+    if layout::word(word::TASK_TYPED) != word::ABSENT && offset.is_multiple_of(8) {
+        let half = |more| layout::load_at::<u64>(leader, word::TASK_COMM, more, 0);
+        let words: [u64; 2] = [half(0), half(8)];
+        // SAFETY: same size, no invalid values.
+        who.comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) };
         return;
     }
     let from = core::ptr::with_exposed_provenance((leader + u64::from(offset)) as usize);
@@ -233,16 +238,14 @@ fn comm(leader: u64, who: &mut Owner) {
 /// Whether the current process is a child of this one.
 #[inline(always)]
 fn parent_is(pid: u32, start_ns: u64) -> bool {
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let leader = field::<u64>(task, word::TASK_LEADER).unwrap_or(0);
-    let parent = field::<u64>(leader, word::TASK_PARENT).unwrap_or(0);
-    if field::<u32>(parent, word::TASK_TGID) != Some(pid) {
+    let leader = of_task::<u64>(layout::current_task(), word::TASK_LEADER, 0);
+    let parent = of_task::<u64>(leader, word::TASK_PARENT, 0);
+    if of_task::<u32>(parent, word::TASK_TGID, 0) != pid {
         return false;
     }
-    let leader = field::<u64>(parent, word::TASK_LEADER).unwrap_or(0);
+    let leader = of_task::<u64>(parent, word::TASK_LEADER, 0);
     // A listener that was there before is known by the coarser time of /proc.
-    field::<u64>(leader, word::TASK_START).is_some_and(|start| start / TICK_NS == start_ns / TICK_NS)
+    of_task::<u64>(leader, word::TASK_START, 0) / TICK_NS == start_ns / TICK_NS
 }
 
 /// The addresses of a connection and its peer's port, written in place as [`comm`] is.

@@ -3,10 +3,7 @@
 //! Hooks of several families may see the same event. A bind is told once for each port that a socket gets
 //! ([`Bound::told_port`]), a close by whoever takes the socket out of [`BOUND`].
 
-use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
-};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use portwatch_common::{
     connection, counter, layout as word,
     record::{
@@ -136,9 +133,9 @@ pub(crate) fn bound(sock: u64, head: &Head, cookie: u64, at: &Place, asked_port:
         emit::count(usize::from(kind::BIND));
         return;
     }
-    // SAFETY: helpers without arguments.
-    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
-    let current = Current::new(cgroup_id);
+    // SAFETY: a helper without arguments.
+    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let current = Current::new();
     // Before anything that branches: old verifiers walk what comes here once for each branch before it.
     let actor = current.actor(boot_ns);
     let netns = head.netns();
@@ -174,7 +171,7 @@ pub(crate) fn bound(sock: u64, head: &Head, cookie: u64, at: &Place, asked_port:
         header: emit::header::<SocketRecord>(kind::BIND, boot_ns),
         actor,
         cookie,
-        cgroup_id,
+        cgroup_id: current.cgroup_id,
         address: bytes(at.address),
         netns,
         errno: 0,
@@ -206,17 +203,17 @@ pub(crate) fn listening_socket(sock: u64, listen: u32, refused: u32) {
         return;
     }
     let cookie = head.cookie();
-    // SAFETY: helpers without arguments.
-    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
-    let current = Current::new(cgroup_id);
+    // SAFETY: a helper without arguments.
+    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let current = Current::new();
     let actor = current.actor(boot_ns);
     if cookie == 0 {
         emit::count(usize::from(kind::LISTEN));
         let place = connection::Place { netns: head.netns(), port: u32::from(at.port) };
-        time_wait::listens(place, &actor, cgroup_id, boot_ns);
+        time_wait::listens(place, &actor, &current, boot_ns);
         return;
     }
-    listening(sock, head.options(), cookie, &at, actor, cgroup_id, boot_ns);
+    listening(sock, head.options(), cookie, &at, actor, &current, boot_ns);
 }
 
 /// The same, where the context gave the place.
@@ -227,7 +224,7 @@ pub(crate) fn listening(
     cookie: u64,
     at: &Place,
     actor: Actor,
-    cgroup_id: u64,
+    current: &Current,
     boot_ns: u64,
 ) {
     let mut flags = flag::ACTOR_KNOWN | options;
@@ -249,13 +246,13 @@ pub(crate) fn listening(
         netns
     };
     let place = connection::Place { netns, port: u32::from(at.port) };
-    time_wait::listens(place, &actor, cgroup_id, boot_ns);
+    time_wait::listens(place, &actor, current, boot_ns);
     let Some(mut entry) = emit::reserve::<SocketRecord>(kind::LISTEN) else { return };
     entry.write(SocketRecord {
         header: emit::header::<SocketRecord>(kind::LISTEN, boot_ns),
         actor,
         cookie,
-        cgroup_id,
+        cgroup_id: current.cgroup_id,
         address: bytes(at.address),
         netns,
         errno: 0,
@@ -282,9 +279,9 @@ pub(crate) fn released(cookie: u64) {
     if BOUND.get_ptr(&cookie).is_none() || BOUND.remove(&cookie).is_err() {
         return;
     }
-    // SAFETY: helpers without arguments.
-    let (boot_ns, cgroup_id) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_current_cgroup_id()) };
-    let actor = Current::new(cgroup_id).actor(boot_ns);
+    // SAFETY: a helper without arguments.
+    let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let actor = Current::new().actor(boot_ns);
     closed(kind::CLOSE, cookie, actor, boot_ns);
 }
 

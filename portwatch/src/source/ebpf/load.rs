@@ -12,7 +12,8 @@ use std::{
 use aya::{
     BtfError, Ebpf, EbpfError, EbpfLoader,
     maps::Array,
-    programs::{CgroupAttachMode, Program as Handle, ProgramError},
+    programs::{CgroupAttachMode, Program as Handle, ProgramError, ProgramType},
+    sys::{BpfHelper, is_helper_supported},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -213,7 +214,10 @@ pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Degradation> {
         });
     }
     let mut degradations = Vec::new();
-    let offsets = offsets(&mut degradations);
+    let mut offsets = offsets(&mut degradations);
+    if task_is_typed() {
+        offsets.task_is_typed();
+    }
     let mut ebpf = EbpfLoader::new()
         .btf(None)
         .override_global("LAYOUT", offsets.layout.as_slice(), true)
@@ -265,6 +269,16 @@ fn offsets(degradations: &mut Vec<Degradation>) -> Offsets {
         });
     }
     offsets
+}
+
+/// Whether programs of every type here may have the current task as a pointer whose type the verifier knows. Tracing programs have since
+/// 5.11; the verifier is asked about the others.
+fn task_is_typed() -> bool {
+    let types = [ProgramType::CgroupSock, ProgramType::SockOps, ProgramType::TracePoint, ProgramType::KProbe];
+    // A probe that fails says nothing, and reading by helpers works everywhere.
+    types.into_iter().all(|program| {
+        is_helper_supported(program, BpfHelper::BPF_FUNC_get_current_task_btf).unwrap_or(false)
+    })
 }
 
 fn process_facts(offsets: &Offsets) -> Coverage {

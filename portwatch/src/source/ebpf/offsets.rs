@@ -150,12 +150,21 @@ impl Offsets {
         offsets.kernel_sockets(&btf);
         offsets.credentials(&btf);
         offsets.registers(&btf);
+        // Saves a look at a map; nothing is missed without it.
+        if let Some(field) = btf.field("sock", "sk_shutdown").filter(|f| f.bits == 0) {
+            offsets.set(layout::SOCK_SHUTDOWN, field.bit_offset / 8);
+        }
         Ok(offsets)
     }
 
     /// Whether a word was found.
     pub(super) fn has(&self, index: usize) -> bool {
         self.layout.get(index).is_some_and(|&word| word != ABSENT)
+    }
+
+    /// Programs of every type may have the current task as a typed pointer.
+    pub(super) fn task_is_typed(&mut self) {
+        self.set(layout::TASK_TYPED, 1);
     }
 
     fn set(&mut self, index: usize, value: u32) {
