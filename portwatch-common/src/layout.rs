@@ -115,5 +115,7 @@ pub const NODE_ID: usize = 50;
 pub const SOCK_SHUTDOWN: usize = 51;
 /// Not a place: 1 where programs of every type may have the current task as a typed pointer (`bpf_get_current_task_btf`).
 pub const TASK_TYPED: usize = 52;
+/// Byte offset of `file.private_data`: of a socket's file, the `struct socket`.
+pub const FILE_PRIVATE: usize = 53;
 /// Number of words.
-pub const END: usize = 53;
+pub const END: usize = 54;

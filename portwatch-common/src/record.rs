@@ -266,6 +266,21 @@ pub struct SocketDescriptor {
     pub fd: u32,
 }
 
+/// The options of a socket as they are, by a descriptor of it. No record either: the iterator over the descriptors of one
+/// process writes it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketSharing {
+    /// The socket's inode.
+    pub inode: u64,
+    /// Thread-group id in the initial pid namespace.
+    pub pid: u32,
+    /// Bits of [`flag`]: the options, and [`flag::OPTIONS_KNOWN`].
+    pub flags: u16,
+    /// Zero.
+    pub pad: u16,
+}
+
 /// Asserts size, alignment and the offset of each field.
 macro_rules! layout {
     ($type:ty, $size:expr, { $($field:ident: $offset:expr),+ $(,)? }) => {
@@ -290,6 +305,7 @@ layout!(SocketRecord, 88, {
 layout!(CloseRecord, 48, { header: 0, actor: 16, cookie: 40 });
 layout!(ExitRecord, 48, { header: 0, actor: 16, exit_code: 40, exit_code_known: 44, pad: 45 });
 layout!(SocketDescriptor, 24, { inode: 0, start_ns: 8, pid: 16, fd: 20 });
+layout!(SocketSharing, 16, { inode: 0, pid: 8, flags: 12, pad: 14 });
 layout!(ForkRecord, 56, { header: 0, actor: 16, child_start_ns: 40, child_pid: 48, pad: 52 });
 layout!(ExecRecord, 40, { header: 0, actor: 16 });
 layout!(KilledRecord, 80, {

@@ -16,8 +16,8 @@ use crate::{
     engine::Engines,
     journal::{JournalError, Reader, boot_id},
     model::{
-        ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Snapshot,
-        Timestamp,
+        ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Sharing,
+        Snapshot, Timestamp,
     },
     platform::user::{ROOT, with_all_rights},
     query::{
@@ -537,7 +537,9 @@ fn around(scanner: &mut dyn Look, live: &Live, asked: &[Asked]) -> Result<Around
     }
     let connections = scanner.connections(&ConnectionScope::Ports { ports, holders: false })?;
     let unexplained = connections.as_ref().map(|found| live.unexplained(found)).unwrap_or_default();
-    let mut around = Around { connections, rules: scanner.bind_rules(&addresses) };
+    let rules = scanner.bind_rules(&addresses);
+    // A look without kernel programs knows of no option.
+    let mut around = Around { connections, rules, sharing: Sharing::AsBound };
     if !unexplained.is_empty() {
         let scope = ConnectionScope::Ports { ports: unexplained.clone(), holders: true };
         around.name(&unexplained, scanner.connections(&scope)?.unwrap_or_default());

@@ -231,10 +231,12 @@ impl Desk {
             Some(connections) => lock(&self.pipeline.live).unexplained(connections),
             None => Vec::new(),
         };
-        if !unexplained.is_empty()
-            && let Some(closer) = look(unexplained.clone(), true, Vec::new())?.connections
-        {
-            around.name(&unexplained, closer);
+        if !unexplained.is_empty() {
+            let closer = look(unexplained.clone(), true, Vec::new())?;
+            if let Some(connections) = closer.connections {
+                around.name(&unexplained, connections);
+                around.sharing.add(closer.sharing);
+            }
         }
         Ok(around)
     }

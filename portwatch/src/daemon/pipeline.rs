@@ -28,7 +28,7 @@ use crate::{
     journal::{Commits, Entry, Pending, Writer, WriterStatus},
     model::{
         Completeness, ConnectionScope, Event, EventKind, Evidence, Fact, Netns, Observation, Phase, Port,
-        Process, ProcessId, Protocol, Seen, Timestamp,
+        Process, ProcessId, Protocol, Seen, Sharing, Timestamp,
     },
     query::{Around, Live, Record, Space},
     source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
@@ -379,7 +379,14 @@ impl Pipeline {
                     None
                 });
                 let rules = self.source.bind_rules(&addresses);
-                let _ = reply.try_send(Around { connections, rules });
+                let sharing = match &scope {
+                    ConnectionScope::Ports { ports, .. } => {
+                        let holders = lock(&self.handle.live).holders(ports, connections.as_ref());
+                        self.source.sharing(&holders)
+                    }
+                    ConnectionScope::TimeWait => Sharing::default(),
+                };
+                let _ = reply.try_send(Around { connections, rules, sharing });
             }
             Command::Settle(reply) => {
                 let _ = self.poll(Duration::ZERO);

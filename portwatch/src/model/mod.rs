@@ -26,7 +26,7 @@ pub use process::{
 };
 pub use rules::BindRules;
 pub use socket::{
-    AskedPort, Holder, LeftOpen, Owner, Phase, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel,
+    AskedPort, Holder, LeftOpen, Owner, Phase, Sharing, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel,
     described,
 };
 pub use viewer::{Sight, Viewer};

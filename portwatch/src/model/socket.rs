@@ -1,5 +1,7 @@
 //! What: sockets, as a source reports them and as the live table keeps them.
 
+use std::collections::HashMap;
+
 use super::{Endpoint, Evidence, Netns, Port, ProcessId, Timestamp};
 
 /// The identity of a socket.
@@ -57,6 +59,40 @@ pub struct SocketOptions {
     pub reuse_port: Option<bool>,
     /// IPV6_V6ONLY, where known; a wildcard v6 socket without it takes IPv4 too.
     pub v6_only: Option<bool>,
+}
+
+/// The sharing options of sockets at the moment of a question: a program may set them whenever it likes, and no hook tells of it.
+/// (IPV6_V6ONLY cannot be changed on a socket that has a port.)
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Sharing {
+    /// Nobody looked.
+    #[default]
+    Unseen,
+    /// As at the bind. For sources that have nothing to look into, or know no options at all.
+    AsBound,
+    /// As they were read, by inode. Those of other sockets are not known.
+    Read(HashMap<u64, SocketOptions>),
+}
+
+impl Sharing {
+    /// Of a socket of a program, by what was told of its bind.
+    pub fn of(&self, inode: Option<u64>, bound: SocketOptions) -> SocketOptions {
+        let read = match self {
+            Self::AsBound => return bound,
+            Self::Unseen => None,
+            Self::Read(found) => inode.and_then(|inode| found.get(&inode)),
+        };
+        let (reuse_addr, reuse_port) = read.map_or((None, None), |now| (now.reuse_addr, now.reuse_port));
+        SocketOptions { reuse_addr, reuse_port, v6_only: bound.v6_only }
+    }
+
+    /// Adds what was read later.
+    pub fn add(&mut self, later: Self) {
+        match (self, later) {
+            (Self::Read(known), Self::Read(later)) => known.extend(later),
+            (known, later) => *known = later,
+        }
+    }
 }
 
 /// A socket as one look at the kernel's tables or one event shows it.

@@ -15,7 +15,7 @@ use crate::{
     engine::Engines,
     model::{
         AskedPort, BindRules, Change, Completeness, Connection, Connections, Event, EventKind, LeftOpen,
-        Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen, Socket,
+        Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen, Sharing, Socket,
         TcpState, Timestamp, described,
     },
     state::{LiveTable, Policy},
@@ -36,6 +36,8 @@ pub struct Around {
     pub connections: Option<Connections>,
     /// What the kernel decides binds by.
     pub rules: BindRules,
+    /// The sharing options that sockets have now.
+    pub sharing: Sharing,
 }
 
 impl Around {
@@ -348,6 +350,14 @@ impl Live {
         Traffic { rows, processes: ids.into_iter().filter_map(|id| self.named(id)).collect() }
     }
 
+    /// One process for each socket on these ports, and for each of these connections, by which it can be looked at.
+    pub fn holders(&self, ports: &[Port], connections: Option<&Connections>) -> Vec<ProcessId> {
+        let sockets = ports.iter().flat_map(|&port| self.table.on_port(port, None)).map(|s| &s.holders);
+        let rows = connections.into_iter().flat_map(|found| &found.rows);
+        let connections = rows.filter(|row| row.inode.is_some()).map(|row| &row.holders);
+        sockets.chain(connections).filter_map(|holders| holders.first()).map(|h| h.process).collect()
+    }
+
     /// Ports that living connections have and no known socket: whose these are is the answer, and is worth a walk
     /// over the processes.
     pub fn unexplained(&self, connections: &Connections) -> Vec<Port> {
@@ -373,12 +383,12 @@ impl Live {
                 let sockets = self.on_port(*port, *protocol);
                 let completeness = self.completeness_in(space);
                 // Connections and settings were looked at in our own namespace.
-                let nothing = Around::default();
+                let nothing = Around { sharing: around.sharing.clone(), ..Around::default() };
                 let around = if space.one(self.own) == self.own { around } else { &nothing };
                 let connections = around.connections.as_ref();
                 let traffic = connections.map(|c| self.traffic(c, |row| row.local.port == *port));
                 let place = (*address, *port, *protocol);
-                who::port(place, sockets, (space, self.own), &completeness, (traffic, &around.rules))
+                who::port(place, sockets, (space, self.own), &completeness, (traffic, around))
             }
             Asked::Pid(pid) => {
                 let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{KnownSocket, Outlook, Traffic};
 use crate::{
-    model::{BindRules, Completeness, Endpoint, Netns, Port, Protocol},
+    model::{BindRules, Completeness, Endpoint, Netns, Port, Protocol, Sharing},
     verdict::{BindRequest, Cause, Outcome, Party, Verdict, World, would_bind_in},
 };
 
@@ -28,13 +28,16 @@ pub(super) struct Scene<'a> {
     pub(super) traffic: Option<&'a Traffic>,
     /// Settings and addresses.
     pub(super) rules: &'a BindRules,
+    /// Options of sockets as they are now.
+    pub(super) sharing: &'a Sharing,
     /// Whether `sockets` are all there are.
     pub(super) completeness: &'a Completeness,
 }
 
 impl<'a> Scene<'a> {
     fn verdict(&self, request: &BindRequest) -> Verdict<'a> {
-        let world = World { connections: self.traffic.map(|t| t.rows.as_slice()), rules: self.rules };
+        let connections = self.traffic.map(|t| t.rows.as_slice());
+        let world = World { connections, rules: self.rules, sharing: self.sharing };
         would_bind_in(request, self.sockets.iter().map(|s| &s.socket), world)
     }
 

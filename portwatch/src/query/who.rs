@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use super::{
-    Asked, Holding, KnownSocket, Space, TargetAnswer, Traffic,
+    Around, Asked, Holding, KnownSocket, Space, TargetAnswer, Traffic,
     outlook::{Place, Scene, outlook},
 };
-use crate::model::{BindRules, Completeness, Netns, Port, Protocol, addresses_overlap};
+use crate::model::{Completeness, Netns, Port, Protocol, addresses_overlap};
 
 /// Who has a port. `sockets` are those on the port in every namespace, `space` says which are meant.
 ///
@@ -17,10 +17,11 @@ pub(super) fn port(
     sockets: Vec<KnownSocket>,
     (space, own): (Space, Option<Netns>),
     completeness: &Completeness,
-    (traffic, rules): (Option<Traffic>, &BindRules),
+    (traffic, around): (Option<Traffic>, &Around),
 ) -> TargetAnswer {
     let place = Place { address, port, protocol, netns: space.one(own) };
-    let scene = Scene { sockets: &sockets, traffic: traffic.as_ref(), rules, completeness };
+    let Around { rules, sharing, .. } = around;
+    let scene = Scene { sockets: &sockets, traffic: traffic.as_ref(), rules, sharing, completeness };
     let outlook = outlook(place, scene);
     // What was asked of one address means the connections that a bind of it would meet.
     let traffic = traffic.filter(|_| protocol != Some(Protocol::Udp)).map(|traffic| Traffic {

@@ -41,6 +41,7 @@ pub use self::wake::Wake;
 
 use crate::model::{
     BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Observation, Port,
+    ProcessId, Sharing,
 };
 
 /// Which source it is.
@@ -145,6 +146,11 @@ pub trait Source: Send {
     /// What decides a bind besides sockets, and whether these addresses are the machine's.
     fn bind_rules(&mut self, _addresses: &[IpAddr]) -> BindRules {
         BindRules::default()
+    }
+
+    /// The sharing options that the sockets of these processes have now.
+    fn sharing(&mut self, _holders: &[ProcessId]) -> Sharing {
+        Sharing::AsBound
     }
 
     /// Tells what is counted rather than told one by one and is not due yet, for an orderly stop.

@@ -21,8 +21,8 @@ pub enum Overlap {
     TheirDualStack,
     /// The request is for `::` without IPV6_V6ONLY and would take IPv4 too.
     OurDualStack,
-    /// The request is for every IPv4 address, and the other is a connection over IPv6 whose socket was not
-    /// IPV6_V6ONLY: the kernel counts it as one that might have IPv4.
+    /// The request is for every IPv4 address, and the other has an IPv6 address from a connect, and its
+    /// socket was not IPV6_V6ONLY: the kernel counts it as one that might have IPv4.
     TheirIpv6Connection,
 }
 
@@ -59,18 +59,32 @@ pub(super) fn meeting(request: &BindRequest, theirs: Party<'_>) -> Meeting {
             None => Meeting::Perhaps(Overlap::TheirDualStack),
         },
         (IpAddr::V4(v4), IpAddr::V6(_))
-            if matches!(theirs, Party::Connection(_))
+            if is_connected(theirs)
                 && request.place.address.is_ipv4()
                 && (v4.is_unspecified() || v4 == LOOPBACK4_IPV6) =>
         {
             match theirs.options().v6_only {
                 Some(true) => Meeting::Apart,
-                // Kernels that look sockets up by address (6.1 and later) do not find it under this one.
+                // Kernels that look sockets up by address (TCP from 6.1 on, UDP where a place of the table has more than ten) do not find
+                // it under this one.
                 Some(false) if !v4.is_unspecified() => Meeting::Perhaps(Overlap::TheirIpv6Connection),
                 Some(false) => Meeting::Overlaps(Overlap::TheirIpv6Connection),
                 None => Meeting::Perhaps(Overlap::TheirIpv6Connection),
             }
         }
         _ => Meeting::Apart,
+    }
+}
+
+/// An IPv6 address without IPV6_V6ONLY is from a connect, also from one that was refused: a bind would have set the option. (Linux; other
+/// systems set none.)
+fn is_connected(theirs: Party<'_>) -> bool {
+    match theirs {
+        Party::Connection(_) => true,
+        Party::Socket(socket) => {
+            let alone =
+                matches!(socket.seen.endpoint.address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none());
+            cfg!(target_os = "linux") && alone && socket.seen.options.v6_only == Some(false)
+        }
     }
 }

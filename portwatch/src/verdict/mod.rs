@@ -23,10 +23,10 @@ pub use meeting::Overlap;
 pub use party::Party;
 pub use sharing::Refusal;
 
-use crate::model::{BindRules, Connection, Endpoint, Protocol, Socket, TcpState};
+use crate::model::{BindRules, Connection, Endpoint, Protocol, Sharing, Socket, TcpState};
 use meeting::{Meeting, meeting};
 use party::Standing;
-use sharing::{Share, share};
+use sharing::{Now, Share, share};
 
 /// The rules are Linux's but for what [`BindRules`] say; the numbers are those that a program of this system is given (Winsock's on Windows).
 const EACCES: i32 = if cfg!(windows) { 10_013 } else { 13 };
@@ -68,6 +68,8 @@ pub struct World<'a> {
     pub connections: Option<&'a [Connection]>,
     /// Settings and addresses.
     pub rules: &'a BindRules,
+    /// Options of sockets as they are now.
+    pub sharing: &'a Sharing,
 }
 
 impl BindRequest {
@@ -190,8 +192,8 @@ pub enum Caveat {
     AddressNotChecked,
 }
 
-/// Would this bind succeed, as far as sockets go? `sockets` may be all there are: those on other ports, protocols
-/// and namespaces are left aside.
+/// Would this bind succeed, as far as sockets go, if they have the options that they were bound with? `sockets` may be all there
+/// are: those on other ports, protocols and namespaces are left aside.
 pub fn would_bind<'a>(request: &BindRequest, sockets: impl IntoIterator<Item = &'a Socket>) -> Verdict<'a> {
     const UNKNOWN: &BindRules = &BindRules {
         unprivileged_from: None,
@@ -202,7 +204,7 @@ pub fn would_bind<'a>(request: &BindRequest, sockets: impl IntoIterator<Item = &
         shares_overlaps: false,
         addresses: Vec::new(),
     };
-    would_bind_in(request, sockets, World { connections: None, rules: UNKNOWN })
+    would_bind_in(request, sockets, World { connections: None, rules: UNKNOWN, sharing: &Sharing::AsBound })
 }
 
 /// Would this bind succeed in this world?
@@ -216,12 +218,20 @@ pub fn would_bind_in<'a>(
     }
     let connections = world.connections.unwrap_or_default();
     let parties = sockets.into_iter().map(Party::Socket).chain(connections.iter().map(Party::Connection));
+    let parties: Vec<Party<'_>> = parties
+        .filter(|party| {
+            let there = party.endpoint();
+            there.protocol == request.place.protocol && there.port == request.place.port
+        })
+        .collect();
+    let shut = parties.iter().any(|party| {
+        let here = request.place.netns == party.endpoint().netns;
+        here && party.shuts()
+    });
     let mut tally = Tally::default();
     for party in parties {
-        let there = party.endpoint();
-        if there.protocol == request.place.protocol && there.port == request.place.port {
-            tally.weigh(request, party, world.rules.shares_overlaps);
-        }
+        let now = party.options_now(world.sharing);
+        tally.weigh(request, (party, Now { options: now, shut }), world.rules.shares_overlaps);
     }
     match tally.outcome(request.place.protocol) {
         Outcome::Succeeds => Verdict { outcome: Outcome::Succeeds, caveats: caveats(request, world) },
@@ -278,7 +288,7 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn weigh(&mut self, request: &BindRequest, party: Party<'a>, shares_overlaps: bool) {
+    fn weigh(&mut self, request: &BindRequest, (party, now): (Party<'a>, Now), shares_overlaps: bool) {
         let same_namespace = match (request.place.netns, party.endpoint().netns) {
             (Some(ours), Some(theirs)) if ours != theirs => return,
             // On a platform without namespaces nobody has one.
@@ -293,7 +303,7 @@ impl<'a> Tally<'a> {
             self.doubtful.get_or_insert(Doubt::AloneUnknown(party));
             return;
         }
-        match share(request, party) {
+        match share(request, party, now) {
             Share::ByAddress => {}
             Share::ByPort => self.port_shared = true,
             Share::Refused(refusal) if certain && same_namespace => self.refuse(party, overlap, refusal),

@@ -1,6 +1,6 @@
 //! What may be in the way of a bind: a socket, or a connection that keeps its local port.
 
-use crate::model::{Connection, Endpoint, Phase, Socket, SocketOptions, TcpState};
+use crate::model::{Connection, Endpoint, Owner, Phase, Sharing, Socket, SocketOptions, TcpState};
 
 /// One that has the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +29,29 @@ impl<'a> Party<'a> {
         }
     }
 
+    /// Options at the time of its bind, or when it began to listen.
     pub(super) const fn options(self) -> SocketOptions {
         match self {
             Self::Socket(socket) => socket.seen.options,
             Self::Connection(connection) => connection.options,
         }
+    }
+
+    /// Options as they are now.
+    pub(super) fn options_now(self, sharing: &Sharing) -> SocketOptions {
+        match self {
+            // No program has it to set anything.
+            Self::Socket(socket) if matches!(socket.owner, Owner::Kernel(_)) => socket.seen.options,
+            Self::Socket(socket) => sharing.of(socket.seen.inode, socket.seen.options),
+            Self::Connection(connection) => sharing.of(connection.inode, connection.options),
+        }
+    }
+
+    /// Its bind, or its listen, has set the port's `fastreuse` to 0, which stays as long as anybody has the port
+    /// (inet_csk_update_fastreuse).
+    pub(super) fn shuts(self) -> bool {
+        let listened = matches!(self, Self::Socket(socket) if socket.listening_since.is_some());
+        listened || self.standing() == Standing::Listening || self.options().reuse_addr == Some(false)
     }
 
     /// Whose.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{BindRequest, Party, party::Standing};
-use crate::model::Protocol;
+use crate::model::{Protocol, SocketOptions};
 
 /// Why two sockets cannot share a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,9 +32,18 @@ pub(super) enum Share {
     UserUnknown,
 }
 
-pub(super) fn share(request: &BindRequest, theirs: Party<'_>) -> Share {
+/// How the other one stands at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Now {
+    /// Its options, whatever they were when it was bound.
+    pub(super) options: SocketOptions,
+    /// `fastreuse` of the port is 0.
+    pub(super) shut: bool,
+}
+
+pub(super) fn share(request: &BindRequest, theirs: Party<'_>, now: Now) -> Share {
     let both = |ours: bool, theirs: Option<bool>| if ours { theirs } else { Some(false) };
-    let options = theirs.options();
+    let options = now.options;
     let by_address = both(request.reuse_addr, options.reuse_addr);
     // UDP sockets never listen. For TCP, SO_REUSEADDR lets sockets share a port as long as none listens
     // (inet_bind_conflict); listening itself is checked again by the kernel.
@@ -54,7 +63,7 @@ pub(super) fn share(request: &BindRequest, theirs: Party<'_>) -> Share {
     match (by_address_now, by_port_now) {
         (Some(true), _) => Share::ByAddress,
         (Some(false) | None, Some(true)) => Share::ByPort,
-        (Some(false), Some(false)) if history_decides(request, theirs) => Share::HistoryDecides,
+        (Some(false), Some(false)) if history_decides(request, theirs, now) => Share::HistoryDecides,
         (Some(false), Some(false)) => Share::Refused(if by_port == Some(true) {
             Refusal::OtherUser
         } else if listens && by_address == Some(true) {
@@ -69,24 +78,34 @@ pub(super) fn share(request: &BindRequest, theirs: Party<'_>) -> Share {
     }
 }
 
-/// Whether a socket that is gone, or that shares with both, can have opened the port to this request although the
-/// two cannot share by themselves.
+/// Whether what was before can have opened the port to this request although the two cannot share now.
 ///
-/// A TCP socket with SO_REUSEPORT that joins a port leaves its address and user in the port's `fastreuseport`
-/// (inet_csk_update_fastreuse), and a request that matches them is asked nothing further (sk_reuseport_match).
-fn history_decides(request: &BindRequest, theirs: Party<'_>) -> bool {
-    if !request.reuse_port || request.place.protocol != Protocol::Tcp {
+/// The kernel asks the sockets one by one only where it does not remember that nothing is to be asked. As long as every TCP socket that
+/// joined a port had SO_REUSEADDR and none listened, `fastreuse` lets in whoever has it, even if one has dropped the option since.
+/// And a socket with SO_REUSEPORT that joins a port leaves its address and user in the port's `fastreuseport`
+/// (inet_csk_update_fastreuse), and a request that matches them is asked nothing further (sk_reuseport_match), even if that socket is gone.
+fn history_decides(request: &BindRequest, theirs: Party<'_>, now: Now) -> bool {
+    if request.place.protocol != Protocol::Tcp {
         return false;
     }
+    let bound = theirs.options();
+    if request.reuse_addr && !now.shut {
+        return true;
+    }
+    if !request.reuse_port {
+        return false;
+    }
+    // It had the option when it joined, and has dropped it.
+    let dropped = bound.reuse_port != Some(false) && now.options.reuse_port != bound.reuse_port;
     // It had SO_REUSEADDR too, and joined by that. A listener is not joined so, and its listen sets the port back.
-    let joined_by_address =
-        theirs.standing() != Standing::Listening && theirs.options().reuse_addr != Some(false);
+    let had_reuse_addr = bound.reuse_addr != Some(false) || now.options.reuse_addr != Some(false);
+    let joined_by_address = theirs.standing() != Standing::Listening && had_reuse_addr;
     // It was on a wildcard of one family, where this one was not in its way. The match compares wildcards without
     // asking whether they take both families.
     let wildcard_of_both = |address: IpAddr, v6_only: Option<bool>| {
         matches!(address, IpAddr::V6(v6) if v6.is_unspecified()) && v6_only == Some(false)
     };
     let joined_beside = wildcard_of_both(request.place.address, Some(request.v6_only))
-        && !wildcard_of_both(theirs.endpoint().address, theirs.options().v6_only);
-    joined_by_address || joined_beside
+        && !wildcard_of_both(theirs.endpoint().address, bound.v6_only);
+    dropped || joined_by_address || joined_beside
 }

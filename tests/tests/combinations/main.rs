@@ -96,9 +96,6 @@ const TCP_STATES: [&str; 22] = [
 ];
 const UDP_STATES: [&str; 5] = ["udp", "udp", "connected", "flipped", "shared-late"];
 
-/// Options that are set after the bind: kernel programs tell those of its time, sock_diag tells none.
-const LATE: [&str; 3] = ["listen-flipped", "flipped", "shared-late"];
-
 /// Numbers that look random and are the same in each run (xorshift64*).
 struct Dice(u64);
 
@@ -119,7 +116,7 @@ impl Dice {
     }
 }
 
-fn socket(dice: &mut Dice, udp: bool, port: u16, late: bool) -> Value {
+fn socket(dice: &mut Dice, udp: bool, port: u16) -> Value {
     let address = dice.of(&PLACES);
     let mut words = vec!["freebind".to_owned()];
     for (word, rarity) in [("reuse", 2), ("reuseport", 3), ("nobody", 4)] {
@@ -141,10 +138,8 @@ fn socket(dice: &mut Dice, udp: bool, port: u16, late: bool) -> Value {
     let state = if udp { dice.of(&UDP_STATES) } else { dice.of(&TCP_STATES) };
     let state = match state {
         // Kernel programs take a listener of MPTCP that is shut down for closed (docs/kernels.md).
-        "listen-shut" if !late && proto == "mptcp" => "listen",
-        state if late || !LATE.contains(&state) => state,
-        _ if udp => "udp",
-        _ => "listen",
+        "listen-shut" if proto == "mptcp" => "listen",
+        state => state,
     };
     let over = if dice.one_in(2) { 4 } else { 6 };
     json!({ "proto": proto, "address": address, "port": port, "words": words, "state": state, "over": over })
@@ -246,7 +241,7 @@ fn furnish() {
     }
 }
 
-fn rounds(portwatch: &Portwatch, (number, seed): (usize, u64), late: bool) -> Counts {
+fn rounds(portwatch: &Portwatch, (number, seed): (usize, u64)) -> Counts {
     let mut maker = Actor::python(MAKER, &[]).unwrap();
     let mut dice = Dice(seed);
     let mut counts = Counts::default();
@@ -262,7 +257,7 @@ fn rounds(portwatch: &Portwatch, (number, seed): (usize, u64), late: bool) -> Co
         for _ in 0..AT_ONCE {
             port = if port == 40_000 { 2000 } else { port + 1 };
             let udp = dice.one_in(4);
-            let made: Vec<_> = (0..=dice.below(3)).map(|_| socket(&mut dice, udp, port, late)).collect();
+            let made: Vec<_> = (0..=dice.below(3)).map(|_| socket(&mut dice, udp, port)).collect();
             let errnos = tell(&mut maker, &json!({ "make": made }));
             let made: Vec<_> = made
                 .into_iter()
@@ -307,7 +302,7 @@ fn combinations(daemon: Option<&[&str]>) {
                 Some(arguments) => Portwatch::started(arguments)?,
                 None => Portwatch::new()?,
             };
-            let counts = rounds(&portwatch, (number, seed), daemon != Some(&[]));
+            let counts = rounds(&portwatch, (number, seed));
             eprintln!("{} right ({} refused), unknown: {:#?}", counts.right, counts.refused, counts.unknown);
             let unknown: usize = counts.unknown.values().sum();
             assert!(counts.wrong.is_empty(), "{} wrong:\n{}", counts.wrong.len(), counts.wrong.join("\n"));

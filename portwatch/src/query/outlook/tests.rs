@@ -33,7 +33,9 @@ fn node() -> Process {
 fn held(protocol: Protocol, address: &str, phase: Phase) -> KnownSocket {
     let endpoint =
         Endpoint { netns: None, protocol, address: address.parse().unwrap(), port: Port::new(3100).unwrap() };
-    let options = SocketOptions { reuse_addr: Some(false), reuse_port: Some(false), v6_only: Some(false) };
+    // A bind of an IPv6 address that is none for all sets the third.
+    let alone = endpoint.address.is_ipv6() && !endpoint.address.is_unspecified();
+    let options = SocketOptions { reuse_addr: Some(false), reuse_port: Some(false), v6_only: Some(alone) };
     let seen = SocketSeen {
         key: SocketKey::Cookie(1),
         inode: None,
@@ -76,7 +78,7 @@ fn asked(address: Option<&str>) -> Place {
 /// As where nobody looked at connections, settings and addresses.
 fn seen(place: Place, sockets: &[KnownSocket], completeness: &Completeness) -> Outlook {
     let rules = &BindRules { shares_overlaps: false, ..BindRules::default() };
-    outlook(place, Scene { sockets, traffic: None, rules, completeness })
+    outlook(place, Scene { sockets, traffic: None, rules, sharing: &Sharing::AsBound, completeness })
 }
 
 fn told(address: Option<&str>, sockets: &[KnownSocket]) -> (Option<bool>, String) {
@@ -88,7 +90,10 @@ fn told(address: Option<&str>, sockets: &[KnownSocket]) -> (Option<bool>, String
 fn known(address: Option<&str>, rows: Vec<Connection>, rules: &BindRules) -> Outlook {
     let traffic = Traffic { rows, processes: vec![Arc::new(node())] };
     let completeness = &Completeness::Complete;
-    let told = outlook(asked(address), Scene { sockets: &[], traffic: Some(&traffic), rules, completeness });
+    let told = outlook(
+        asked(address),
+        Scene { sockets: &[], traffic: Some(&traffic), rules, sharing: &Sharing::AsBound, completeness },
+    );
     Outlook { sentence: told.sentence.replace(WINSOCK.0, WINSOCK.1), ..told }
 }
 
@@ -109,7 +114,16 @@ fn where_overlapping_addresses_are_shared_unless_asked_for_alone_it_is_not_known
     let sockets = [listener("127.0.0.1")];
     let completeness = &Completeness::Complete;
     let told = |address| {
-        outlook(asked(address), Scene { sockets: &sockets, traffic: None, rules: &rules, completeness })
+        outlook(
+            asked(address),
+            Scene {
+                sockets: &sockets,
+                traffic: None,
+                rules: &rules,
+                sharing: &Sharing::AsBound,
+                completeness,
+            },
+        )
     };
     let any = told(None);
     assert_eq!(any.bindable, None, "{any:?}");

@@ -36,7 +36,7 @@ pub(super) struct Table<'a> {
 impl Descriptors for Table<'_> {
     fn all(&mut self) -> io::Result<Vec<Descriptor>> {
         let begun = Instant::now();
-        let bytes = read(&mut self.open()?)?;
+        let bytes = read::<SIZE>(&self.open()?)?;
         *self.took = Some(begun.elapsed());
         let (records, rest) = bytes.as_chunks::<SIZE>();
         if !rest.is_empty() {
@@ -65,11 +65,13 @@ impl Table<'_> {
     }
 }
 
-fn read(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(1 << 16);
-    let mut call = [0; IN_ONE_CALL * SIZE];
+/// Everything that an iterator writes, in records of this size.
+pub(super) fn read<const SIZE: usize>(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(IN_ONE_CALL * SIZE);
+    let mut call = [[0; SIZE]; IN_ONE_CALL];
+    let call = call.as_flattened_mut();
     loop {
-        match file.read(&mut call) {
+        match file.read(call) {
             Ok(0) => return Ok(bytes),
             Ok(length) => bytes.extend_from_slice(call.get(..length).unwrap_or_default()),
             // A million descriptors without a socket: the kernel takes a breath.

@@ -130,6 +130,7 @@ pub(super) const PROCESS_FORK: Program =
     Program { name: "process_fork", attach: Attach::BtfTracePoint("sched_process_fork") };
 pub(super) const PROCESS_EXEC: Program =
     Program { name: "process_exec", attach: Attach::BtfTracePoint("sched_process_exec") };
+pub(super) const SHARING: Program = Program { name: "sharing", attach: Attach::Iterator("task_file") };
 pub(super) const DESCRIPTORS: Program =
     Program { name: "descriptors", attach: Attach::Iterator("task_file") };
 
@@ -396,7 +397,7 @@ pub(super) const LADDERS: &[Ladder] = &[
         rungs: &[
             every(
                 "tp_btf sched_process_fork, sched_process_exec with iter/task_file",
-                &[PROCESS_FORK, PROCESS_EXEC, DESCRIPTORS],
+                &[PROCESS_FORK, PROCESS_EXEC, DESCRIPTORS, SHARING],
             ),
             every("tp_btf sched_process_fork, sched_process_exec with procfs", &[PROCESS_FORK, PROCESS_EXEC])
                 .blind_to("a descriptor passed to an unrelated process, until its other holders are gone"),

@@ -12,6 +12,7 @@ mod mounts;
 mod object;
 mod offsets;
 mod ring;
+mod sharing;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -44,7 +45,7 @@ use super::{
 };
 use crate::model::{
     BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason, LossCounts,
-    Observation, Phase, ProcessId, Seen, Snapshot, SocketKey, Timestamp,
+    Observation, Phase, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
 };
 
 /// A pass over all descriptors that takes no longer than this is made for every question: it finds holders to whom a
@@ -72,6 +73,8 @@ pub struct EbpfSource {
     processes: KernelMap<MapData, u32, [u64; 2]>,
     /// How long the last pass over all descriptors took; `None` where there is no iterator.
     pass: Option<Duration>,
+    /// The kernel does not walk the descriptors of a single process.
+    unconfined: bool,
     adopted: Array<MapData, u32>,
     /// Absent where nobody in the kernel fills its maps.
     left: Option<LeftConnections>,
@@ -120,6 +123,7 @@ impl EbpfSource {
             bound,
             processes,
             pass: None,
+            unconfined: false,
             adopted,
             left,
             scanner,
@@ -480,6 +484,19 @@ impl Source for EbpfSource {
 
     fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {
         self.scanner.bind_rules(addresses)
+    }
+
+    fn sharing(&mut self, holders: &[ProcessId]) -> Sharing {
+        let mut pids: Vec<u32> = holders.iter().map(|holder| holder.pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        let cheap = self.pass.is_some_and(|pass| pass <= CHEAP);
+        let (ebpf, unconfined) = (&mut self.loaded.ebpf, &mut self.unconfined);
+        let found = sharing::Options { ebpf, unconfined, cheap }.of(&pids);
+        Sharing::Read(found.unwrap_or_else(|error| {
+            tracing::debug!(%error, "options of sockets not read in the kernel");
+            HashMap::new()
+        }))
     }
 
     fn finish(&mut self, out: &mut Vec<Observation>) {

@@ -38,6 +38,8 @@ pub(super) enum Capability {
     Sender,
     /// Walking descriptors in the kernel.
     Descriptors,
+    /// The options of sockets as they are when somebody asks.
+    Sharing,
     /// Sockets as arguments of kernel functions.
     Sockets,
     /// The arguments of probed functions.
@@ -62,6 +64,7 @@ impl Capability {
             Self::Connections | Self::Context => "who left a connection in TIME_WAIT",
             Self::Sender => "which process sent a signal",
             Self::Descriptors => "all descriptors in one pass; /proc is read instead",
+            Self::Sharing => "options of sockets that were set after the bind",
             Self::Sockets => "sockets by the fentry and kprobe families",
             Self::Registers => "anything by kprobes",
         }
@@ -108,6 +111,7 @@ const FIELDS: &[Row] = &[
     (layout::TASK_FLAGS, Capability::Context, "task_struct", &["flags"]),
     (layout::SIGINFO_CODE, Capability::Sender, "kernel_siginfo", &["si_code"]),
     (layout::FILE_INODE, Capability::Descriptors, "file", &["f_inode"]),
+    (layout::FILE_PRIVATE, Capability::Sharing, "file", &["private_data"]),
     (layout::INODE_NUMBER, Capability::Descriptors, "inode", &["i_ino"]),
     (layout::INODE_SUPER, Capability::Descriptors, "inode", &["i_sb"]),
     (layout::SUPER_MAGIC, Capability::Descriptors, "super_block", &["s_magic"]),

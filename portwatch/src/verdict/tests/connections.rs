@@ -26,7 +26,7 @@ use super::{
     rules::{request, socket_at},
 };
 use crate::{
-    model::{BindRules, Connection, Netns, Phase, Port, Protocol, Socket, SocketOptions, TcpState},
+    model::{BindRules, Connection, Netns, Phase, Port, Protocol, Sharing, Socket, SocketOptions, TcpState},
     source::{diag::Diag, rules::Rules},
 };
 
@@ -211,7 +211,8 @@ fn beside_connections_and_time_wait_every_bind_fares_as_predicted() {
                             .filter(|_| port == set.server)
                             .map(|_| as_known(&server, Phase::Listening))
                             .collect();
-                        let world = World { connections: Some(&rows), rules: &rules };
+                        let world =
+                            World { connections: Some(&rows), rules: &rules, sharing: &Sharing::AsBound };
                         for wanted in requests(Protocol::Tcp, port, users) {
                             let Verdict { outcome, .. } = would_bind_in(&wanted, &listener, world);
                             let told = predicted(outcome);
@@ -278,7 +279,7 @@ fn of_time_wait_the_last_to_go_is_named_with_the_number() {
         let mut diag = Diag::open(None).unwrap();
         let rows = connections(&mut diag, port, SocketOptions::default());
         let rules = BindRules::default();
-        let world = World { connections: Some(&rows), rules: &rules };
+        let world = World { connections: Some(&rows), rules: &rules, sharing: &Sharing::AsBound };
         let plain = BindRequest { uid: Some(users[0]), ..request(Protocol::Tcp, "0.0.0.0", port) };
         let Outcome::Fails { errno: 98, because: Cause::TimeWait { count: 3, expires: Some(left), .. } } =
             would_bind_in(&plain, [], world).outcome
@@ -322,7 +323,7 @@ fn an_address_is_here_or_not_as_the_kernel_says() {
             for address in addresses {
                 let port = Port::new(3100).unwrap();
                 let wanted = BindRequest::plain(request(Protocol::Udp, &address.to_string(), port).place);
-                let world = World { connections: None, rules: &known };
+                let world = World { connections: None, rules: &known, sharing: &Sharing::AsBound };
                 let told = predicted(would_bind_in(&wanted, [], world).outcome);
                 let real = without_freebind(&wanted);
                 assert_eq!(told, Some(real), "{address}, lo up: {up}, {known:?}");
@@ -351,7 +352,7 @@ fn a_port_that_needs_a_privilege_is_refused_before_anything_else_but_the_address
         addresses: vec![("192.0.2.1".parse().unwrap(), false), ("2001:db8::1".parse().unwrap(), false)],
         ..BindRules::default()
     };
-    let world = World { connections: Some(&[]), rules: &rules };
+    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound };
     let told = |address: &str, privileged| {
         let asked = BindRequest { privileged, ..request(Protocol::Tcp, address, port) };
         predicted(would_bind_in(&asked, [], world).outcome)
@@ -366,7 +367,7 @@ fn a_port_that_needs_a_privilege_is_refused_before_anything_else_but_the_address
 fn a_port_that_the_system_keeps_back_is_refused_to_everybody_over_its_protocol() {
     let port = Port::new(25_340).unwrap();
     let rules = BindRules { excluded: Some([vec![25_313..=25_412], Vec::new()]), ..BindRules::default() };
-    let world = World { connections: Some(&[]), rules: &rules };
+    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound };
     let outcome = |protocol, privileged| {
         let asked = BindRequest { privileged: Some(privileged), ..request(protocol, "127.0.0.1", port) };
         would_bind_in(&asked, [], world).outcome
@@ -380,7 +381,7 @@ fn a_port_that_the_system_keeps_back_is_refused_to_everybody_over_its_protocol()
 fn where_overlaps_are_shared_only_the_same_address_without_an_option_is_certainly_refused() {
     let port = Port::new(25_340).unwrap();
     let rules = BindRules { shares_overlaps: true, ..BindRules::default() };
-    let world = World { connections: Some(&[]), rules: &rules };
+    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound };
     let known = socket_at(request(Protocol::Tcp, "127.0.0.1", port).place, Phase::Listening);
     let outcome = |address, reuse_addr| {
         let asked = BindRequest { reuse_addr, ..request(Protocol::Tcp, address, port) };

@@ -93,9 +93,18 @@ pub(super) fn as_known(request: &BindRequest, phase: Phase) -> Socket {
     socket.seen.options = SocketOptions {
         reuse_addr: Some(request.reuse_addr),
         reuse_port: Some(request.reuse_port),
-        v6_only: request.place.address.is_ipv6().then_some(request.v6_only),
+        // The kernel sets it for an address that is neither the wildcard nor IPv4 (inet6_bind).
+        v6_only: request
+            .place
+            .address
+            .is_ipv6()
+            .then_some(request.v6_only || is_ipv6_alone(request.place.address)),
     };
     socket
+}
+
+fn is_ipv6_alone(address: IpAddr) -> bool {
+    address.to_canonical().is_ipv6() && !address.is_unspecified()
 }
 
 /// Runs with a port that nobody else uses and the users that sockets may be made for.

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    AskedPort, Endpoint, Evidence, Netns, Owner, Phase, Port, Protocol, Socket, SocketKey, SocketOptions,
-    SocketSeen, Timestamp, addresses_overlap,
+    AskedPort, BindRules, Endpoint, Evidence, Netns, Owner, Phase, Port, Protocol, Sharing, Socket,
+    SocketKey, SocketOptions, SocketSeen, Timestamp, addresses_overlap,
 };
-use crate::verdict::{BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Party, Refusal, would_bind};
+use crate::verdict::{
+    BindRequest, Cause, Caveat, Doubt, Outcome, Overlap, Party, Refusal, World, would_bind, would_bind_in,
+};
 
 pub(super) fn request(protocol: Protocol, address: &str, port: Port) -> BindRequest {
     let address = address.parse().unwrap();
@@ -183,6 +185,10 @@ fn the_live_tables_idea_of_overlap_is_the_same() {
             let asked = BindRequest { v6_only: our_v6_only, ..tcp(ours) };
             let mut socket = listener(theirs);
             socket.seen.options.v6_only = Some(their_v6_only);
+            if *theirs == "::1" && !their_v6_only {
+                // No bind leaves a socket so: it is from a connect, and what it receives is another question.
+                continue;
+            }
             let meets = match would_bind(&asked, [&socket]).outcome {
                 Outcome::Succeeds => false,
                 Outcome::Fails { errno: 98, .. } => true,
@@ -194,6 +200,96 @@ fn the_live_tables_idea_of_overlap_is_the_same() {
                 meets,
                 "{ours} {our_v6_only}, {theirs} {their_v6_only}"
             );
+        }
+    }
+}
+
+/// A bind with SO_REUSEADDR of 0.0.0.0:3100 beside a socket that was bound with the option or without, and has it now or not.
+fn beside(mut socket: Socket, then: Option<bool>, now: Option<bool>, others: &[Socket]) -> &'static str {
+    let request =
+        BindRequest { reuse_addr: true, ..request(socket.seen.endpoint.protocol, "0.0.0.0", port(3100)) };
+    socket.seen.inode = Some(7);
+    socket.seen.options.reuse_addr = then;
+    let options = SocketOptions { reuse_addr: now, reuse_port: Some(false), v6_only: None };
+    let sharing = Sharing::Read(now.map(|_| (7, options)).into_iter().collect());
+    let rules = BindRules { shares_overlaps: false, ..BindRules::default() };
+    let world = World { connections: Some(&[]), rules: &rules, sharing: &sharing };
+    match would_bind_in(&request, others.iter().chain([&socket]), world).outcome {
+        Outcome::Succeeds => "succeeds",
+        Outcome::Fails { .. } => "fails",
+        Outcome::Unknown { why: Doubt::HistoryDecides(_) } => "history",
+        Outcome::Unknown { why: Doubt::OptionsUnknown(_) } => "unknown",
+        Outcome::Unknown { why } => panic!("{why:?}"),
+    }
+}
+
+#[test]
+fn an_option_counts_as_it_is_now_and_the_port_as_it_was_opened() {
+    let (on, off) = (Some(true), Some(false));
+    let udp = || socket_at(request(Protocol::Udp, "127.0.0.1", port(3100)).place, Phase::Bound);
+    for (then, now, expected) in [
+        (on, off, "fails"),
+        (off, on, "succeeds"),
+        (None, on, "succeeds"),
+        (None, off, "fails"),
+        (on, None, "unknown"),
+        (off, None, "unknown"),
+    ] {
+        assert_eq!(beside(udp(), then, now, &[]), expected, "UDP {then:?} {now:?}");
+    }
+    let bound = || socket_at(tcp("127.0.0.1").place, Phase::Bound);
+    for (then, now, expected) in [
+        // The kernel may remember that everybody on the port had it, until somebody without it has joined.
+        (on, off, "history"),
+        (None, off, "history"),
+        (off, off, "fails"),
+        (off, on, "succeeds"),
+        (on, on, "succeeds"),
+        (on, None, "unknown"),
+    ] {
+        assert_eq!(beside(bound(), then, now, &[]), expected, "bound {then:?} {now:?}");
+        // On another address one that listens has set the port back for all of them.
+        let elsewhere = socket_at(tcp("::1").place, Phase::Listening);
+        let expected = if expected == "history" { "fails" } else { expected };
+        assert_eq!(beside(bound(), then, now, &[elsewhere]), expected, "beside a listener {then:?} {now:?}");
+        assert_eq!(beside(listener("127.0.0.1"), then, now, &[]), "fails", "listening {then:?} {now:?}");
+    }
+}
+
+#[test]
+fn what_nobody_looked_at_is_not_known_and_a_socket_of_the_kernel_stays_as_it_was_bound() {
+    let unseen = |sharing: &Sharing, owner: Owner| {
+        let mut socket = socket_at(request(Protocol::Udp, "127.0.0.1", port(3100)).place, Phase::Bound);
+        socket.seen.options.reuse_addr = Some(false);
+        socket.owner = owner;
+        let rules = BindRules::default();
+        let world = World { connections: None, rules: &rules, sharing };
+        let request = BindRequest { reuse_addr: true, ..request(Protocol::Udp, "127.0.0.1", port(3100)) };
+        matches!(would_bind_in(&request, [&socket], world).outcome, Outcome::Fails { .. })
+    };
+    let nothing = Sharing::Read(std::collections::HashMap::new());
+    assert!(!unseen(&Sharing::Unseen, Owner::Known));
+    assert!(!unseen(&nothing, Owner::Known));
+    assert!(unseen(&nothing, Owner::Kernel(None)));
+    assert!(unseen(&Sharing::AsBound, Owner::Known));
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "other systems do not set IPV6_V6ONLY at a bind")]
+fn an_ipv6_address_from_a_connect_may_have_ipv4_too() {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let mut socket = socket_at(request(protocol, "::1", port(3100)).place, Phase::Bound);
+        for (v6_only, expected) in [(true, false), (false, true)] {
+            socket.seen.options.v6_only = Some(v6_only);
+            let refused = |address: &str| {
+                !matches!(
+                    would_bind(&request(protocol, address, port(3100)), [&socket]).outcome,
+                    Outcome::Succeeds
+                )
+            };
+            assert_eq!(refused("0.0.0.0"), expected);
+            assert_eq!(refused("127.0.0.6"), expected);
+            assert!(!refused("127.0.0.1"));
         }
     }
 }

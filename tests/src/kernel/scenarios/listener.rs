@@ -2,17 +2,21 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a scenario asserts")]
 
 use std::{
+    collections::HashMap,
     net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
-    os::fd::AsRawFd as _,
+    os::fd::{AsRawFd as _, OwnedFd},
     time::Duration,
 };
 
 use nix::{
     libc,
-    sys::socket::{setsockopt, sockopt::ReusePort},
+    sys::socket::{
+        setsockopt,
+        sockopt::{ReuseAddr, ReusePort},
+    },
 };
 use portwatch::{
-    model::{AskedPort, Phase, Port, Protocol, Seen},
+    model::{AskedPort, Phase, Port, ProcessId, Protocol, Seen, Sharing},
     source::Source as _,
 };
 
@@ -136,6 +140,35 @@ pub(super) fn an_mptcp_listener_is_one_tcp_listener_and_its_close_is_seen(watch:
     drop(fd);
     watch.until(|s| closed(s, bound.socket.key));
     assert_eq!(watch.seen.iter().filter(|s| bound_on(s, port).is_some()).count(), 1);
+    Outcome::Held
+}
+
+/// No hook tells of `setsockopt`: what holds is read when somebody asks.
+pub(super) fn options_that_were_set_after_the_bind_are_read_from_the_sockets(watch: &mut Watch) -> Outcome {
+    let mut made = vec![tcp(), try_socket(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap()];
+    // Without MPTCP there are two kinds.
+    made.extend(try_socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP));
+    for fd in &made {
+        bind4(fd, Ipv4Addr::LOCALHOST, 0).unwrap();
+    }
+    let inode = |fd: &OwnedFd| nix::sys::stat::fstat(fd).unwrap().st_ino;
+    let me = ProcessId { pid: me(), start_ticks: 0 };
+    for (reuse_addr, reuse_port) in [(false, true), (true, false), (true, true), (false, false)] {
+        for fd in &made {
+            setsockopt(fd, ReuseAddr, &reuse_addr).unwrap();
+            setsockopt(fd, ReusePort, &reuse_port).unwrap();
+        }
+        let Sharing::Read(found) = watch.source.sharing(&[me]) else { panic!("nobody looked") };
+        for fd in &made {
+            let now = found.get(&inode(fd)).unwrap();
+            assert_eq!((now.reuse_addr, now.reuse_port), (Some(reuse_addr), Some(reuse_port)));
+        }
+    }
+    // Of others nothing is said, and one who is gone is no failure.
+    let gone = ProcessId { pid: u32::MAX >> 1, start_ticks: 0 };
+    assert_eq!(watch.source.sharing(&[]), Sharing::Read(HashMap::new()));
+    let Sharing::Read(found) = watch.source.sharing(&[gone, me]) else { panic!("nobody looked") };
+    assert!(made.iter().all(|fd| found.contains_key(&inode(fd))));
     Outcome::Held
 }
 
