@@ -117,5 +117,7 @@ pub const SOCK_SHUTDOWN: usize = 51;
 pub const TASK_TYPED: usize = 52;
 /// Byte offset of `file.private_data`: of a socket's file, the `struct socket`.
 pub const FILE_PRIVATE: usize = 53;
+/// Byte offset of `sock.sk_socket`: of the first subflow of MPTCP, the `struct socket` of the program's socket.
+pub const SOCK_SOCKET: usize = 54;
 /// Number of words.
-pub const END: usize = 54;
+pub const END: usize = 55;

@@ -139,13 +139,19 @@ pub(crate) fn option_flags(byte: u8) -> u16 {
 /// Whether the kernel itself made the socket; such a socket is never released through a descriptor.
 #[inline(always)]
 pub(crate) fn made_by_kernel(sock: u64) -> bool {
-    kernel_made(field(sock, layout::SOCK_KERN).unwrap_or(0))
+    match field::<u8>(sock, layout::SOCK_KERN) {
+        Some(byte) => u32::from(byte) & word(layout::SOCK_KERN_MASK) != 0,
+        None => false,
+    }
 }
 
-/// The same from the byte that says so.
+/// Whether the program's socket that this subflow of MPTCP belongs to is not being closed: its listener stops because it was shut down.
+/// A close shuts it in both directions before (`__mptcp_close`), a shutdown leaves that as it is (`mptcp_disconnect`).
 #[inline(always)]
-pub(crate) fn kernel_made(byte: u8) -> bool {
-    u32::from(byte) & word(layout::SOCK_KERN_MASK) != 0
+pub(crate) fn is_shut_down_only(subflow: u64) -> bool {
+    let Some(socket) = field::<u64>(subflow, layout::SOCK_SOCKET) else { return false };
+    let Some(program) = field::<u64>(socket, layout::SOCKET_SK) else { return false };
+    program != subflow && field::<u8>(program, layout::SOCK_SHUTDOWN) == Some(0)
 }
 
 /// The beginning of a socket, where its addresses are: one read instead of one for each.

@@ -7,8 +7,6 @@ use portwatch_common::{layout as place, serves as word};
 
 use crate::{layout, maps::serves, refused, time_wait, told};
 
-/// `SHUTDOWN_MASK`: both ways.
-const SHUTDOWN_MASK: u8 = 3;
 /// `TCP_CLOSE`
 const CLOSE: i32 = 7;
 /// `TCP_FIN_WAIT1`
@@ -33,24 +31,18 @@ pub(crate) fn listen_end(ctx: BtfTracePointContext) -> i32 {
     if new != CLOSE || (old != LISTEN && old != CLOSE) {
         return 0;
     }
-    // An ordinary close, which shuts both ways down before it comes here: `told::released` has seen it. What only shuts a listener down
-    // (`tcp_disconnect`, `tcp_abort`) does not, and of a socket that the kernel made no descriptor is ever closed.
-    if layout::load(sock, place::SOCK_SHUTDOWN, 0) == SHUTDOWN_MASK
-        && !layout::kernel_made(layout::load(sock, place::SOCK_KERN, 0))
-    {
-        return 0;
-    }
     let closes = serves(word::CLOSE_BY_STATE);
     if !closes && (old != LISTEN || !serves(word::REFUSED_BY_STATE)) {
         return 0;
     }
-    let cookie = layout::cookie(sock);
+    let cookie = layout::load(sock, place::SOCK_COOKIE, 0);
+    // An ordinary close has been through `told::released` before. Not told by `sk_shutdown`, which a program may set before it listens.
     let Some(listens) = told::listens(cookie) else { return 0 };
     if old == LISTEN && !listens {
         if serves(word::REFUSED_BY_STATE) {
             refused::to_listen(sock);
         }
-    } else if closes && layout::made_by_kernel(sock) {
+    } else if closes && layout::made_by_kernel(sock) && !(old == LISTEN && layout::is_shut_down_only(sock)) {
         told::ended(cookie);
     } else if closes && old == LISTEN {
         told::unlistened(cookie);

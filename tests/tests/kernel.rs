@@ -55,6 +55,7 @@ on_this_kernel![
     a_listen_without_bind_has_its_port_and_is_known_as_kernel_chosen,
     a_listener_that_is_shut_down_is_unlistened_and_closed_later,
     an_mptcp_listener_is_one_tcp_listener_and_its_close_is_seen,
+    an_mptcp_listener_that_is_shut_down_is_unlistened_and_not_closed,
     options_that_were_set_after_the_bind_are_read_from_the_sockets,
     two_listeners_that_share_a_port_are_seen_as_two,
     nothing_is_said_while_nothing_happens_to_ports,

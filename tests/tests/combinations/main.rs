@@ -136,11 +136,6 @@ fn socket(dice: &mut Dice, udp: bool, port: u16) -> Value {
         false => "tcp",
     };
     let state = if udp { dice.of(&UDP_STATES) } else { dice.of(&TCP_STATES) };
-    let state = match state {
-        // Kernel programs take a listener of MPTCP that is shut down for closed (docs/kernels.md).
-        "listen-shut" if proto == "mptcp" => "listen",
-        state => state,
-    };
     let over = if dice.one_in(2) { 4 } else { 6 };
     json!({ "proto": proto, "address": address, "port": port, "words": words, "state": state, "over": over })
 }

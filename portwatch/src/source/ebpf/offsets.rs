@@ -38,6 +38,8 @@ pub(super) enum Capability {
     Sender,
     /// Walking descriptors in the kernel.
     Descriptors,
+    /// Telling a listener that is shut down from one that is closed, where the kernel has made it.
+    Shutdown,
     /// The options of sockets as they are when somebody asks.
     Sharing,
     /// Sockets as arguments of kernel functions.
@@ -64,6 +66,7 @@ impl Capability {
             Self::Connections | Self::Context => "who left a connection in TIME_WAIT",
             Self::Sender => "which process sent a signal",
             Self::Descriptors => "all descriptors in one pass; /proc is read instead",
+            Self::Shutdown => "MPTCP listeners that are shut down and not closed",
             Self::Sharing => "options of sockets that were set after the bind",
             Self::Sockets => "sockets by the fentry and kprobe families",
             Self::Registers => "anything by kprobes",
@@ -110,6 +113,8 @@ const FIELDS: &[Row] = &[
     (layout::SOCK_OWNED, Capability::Context, "sock", &["sk_lock.owned"]),
     (layout::TASK_FLAGS, Capability::Context, "task_struct", &["flags"]),
     (layout::SIGINFO_CODE, Capability::Sender, "kernel_siginfo", &["si_code"]),
+    (layout::SOCK_SHUTDOWN, Capability::Shutdown, "sock", &["sk_shutdown"]),
+    (layout::SOCK_SOCKET, Capability::Shutdown, "sock", &["sk_socket"]),
     (layout::FILE_INODE, Capability::Descriptors, "file", &["f_inode"]),
     (layout::FILE_PRIVATE, Capability::Sharing, "file", &["private_data"]),
     (layout::INODE_NUMBER, Capability::Descriptors, "inode", &["i_ino"]),
@@ -154,10 +159,6 @@ impl Offsets {
         offsets.kernel_sockets(&btf);
         offsets.credentials(&btf);
         offsets.registers(&btf);
-        // Saves a look at a map; nothing is missed without it.
-        if let Some(field) = btf.field("sock", "sk_shutdown").filter(|f| f.bits == 0) {
-            offsets.set(layout::SOCK_SHUTDOWN, field.bit_offset / 8);
-        }
         Ok(offsets)
     }
 

@@ -143,6 +143,34 @@ pub(super) fn an_mptcp_listener_is_one_tcp_listener_and_its_close_is_seen(watch:
     Outcome::Held
 }
 
+/// It keeps its port: whoever took it for closed would call the port free.
+pub(super) fn an_mptcp_listener_that_is_shut_down_is_unlistened_and_not_closed(watch: &mut Watch) -> Outcome {
+    /// Nobody else uses it. A port that was not asked for is given up with the listening, so it is asked for.
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 85, 170, 2);
+    let fd = match try_socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP) {
+        Ok(fd) => fd,
+        Err(error) => return Outcome::NotHere(format!("no MPTCP: {error}")),
+    };
+    let some = tcp();
+    bind4(&some, ADDRESS, 0).unwrap();
+    let port = port_of(&some);
+    drop(some);
+    watch.settle();
+    watch.begin();
+    bind4(&fd, ADDRESS, port).unwrap();
+    listen(&fd);
+    let bound = watch.find(|s| bound_on(s, port).cloned());
+    watch.find(|s| listening(s, bound.socket.key));
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) }, 0);
+    watch.until(|s| matches!(s, Seen::Unlistened(u) if u.key == bound.socket.key));
+    watch.settle();
+    assert!(!watch.seen.iter().any(|s| closed(s, bound.socket.key)));
+    let taken = bind4(&tcp(), ADDRESS, port).unwrap_err();
+    assert_eq!(taken.raw_os_error(), Some(libc::EADDRINUSE));
+    Outcome::Held
+}
+
 /// No hook tells of `setsockopt`: what holds is read when somebody asks.
 pub(super) fn options_that_were_set_after_the_bind_are_read_from_the_sockets(watch: &mut Watch) -> Outcome {
     let mut made = vec![tcp(), try_socket(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap()];

@@ -32,6 +32,7 @@ pub(super) const ALL: &[Scenario] = scenarios![
     watching listener::a_listen_without_bind_has_its_port_and_is_known_as_kernel_chosen,
     watching listener::a_listener_that_is_shut_down_is_unlistened_and_closed_later,
     watching listener::an_mptcp_listener_is_one_tcp_listener_and_its_close_is_seen,
+    watching listener::an_mptcp_listener_that_is_shut_down_is_unlistened_and_not_closed,
     watching listener::options_that_were_set_after_the_bind_are_read_from_the_sockets,
     watching listener::two_listeners_that_share_a_port_are_seen_as_two,
     watching listener::nothing_is_said_while_nothing_happens_to_ports,
