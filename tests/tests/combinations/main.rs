@@ -1,7 +1,7 @@
 //! Whatever is on a port, in whichever combination: the verdict is the kernel's, or says that it does not know.
 //!
 //! Sockets of every kind that the kernel here has, one to three of them on a port, chosen by dice with a seed; then `who` is asked
-//! about every kind of address, and the binds are made. `PORTWATCH_COMBINATIONS=N` makes N of them a source instead of a few
+//! about every kind of address, and the binds are made, some by `probe` too. `PORTWATCH_COMBINATIONS=N` makes N of them a source instead of a few
 //! seconds' worth, `PORTWATCH_SEED` throws other dice.
 
 #![expect(
@@ -22,6 +22,9 @@ const MAKER: &str = include_str!("maker.py");
 
 /// Ports of one question.
 const AT_ONCE: usize = 50;
+
+/// One question in so many is put to `probe` too, which takes a process for each.
+const PROBED: usize = 10;
 
 /// What a socket is made on.
 const PLACES: [&str; 17] = [
@@ -162,6 +165,7 @@ fn tell(maker: &mut Actor, request: &Value) -> Vec<i64> {
 struct Counts {
     right: usize,
     refused: usize,
+    probed: usize,
     unknown: BTreeMap<String, usize>,
     wrong: Vec<String>,
 }
@@ -214,6 +218,20 @@ impl Counts {
                 self.wrong.push(format!("{}, join {errno}: {told}\n  beside {:#?}", case.target, case.made));
             }
         }
+    }
+}
+
+impl Counts {
+    /// Compares it with the binds that `probe` makes.
+    fn probe(&mut self, portwatch: &Portwatch, case: &Case, told: &Value) {
+        let ran = portwatch.run(&["probe", &case.target, "--json"]).unwrap();
+        let probe = ran.json().unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+        for field in ["bindable", "with_reuse_addr"] {
+            if !told[field].is_null() && told[field] != probe[field] {
+                self.wrong.push(format!("{}, {probe}: {told}\n  beside {:#?}", case.target, case.made));
+            }
+        }
+        self.probed += 1;
     }
 }
 
@@ -276,6 +294,9 @@ fn rounds(portwatch: &Portwatch, (number, seed): (usize, u64)) -> Counts {
         let answers = answer["targets"].as_array().unwrap();
         for (case, answer) in cases.iter().zip(answers) {
             counts.compare(&mut maker, case, &answer["verdict"]);
+            if dice.one_in(PROBED) {
+                counts.probe(portwatch, case, &answer["verdict"]);
+            }
         }
         tell(&mut maker, &json!({ "drop": true }));
     }
@@ -298,10 +319,12 @@ fn combinations(daemon: Option<&[&str]>) {
                 None => Portwatch::new()?,
             };
             let counts = rounds(&portwatch, (number, seed));
-            eprintln!("{} right ({} refused), unknown: {:#?}", counts.right, counts.refused, counts.unknown);
+            let Counts { right, refused, probed, unknown, .. } = &counts;
+            eprintln!("{right} right ({refused} refused, {probed} probed), unknown: {unknown:#?}");
             let unknown: usize = counts.unknown.values().sum();
             assert!(counts.wrong.is_empty(), "{} wrong:\n{}", counts.wrong.len(), counts.wrong.join("\n"));
             assert!(counts.right > number && counts.refused > number / 2, "{counts:?}");
+            assert!(counts.probed > 0, "{counts:?}");
             assert!(unknown < counts.right, "{counts:?}");
             Ok(())
         })

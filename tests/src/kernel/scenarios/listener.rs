@@ -187,6 +187,11 @@ pub(super) fn options_that_were_set_after_the_bind_are_read_from_the_sockets(wat
             setsockopt(fd, ReusePort, &reuse_port).unwrap();
         }
         let Sharing::Read(found) = watch.source.sharing(&[me]) else { panic!("nobody looked") };
+        if release() < (6, 1) && found.is_empty() {
+            return Outcome::NotHere(
+                "all descriptors are walked, and took longer than a question may".to_owned(),
+            );
+        }
         for fd in &made {
             let now = found.get(&inode(fd)).unwrap();
             assert_eq!((now.reuse_addr, now.reuse_port), (Some(reuse_addr), Some(reuse_port)));
