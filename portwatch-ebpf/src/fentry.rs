@@ -176,7 +176,7 @@ pub(crate) fn entry_release(ctx: FEntryContext) -> i32 {
 #[fentry(function = "inet_csk_listen_stop")]
 pub(crate) fn entry_listen_stop(ctx: FEntryContext) -> i32 {
     let sock = number(ctx.arg(0));
-    if !layout::made_by_kernel(sock) {
+    if !layout::made_by_kernel(sock) || layout::is_shut_down_only(sock) {
         told::unlistened(layout::cookie(sock));
     }
     0

@@ -202,7 +202,7 @@ pub(crate) fn probe_release(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub(crate) fn probe_listen_stop(ctx: ProbeContext) -> u32 {
     let sock = first(&ctx);
-    if !layout::made_by_kernel(sock) {
+    if !layout::made_by_kernel(sock) || layout::is_shut_down_only(sock) {
         told::unlistened(layout::cookie(sock));
     }
     0

@@ -381,8 +381,8 @@ impl Pipeline {
                 let rules = self.source.bind_rules(&addresses);
                 let sharing = match &scope {
                     ConnectionScope::Ports { ports, .. } => {
-                        let holders = lock(&self.handle.live).holders(ports, connections.as_ref());
-                        self.source.sharing(&holders)
+                        let held = lock(&self.handle.live).held(ports, connections.as_ref());
+                        self.source.sharing(&held)
                     }
                     ConnectionScope::TimeWait => Sharing::default(),
                 };

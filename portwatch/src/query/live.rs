@@ -350,12 +350,13 @@ impl Live {
         Traffic { rows, processes: ids.into_iter().filter_map(|id| self.named(id)).collect() }
     }
 
-    /// One process for each socket on these ports, and for each of these connections, by which it can be looked at.
-    pub fn holders(&self, ports: &[Port], connections: Option<&Connections>) -> Vec<ProcessId> {
-        let sockets = ports.iter().flat_map(|&port| self.table.on_port(port, None)).map(|s| &s.holders);
+    /// The sockets on these ports, and those of these connections, each by one process that has it and its inode.
+    pub fn held(&self, ports: &[Port], connections: Option<&Connections>) -> Vec<(ProcessId, u64)> {
+        let sockets = ports.iter().flat_map(|&port| self.table.on_port(port, None));
+        let sockets = sockets.map(|socket| (socket.seen.inode, &socket.holders));
         let rows = connections.into_iter().flat_map(|found| &found.rows);
-        let connections = rows.filter(|row| row.inode.is_some()).map(|row| &row.holders);
-        sockets.chain(connections).filter_map(|holders| holders.first()).map(|h| h.process).collect()
+        let all = sockets.chain(rows.map(|row| (row.inode, &row.holders)));
+        all.filter_map(|(inode, holders)| Some((holders.first()?.process, inode?))).collect()
     }
 
     /// Ports that living connections have and no known socket: whose these are is the answer, and is worth a walk

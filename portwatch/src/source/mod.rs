@@ -148,8 +148,8 @@ pub trait Source: Send {
         BindRules::default()
     }
 
-    /// The sharing options that the sockets of these processes have now.
-    fn sharing(&mut self, _holders: &[ProcessId]) -> Sharing {
+    /// The sharing options that these sockets have now: each by a process that has it, and its inode.
+    fn sharing(&mut self, _sockets: &[(ProcessId, u64)]) -> Sharing {
         Sharing::AsBound
     }
 

@@ -66,14 +66,30 @@ impl Table<'_> {
 }
 
 /// Everything that an iterator writes, in records of this size.
-pub(super) fn read<const SIZE: usize>(mut file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(IN_ONE_CALL * SIZE);
+fn read<const SIZE: usize>(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1 << 16);
+    read_while::<SIZE>(file, |some| {
+        bytes.extend_from_slice(some);
+        true
+    })?;
+    Ok(bytes)
+}
+
+/// What an iterator writes, in records of this size, some at a time, as long as `more` wants more.
+pub(super) fn read_while<const SIZE: usize>(
+    mut file: &File,
+    mut more: impl FnMut(&[u8]) -> bool,
+) -> io::Result<()> {
     let mut call = [[0; SIZE]; IN_ONE_CALL];
     let call = call.as_flattened_mut();
     loop {
         match file.read(call) {
-            Ok(0) => return Ok(bytes),
-            Ok(length) => bytes.extend_from_slice(call.get(..length).unwrap_or_default()),
+            Ok(0) => return Ok(()),
+            Ok(length) => {
+                if !more(call.get(..length).unwrap_or_default()) {
+                    return Ok(());
+                }
+            }
             // A million descriptors without a socket: the kernel takes a breath.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),

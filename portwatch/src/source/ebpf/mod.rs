@@ -486,13 +486,10 @@ impl Source for EbpfSource {
         self.scanner.bind_rules(addresses)
     }
 
-    fn sharing(&mut self, holders: &[ProcessId]) -> Sharing {
-        let mut pids: Vec<u32> = holders.iter().map(|holder| holder.pid).collect();
-        pids.sort_unstable();
-        pids.dedup();
+    fn sharing(&mut self, sockets: &[(ProcessId, u64)]) -> Sharing {
         let cheap = self.pass.is_some_and(|pass| pass <= CHEAP);
         let (ebpf, unconfined) = (&mut self.loaded.ebpf, &mut self.unconfined);
-        let found = sharing::Options { ebpf, unconfined, cheap }.of(&pids);
+        let found = sharing::Options { ebpf, unconfined, cheap }.of(sockets);
         Sharing::Read(found.unwrap_or_else(|error| {
             tracing::debug!(%error, "options of sockets not read in the kernel");
             HashMap::new()

@@ -3,7 +3,7 @@
 //! descriptor of it ever becomes one of ours.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
@@ -15,8 +15,8 @@ use aya::{
 };
 use portwatch_common::record::{SocketSharing, flag};
 
-use super::{descriptors::read, hooks::SHARING};
-use crate::model::SocketOptions;
+use super::{descriptors::read_while, hooks::SHARING};
+use crate::model::{ProcessId, SocketOptions};
 
 const SIZE: usize = size_of::<SocketSharing>();
 
@@ -30,22 +30,26 @@ pub(super) struct Options<'a> {
 }
 
 impl Options<'_> {
-    /// Of the sockets that these processes have, by inode. A process that is gone has none, and where the kernel cannot walk them without
-    /// a walk over everything that is long, nobody has.
-    pub(super) fn of(&mut self, pids: &[u32]) -> io::Result<HashMap<u64, SocketOptions>> {
+    /// Of these sockets, each by a process that has it, by inode. A process that is gone has none, and where the kernel cannot walk a single
+    /// one without a walk over everything that is long, nobody has.
+    pub(super) fn of(&mut self, wanted: &[(ProcessId, u64)]) -> io::Result<HashMap<u64, SocketOptions>> {
         let mut found = HashMap::new();
-        if pids.is_empty() {
+        let mut processes: BTreeMap<u32, HashSet<u64>> = BTreeMap::new();
+        for &(process, inode) in wanted {
+            processes.entry(process.pid).or_default().insert(inode);
+        }
+        if processes.is_empty() {
             return Ok(found);
         }
         let Some(Program::Iter(program)) = self.ebpf.program_mut(SHARING.name) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        for &pid in pids {
+        for (&pid, inodes) in &mut processes {
             if *self.unconfined {
                 break;
             }
             match of_process(program, pid) {
-                Ok(file) => fill(&mut found, &read::<SIZE>(&file)?)?,
+                Ok(file) => fill(&mut found, inodes, &file)?,
                 // `task` is not in `union bpf_iter_link_info` yet, and what is beyond its end must be zero.
                 Err(error) if error.raw_os_error() == Some(nix::libc::E2BIG) => *self.unconfined = true,
                 Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
@@ -56,19 +60,22 @@ impl Options<'_> {
             let link = program.attach().map_err(io::Error::other)?;
             let link = program.take_link(link).map_err(io::Error::other)?;
             let file = link.into_file().map_err(io::Error::other)?;
-            fill(&mut found, &read::<SIZE>(&file)?)?;
+            fill(&mut found, &mut wanted.iter().map(|&(_, inode)| inode).collect(), &file)?;
         }
         Ok(found)
     }
 }
 
-fn fill(found: &mut HashMap<u64, SocketOptions>, bytes: &[u8]) -> io::Result<()> {
-    let (records, rest) = bytes.as_chunks::<SIZE>();
-    if !rest.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the iterator ended inside a descriptor"));
-    }
-    found.extend(records.iter().filter_map(options));
-    Ok(())
+/// Reads until everything that is wanted was found: a listener has a low number among thousands of connections.
+fn fill(found: &mut HashMap<u64, SocketOptions>, wanted: &mut HashSet<u64>, file: &File) -> io::Result<()> {
+    read_while::<SIZE>(file, |bytes| {
+        for (inode, options) in bytes.as_chunks::<SIZE>().0.iter().filter_map(options) {
+            if wanted.remove(&inode) {
+                found.insert(inode, options);
+            }
+        }
+        !wanted.is_empty()
+    })
 }
 
 /// `None` where the kernel does not say where the options are.
