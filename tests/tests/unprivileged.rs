@@ -12,7 +12,8 @@ use std::{
 };
 
 use portwatch_tests::{
-    Actor, DEADLINE, Portwatch, Ran, free_port, require_bpf, require_program, require_root, wait_until,
+    Actor, DEADLINE, Netns, Portwatch, Ran, free_port, require_bpf, require_netns, require_program,
+    require_root, wait_until,
 };
 use serde_json::Value;
 
@@ -109,6 +110,53 @@ fn without_a_daemon_a_held_port_is_held_and_its_owner_is_not_guessed() {
         list.stdout.contains("(not permitted)") && list.stdout.contains("note: no daemon runs"),
         "{list:?}"
     );
+}
+
+#[test]
+fn a_list_of_what_may_not_be_looked_into_says_so_and_is_no_empty_one() {
+    let Some(nobody) = Nobody::new().map(Nobody::with_state) else { return };
+    if !require_netns() {
+        return;
+    }
+    let other = Netns::new().unwrap();
+    let netns = other.inode().unwrap().to_string();
+    let told = || {
+        for way in [&[][..], &["--no-daemon"]] {
+            let asked = |words: &[&str]| nobody.run(&[words, way].concat());
+            let one = asked(&["ls", "--netns", &netns]);
+            assert_eq!(one.code, Some(3), "{way:?} {one:?}");
+            assert!(
+                one.stdout.contains(&format!("{netns} could not be looked into; ask as root")),
+                "{one:?}"
+            );
+            let all = asked(&["ls", "--all-namespaces", "--json"]).json().unwrap();
+            let missing = all["missing"].as_str().unwrap();
+            assert!(missing.contains("of processes that may not be looked into"), "{way:?} {all:#}");
+            // In the own one all is seen, if not whose it is.
+            let own = asked(&["ls", "--json"]).json().unwrap();
+            assert_eq!(own["missing"], Value::Null, "{way:?} {own:#}");
+            let who = asked(&["who", "3100", "--all-namespaces"]);
+            assert_eq!(who.code, Some(3), "{way:?} {who:?}");
+        }
+        let lsof = nobody.run(&["--no-daemon", "--source", "lsof", "ls", "--user", "root"]);
+        assert_eq!(lsof.code, Some(3), "{lsof:?}");
+        assert!(
+            lsof.stdout.contains("shows a plain user only the sockets of their own processes"),
+            "{lsof:?}"
+        );
+        // Of UDP netstat shows all.
+        for (words, code) in [(&["--tcp"][..], 3), (&["--udp"], 1)] {
+            let words = [&["--no-daemon", "--source", "netstat", "ls", "--port", "1"], words].concat();
+            let ran = nobody.run(&words);
+            assert_eq!(ran.code, Some(code), "{words:?} {ran:?}");
+        }
+    };
+    let started = nobody.run(&["start"]);
+    assert_eq!(started.code, Some(0), "{started:?}");
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(told));
+    let stopped = nobody.run(&["stop"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 #[test]

@@ -315,6 +315,7 @@ impl Access for Embedded {
             hidden: 0,
             netns: None,
             elsewhere: 0,
+            missing: None,
             time_wait: None,
         };
         let mut answer;
@@ -345,6 +346,7 @@ impl Access for Embedded {
                 answer.about.unnamed(&self.engines.ask(Duration::ZERO, ENGINE_WAIT).problems);
             }
             (answer.sockets, answer.hidden, answer.elsewhere) = live.list(&filter);
+            answer.missing = live.missing(&filter);
             match self.known() {
                 Ok(known) => annotate(&known, &mut answer.sockets, live.own()),
                 // The list stands; what explains its rows is not known.

@@ -109,6 +109,7 @@ impl Answers for Fake {
             hidden: 7,
             netns: None,
             elsewhere: 0,
+            missing: None,
             time_wait: None,
         })
     }

@@ -30,7 +30,11 @@ pub(super) fn run(args: &args::Ls, session: &mut Session<'_>) -> Result<Exit, Fa
     let answer = session.access()?.list(&query)?;
     session.answer(&answer, render::ls)?;
     let found = answer.time_wait.as_ref().map_or(!answer.sockets.is_empty(), |rows| !rows.is_empty());
-    Ok(if found { Exit::Yes } else { Exit::No })
+    Ok(match (found, &answer.missing) {
+        (true, _) => Exit::Yes,
+        (false, None) => Exit::No,
+        (false, Some(_)) => Exit::NotSeen,
+    })
 }
 
 /// `3000` or `3000-3999`.

@@ -135,6 +135,7 @@ impl Access for Double {
             hidden: 0,
             netns: None,
             elsewhere: 0,
+            missing: None,
             time_wait: None,
         })
     }

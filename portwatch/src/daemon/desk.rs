@@ -382,6 +382,7 @@ impl Answers for Desk {
             hidden: 0,
             netns: space.one(own),
             elsewhere: 0,
+            missing: None,
             time_wait: None,
         };
         answer.about.reaches(space, own)?;
@@ -408,6 +409,7 @@ impl Answers for Desk {
             let known = self.known_or(&mut answer.about);
             let mut live = lock(&self.pipeline.live);
             (answer.sockets, answer.hidden, answer.elsewhere) = live.list(filter);
+            answer.missing = live.missing(filter);
             annotate(&known, &mut answer.sockets, live.own());
         }
         Ok(answer)

@@ -16,8 +16,8 @@ pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
 pub use evidence::{Coverage, Degradation, Evidence, Fact};
 pub use net::{Endpoint, Netns, ParsePortError, Port, Protocol, addresses_overlap};
 pub use observation::{
-    BindRefused, Bound, Closed, Completeness, Execed, Exited, Forked, GapReason, Listening, LossCounts,
-    Observation, Seen, Snapshot, SnapshotSocket, Unlistened,
+    Beyond, BindRefused, Bound, Closed, Completeness, Execed, Exited, Forked, GapReason, Listening,
+    LossCounts, Observation, Seen, Snapshot, SnapshotSocket, Unlistened,
 };
 pub use placement::{Compose, Container, Engine, Maker, Placement, Unit, Unproven};
 pub use process::{

@@ -219,6 +219,8 @@ pub struct Snapshot {
     /// Namespaces that were read; a socket elsewhere is not judged by this snapshot.
     /// Empty where the platform has no namespaces: then everything is judged.
     pub namespaces: Vec<super::Netns>,
+    /// How far it reached beyond our own namespace.
+    pub beyond: Beyond,
     /// Protocols that were read completely; a socket of another one is not judged.
     pub protocols: Vec<Protocol>,
     /// Ports that were read; empty means all. A socket on another port is not judged.
@@ -233,6 +235,18 @@ pub struct Snapshot {
     pub sockets: Vec<SnapshotSocket>,
     /// Facts of the processes named by `sockets`.
     pub processes: Vec<ProcessSeen>,
+}
+
+/// How far a look reached beyond our own network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Beyond {
+    /// It did not look there.
+    #[default]
+    NotLooked,
+    /// Every namespace that has a process or a name was read.
+    Seen,
+    /// There may be others: processes may not be looked into, or namespaces not entered.
+    Hidden,
 }
 
 /// A socket in a [`Snapshot`].

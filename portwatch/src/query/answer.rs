@@ -350,6 +350,8 @@ pub struct ListAnswer {
     pub netns: Option<Netns>,
     /// Matching sockets in network namespaces that were not meant, noise not counted.
     pub elsewhere: u64,
+    /// Why sockets that match may be missing; `None` where none can be.
+    pub missing: Option<String>,
 }
 
 /// Answer of `log`.

@@ -9,14 +9,14 @@ use std::{
 use super::{
     Asked, KnownSocket, ListFilter, Record, Space, TableSizes, TargetAnswer, Traffic, forward, list, who,
 };
-use crate::platform::user::ROOT;
+use crate::platform::user::{ROOT, is_privileged};
 use crate::{
     attribute::Attributor,
     engine::Engines,
     model::{
-        AskedPort, BindRules, Change, Completeness, Connection, Connections, Event, EventKind, LeftOpen,
-        Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen, Sharing, Socket,
-        TcpState, Timestamp, described,
+        AskedPort, Beyond, BindRules, Change, Completeness, Connection, Connections, Event, EventKind,
+        LeftOpen, Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen,
+        Sharing, Socket, TcpState, Timestamp, described,
     },
     state::{LiveTable, Policy},
 };
@@ -62,6 +62,8 @@ pub struct Live {
     completeness: Completeness,
     /// Namespaces read by the last look beyond our own.
     looked: HashSet<Netns>,
+    /// How far it reached there.
+    beyond: Beyond,
     engines: Engines,
     /// Edition of the engines' report that processes were last named by.
     edition: u64,
@@ -84,6 +86,7 @@ impl Live {
             own,
             completeness: Completeness::Partial("nothing was looked at yet".to_owned()),
             looked: HashSet::new(),
+            beyond: Beyond::NotLooked,
             engines: Engines::default(),
             edition: 0,
             unnamed: BTreeSet::new(),
@@ -182,8 +185,9 @@ impl Live {
                 for seen in &snapshot.processes {
                     self.attributor.learn(seen);
                 }
-                if snapshot.namespaces.iter().any(|&netns| self.own != Some(netns)) {
+                if snapshot.beyond != Beyond::NotLooked {
                     self.looked = snapshot.namespaces.iter().copied().collect();
+                    self.beyond = snapshot.beyond;
                 }
             }
             Seen::ConnectionsLeft(left) => {
@@ -414,8 +418,21 @@ impl Live {
                     "network namespace {netns} could not be looked into; ask as {ROOT}, or a daemon that runs as {ROOT}"
                 ))
             }
+            Space::All if self.beyond == Beyond::Hidden => {
+                let what = "network namespaces of processes that may not be looked into here are not known";
+                Completeness::Partial(if is_privileged() {
+                    what.to_owned()
+                } else {
+                    format!("{what}; ask as {ROOT}, or a daemon that runs as {ROOT}")
+                })
+            }
             _ => self.completeness.clone(),
         }
+    }
+
+    /// Why sockets that match may be missing in the answer of `ls`; `None` where none can be.
+    pub fn missing(&self, filter: &ListFilter) -> Option<String> {
+        self.completeness_in(filter.space()).missing(filter.protocol).map(str::to_owned)
     }
 
     /// Whether "this process has no socket" may be believed: not while some socket's processes are hidden.

@@ -33,7 +33,11 @@ pub fn ls(out: &mut dyn Write, answer: &List, look: &Look) -> io::Result<()> {
     let groups = group::by_program(&answer.sockets);
     if groups.is_empty() {
         let mut line = Text::new(look);
-        line.plain("Nothing found.");
+        let words = answer.missing.as_ref().map_or_else(
+            || "Nothing found.".to_owned(),
+            |why| format!("Nothing found, and not everything could be seen: {why}."),
+        );
+        line.plain(&words);
         line.wrapped(out, 2)?;
     } else {
         let rows: Vec<_> = groups.iter().filter_map(|group| row(group, answer, look)).collect();
@@ -49,6 +53,11 @@ pub fn ls(out: &mut dyn Write, answer: &List, look: &Look) -> io::Result<()> {
         let mut line = Text::new(look);
         let words = format!("{} in other network namespaces; --all-namespaces shows them", answer.elsewhere);
         line.push(Tone::Faint, &words);
+        line.wrapped(out, 2)?;
+    }
+    if let Some(why) = answer.missing.as_ref().filter(|_| !groups.is_empty()) {
+        let mut line = Text::new(look);
+        line.push(Tone::Faint, &format!("not everything could be seen: {why}"));
         line.wrapped(out, 2)?;
     }
     note(out, &answer.source, look)

@@ -227,6 +227,7 @@ fn list(sockets: Vec<Socket>) -> List {
         hidden: 0,
         netns: Some(4_026_531_840),
         elsewhere: 0,
+        missing: None,
         time_wait: None,
     }
 }
@@ -260,6 +261,11 @@ fn ls_drops_columns_by_priority() {
     insta::assert_snapshot!(everywhere(|out, look| ls(out, &answer, look)));
     let empty = List { source: source(false), ..list(Vec::new()) };
     insta::assert_snapshot!("ls_of_nothing", everywhere(|out, look| ls(out, &empty, look)));
+    let missing = Some("a TCP socket that is bound without listening is not shown by netstat".to_owned());
+    let one = socket("0.0.0.0", 3100, vec![node()]);
+    let partial = [Vec::new(), vec![one]].map(|sockets| List { missing: missing.clone(), ..list(sockets) });
+    let shown = partial.map(|answer| everywhere(|out, look| ls(out, &answer, look)));
+    insta::assert_snapshot!("ls_where_not_everything_could_be_seen", shown.concat());
 }
 
 fn events() -> Vec<Event> {

@@ -26,8 +26,9 @@ pub const KEPT: [&str; 2] = [NAMED, "/run/docker/netns"];
 /// Namespaces and where each can be opened.
 pub type Places = BTreeMap<Netns, PathBuf>;
 
-/// Every namespace but `own` that can be found: of processes that may be looked into, and those kept by name.
-pub fn discover(procfs: &ProcFs, kept: &[&Path], own: Option<Netns>) -> io::Result<Places> {
+/// Every namespace but `own` that can be found: of processes that may be looked into, and those kept by name. And whether there
+/// are processes that may not be looked into, whose namespaces are not known.
+pub fn discover(procfs: &ProcFs, kept: &[&Path], own: Option<Netns>) -> io::Result<(Places, bool)> {
     let mut places = Places::new();
     for directory in kept {
         // Most machines have no such directory, and an entry may be gone.
@@ -37,13 +38,14 @@ pub fn discover(procfs: &ProcFs, kept: &[&Path], own: Option<Netns>) -> io::Resu
             }
         }
     }
-    for (pid, netns) in procfs.namespaces()? {
+    let (of_processes, closed) = procfs.namespaces()?;
+    for (pid, netns) in of_processes {
         places.entry(netns).or_insert_with(|| procfs.path().join(format!("{pid}/ns/net")));
     }
     if let Some(own) = own {
         places.remove(&own);
     }
-    Ok(places)
+    Ok((places, closed))
 }
 
 /// The namespace behind a file; `None` when the file keeps none.
@@ -146,7 +148,7 @@ mod tests {
         }
         let theirs = theirs().unwrap();
         let procfs = ProcFs::open(Path::new("/proc")).unwrap();
-        let places = discover(&procfs, &[], own).unwrap();
+        let (places, _) = discover(&procfs, &[], own).unwrap();
         assert!(places.contains_key(&theirs), "{places:?}");
         assert!(!places.contains_key(&own.unwrap()));
         let only: Places = places.into_iter().filter(|(netns, _)| *netns == theirs).collect();

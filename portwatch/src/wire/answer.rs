@@ -100,6 +100,10 @@ pub struct List {
     /// Matching sockets in other network namespaces, noise not counted; `--all-namespaces` shows them.
     #[serde(default)]
     pub elsewhere: u64,
+    /// Why there may be sockets that match and are not among these; null where there are none. `ls` that found nothing then ends
+    /// with 3, not 1.
+    #[serde(default)]
+    pub missing: Option<String>,
     /// Connections in TIME_WAIT, with `--time-wait`; null without.
     pub time_wait: Option<Vec<Connection>>,
 }

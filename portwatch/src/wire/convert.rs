@@ -539,6 +539,7 @@ pub fn list(answer: &query::ListAnswer, viewer: Viewer) -> super::List {
         hidden: answer.hidden,
         netns: answer.netns.map(|n| n.0),
         elsewhere: answer.elsewhere,
+        missing: answer.missing.clone(),
         time_wait: answer.time_wait.as_ref().map(connection::connections),
     }
 }

@@ -130,6 +130,7 @@ fn the_list_of_time_wait_has_a_row_a_connection() {
         hidden: 0,
         netns: Some(4_026_531_840),
         elsewhere: 0,
+        missing: None,
         time_wait: Some(rows),
     };
     let (some, none) = (list(rows), list(Vec::new()));

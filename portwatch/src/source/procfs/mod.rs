@@ -58,14 +58,20 @@ impl ProcFs {
         u32::try_from(stat.st_ino).map_err(io::Error::other)
     }
 
-    /// The network namespaces of processes that may be looked into, each with one process in it.
-    pub fn namespaces(&self) -> io::Result<Vec<(u32, crate::model::Netns)>> {
+    /// The network namespaces of processes that may be looked into, each with one process in it, and whether there are processes
+    /// that may not.
+    pub fn namespaces(&self) -> io::Result<(Vec<(u32, crate::model::Netns)>, bool)> {
         let mut found: Vec<(u32, crate::model::Netns)> = Vec::new();
+        let mut closed = false;
         for pid in self.pids()? {
-            // Closed to us, or gone meanwhile.
             let path = format!("{pid}/ns/net");
-            let Ok(stat) = rustix::fs::statat(&self.root, path, rustix::fs::AtFlags::empty()) else {
-                continue;
+            let stat = match rustix::fs::statat(&self.root, path, rustix::fs::AtFlags::empty()) {
+                Ok(stat) => stat,
+                Err(error) => {
+                    // Any other is of one that is gone meanwhile.
+                    closed |= matches!(error, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM);
+                    continue;
+                }
             };
             let Ok(inode) = u32::try_from(stat.st_ino) else { continue };
             let netns = crate::model::Netns(inode);
@@ -73,7 +79,7 @@ impl ProcFs {
                 found.push((pid, netns));
             }
         }
-        Ok(found)
+        Ok((found, closed))
     }
 
     /// Every pid, in the order of the directory.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AskedPort, CommandLine, Coverage, Endpoint, Evidence, Fact, GapReason, Holder, LossCounts, Netns,
+    AskedPort, Beyond, CommandLine, Coverage, Endpoint, Evidence, Fact, GapReason, Holder, LossCounts, Netns,
     Observation, Owner, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot, SnapshotSocket,
     SocketKey, SocketOptions, SocketSeen, Timestamp,
 };
@@ -273,6 +273,8 @@ impl Shot {
             begun: self.begun,
             ended: self.ended,
             namespaces: self.namespaces.into_iter().map(Netns).collect(),
+            // Of what was hidden then nobody is told now: a recording has no present.
+            beyond: Beyond::NotLooked,
             protocols: self.protocols.into_iter().map(Into::into).collect(),
             ports: self.ports.into_iter().map(|p| p.0).collect(),
             bound_included: self.bound_included,

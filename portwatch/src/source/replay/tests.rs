@@ -14,9 +14,9 @@ use portwatch_common::{
 use super::{Recorder, ReplaySource};
 use crate::{
     model::{
-        AskedPort, CommandLine, Coverage, Endpoint, Evidence, Fact, GapReason, Holder, LossCounts, Netns,
-        Observation, Owner, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot, SnapshotSocket,
-        SocketKey, SocketOptions, SocketSeen, Timestamp,
+        AskedPort, Beyond, CommandLine, Coverage, Endpoint, Evidence, Fact, GapReason, Holder, LossCounts,
+        Netns, Observation, Owner, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, Snapshot,
+        SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
     },
     source::{
         Counters, Progress, Source, SourceError,
@@ -98,6 +98,7 @@ fn snapshot() -> Observation {
         begun: at(3),
         ended: at(4),
         namespaces: vec![Netns(4_026_531_840)],
+        beyond: Beyond::NotLooked,
         protocols: vec![Protocol::Tcp, Protocol::Udp],
         ports: vec![Port::new(5432).unwrap()],
         bound_included: true,

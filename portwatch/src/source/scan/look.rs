@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     model::{
-        BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Netns, Port, ProcessId,
-        Protocol, Snapshot, SocketSeen, Timestamp, Tunnel,
+        Beyond, BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Netns, Port,
+        ProcessId, Protocol, Snapshot, SocketSeen, Timestamp, Tunnel,
     },
     source::{Refresh, SourceError, SourceKind},
 };
@@ -41,6 +41,8 @@ pub struct Tables {
     pub bound_left_out: bool,
     /// Namespaces read completely, or gone. Empty where the one that is read is known anyway.
     pub namespaces: Vec<Netns>,
+    /// As in the snapshot.
+    pub beyond: Beyond,
     /// Devices that keep UDP sockets, by namespace and port.
     pub tunnels: HashMap<(Option<Netns>, Port), Tunnel>,
     /// The sockets.

@@ -8,8 +8,8 @@ use std::{
 
 use super::{HolderSearch, Tables};
 use crate::model::{
-    BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Netns, Owner, Port,
-    ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp, Tunnel, described,
+    Beyond, BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Netns, Owner,
+    Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp, Tunnel, described,
 };
 use crate::source::{
     Refresh, SourceError,
@@ -296,8 +296,8 @@ impl Scanner {
     pub(super) fn tables_everywhere(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
         let mut tables = self.tables(ports)?;
         let kept: Vec<&Path> = netns::KEPT.iter().map(Path::new).collect();
-        let places = match netns::discover(&self.procfs, &kept, self.netns()) {
-            Ok(places) => places,
+        let (places, closed) = match netns::discover(&self.procfs, &kept, self.netns()) {
+            Ok(found) => found,
             Err(error) => {
                 return Err(SourceError::Read { what: self.procfs.path().display().to_string(), error });
             }
@@ -331,6 +331,8 @@ impl Scanner {
                 }
             }
         });
+        let hidden = closed || unread.is_some() || visited.is_err();
+        tables.beyond = if hidden { Beyond::Hidden } else { Beyond::Seen };
         self.degradations.extend(unread);
         if let Err(error) = visited {
             self.degradations.push(Degradation {
@@ -377,6 +379,7 @@ impl Scanner {
             sockets: sockets.collect(),
             processes,
             namespaces: tables.namespaces,
+            beyond: tables.beyond,
             protocols: tables.protocols,
             ports: tables.ports,
             bound_included: tables.bound_included,

@@ -8,9 +8,9 @@ use std::{
 use super::{HolderSearch, Look, Pace, Tables};
 use crate::{
     model::{
-        AskedPort, BindRules, Completeness, Coverage, Degradation, Endpoint, Evidence, Holder, Netns, Owner,
-        Phase, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions, SocketSeen,
-        Timestamp,
+        AskedPort, Beyond, BindRules, Completeness, Coverage, Degradation, Endpoint, Evidence, Holder, Netns,
+        Owner, Phase, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions,
+        SocketSeen, Timestamp,
     },
     source::{
         SourceError, SourceKind,
@@ -260,6 +260,7 @@ impl<T: Table> Look for TableScanner<T> {
             bound_included: reading.bound_included,
             bound_left_out: false,
             namespaces: Vec::new(),
+            beyond: Beyond::NotLooked,
             tunnels: HashMap::new(),
             sockets: sockets
                 .into_values()
@@ -297,6 +298,7 @@ impl<T: Table> Look for TableScanner<T> {
             begun: tables.begun,
             ended: Timestamp::now(),
             namespaces: self.netns.into_iter().collect(),
+            beyond: tables.beyond,
             protocols: tables.protocols,
             ports: tables.ports,
             bound_included: tables.bound_included,

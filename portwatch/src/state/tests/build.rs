@@ -94,6 +94,7 @@ pub(super) fn snapshot(begun: i64, ended: i64, sockets: Vec<SnapshotSocket>) -> 
         begun: at(begun),
         ended: at(ended),
         namespaces: vec![HOST, Netns(2)],
+        beyond: crate::model::Beyond::NotLooked,
         protocols: vec![Protocol::Tcp, Protocol::Udp],
         ports: Vec::new(),
         bound_included: true,
