@@ -5,7 +5,7 @@ use std::fs;
 use portwatch_tests::{Actor, DEADLINE, Ran, wait_until};
 use serde_json::Value;
 
-use crate::harness::Windows;
+use crate::harness::{Windows, drive_z};
 
 /// Runs it, expects the code and what it says, and gives what was printed.
 #[expect(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
@@ -192,28 +192,28 @@ fn an_agent_whose_process_ends_is_dead_and_its_work_can_be_taken_over() {
 #[test]
 #[ignore = "needs the Windows program and Wine: cargo xtask cross --test"]
 fn folders_with_blanks_and_letters_beyond_ascii_are_like_any_other() {
-    let windows = Windows::new().unwrap();
+    let mut windows = Windows::new().unwrap();
     let home = windows.folder.path().join("Über Größe").join("日本 x");
     fs::create_dir_all(&home).unwrap();
     let program = home.join("port watch.exe");
     fs::hard_link(&windows.program, &program)
         .or_else(|_| fs::copy(&windows.program, &program).map(drop))
         .unwrap();
-    let state = format!("Z:{}", home.join("sein Zustand").display()).replace('/', r"\");
+    windows.state = drive_z(&home.join("sein Zustand"));
     let run = |words: &[&str]| {
         let own = windows.command(words);
         let mut command = Windows::wine(&program);
         command
             .args(own.get_args().skip(1))
             .envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.current_dir(&home).env("PORTWATCH_STATE", &state);
+        command.current_dir(&home);
         Windows::finished(command).unwrap()
     };
     // The daemon is started again by the program's own path.
     let ran = run(&["start"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let status = run(&["status", "--json"]).json().unwrap();
-    assert!(status["database"].as_str().unwrap().starts_with(&state), "{status:#}");
+    assert!(status["database"].as_str().unwrap().starts_with(&windows.state), "{status:#}");
     let ran = run(&["session", "start", "Größe ändern", "--agent", "a", "--files", r"日本 x\ü.txt"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for (words, part) in [(&["sessions"][..], "Größe ändern"), (&["sessions", "--files"], "  日本 x/ü.txt\n")]

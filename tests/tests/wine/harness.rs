@@ -129,6 +129,8 @@ pub(crate) struct Windows {
     _turn: Box<dyn Any>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) pipe: String,
+    /// Where its daemon keeps its state, by which that one is found and ended.
+    pub(crate) state: String,
 }
 
 impl Windows {
@@ -144,7 +146,8 @@ impl Windows {
         let program = windows_program()?;
         let folder = tempfile::Builder::new().prefix("pw").tempdir_in("/tmp")?;
         let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { program, _turn: turn, folder, pipe: format!(r"\\.\pipe\portwatch-test-{name}") })
+        let state = drive_z(&folder.path().join("state"));
+        Ok(Self { program, _turn: turn, folder, pipe: format!(r"\\.\pipe\portwatch-test-{name}"), state })
     }
 
     /// Wine with a program of ours; the prefix comes with the environment.
@@ -160,8 +163,7 @@ impl Windows {
             .args(arguments)
             // Which is no project, and so explains and names nothing.
             .current_dir(self.folder.path())
-            // Linux's own folders are drive Z there.
-            .env("PORTWATCH_STATE", format!(r"Z:{}\state", self.folder.path().display()).replace('/', r"\"))
+            .env("PORTWATCH_STATE", &self.state)
             .env("PORTWATCH_SOCKET", &self.pipe)
             .stdin(Stdio::null());
         command
@@ -251,6 +253,11 @@ impl Windows {
             (!events.is_empty()).then_some(events)
         })
     }
+}
+
+/// A path as Windows programs name it: Linux's own folders are drive Z there.
+pub(crate) fn drive_z(path: &Path) -> String {
+    format!("Z:{}", path.display()).replace('/', r"\")
 }
 
 /// What a listener tells.

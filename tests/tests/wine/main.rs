@@ -2,6 +2,7 @@
 //! builds it and names it. Wine is not Windows: what this shows and what it cannot is in docs/platforms.md.
 
 mod commands;
+mod console;
 mod harness;
 mod rude;
 
