@@ -55,6 +55,10 @@ fn claims_a_new_holder_and_what_ended_meanwhile_are_told_by_a_daemon(source: Sou
             first.finish()?;
             let close = portwatch.wait_for("close", &["--port", &port])?;
             assert_eq!(named(&close), expected, "who had it last: {close:#}");
+            let exit = portwatch.wait_for("exit", &["--port", &port])?;
+            assert_eq!((named(&exit), &exit["exit"]), (expected, &Value::Null), "{exit:#}");
+            let who = portwatch.run(&["who", &port])?;
+            assert!(who.stdout.contains("ended; how was not seen"), "{who:?}");
             // A tool that shows nothing does not say that there is nothing.
             state(source.unseen_claim("idle"))?;
 

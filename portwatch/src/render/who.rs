@@ -544,8 +544,12 @@ fn last_holder(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Resu
         if later > 1 {
             line.plain(&format!(" {} later", when::span(later)));
         }
+    } else if exit.is_some() {
+        line.plain(", ended; how was not seen");
     } else if event.kind == "close" {
-        line.plain(", closed the socket");
+        // A look finds that it is gone.
+        let seen = event.evidence == "kernel";
+        line.plain(if seen { ", closed the socket" } else { ", closed the socket or ended" });
     }
     process::evidence(&mut line, &event.evidence, look);
     writeln!(out)?;

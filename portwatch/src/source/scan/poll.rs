@@ -40,6 +40,8 @@ pub struct ScanSource {
     interval: Duration,
     last: Option<Last>,
     holders_looked: Instant,
+    /// Holders whose sockets were found to be gone since the last look, and who lived: a process that ends closes its sockets first.
+    parted: BTreeSet<ProcessId>,
     counters: Counters,
     clock: Clock,
 }
@@ -71,6 +73,7 @@ impl ScanSource {
             degradations: why,
             last: None,
             holders_looked: Instant::now(),
+            parted: BTreeSet::new(),
             counters: Counters::default(),
             clock: Clock::system(),
         }
@@ -106,11 +109,15 @@ impl ScanSource {
         let everywhere = holders_due || self.last.is_none();
         self.follow_clock(out);
         let started = self.clock.now();
+        // Before the tables are read: a table that names processes forgets those whose sockets are gone.
+        let held = self.scanner.known_holders();
         let mut tables =
             if everywhere { self.scanner.tables_everywhere(&[]) } else { self.scanner.tables(&[]) }?;
         tables.begun = started;
         let sockets = phases(&tables, self.scanner.netns());
-        let gone = self.gone_processes();
+        let mut gone: Vec<_> = std::mem::take(&mut self.parted).into_iter().collect();
+        gone.retain(|&process| !self.scanner.lives(process));
+        gone.extend(self.ended(held));
         let paused = self.pause();
         let changed = self.last.as_ref().is_none_or(|last| last.sockets != sockets);
         let quiet = !changed && gone.is_empty() && paused.is_none();
@@ -122,9 +129,7 @@ impl ScanSource {
             let gap = Seen::Gap { lost: LossCounts::default(), since, reason: GapReason::Paused };
             out.push(Observation::new(at, Evidence::Scan, gap));
         }
-        out.extend(gone.iter().map(|&process| {
-            Observation::new(at, Evidence::Scan, Seen::Exited(Exited { process, status: None, sender: None }))
-        }));
+        out.extend(gone.iter().map(|&process| exited(process, at)));
         if !quiet || holders_due {
             self.deliver(tables, &sockets, holders_due, out)?;
         }
@@ -165,10 +170,12 @@ impl ScanSource {
         Ok(())
     }
 
-    /// Holders seen at the last look that are gone now.
-    fn gone_processes(&mut self) -> Vec<ProcessId> {
-        let holders = self.scanner.known_holders();
-        holders.into_iter().filter(|&process| !self.scanner.lives(process)).collect()
+    /// Those of `held` that have ended. Who lives without being known as a holder any more is looked at once more.
+    fn ended(&mut self, held: BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
+        let (live, ended): (BTreeSet<_>, BTreeSet<_>) =
+            held.into_iter().partition(|&process| self.scanner.lives(process));
+        self.parted.extend(live.difference(&self.scanner.known_holders()));
+        ended
     }
 
     /// Since when nobody was looking, if that was long.
@@ -191,6 +198,11 @@ impl ScanSource {
             out.push(set);
         }
     }
+}
+
+/// That it is gone, and no more.
+fn exited(process: ProcessId, at: Timestamp) -> Observation {
+    Observation::new(at, Evidence::Scan, Seen::Exited(Exited { process, status: None, sender: None }))
 }
 
 /// Sockets of our own namespace: the others are not looked at each time.
@@ -231,8 +243,12 @@ impl Source for ScanSource {
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         self.follow_clock(out);
         let begun = self.clock.now();
+        let held = self.scanner.known_holders();
         let found = self.scanner.refresh(scope)?;
         let snapshot = Snapshot { begun, ended: self.clock.now(), ..found };
+        // Of those that are still known the next look tells; of the others nothing would.
+        let forgotten = held.difference(&self.scanner.known_holders()).copied().collect();
+        out.extend(self.ended(forgotten).into_iter().map(|process| exited(process, snapshot.ended)));
         out.push(Observation::new(snapshot.ended, Evidence::Scan, Seen::Snapshot(Box::new(snapshot))));
         Ok(())
     }
