@@ -71,6 +71,7 @@ impl SourceChoice {
         match self {
             Self::Lsof => "lsof",
             Self::Netstat => "netstat",
+            Self::Ebpf if !cfg!(target_os = "linux") => "ebpf",
             Self::Auto | Self::Ebpf | Self::Scan | Self::Replay(_) => "scan",
         }
     }
@@ -175,12 +176,14 @@ fn polled(
 }
 
 /// What takes a snapshot when `choice` is asked for and nothing runs all the time: the tool it names, else the best that
-/// this system has. With the name of what failed.
+/// this system has. With the name of what failed. Kernel programs tell of events; where they could run, the kernel's tables are what a
+/// snapshot of theirs is of.
 pub fn look(choice: &SourceChoice, roots: &Roots) -> Result<Box<dyn Look>, (&'static str, SourceError)> {
     let look = match choice {
         SourceChoice::Lsof => scan::lsof(None).map(boxed),
         SourceChoice::Netstat => scan::netstat(None).map(boxed),
         SourceChoice::Scan => tables(roots),
+        SourceChoice::Ebpf if !cfg!(target_os = "linux") => Err(SourceError::Unsupported("ebpf")),
         SourceChoice::Auto | SourceChoice::Ebpf | SourceChoice::Replay(_) => best(roots),
     };
     look.map_err(|error| (choice.polled_name(), error))
@@ -247,6 +250,15 @@ mod tests {
         assert!(wrong("replay:").contains("replay:FILE"));
         assert!(wrong("").contains("'' is not a source"));
         assert!(wrong("EBPF").contains("auto, ebpf, scan"));
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[test]
+    fn kernel_programs_by_name_are_no_table_of_another_system() {
+        let Err((name, error)) = look(&SourceChoice::Ebpf, &Roots::default()) else {
+            panic!("something looked")
+        };
+        assert_eq!((name, error.to_string().as_str()), ("ebpf", "ebpf is not available on this platform"));
     }
 
     #[cfg(target_os = "linux")]

@@ -43,6 +43,8 @@ impl<'a> Party<'a> {
             // No program has it to set anything.
             Self::Socket(socket) if matches!(socket.owner, Owner::Kernel(_)) => socket.seen.options,
             Self::Socket(socket) => sharing.of(socket.seen.inode, socket.seen.options),
+            // No program has it any more: what it had when it was left stays.
+            Self::Connection(connection) if connection.inode.is_none() => connection.options,
             Self::Connection(connection) => sharing.of(connection.inode, connection.options),
         }
     }

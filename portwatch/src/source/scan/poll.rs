@@ -49,9 +49,11 @@ pub struct ScanSource {
 /// What the last look saw.
 #[derive(Debug)]
 struct Last {
+    /// When it began.
+    began: Timestamp,
     when: Instant,
     at: Timestamp,
-    /// How long it took.
+    /// How long it took, and its telling.
     took: Duration,
     sockets: BTreeMap<SocketKey, Phase>,
 }
@@ -133,7 +135,7 @@ impl ScanSource {
         if !quiet || holders_due {
             self.deliver(tables, &sockets, holders_due, out)?;
         }
-        self.last = Some(Last { when: Instant::now(), at, took: begun.elapsed(), sockets });
+        self.last = Some(Last { began: started, when: Instant::now(), at, took: begun.elapsed(), sockets });
         Ok(())
     }
 
@@ -181,7 +183,12 @@ impl ScanSource {
     /// Since when nobody was looking, if that was long.
     fn pause(&self) -> Option<Timestamp> {
         let last = self.last.as_ref()?;
-        let longest = self.interval.max(last.took * self.scanner.pace().rest) + PAUSE;
+        let rest = self.scanner.pace().rest;
+        // Stopped within a look. A tool may take that long, and has a limit of its own.
+        if rest == 0 && last.took > PAUSE {
+            return Some(last.began);
+        }
+        let longest = self.interval.max(last.took * rest) + PAUSE;
         // Linux's monotonic clock stands still while the machine sleeps; then nobody missed anything. Elsewhere only the
         // wall clock goes on.
         let late = self.clock.now().duration_since(last.at);
@@ -194,6 +201,7 @@ impl ScanSource {
         if let Some(set) = self.clock.follow() {
             if let (Seen::ClockSet { by }, Some(last)) = (&set.seen, &mut self.last) {
                 last.at = last.at.saturating_add(*by).unwrap_or(last.at);
+                last.began = last.began.saturating_add(*by).unwrap_or(last.began);
             }
             out.push(set);
         }
@@ -263,5 +271,37 @@ impl Source for ScanSource {
 
     fn counters(&self) -> Counters {
         self.counters
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::source::scan::{Roots, Scanner};
+
+    #[test]
+    fn a_pause_within_a_look_is_told_by_the_next_one_and_once() {
+        let scanner = Scanner::new(&Roots::default()).unwrap();
+        let mut source = ScanSource::new(scanner, Wake::new().unwrap(), Vec::new());
+        let mut look = |took: Option<Duration>| {
+            if let (Some(took), Some(last)) = (took, &mut source.last) {
+                last.took = took;
+            }
+            let (mut out, began) = (Vec::new(), source.last.as_ref().map(|last| last.began));
+            source.look(&mut out).unwrap();
+            let paused: Vec<_> = out
+                .iter()
+                .filter_map(|told| match &told.seen {
+                    Seen::Gap { since, reason: GapReason::Paused, .. } => Some(*since),
+                    _ => None,
+                })
+                .collect();
+            (paused, began)
+        };
+        assert_eq!(look(None).0, []);
+        assert_eq!(look(Some(PAUSE)).0, []);
+        let (paused, began) = look(Some(PAUSE * 2));
+        assert_eq!(paused, [began.unwrap()]);
+        assert_eq!(look(None).0, []);
     }
 }
