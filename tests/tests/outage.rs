@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
 
 use std::{
+    io::Read as _,
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -35,6 +36,22 @@ fn join(portwatch: &Portwatch, mut waiter: Command) -> Child {
     child
 }
 
+/// Comes back when each has had an answer, which it shows by saying for whom it waits. Where the daemon ends before the first one, there is no
+/// place in the line that could be kept, and the command says that it failed.
+fn answered(waiting: &mut [Child]) {
+    for child in waiting {
+        let stderr = child.stderr.as_mut().unwrap();
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            stderr.read_exact(&mut byte).unwrap();
+            line.extend(byte);
+        }
+        let line = String::from_utf8(line).unwrap();
+        assert!(line.contains("line is waited for"), "{line}");
+    }
+}
+
 /// Gives the lock back from `holder` on, and expects that each of `waiting` has it next.
 fn in_order(waiting: Vec<Child>, holder: &str, unlock: impl Fn(&str), portwatch: &Portwatch) -> Vec<String> {
     let mut holder = holder.to_owned();
@@ -60,6 +77,7 @@ fn a_place_in_the_line_outlives_the_daemon_that_gave_it() {
         portwatch.command(&["lock", "line", "--owner", &format!("w{number}"), "--wait", "2m"])
     };
     let mut waiting: Vec<Child> = (0..3).map(|number| join(&portwatch, waiter(&portwatch, number))).collect();
+    answered(&mut waiting);
     portwatch.crash().unwrap();
     // Its own database is open to this user, so there it waits on; and the next daemon finds it in line.
     waiting.push(join(&portwatch, waiter(&portwatch, 3)));
@@ -78,7 +96,7 @@ fn who_cannot_open_the_database_waits_for_the_next_daemon_and_keeps_its_place() 
         return;
     }
     let mut portwatch = Portwatch::started(SCAN).unwrap();
-    let waiting = {
+    let mut waiting: Vec<Child> = {
         let others = portwatch.for_others().unwrap();
         assert_eq!(others.run(UID, &["lock", "line", "--owner", "first"]).unwrap().code, Some(0));
         let waiter = |number: u32| {
@@ -86,6 +104,7 @@ fn who_cannot_open_the_database_waits_for_the_next_daemon_and_keeps_its_place() 
         };
         (0..3).map(|number| join(&portwatch, waiter(number))).collect()
     };
+    answered(&mut waiting);
     portwatch.crash().unwrap();
     // Longer than a place is kept of somebody who is silent while there is somebody to ask.
     sleep(Duration::from_secs(6));
@@ -107,7 +126,7 @@ fn a_daemon_that_does_not_come_back_ends_the_wait_when_its_time_is_over() {
     }
     let mut portwatch = Portwatch::started(SCAN).unwrap();
     portwatch.run(&["lock", "line", "--owner", "first"]).unwrap();
-    let waiters: Vec<Child> = {
+    let mut waiters: Vec<Child> = {
         let others = portwatch.for_others().unwrap();
         [
             &["lock", "line", "--owner", "w", "--wait", "3s"][..],
@@ -116,6 +135,7 @@ fn a_daemon_that_does_not_come_back_ends_the_wait_when_its_time_is_over() {
         .map(|words| join(&portwatch, others.command(UID, words)))
         .into()
     };
+    answered(&mut waiters);
     let begun = Instant::now();
     portwatch.crash().unwrap();
     for waiter in waiters {
