@@ -42,6 +42,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("git", "git", "worktrees"),
     ("cc", "gcc", "SQLite"),
     ("g++", "g++", "libFuzzer"),
+    ("x86_64-w64-mingw32-dlltool", "binutils-mingw-w64-x86-64", "Rust's library for Windows, to lint for it"),
     ("xz", "xz-utils", "modules of the kernels that are booted"),
 ];
 
