@@ -5,6 +5,7 @@ mod channel;
 mod coordinate;
 mod deferred;
 mod examples;
+mod parse;
 mod resolve;
 mod webhook;
 
@@ -21,6 +22,7 @@ pub(crate) use coordinate::{
     WithLock, Work, WorkWhat, Works, names_given,
 };
 use deferred::Deferred;
+pub(crate) use parse::parse;
 #[cfg_attr(
     not(any(target_os = "linux", windows)),
     expect(unused_imports, reason = "run is not there on macOS")

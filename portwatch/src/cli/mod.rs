@@ -60,11 +60,9 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, FromArgMatches};
-
 pub use exit::Exit;
 
-use args::{Cli, Command};
+use args::Command;
 use failure::Failure;
 use session::Session;
 use settings::{Settings, Surroundings};
@@ -82,10 +80,7 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(words: Vec<OsString>, out: &mut dyn Write) -> Exit {
-    let parsed = Cli::command()
-        .try_get_matches_from(args::expand(words))
-        .and_then(|matches| args::names_given(&matches).map(|()| matches))
-        .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
+    let parsed = args::parse(&args::expand(words));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
