@@ -38,7 +38,9 @@ fn in_order<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 /// For each event: the turn without programs, and what each family adds to it. In brackets what of that its programs ran.
 pub(super) fn table(lines: &[String]) -> Result<String> {
     let costs = lines.iter().filter_map(|line| parse(line)).collect::<Result<Vec<_>>>()?;
-    let families = in_order(costs.iter().map(|cost| cost.hooks));
+    // What all is compared with comes last, and stands first.
+    let bare = costs.iter().map(|cost| cost.hooks).filter(|hooks| *hooks == "none");
+    let families = in_order(bare.chain(costs.iter().map(|cost| cost.hooks)));
     let mut out = String::new();
     put(&mut out, format_args!("| a turn of | {} |\n", families.join(" | ")));
     put(&mut out, format_args!("|---|{}\n", "---:|".repeat(families.len())));
@@ -96,11 +98,11 @@ mod tests {
     #[test]
     fn a_family_is_compared_with_no_programs_and_what_was_refused_is_named() {
         let lines = [
-            "cost none listen all 100 17000",
             "cost fentry listen all 100 19500",
             "cost fentry listen exit_bind4 100 800",
             "cost fentry listen entry_release 200 1000",
             "cost kprobe no kprobes here",
+            "cost none listen all 100 17000",
         ]
         .map(str::to_owned);
         let table = table(&lines).unwrap();
