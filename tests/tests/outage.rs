@@ -3,14 +3,19 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
 
 use std::{
-    io::Read as _,
+    fs::{self, Permissions},
+    io::{Read, Write as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use portwatch_tests::{DEADLINE, Portwatch, require_root, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SCAN: &[&str] = &["--source", "scan"];
 /// Nobody of the machine.
@@ -34,22 +39,6 @@ fn join(portwatch: &Portwatch, mut waiter: Command) -> Child {
     wait_until("it to be in line", DEADLINE, || (line(portwatch)["waiting"] == before + 1).then_some(()))
         .unwrap();
     child
-}
-
-/// Comes back when each has had an answer, which it shows by saying for whom it waits. Where the daemon ends before the first one, there is no
-/// place in the line that could be kept, and the command says that it failed.
-fn answered(waiting: &mut [Child]) {
-    for child in waiting {
-        let stderr = child.stderr.as_mut().unwrap();
-        let mut line = Vec::new();
-        while line.last() != Some(&b'\n') {
-            let mut byte = [0];
-            stderr.read_exact(&mut byte).unwrap();
-            line.extend(byte);
-        }
-        let line = String::from_utf8(line).unwrap();
-        assert!(line.contains("line is waited for"), "{line}");
-    }
 }
 
 /// Gives the lock back from `holder` on, and expects that each of `waiting` has it next.
@@ -77,7 +66,6 @@ fn a_place_in_the_line_outlives_the_daemon_that_gave_it() {
         portwatch.command(&["lock", "line", "--owner", &format!("w{number}"), "--wait", "2m"])
     };
     let mut waiting: Vec<Child> = (0..3).map(|number| join(&portwatch, waiter(&portwatch, number))).collect();
-    answered(&mut waiting);
     portwatch.crash().unwrap();
     // Its own database is open to this user, so there it waits on; and the next daemon finds it in line.
     waiting.push(join(&portwatch, waiter(&portwatch, 3)));
@@ -96,7 +84,7 @@ fn who_cannot_open_the_database_waits_for_the_next_daemon_and_keeps_its_place() 
         return;
     }
     let mut portwatch = Portwatch::started(SCAN).unwrap();
-    let mut waiting: Vec<Child> = {
+    let waiting: Vec<Child> = {
         let others = portwatch.for_others().unwrap();
         assert_eq!(others.run(UID, &["lock", "line", "--owner", "first"]).unwrap().code, Some(0));
         let waiter = |number: u32| {
@@ -104,7 +92,6 @@ fn who_cannot_open_the_database_waits_for_the_next_daemon_and_keeps_its_place() 
         };
         (0..3).map(|number| join(&portwatch, waiter(number))).collect()
     };
-    answered(&mut waiting);
     portwatch.crash().unwrap();
     // Longer than a place is kept of somebody who is silent while there is somebody to ask.
     sleep(Duration::from_secs(6));
@@ -126,7 +113,7 @@ fn a_daemon_that_does_not_come_back_ends_the_wait_when_its_time_is_over() {
     }
     let mut portwatch = Portwatch::started(SCAN).unwrap();
     portwatch.run(&["lock", "line", "--owner", "first"]).unwrap();
-    let mut waiters: Vec<Child> = {
+    let waiters: Vec<Child> = {
         let others = portwatch.for_others().unwrap();
         [
             &["lock", "line", "--owner", "w", "--wait", "3s"][..],
@@ -135,17 +122,178 @@ fn a_daemon_that_does_not_come_back_ends_the_wait_when_its_time_is_over() {
         .map(|words| join(&portwatch, others.command(UID, words)))
         .into()
     };
-    answered(&mut waiters);
     let begun = Instant::now();
     portwatch.crash().unwrap();
-    for waiter in waiters {
+    let remedies = [
+        "start it again (portwatch start), and portwatch locks tells whether the lock was given at the last moment",
+        "nothing was run; start it again: portwatch start",
+    ];
+    for (waiter, remedy) in waiters.into_iter().zip(remedies) {
         let output = waiter.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(5), "{text}");
         assert!(text.contains("the daemon ended and did not come back within"), "{text}");
-        assert!(text.contains("the lock was not taken; start it again: portwatch start"), "{text}");
+        assert!(text.contains(remedy), "{text}");
     }
     assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
     portwatch.start(SCAN).unwrap();
     assert_eq!(line(&portwatch)["owner"], "first");
+}
+
+/// All of the next request on `stream`.
+fn request(stream: &mut impl Read) -> Vec<u8> {
+    let mut text = Vec::new();
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        text.extend(byte);
+        if text.ends_with(b"\r\n\r\n") {
+            break;
+        }
+    }
+    let head = String::from_utf8_lossy(&text).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    text.extend(body);
+    text
+}
+
+/// Asks the daemon in the name of this process; its answer.
+fn ask(portwatch: &Portwatch, request: &[u8]) -> Value {
+    let mut stream = UnixStream::connect(portwatch.socket()).unwrap();
+    stream.write_all(request).unwrap();
+    let mut text = Vec::new();
+    // The head and what follows of it: the body is there with its last brace, and the connection stays.
+    loop {
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&text));
+        text.extend(&bytes[..count]);
+        let whole = String::from_utf8_lossy(&text);
+        if let Some(answer) =
+            whole.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok())
+        {
+            return answer;
+        }
+    }
+}
+
+fn order(owner: &str) -> Vec<u8> {
+    let body = json!({ "name": "line", "agent": owner, "ttl_ms": 60_000, "wait_ms": 1 }).to_string();
+    let head = "POST /v1/locks HTTP/1.1\r\nhost: portwatch\r\ncontent-type: application/json";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// Starts it with a daemon that reads its order and ends before it does anything.
+fn cut(portwatch: &Portwatch, mut command: Command) -> Child {
+    drop(fs::remove_file(portwatch.socket()));
+    let dying = UnixListener::bind(portwatch.socket()).unwrap();
+    fs::set_permissions(portwatch.socket(), Permissions::from_mode(0o666)).unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut stream, _) = dying.accept().unwrap();
+    let text = String::from_utf8(request(&mut stream)).unwrap();
+    assert!(text.starts_with("POST /v1/locks HTTP/1.1"), "{text}");
+    drop(dying);
+    child
+}
+
+/// Its exit code, and what it said.
+fn ended(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn whose_first_order_is_cut_off_waits_for_the_next_daemon_as_long_as_it_has_time() {
+    if !require_root() {
+        return;
+    }
+    let mut portwatch = Portwatch::new().unwrap();
+    // Who cannot open the database has nobody to ask until then.
+    let waiter = |owner: &str, wait: &str| {
+        let others = portwatch.for_others().unwrap();
+        others.command(UID, &["lock", "line", "--owner", owner, "--wait", wait])
+    };
+    let (code, text) = ended(cut(&portwatch, waiter("hasty", "1s")));
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.contains("the daemon ended and did not come back within"), "{text}");
+    // A database of one's own is another one than that of a daemon of which only the socket is known.
+    let home = portwatch.folder().join("home");
+    fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(UID), Some(UID)).unwrap();
+    let mut elsewhere = waiter("elsewhere", "1s");
+    elsewhere.env_remove("PORTWATCH_STATE").env("XDG_STATE_HOME", &home);
+    let (code, text) = ended(cut(&portwatch, elsewhere));
+    assert_eq!(code, Some(5), "{text}");
+    // Without a time to wait nobody waits for a daemon.
+    let (code, text) = ended(cut(&portwatch, waiter("now", "0s")));
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("broke off"), "{text}");
+
+    let patient = cut(&portwatch, waiter("patient", "2m"));
+    portwatch.start(SCAN).unwrap();
+    let (code, text) = ended(patient);
+    assert_eq!(code, Some(0), "{text}");
+    let held = line(&portwatch);
+    assert_eq!((&held["owner"], &held["waiting"]), (&json!("patient"), &json!(0)), "{held}");
+}
+
+#[test]
+fn whose_first_order_is_cut_off_has_the_lock_from_the_database_where_it_may_open_that() {
+    let portwatch = Portwatch::new().unwrap();
+    for words in [
+        &["lock", "line", "--owner", "own", "--wait", "2m"][..],
+        &["with-lock", "program", "--wait", "2m", "--", "true"],
+    ] {
+        let (code, text) = ended(cut(&portwatch, portwatch.command(words)));
+        assert_eq!(code, Some(0), "{text}");
+    }
+    assert_eq!(line(&portwatch)["owner"], "own");
+}
+
+#[test]
+fn an_order_whose_answer_was_lost_is_carried_out_once() {
+    let mut portwatch = Portwatch::started(SCAN).unwrap();
+    // The line: asked twice by one process, which never heard of its place, also of the next daemon.
+    portwatch.run(&["lock", "line", "--owner", "first"]).unwrap();
+    let one = ask(&portwatch, &order("w"));
+    assert_eq!((&one["state"], &one["ahead"]), (&json!("waiting"), &json!(0)), "{one}");
+    portwatch.crash().unwrap();
+    portwatch.start(SCAN).unwrap();
+    let two = ask(&portwatch, &order("w"));
+    assert_eq!((&two["ticket"], &two["ahead"]), (&one["ticket"], &json!(0)), "{one} {two}");
+    assert_eq!(line(&portwatch)["waiting"], 1);
+    portwatch.run(&["unlock", "line", "--owner", "first"]).unwrap();
+    assert_eq!(ask(&portwatch, &order("w"))["state"], "taken");
+    assert_eq!(line(&portwatch)["waiting"], 0);
+    portwatch.run(&["unlock", "line", "--owner", "w"]).unwrap();
+
+    // The lock: a daemon carries the order out and ends before its answer is read.
+    let real = portwatch.folder().join("real");
+    fs::rename(portwatch.socket(), &real).unwrap();
+    let between = UnixListener::bind(portwatch.socket()).unwrap();
+    let child = portwatch
+        .command(&["lock", "line", "--owner", "w", "--wait", "2m", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stream, _) = between.accept().unwrap();
+    let asked = request(&mut stream);
+    fs::remove_file(portwatch.socket()).unwrap();
+    fs::rename(&real, portwatch.socket()).unwrap();
+    let given = ask(&portwatch, &asked);
+    assert_eq!(given["state"], "taken", "{given}");
+    portwatch.crash().unwrap();
+    drop((stream, between));
+    portwatch.start(SCAN).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{answer}");
+    assert_eq!(answer["state"], "extended", "{answer}");
+    assert_eq!(answer["lock"]["heldSince"], given["lock"]["heldSince"], "{answer}");
+    assert!(given["lock"]["heldSince"].is_string(), "{given}");
+    let held = line(&portwatch);
+    assert_eq!((&held["owner"], &held["waiting"]), (&json!("w"), &json!(0)), "{held}");
 }

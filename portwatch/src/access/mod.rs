@@ -14,6 +14,8 @@ pub use coordinate::{Coordination, order};
 pub use open::{AccessOptions, open};
 pub use registry::Registry;
 
+use std::path::Path;
+
 use crate::wire::{
     Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
     claims::{self, Drift},
@@ -49,6 +51,10 @@ pub trait Access: Registry + Coordination {
     /// A daemon answers: what happens is seen as it happens.
     fn is_daemon(&self) -> bool {
         false
+    }
+    /// Where that daemon is asked.
+    fn socket(&self) -> Option<&Path> {
+        None
     }
     /// Is a daemon running, and how is it?
     fn status(&self) -> Result<Status, AccessError>;

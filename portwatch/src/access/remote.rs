@@ -1,6 +1,6 @@
 //! Answers of a daemon, over its socket.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -150,6 +150,10 @@ impl Access for Remote {
 
     fn is_daemon(&self) -> bool {
         true
+    }
+
+    fn socket(&self) -> Option<&Path> {
+        Some(self.client.socket())
     }
 
     fn status(&self) -> Result<Status, AccessError> {

@@ -1,8 +1,11 @@
 //! `portwatch lock`, `unlock`, `locks`, `with-lock`
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use super::{args, back, exit::Exit, failure::Failure, session::Session};
+use super::{args, back, backend, exit::Exit, failure::Failure, session::Session};
 use crate::{
     access::AccessError,
     coordinate::DEFAULT_TTL,
@@ -85,20 +88,23 @@ fn millis(span: Duration) -> u64 {
 }
 
 /// Takes it, or waits for it at most so long, in as many requests as it takes. Where the daemon ends meanwhile, whoever keeps the
-/// same database is asked with the same place in the line.
+/// same database is asked with the same place in the line; to ask again is the same order, and not a second one.
 fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Result<LockState, Failure> {
     let until = Instant::now() + wait;
     let mut request = LockRequest { wait_ms: millis(wait.min(FIRST)), ..request };
-    let mut database: Option<String> = None;
+    let mut office: Option<Office> = None;
     let mut asked_in_vain = 0;
     let begun = Instant::now();
     let mut is_told = false;
     loop {
-        let answer = match (session.order(&request), &database) {
+        if office.is_none() && !wait.is_zero() {
+            office = session.access()?.socket().map(|socket| Office::Socket(socket.to_owned()));
+        }
+        let answer = match (session.order(&request), &office) {
             (Ok(answer), _) => answer,
-            (Err(error), Some(database)) if is_loss(&error) && asked_in_vain < TRIES => {
+            (Err(error), Some(office)) if is_loss(&error) && asked_in_vain < TRIES => {
                 asked_in_vain += 1;
-                again(&request.name, until, database, session)?;
+                again(&request, until, office, session)?;
                 continue;
             }
             (Err(error), _) => return Err(error),
@@ -122,7 +128,36 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
         }
         let next = if is_told { left } else { left.min(PATIENT) };
         request = LockRequest { wait_ms: millis(next).max(1), ticket: answer.ticket, ..request };
-        database = Some(answer.database);
+        office = Some(Office::Database(answer.database));
+    }
+}
+
+/// Where a lock is kept, and is to be asked for again.
+enum Office {
+    /// The database of this name: it has answered.
+    Database(String),
+    /// That of the daemon at this socket: its first answer never came.
+    Socket(PathBuf),
+}
+
+impl Office {
+    /// Whether it is this that is asked now.
+    fn is_asked(&self, session: &mut Session<'_>) -> Result<bool, Failure> {
+        let query = LocksQuery { limit: Some(1) };
+        match self {
+            Self::Database(name) => Ok(session.order(&query)?.database == *name),
+            Self::Socket(socket) => {
+                let is_this = if let Some(other) = session.access()?.socket() {
+                    other == socket
+                } else {
+                    // The database is that daemon's, unless its socket alone was named.
+                    let settings = &session.settings;
+                    let both = settings.socket.value.is_none() || settings.state.value.is_some();
+                    both && backend::places(settings).0 == *socket
+                };
+                Ok(is_this && session.order(&query).map(|_| true)?)
+            }
+        }
     }
 }
 
@@ -132,14 +167,23 @@ const fn is_loss(error: &Failure) -> bool {
 }
 
 /// The daemon ended while it was asked. Waits, as long as there is time, for another one or the database itself.
-fn again(name: &str, until: Instant, database: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+fn again(
+    request: &LockRequest,
+    until: Instant,
+    office: &Office,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let gone = back::Gone {
-        what: &format!("the daemon ended while {name} was waited for"),
-        remedy: "the lock was not taken; start it again: portwatch start",
+        what: &format!("the daemon ended while {} was waited for", request.name),
+        // It may have given the lock in the moment before, and its answer was lost.
+        remedy: if request.own_process {
+            "nothing was run; start it again: portwatch start"
+        } else {
+            "start it again (portwatch start), and portwatch locks tells whether the lock was given at the last moment"
+        },
         until: until.min(Instant::now() + back::BACK),
     };
-    let query = LocksQuery { limit: Some(1) };
-    back::wait(&gone, session, &mut |session, _| Ok(session.order(&query)?.database == database)).map(drop)
+    back::wait(&gone, session, &mut |session, _| office.is_asked(session)).map(drop)
 }
 
 /// `deploy is waited for: agent-db has it, 2 go first`

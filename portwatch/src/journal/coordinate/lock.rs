@@ -36,7 +36,7 @@ pub struct TakeLock<'a> {
     pub ttl: Option<Duration>,
     /// The process that waits for it where it cannot be had at once; `None` does not wait.
     pub waiter: Option<ProcessId>,
-    /// Its place in the queue, when it has one.
+    /// Its place in the queue, when it knows of one.
     pub ticket: Option<i64>,
 }
 
@@ -148,6 +148,7 @@ impl Coordination {
             return Ok((place, Told::new()));
         }
         self.change(voice(wanted.owner), now, |turn| {
+            let wanted = &TakeLock { ticket: wanted.ticket.or(unanswered(turn, wanted)?), ..wanted.clone() };
             let mut from = None;
             let mut found = by_name(turn, wanted.name)?;
             match found.as_ref().map(|lock| lock.standing(wanted.owner, alive, turn.now)) {
@@ -428,6 +429,14 @@ fn not_holder(lock: &Lock, asker: &Owner) -> Denial {
     let user = (of.uid != asker.user.uid).then(|| of.clone());
     let owner = lock.owner.name.clone();
     Denial::NotHolder { name: lock.name.clone(), owner, user, asker: asker.name.clone() }
+}
+
+/// The place that this process has in the line for this owner and was never told of: the answer to its order was lost with the daemon
+/// that gave it. Asked again, it is the same order and not another one behind its own.
+fn unanswered(tables: &Tables<'_>, wanted: &TakeLock<'_>) -> rusqlite::Result<Option<i64>> {
+    let (None, Some(process)) = (wanted.ticket, wanted.waiter) else { return Ok(None) };
+    let mut queue = waiters(tables, wanted.name)?.into_iter();
+    Ok(queue.find(|w| w.process == process && w.owner.is(wanted.owner)).map(|w| w.ticket))
 }
 
 /// How many go first; those that wait no more lose their places.

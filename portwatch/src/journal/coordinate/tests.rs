@@ -208,6 +208,28 @@ fn who_waits_is_served_in_order_and_nobody_goes_before() {
 }
 
 #[test]
+fn who_asks_again_without_an_answer_is_in_line_once_and_keeps_its_place() {
+    let (_folder, path) = place();
+    let mut store = open(&path);
+    let (holder, one, two) = (of_process(1), of_process(11), of_process(12));
+    take(&mut store, &want(&holder, None, None), 0).unwrap();
+    let first = ticket(&take(&mut store, &want(&one, Some(11), None), 1).unwrap());
+    let second = ticket(&take(&mut store, &want(&two, Some(12), None), 1).unwrap());
+    assert_eq!(ticket(&take(&mut store, &want(&one, Some(11), None), 2).unwrap()), first);
+    assert_eq!(ticket(&take(&mut store, &want(&two, Some(12), None), 2).unwrap()), second);
+    assert_eq!(store.locks().unwrap()[0].waiting, 2);
+    // For another owner it is another order, also where one process asks for both.
+    let other = ticket(&take(&mut store, &want(&agent("a", 1000), Some(11), None), 2).unwrap());
+    assert_eq!((other.0 > second.0, other.1), (true, 2));
+    store.unlock("db", &holder, false, at(3)).unwrap();
+    let taken = take(&mut store, &want(&one, Some(11), None), 3).unwrap();
+    assert!(matches!(taken, Taken::Yours { fresh: true, .. }), "{taken:?}");
+    let again = take(&mut store, &want(&one, Some(11), None), 3).unwrap();
+    assert!(matches!(again, Taken::Yours { fresh: false, .. }), "{again:?}");
+    assert_eq!(store.locks().unwrap()[0].waiting, 2);
+}
+
+#[test]
 fn a_waiter_that_is_gone_or_silent_is_passed_over() {
     let (_folder, path) = place();
     let mut store = open(&path);
