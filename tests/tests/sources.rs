@@ -143,6 +143,7 @@ const WITHOUT: &[(&str, &str, Why)] = &[
         Kernel,
     ),
     ("workers", "*", Kernel),
+    ("zones", "*", Because("it asks each of them itself, and says which know interfaces")),
 ];
 
 /// The tests of a file: those that stand there themselves, with their text, and those of its `each_source!` list.

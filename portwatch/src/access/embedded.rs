@@ -16,7 +16,7 @@ use crate::{
     engine::Engines,
     journal::{JournalError, Reader, boot_id},
     model::{
-        ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Sharing,
+        ConnectionScope, Degradation, EventFilter, Evidence, Local, Netns, Observation, Port, Seen, Sharing,
         Snapshot, Timestamp,
     },
     platform::user::{ROOT, with_all_rights},
@@ -247,7 +247,8 @@ fn event_filter(query: &LogQuery) -> Result<EventFilter, AccessError> {
 
 impl Access for Embedded {
     fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
-        let asked: Vec<_> = query.targets.iter().map(convert::asked).collect();
+        let asked = query.targets.iter().map(convert::asked).collect::<Result<Vec<_>, _>>();
+        let asked = asked.map_err(|error| AccessError::Usage(error.to_string()))?;
         let space = convert::space(query.netns, query.all_namespaces);
         let (known, unreadable) = match self.known() {
             Ok(known) => (known, None),
@@ -537,13 +538,14 @@ fn around(scanner: &mut dyn Look, live: &Live, asked: &[Asked]) -> Result<Around
             addresses.extend(*address);
         }
     }
-    let connections = scanner.connections(&ConnectionScope::Ports { ports, holders: false })?;
+    let interfaces = addresses.iter().any(|local: &Local| local.zone.is_some());
+    let connections = scanner.connections(&ConnectionScope::Ports { ports, holders: false, interfaces })?;
     let unexplained = connections.as_ref().map(|found| live.unexplained(found)).unwrap_or_default();
     let rules = scanner.bind_rules(&addresses);
     // A look without kernel programs knows of no option.
     let mut around = Around { connections, rules, sharing: Sharing::AsBound };
     if !unexplained.is_empty() {
-        let scope = ConnectionScope::Ports { ports: unexplained.clone(), holders: true };
+        let scope = ConnectionScope::Ports { ports: unexplained.clone(), holders: true, interfaces: false };
         around.name(&unexplained, scanner.connections(&scope)?.unwrap_or_default());
     }
     Ok(around)

@@ -16,7 +16,7 @@ pub fn openapi() -> Value {
     let mut paths = json!({
         "/v1/who": answer("who has these?", json!([
             parameter("target", "string",
-                "3100, 127.0.0.1:3100, 53/udp, pid:812 or a claim name; may be given several times", true),
+                "3100, 127.0.0.1:3100, [fe80::1%2]:3100 (the number of an interface), 53/udp, pid:812 or a claim name; may be given several times", true),
             parameter("netns", "integer", "inode of the network namespace that is meant", false),
             parameter("all_namespaces", "boolean", "every network namespace", false),
         ]),

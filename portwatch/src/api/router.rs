@@ -103,7 +103,7 @@ async fn who(
             _ => return Err(ApiError::BadRequest(format!("unknown parameter '{name}'; say target=3100"))),
         }
         let target: Target = value.parse().map_err(|e| ApiError::BadRequest(format!("{e}")))?;
-        asked.push(convert::asked(&target));
+        asked.push(convert::asked(&target).map_err(|error| ApiError::BadRequest(error.to_string()))?);
     }
     if asked.is_empty() {
         return Err(ApiError::BadRequest("nothing was asked; say target=3100".to_owned()));

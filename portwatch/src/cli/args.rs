@@ -336,7 +336,7 @@ pub(crate) struct Namespaces {
 
 #[derive(Debug, Args)]
 pub(crate) struct Who {
-    /// PORT, HOST:PORT, PORT/udp, pid:N or a claim name; several at once
+    /// PORT, HOST:PORT, `[v6%ZONE]:PORT`, PORT/udp, pid:N or a claim name; several at once
     #[arg(required = true, value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
     #[command(flatten)]
@@ -345,7 +345,7 @@ pub(crate) struct Who {
 
 #[derive(Debug, Args)]
 pub(crate) struct Probe {
-    /// PORT, HOST:PORT, `[v6]:PORT`, each with /udp; without a host every address of both families
+    /// PORT, HOST:PORT, `[v6]:PORT`, `[v6%ZONE]:PORT`, each with /udp; without a host every address of both families
     #[arg(value_name = "TARGET")]
     pub(crate) target: String,
     /// Let the exit code tell of the bind with SO_REUSEADDR, as most servers ask

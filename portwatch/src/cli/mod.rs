@@ -21,6 +21,7 @@ mod free;
 mod glob;
 mod health;
 mod import;
+mod link;
 mod lock;
 mod log;
 mod ls;

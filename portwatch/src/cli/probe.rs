@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{args, exit::Exit, failure::Failure, netns, session::Session};
+use super::{args, exit::Exit, failure::Failure, link, netns, session::Session};
 use crate::{
     access::AccessError,
-    model::{Port, Protocol},
+    model::{Port, Protocol, Zone},
     render,
     resolve::{self, Spot},
     wire::{Probe, Target, WhoQuery, convert},
@@ -15,12 +15,19 @@ pub(super) fn run(args: &args::Probe, session: &mut Session<'_>) -> Result<Exit,
     let places = places(&args.target)?;
     // The kernel is asked first: what it says is the answer, and asking for causes takes time.
     let attempts = resolve::probe(&places);
-    let tried = convert::probe(&args.target, &attempts)
+    let mut tried = convert::probe(&args.target, &attempts)
         .ok_or_else(|| AccessError::Internal("nothing was tried".to_owned()))?;
+    if let Target::Port { zone: Some(typed), .. } = args.target.parse()? {
+        for tried in &mut tried.addresses {
+            let address = tried.address.split('%').next().unwrap_or_default();
+            tried.address = format!("{address}%{typed}");
+        }
+    }
     let targets: Vec<Target> = places
         .iter()
         .map(|place| Target::Port {
             address: Some(place.address),
+            zone: place.zone.map(|zone| zone.to_string()),
             port: place.port,
             protocol: Some(place.protocol),
         })
@@ -46,7 +53,7 @@ fn exit(answer: &Probe, reuse_addr: bool) -> Exit {
 
 /// The addresses that a target means: one, those of localhost, or the wildcards of both families.
 fn places(text: &str) -> Result<Vec<Spot>, Failure> {
-    let Target::Port { address, port, protocol } = text.parse()? else {
+    let Target::Port { address, zone, port, protocol } = text.parse()? else {
         return Err(AccessError::Usage(format!(
             "'{text}' is no place to bind; write PORT, HOST:PORT, [v6]:PORT or PORT/udp"
         ))
@@ -59,8 +66,10 @@ fn places(text: &str) -> Result<Vec<Spot>, Failure> {
         }
         None => vec![IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])],
     };
+    let zone = zone.map(|zone| link::number(&zone, true)).transpose()?.and_then(Zone::new);
     let place = |address, port: Port, protocol: Option<Protocol>| Spot {
         address,
+        zone,
         port,
         protocol: protocol.unwrap_or(Protocol::Tcp),
     };

@@ -1,7 +1,6 @@
 //! The daemon's answers: live knowledge checked against the kernel at the time of asking, and the journal.
 
 use std::{
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
@@ -17,7 +16,7 @@ use super::{
 use crate::{
     engine::Problem,
     journal::{Claims, Commits, Pending, Reader},
-    model::{ConnectionScope, EventFilter, Order, Port, Timestamp},
+    model::{ConnectionScope, EventFilter, Local, Order, Port, Timestamp},
     platform::vitals::{clocks, cpu_time, resident_bytes},
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, DoctorAnswer, History, ListAnswer,
@@ -221,9 +220,10 @@ impl Desk {
 
     /// What a bind of one of `ports` meets besides sockets. Empty where the pipeline does not come back in time:
     /// then nobody looked, and the answer says so.
-    fn around(&self, ports: Vec<Port>, addresses: Vec<IpAddr>) -> Result<Around, QueryError> {
+    fn around(&self, ports: Vec<Port>, addresses: Vec<Local>) -> Result<Around, QueryError> {
+        let interfaces = addresses.iter().any(|local| local.zone.is_some());
         let look = |ports, holders, addresses| {
-            let scope = ConnectionScope::Ports { ports, holders };
+            let scope = ConnectionScope::Ports { ports, holders, interfaces };
             self.ask(|reply| Command::Around(scope, addresses, reply)).map(Option::unwrap_or_default)
         };
         let mut around: Around = look(ports, false, addresses)?;

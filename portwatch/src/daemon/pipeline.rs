@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    net::IpAddr,
     num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -27,8 +26,8 @@ use super::{
 use crate::{
     journal::{Commits, Entry, Pending, Writer, WriterStatus},
     model::{
-        Completeness, ConnectionScope, Event, EventKind, Evidence, Fact, Netns, Observation, Phase, Port,
-        Process, ProcessId, Protocol, Seen, Sharing, Timestamp,
+        Completeness, ConnectionScope, Event, EventKind, Evidence, Fact, Local, Netns, Observation, Phase,
+        Port, Process, ProcessId, Protocol, Seen, Sharing, Timestamp,
     },
     query::{Around, Live, Record, Space},
     source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
@@ -57,7 +56,7 @@ pub enum Command {
     /// Look at the kernel again; the reply tells when everything seen so far is in the journal.
     Verify(Refresh, mpsc::SyncSender<Option<Pending>>),
     /// Look at connections, and at the settings that decide binds of these addresses. Nothing of it is kept.
-    Around(ConnectionScope, Vec<IpAddr>, mpsc::SyncSender<Around>),
+    Around(ConnectionScope, Vec<Local>, mpsc::SyncSender<Around>),
     /// Take in what the source has; the reply tells when all of it is in the journal.
     Settle(mpsc::SyncSender<Option<Pending>>),
     /// As `Settle`, and wait for the journal; the reply is a receiver that misses nothing after, and the newest row id before.

@@ -1,8 +1,8 @@
 //! TCP connections, as far as they matter for a port: who has one, or left one behind.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
-use super::{Endpoint, Holder, Netns, Owner, Port, ProcessSeen, SocketOptions};
+use super::{Endpoint, Holder, Netns, Owner, Port, ProcessSeen, SocketKey, SocketOptions, Zone};
 
 /// How far a connection has come. Every one of these keeps its local port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,46 @@ impl TcpState {
     }
 }
 
+/// Which interface a socket is bound to, by SO_BINDTODEVICE or by the zone of its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Interface {
+    /// Not looked at.
+    #[default]
+    Unknown,
+    /// None: it takes what comes by any.
+    Any,
+    /// This one.
+    One(Zone),
+}
+
+impl Interface {
+    /// As the kernel numbers them (`sk_bound_dev_if`).
+    pub fn of(number: u32) -> Self {
+        Zone::new(number).map_or(Self::Any, Self::One)
+    }
+}
+
+/// Interfaces of sockets, as the kernel's tables had them at the moment of a question.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interfaces(HashMap<SocketKey, Interface>);
+
+impl Interfaces {
+    /// Adds one that was found.
+    pub fn add(&mut self, key: SocketKey, interface: Interface) {
+        self.0.insert(key, interface);
+    }
+
+    /// That of a socket; not known of one that was not there.
+    pub fn of(&self, key: SocketKey) -> Interface {
+        self.0.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Adds what was found later.
+    pub fn extend(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+}
+
 /// A TCP connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
@@ -79,6 +119,8 @@ pub struct Connection {
     pub holders: Vec<Holder>,
     /// Why `holders` is as it is.
     pub owner: Owner,
+    /// The interface that it is bound to.
+    pub interface: Interface,
 }
 
 /// What a look at connections found.
@@ -90,6 +132,8 @@ pub struct Connections {
     pub rows: Vec<Connection>,
     /// Facts of the processes named by them.
     pub processes: Vec<ProcessSeen>,
+    /// Interfaces of the sockets on these ports, where they were asked for and are told.
+    pub interfaces: Interfaces,
 }
 
 /// Which connections are wanted.
@@ -101,6 +145,8 @@ pub enum ConnectionScope {
         ports: Vec<Port>,
         /// Whose they are too, which may take a walk over all processes.
         holders: bool,
+        /// The interfaces of the sockets on these ports too.
+        interfaces: bool,
     },
     /// All in TIME_WAIT.
     TimeWait,

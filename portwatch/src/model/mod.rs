@@ -11,10 +11,12 @@ mod rules;
 mod socket;
 mod viewer;
 
-pub use connection::{Connection, ConnectionScope, Connections, ConnectionsLeft, TcpState};
+pub use connection::{
+    Connection, ConnectionScope, Connections, ConnectionsLeft, Interface, Interfaces, TcpState,
+};
 pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
 pub use evidence::{Coverage, Degradation, Evidence, Fact};
-pub use net::{Endpoint, Netns, ParsePortError, Port, Protocol, addresses_overlap};
+pub use net::{Endpoint, Local, Netns, ParsePortError, Port, Protocol, Zone, addresses_overlap, needs_zone};
 pub use observation::{
     Beyond, BindRefused, Bound, Closed, Completeness, Execed, Exited, Forked, GapReason, Listening,
     LossCounts, Observation, Seen, Snapshot, SnapshotSocket, Unlistened,

@@ -1,6 +1,11 @@
 //! Where a socket is: namespace, protocol, address, port.
 
-use std::{fmt, net::IpAddr, num::NonZeroU16, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    num::{NonZeroU16, NonZeroU32},
+    str::FromStr,
+};
 
 /// A real port, 1 to 65535. "Port 0" is a request for any port, never a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +89,55 @@ impl fmt::Display for Netns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// An interface, by its number in its network namespace: `sin6_scope_id`, which the zone of an address stands for (RFC 4007).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Zone(pub NonZeroU32);
+
+impl Zone {
+    /// `None` for 0, which is no interface.
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A local address as a bind names it: that of a link is one only together with its interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Local {
+    /// The address.
+    pub address: IpAddr,
+    /// The interface, for an address of a link.
+    pub zone: Option<Zone>,
+}
+
+impl From<IpAddr> for Local {
+    fn from(address: IpAddr) -> Self {
+        Self { address, zone: None }
+    }
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        self.zone.map_or(Ok(()), |zone| write!(f, "%{zone}"))
+    }
+}
+
+/// Whether an address means a place only together with an interface (`__ipv6_addr_needs_scope_id`): unicast of a link, multicast of a
+/// link or of the machine.
+pub const fn needs_zone(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    address.is_unicast_link_local() || (first == 0xff && matches!(second & 0x0f, 1 | 2))
 }
 
 /// The key of everything: a container's port 3000 and the host's are two endpoints.

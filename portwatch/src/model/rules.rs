@@ -1,8 +1,8 @@
 //! What the kernel decides a bind by, besides sockets.
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
-use super::{Port, Protocol};
+use super::{Local, Port, Protocol, Zone};
 
 /// Settings of a network namespace, and its addresses as far as they were asked about. `None` is "not known".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,9 @@ pub struct BindRules {
     /// table shows (Windows, SO_EXCLUSIVEADDRUSE).
     pub shares_overlaps: bool,
     /// For each address asked about: whether a socket may be bound to it here.
-    pub addresses: Vec<(IpAddr, bool)>,
+    pub addresses: Vec<(Local, bool)>,
+    /// For each interface asked about: its name; `None` where there is no such interface.
+    pub interfaces: Vec<(Zone, Option<String>)>,
 }
 
 impl Default for BindRules {
@@ -35,6 +37,7 @@ impl Default for BindRules {
             v6_only: None,
             shares_overlaps: cfg!(windows),
             addresses: Vec::new(),
+            interfaces: Vec::new(),
         }
     }
 }
@@ -67,8 +70,19 @@ impl BindRules {
     }
 
     /// Whether a socket may be bound to this address here; `None` when nobody looked.
-    pub fn has_address(&self, address: IpAddr) -> Option<bool> {
-        let wanted = address.to_canonical();
-        self.addresses.iter().find(|(known, _)| known.to_canonical() == wanted).map(|&(_, here)| here)
+    pub fn has_address(&self, local: Local) -> Option<bool> {
+        let plain = |local: Local| Local { address: local.address.to_canonical(), ..local };
+        let wanted = plain(local);
+        self.addresses.iter().find(|(known, _)| plain(*known) == wanted).map(|&(_, here)| here)
+    }
+
+    /// Whether there is such an interface here; `None` when nobody looked.
+    pub fn has_interface(&self, zone: Zone) -> Option<bool> {
+        self.interfaces.iter().find(|(known, _)| *known == zone).map(|(_, name)| name.is_some())
+    }
+
+    /// What it is called here, where that is known.
+    pub fn interface(&self, zone: Zone) -> Option<&str> {
+        self.interfaces.iter().find(|(known, _)| *known == zone).and_then(|(_, name)| name.as_deref())
     }
 }

@@ -1,6 +1,6 @@
 //! What answers are made of.
 
-use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Forward, PublishedPort, QueryError, Space, claims::ClaimView, coordinate::Counts};
 use crate::platform::user::ROOT;
@@ -8,8 +8,8 @@ use crate::{
     engine::Problem,
     journal,
     model::{
-        Connection, Coverage, Degradation, Event, LoggedEvent, Netns, Port, Process, ProcessId, Protocol,
-        Socket, TcpState, Timestamp, Viewer,
+        Connection, Coverage, Degradation, Event, Local, LoggedEvent, Netns, Port, Process, ProcessId,
+        Protocol, Socket, TcpState, Timestamp, Viewer,
     },
     registry::{Standing, State},
     source::{Counters, SourceKind},
@@ -80,7 +80,7 @@ pub enum Asked {
     /// A port.
     Port {
         /// Only sockets that a bind of this address would meet.
-        address: Option<IpAddr>,
+        address: Option<Local>,
         /// The port.
         port: Port,
         /// Only this protocol.
@@ -99,8 +99,8 @@ impl fmt::Display for Asked {
             Self::Port { address, port, protocol } => {
                 match address {
                     None => {}
-                    Some(IpAddr::V4(a)) => write!(f, "{a}:")?,
-                    Some(IpAddr::V6(a)) => write!(f, "[{a}]:")?,
+                    Some(local) if local.address.is_ipv4() => write!(f, "{local}:")?,
+                    Some(local) => write!(f, "[{local}]:")?,
                 }
                 write!(f, "{port}")?;
                 protocol.map_or(Ok(()), |p| write!(f, "/{p}"))
@@ -200,7 +200,7 @@ pub struct Outlook {
     /// With SO_REUSEADDR, as most servers ask.
     pub with_reuse_addr: Option<bool>,
     /// Why it would fail, a word: listening, bound, connected, time-wait, privileged, excluded, address-not-here,
-    /// v6-only, needs-interface, multicast.
+    /// v6-only, needs-interface, no-interface, multicast.
     pub cause: Option<&'static str>,
     /// How it would fail, positive.
     pub errno: Option<i32>,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{KnownSocket, Outlook, Traffic};
 use crate::{
-    model::{BindRules, Completeness, Endpoint, Netns, Port, Protocol, Sharing},
+    model::{BindRules, Completeness, Endpoint, Interfaces, Local, Netns, Port, Protocol, Sharing},
     verdict::{BindRequest, Cause, Outcome, Party, Verdict, World, would_bind_in},
 };
 
@@ -13,7 +13,7 @@ mod words;
 /// What was asked about: address, port, protocol; and the namespace that is meant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
-    pub(super) address: Option<IpAddr>,
+    pub(super) address: Option<Local>,
     pub(super) port: Port,
     pub(super) protocol: Option<Protocol>,
     pub(super) netns: Option<Netns>,
@@ -30,6 +30,8 @@ pub(super) struct Scene<'a> {
     pub(super) rules: &'a BindRules,
     /// Options of sockets as they are now.
     pub(super) sharing: &'a Sharing,
+    /// The interfaces that sockets are bound to; `None` when nobody looked.
+    pub(super) interfaces: Option<&'a Interfaces>,
     /// Whether `sockets` are all there are.
     pub(super) completeness: &'a Completeness,
 }
@@ -37,7 +39,8 @@ pub(super) struct Scene<'a> {
 impl<'a> Scene<'a> {
     fn verdict(&self, request: &BindRequest) -> Verdict<'a> {
         let connections = self.traffic.map(|t| t.rows.as_slice());
-        let world = World { connections, rules: self.rules, sharing: self.sharing };
+        let world =
+            World { connections, rules: self.rules, sharing: self.sharing, interfaces: self.interfaces };
         would_bind_in(request, self.sockets.iter().map(|s| &s.socket), world)
     }
 
@@ -54,15 +57,17 @@ pub(super) fn outlook(place: Place, scene: Scene<'_>) -> Outlook {
     let mentioned = |p| scene.sockets.iter().any(|s| s.socket.seen.endpoint.protocol == p);
     let only_udp = mentioned(Protocol::Udp) && !mentioned(Protocol::Tcp);
     let protocol = place.protocol.unwrap_or(if only_udp { Protocol::Udp } else { Protocol::Tcp });
-    let ask = |address: IpAddr| BindRequest {
+    let ask = |Local { address, zone }: Local| BindRequest {
         v6_only: address.is_ipv6() && scene.rules.v6_only == Some(true),
+        zone,
         ..BindRequest::plain(Endpoint { netns: place.netns, protocol, address, port: place.port })
     };
     let requests = if let Some(address) = place.address {
         vec![ask(address)]
     } else {
         // Most servers bind one of these two; where they fare the same, one is enough.
-        let (v4, both) = (ask(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), ask(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
+        let wildcard = |address: IpAddr| ask(address.into());
+        let (v4, both) = (wildcard(Ipv4Addr::UNSPECIFIED.into()), wildcard(Ipv6Addr::UNSPECIFIED.into()));
         let fares = |request: BindRequest| {
             (scene.fares(&request), scene.fares(&BindRequest { reuse_addr: true, ..request }))
         };
@@ -128,6 +133,7 @@ fn cause(because: Cause<'_>) -> &'static str {
         Cause::AddressNotHere => "address-not-here",
         Cause::MappedButV6Only => "v6-only",
         Cause::NeedsInterface => "needs-interface",
+        Cause::NoInterface => "no-interface",
         Cause::MulticastOverTcp => "multicast",
     }
 }

@@ -6,29 +6,34 @@ use super::{
     Around, Asked, Holding, KnownSocket, Space, TargetAnswer, Traffic,
     outlook::{Place, Scene, outlook},
 };
-use crate::model::{Completeness, Netns, Port, Protocol, addresses_overlap};
+use crate::model::{Completeness, Interface, Local, Netns, Port, Protocol, addresses_overlap};
 
 /// Who has a port. `sockets` are those on the port in every namespace, `space` says which are meant.
 ///
 /// A socket in another namespace is told apart and does not make the port held here: a container's 3000 and the
 /// host's are two places.
 pub(super) fn port(
-    (address, port, protocol): (Option<IpAddr>, Port, Option<Protocol>),
+    (address, port, protocol): (Option<Local>, Port, Option<Protocol>),
     sockets: Vec<KnownSocket>,
     (space, own): (Space, Option<Netns>),
     completeness: &Completeness,
     (traffic, around): (Option<Traffic>, &Around),
 ) -> TargetAnswer {
     let place = Place { address, port, protocol, netns: space.one(own) };
-    let Around { rules, sharing, .. } = around;
-    let scene = Scene { sockets: &sockets, traffic: traffic.as_ref(), rules, sharing, completeness };
+    let Around { rules, sharing, connections } = around;
+    let interfaces = connections.as_ref().map(|found| &found.interfaces);
+    let scene =
+        Scene { sockets: &sockets, traffic: traffic.as_ref(), rules, sharing, interfaces, completeness };
     let outlook = outlook(place, scene);
     // What was asked of one address means the connections that a bind of it would meet.
     let traffic = traffic.filter(|_| protocol != Some(Protocol::Udp)).map(|traffic| Traffic {
         rows: traffic
             .rows
             .into_iter()
-            .filter(|row| address.is_none_or(|a| addresses_overlap((row.local.address, None), (a, None))))
+            .filter(|row| {
+                let there = (row.local.address, None);
+                address.is_none_or(|a| covers(there, row.interface, a))
+            })
             .collect(),
         ..traffic
     });
@@ -36,7 +41,13 @@ pub(super) fn port(
         .into_iter()
         .filter(|s| s.socket.seen.endpoint.port == port)
         .filter(|s| protocol.is_none_or(|p| p == s.socket.seen.endpoint.protocol))
-        .filter(|s| address.is_none_or(|a| covers(s, a)))
+        .filter(|s| {
+            let seen = &s.socket.seen;
+            let there = (seen.endpoint.address, seen.options.v6_only);
+            address.is_none_or(|a| {
+                covers(there, interfaces.map_or(Interface::Unknown, |known| known.of(seen.key)), a)
+            })
+        })
         .collect();
     let (sockets, elsewhere): (Vec<_>, Vec<_>) =
         sockets.into_iter().partition(|s| space.holds(s.socket.seen.endpoint.netns, own));
@@ -103,8 +114,8 @@ pub(super) fn claim(name: &str) -> TargetAnswer {
     }
 }
 
-/// Whether the socket takes what is sent to `address`, or a bind of `address` would meet it.
-fn covers(known: &KnownSocket, address: IpAddr) -> bool {
-    let seen = &known.socket.seen;
-    addresses_overlap((seen.endpoint.address, seen.options.v6_only), (address, None))
+/// Whether a socket takes what is sent to `local`, or a bind of `local` would meet it, as far as its interface is known.
+fn covers(there: (IpAddr, Option<bool>), interface: Interface, local: Local) -> bool {
+    let is_elsewhere = matches!((interface, local.zone), (Interface::One(on), Some(zone)) if on != zone);
+    addresses_overlap(there, (local.address, None)) && !is_elsewhere
 }

@@ -34,6 +34,9 @@ pub enum PlaceError {
     /// A bad address.
     #[error("'{0}' is not an address; write 3100, 127.0.0.1:3100, [::1]:3100, localhost:3100 or 3100/udp")]
     Host(String),
+    /// An address with its interface.
+    #[error("'{0}' names an interface, which is looked at by who and probe only; write the port alone")]
+    Zone(String),
 }
 
 impl Place {
@@ -69,6 +72,7 @@ impl FromStr for Place {
             "" | "*" => Vec::new(),
             // Programs that are told `localhost` bind one of the two, or both.
             "localhost" => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+            _ if bare.contains('%') => return Err(PlaceError::Zone(host.to_owned())),
             _ => vec![bare.parse().map_err(|_| PlaceError::Host(host.to_owned()))?],
         };
         Ok(Self {
@@ -117,6 +121,8 @@ mod tests {
             .map(|text| text.parse::<Place>().unwrap_err().to_string())
             .to_vec();
         assert!(words[3].contains("tcp or udp") && words[4].contains("localhost:3100"), "{words:?}");
+        let zone = "[fe80::1%eth0]:3100".parse::<Place>().unwrap_err().to_string();
+        assert!(zone.contains("write the port alone"), "{zone}");
         assert!(words[0].contains("1 to 65535") && words[1].contains("1 to 65535"), "{words:?}");
     }
 }

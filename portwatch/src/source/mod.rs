@@ -34,13 +34,13 @@ pub mod sockstat;
 mod tunnels;
 mod wake;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 pub use self::row::{Parse, Parsed, Row, State};
 pub use self::wake::Wake;
 
 use crate::model::{
-    BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Observation, Port,
+    BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Local, Observation, Port,
     ProcessId, Sharing,
 };
 
@@ -144,7 +144,7 @@ pub trait Source: Send {
     }
 
     /// What decides a bind besides sockets, and whether these addresses are the machine's.
-    fn bind_rules(&mut self, _addresses: &[IpAddr]) -> BindRules {
+    fn bind_rules(&mut self, _addresses: &[Local]) -> BindRules {
         BindRules::default()
     }
 

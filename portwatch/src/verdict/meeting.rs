@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{BindRequest, Party};
+use crate::model::Protocol;
 
 /// What the kernel gives a connection over IPv6 for an IPv4 address, so that the two families can be compared.
 /// Binding an IPv6 address sets IPV6_V6ONLY, which keeps the two apart; connecting or accepting without does not.
@@ -77,14 +78,18 @@ pub(super) fn meeting(request: &BindRequest, theirs: Party<'_>) -> Meeting {
 }
 
 /// An IPv6 address without IPV6_V6ONLY is from a connect, also from one that was refused: a bind would have set the option. (Linux; other
-/// systems set none.)
+/// systems set none.) Of a UDP socket that is connected sock_diag does not tell the option (`inet_diag_msg_attrs_fill`), so that it may be one.
 fn is_connected(theirs: Party<'_>) -> bool {
     match theirs {
         Party::Connection(_) => true,
         Party::Socket(socket) => {
             let alone =
                 matches!(socket.seen.endpoint.address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none());
-            cfg!(target_os = "linux") && alone && socket.seen.options.v6_only == Some(false)
+            let may_be = match socket.seen.options.v6_only {
+                Some(v6_only) => !v6_only,
+                None => socket.seen.endpoint.protocol == Protocol::Udp,
+            };
+            cfg!(target_os = "linux") && alone && may_be
         }
     }
 }

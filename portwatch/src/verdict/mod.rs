@@ -14,22 +14,23 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 pub use meeting::Overlap;
 pub use party::Party;
 pub use sharing::Refusal;
 
-use crate::model::{BindRules, Connection, Endpoint, Protocol, Sharing, Socket, TcpState};
+use crate::model::{
+    BindRules, Connection, Endpoint, Interface, Interfaces, Local, Protocol, Sharing, Socket, TcpState, Zone,
+    needs_zone,
+};
 use meeting::{Meeting, meeting};
 use party::Standing;
 use sharing::{Now, Share, share};
 
 /// The rules are Linux's but for what [`BindRules`] say; the numbers are those that a program of this system is given (Winsock's on Windows).
 const EACCES: i32 = if cfg!(windows) { 10_013 } else { 13 };
+const ENODEV: i32 = 19;
 const EINVAL: i32 = if cfg!(windows) { 10_022 } else { 22 };
 const EADDRINUSE: i32 = on(98, 48, 10_048);
 const EADDRNOTAVAIL: i32 = on(99, 49, 10_049);
@@ -49,6 +50,8 @@ const fn on(linux: i32, bsd: i32, windows: i32) -> i32 {
 pub struct BindRequest {
     /// Where, and in which namespace.
     pub place: Endpoint,
+    /// The interface that the address is one of, for an address of a link.
+    pub zone: Option<Zone>,
     /// SO_REUSEADDR would be set.
     pub reuse_addr: bool,
     /// SO_REUSEPORT would be set.
@@ -70,12 +73,22 @@ pub struct World<'a> {
     pub rules: &'a BindRules,
     /// Options of sockets as they are now.
     pub sharing: &'a Sharing,
+    /// The interfaces that sockets are bound to, which matter for a request that has one; `None` when nobody looked.
+    pub interfaces: Option<&'a Interfaces>,
 }
 
 impl BindRequest {
     /// A bind with no option set, by an unknown user.
     pub const fn plain(place: Endpoint) -> Self {
-        Self { place, reuse_addr: false, reuse_port: false, v6_only: false, uid: None, privileged: None }
+        Self {
+            place,
+            zone: None,
+            reuse_addr: false,
+            reuse_port: false,
+            v6_only: false,
+            uid: None,
+            privileged: None,
+        }
     }
 }
 
@@ -149,6 +162,8 @@ pub enum Cause<'a> {
     MappedButV6Only,
     /// An address of a link, which is one only together with an interface, and none was named.
     NeedsInterface,
+    /// There is no such interface.
+    NoInterface,
     /// TCP on an IPv6 multicast address.
     MulticastOverTcp,
 }
@@ -164,6 +179,8 @@ pub enum Doubt<'a> {
     UserUnknown(Party<'a>),
     /// It is not known whether the socket is in the namespace asked about.
     NamespaceUnknown(Party<'a>),
+    /// It is not known whether the socket is bound to the interface asked about, or to another one.
+    InterfaceUnknown(Party<'a>),
     /// The two do not share, but sockets with SO_REUSEPORT that came before, even if they are gone, may have
     /// opened the port to a request with SO_REUSEPORT (TCP).
     HistoryDecides(Party<'a>),
@@ -203,8 +220,10 @@ pub fn would_bind<'a>(request: &BindRequest, sockets: impl IntoIterator<Item = &
         v6_only: None,
         shares_overlaps: false,
         addresses: Vec::new(),
+        interfaces: Vec::new(),
     };
-    would_bind_in(request, sockets, World { connections: None, rules: UNKNOWN, sharing: &Sharing::AsBound })
+    let world = World { connections: None, rules: UNKNOWN, sharing: &Sharing::AsBound, interfaces: None };
+    would_bind_in(request, sockets, world)
 }
 
 /// Would this bind succeed in this world?
@@ -231,7 +250,11 @@ pub fn would_bind_in<'a>(
     let mut tally = Tally::default();
     for party in parties {
         let now = party.options_now(world.sharing);
-        tally.weigh(request, (party, Now { options: now, shut }), world.rules.shares_overlaps);
+        let meets = meets_by_interface(request, party.interface(world.interfaces));
+        if meets != Some(false) {
+            let certain = meets.is_some();
+            tally.weigh(request, (party, Now { options: now, shut }), (certain, world.rules.shares_overlaps));
+        }
     }
     match tally.outcome(request.place.protocol) {
         Outcome::Succeeds => Verdict { outcome: Outcome::Succeeds, caveats: caveats(request, world) },
@@ -251,21 +274,29 @@ fn refused_by_rule<'a>(request: &BindRequest, rules: &BindRules) -> Option<(i32,
         _ => None,
     };
     let mapped = (request.v6_only && is_mapped(address)).then_some((EINVAL, Cause::MappedButV6Only));
-    let absent =
-        (rules.has_address(address) == Some(false)).then_some((EADDRNOTAVAIL, Cause::AddressNotHere));
+    let local = Local { address, zone: request.zone };
+    let absent = (rules.has_address(local) == Some(false)).then_some((EADDRNOTAVAIL, Cause::AddressNotHere));
     let IpAddr::V6(v6) = address else { return absent.or(privilege) };
     // Other systems have errors of their own for these.
     let linux = cfg!(target_os = "linux");
     let multicast = (linux && v6.is_multicast() && protocol == Protocol::Tcp)
         .then_some((EINVAL, Cause::MulticastOverTcp));
-    let zoneless = (linux && needs_interface(v6)).then_some((EINVAL, Cause::NeedsInterface));
-    multicast.or(privilege).or(mapped).or(zoneless).or(absent)
+    let interface = match request.zone {
+        _ if !linux => None,
+        None => needs_zone(v6).then_some((EINVAL, Cause::NeedsInterface)),
+        Some(zone) => (rules.has_interface(zone) == Some(false)).then_some((ENODEV, Cause::NoInterface)),
+    };
+    multicast.or(privilege).or(mapped).or(interface).or(absent)
 }
 
-/// `__ipv6_addr_needs_scope_id`: unicast of a link, multicast of a link or of the machine.
-const fn needs_interface(address: Ipv6Addr) -> bool {
-    let [first, second, ..] = address.octets();
-    address.is_unicast_link_local() || (first == 0xff && matches!(second & 0x0f, 1 | 2))
+/// Whether two sockets on one port can meet by the interfaces they are bound to (`inet_bind_conflict`, `udp_lib_lport_inuse`): one that is
+/// bound to none meets all. `None` when that of the other is not known.
+fn meets_by_interface(request: &BindRequest, theirs: Interface) -> Option<bool> {
+    match (request.zone, theirs) {
+        (None, _) | (Some(_), Interface::Any) => Some(true),
+        (Some(ours), Interface::One(other)) => Some(ours == other),
+        (Some(_), Interface::Unknown) => None,
+    }
 }
 
 impl<'a> From<Outcome<'a>> for Verdict<'a> {
@@ -288,7 +319,12 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn weigh(&mut self, request: &BindRequest, (party, now): (Party<'a>, Now), shares_overlaps: bool) {
+    fn weigh(
+        &mut self,
+        request: &BindRequest,
+        (party, now): (Party<'a>, Now),
+        (same_interface, shares_overlaps): (bool, bool),
+    ) {
         let same_namespace = match (request.place.netns, party.endpoint().netns) {
             (Some(ours), Some(theirs)) if ours != theirs => return,
             // On a platform without namespaces nobody has one.
@@ -306,9 +342,15 @@ impl<'a> Tally<'a> {
         match share(request, party, now) {
             Share::ByAddress => {}
             Share::ByPort => self.port_shared = true,
-            Share::Refused(refusal) if certain && same_namespace => self.refuse(party, overlap, refusal),
+            Share::Refused(refusal) if certain && same_namespace && same_interface => {
+                self.refuse(party, overlap, refusal);
+            }
             Share::Refused(_) => {
-                let doubt = if same_namespace { Doubt::V6OnlyUnknown } else { Doubt::NamespaceUnknown };
+                let doubt = match (same_namespace, certain) {
+                    (false, _) => Doubt::NamespaceUnknown,
+                    (true, false) => Doubt::V6OnlyUnknown,
+                    (true, true) => Doubt::InterfaceUnknown,
+                };
                 self.doubtful.get_or_insert(doubt(party));
             }
             Share::HistoryDecides => {
@@ -374,7 +416,8 @@ fn caveats(request: &BindRequest, world: World<'_>) -> Vec<Caveat> {
     if request.privileged != Some(true) && port.get() < from.unwrap_or(1024) {
         caveats.push(Caveat::Privileged { from });
     }
-    if world.rules.has_address(address).is_none() && !plain.is_unspecified() && !plain.is_loopback() {
+    let local = Local { address, zone: request.zone };
+    if world.rules.has_address(local).is_none() && !plain.is_unspecified() && !plain.is_loopback() {
         caveats.push(Caveat::AddressNotChecked);
     }
     caveats

@@ -1,6 +1,8 @@
 //! What may be in the way of a bind: a socket, or a connection that keeps its local port.
 
-use crate::model::{Connection, Endpoint, Owner, Phase, Sharing, Socket, SocketOptions, TcpState};
+use crate::model::{
+    Connection, Endpoint, Interface, Interfaces, Owner, Phase, Sharing, Socket, SocketOptions, TcpState,
+};
 
 /// One that has the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,14 @@ impl<'a> Party<'a> {
         match self {
             Self::Socket(socket) => socket.seen.options,
             Self::Connection(connection) => connection.options,
+        }
+    }
+
+    /// The interface it is bound to.
+    pub(super) fn interface(self, known: Option<&Interfaces>) -> Interface {
+        match self {
+            Self::Socket(socket) => known.map_or(Interface::Unknown, |known| known.of(socket.seen.key)),
+            Self::Connection(connection) => connection.interface,
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Who {
 /// Answer about one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhoTarget {
-    /// As asked (`3100`, `127.0.0.1:3100`, `53/udp`, `pid:812`, a claim name).
+    /// As asked (`3100`, `127.0.0.1:3100`, `[fe80::1%2]:3100`, `53/udp`, `pid:812`, a claim name).
     pub asked: String,
     /// Port asked about, where one was.
     pub port: Option<u16>,
@@ -69,7 +69,7 @@ pub struct Verdict {
     /// The same with SO_REUSEADDR, which most servers set.
     pub with_reuse_addr: Option<bool>,
     /// Why it would fail: listening, bound, connected, time-wait, privileged, excluded, address-not-here, v6-only, needs-interface,
-    /// multicast.
+    /// no-interface, multicast.
     pub cause: Option<String>,
     /// errno, positive.
     pub errno: Option<i32>,

@@ -29,6 +29,9 @@ pub enum BadQuery {
     /// A sort key that is none.
     #[error("'{0}' is not a sort key; say port, process, project or since")]
     Sort(String),
+    /// An interface by its name, which means one only where it is asked from.
+    #[error("'{0}' is not the number of an interface; ip link shows them")]
+    Zone(String),
     /// A port that is none.
     #[error(transparent)]
     Port(#[from] model::ParsePortError),
@@ -54,14 +57,20 @@ pub enum BadQuery {
 }
 
 /// What `who` is asked, for the query stage.
-pub fn asked(target: &Target) -> Asked {
-    match target {
-        Target::Port { address, port, protocol } => {
-            Asked::Port { address: *address, port: *port, protocol: *protocol }
+pub fn asked(target: &Target) -> Result<Asked, BadQuery> {
+    Ok(match target {
+        Target::Port { address, zone, port, protocol } => {
+            let number = |zone: &String| {
+                let number = zone.parse().ok().and_then(model::Zone::new);
+                number.ok_or_else(|| BadQuery::Zone(zone.clone()))
+            };
+            let zone = zone.as_ref().map(number).transpose()?;
+            let address = address.map(|address| model::Local { address, zone });
+            Asked::Port { address, port: *port, protocol: *protocol }
         }
         Target::Pid(pid) => Asked::Pid(*pid),
         Target::Claim(name) => Asked::Claim(name.clone()),
-    }
+    })
 }
 
 /// What `ls` is asked, and by whom, for the query stage.

@@ -33,7 +33,7 @@ pub struct Probe {
 /// One address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbedAddress {
-    /// The address.
+    /// The address, one of a link with its interface as it was asked (`fe80::1%eth0`).
     pub address: String,
     /// Without SO_REUSEADDR.
     pub plain: ProbedBind,

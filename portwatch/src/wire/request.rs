@@ -1,11 +1,11 @@
 //! What can be asked: query parameters of the API, made by the CLI's flags.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ParsePortError, Port, Protocol};
+use crate::model::{ParsePortError, Port, Protocol, needs_zone};
 
 /// Parameters of `who`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -76,10 +76,12 @@ pub struct LogQuery {
 /// What `who` is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// `3100`, `3100/udp`, `127.0.0.1:3100`, `[::1]:3100/tcp`, `:3100`, `localhost:3100`
+    /// `3100`, `3100/udp`, `127.0.0.1:3100`, `[::1]:3100/tcp`, `:3100`, `localhost:3100`, `[fe80::1%eth0]:3100`
     Port {
         /// Address, where one was given. `localhost` is kept out: it means two addresses.
         address: Option<IpAddr>,
+        /// Interface of an address of a link, by name or number. A daemon is asked by number: names are those of the asker's namespace.
+        zone: Option<String>,
         /// Port.
         port: Port,
         /// Protocol, where one was given.
@@ -106,6 +108,16 @@ pub enum TargetError {
     /// A bad pid.
     #[error("'{0}' is not a pid; say pid:N with a whole number from 1")]
     Pid(String),
+    /// An address that has no zone, with one.
+    #[error(
+        "'{address}%{zone}' names an interface, which only an address of a link has (fe80::..., ff02::...); say '{address}'"
+    )]
+    Zone {
+        /// The address.
+        address: IpAddr,
+        /// What was said of the interface.
+        zone: String,
+    },
     /// None of the forms.
     #[error("'{0}' is not a port, host:port, port/udp, pid:N or claim name")]
     Form(String),
@@ -136,14 +148,19 @@ impl FromStr for Target {
             Some(split) => split,
         };
         if port.chars().all(|c| c.is_ascii_digit() || c == '-' || c == '+') && !port.is_empty() {
-            let address = parse_host(host).map_err(|()| TargetError::Form(text.to_owned()))?;
-            return Ok(Self::Port { address, port: port.parse()?, protocol });
+            let (address, zone) = parse_host(host).ok_or_else(|| TargetError::Form(text.to_owned()))?;
+            if let (Some(address), Some(zone)) = (address, zone.clone())
+                && !matches!(address, IpAddr::V6(v6) if needs_zone(v6))
+            {
+                return Err(TargetError::Zone { address, zone });
+            }
+            return Ok(Self::Port { address, zone, port: port.parse()?, protocol });
         }
         // A claim has no host: what follows one is meant as a port.
         if port.is_empty() {
             return Err(TargetError::Form(text.to_owned()));
         }
-        if !matches!(host, "" | "*") && parse_host(host).is_ok() {
+        if !matches!(host, "" | "*") && parse_host(host).is_some() {
             port.parse::<Port>()?;
         }
         let claim_character = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-:*".contains(c);
@@ -154,31 +171,72 @@ impl FromStr for Target {
     }
 }
 
-/// `None` means every address.
-fn parse_host(host: &str) -> Result<Option<IpAddr>, ()> {
-    match host {
-        "" | "*" | "localhost" => Ok(None),
-        _ => {
-            let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-            bare.parse().map(Some).map_err(|_| ())
-        }
+/// The address, where `None` means every one, and its zone. `None` when it is no host.
+fn parse_host(host: &str) -> Option<(Option<IpAddr>, Option<String>)> {
+    if matches!(host, "" | "*" | "localhost") {
+        return Some((None, None));
     }
+    let (address, zone) = split_zone(host)?;
+    Some((Some(address.parse().ok()?), zone.map(str::to_owned)))
+}
+
+fn bare(text: &str) -> Option<&str> {
+    text.strip_prefix('[')?.strip_suffix(']')
+}
+
+/// An address and its zone, as RFC 4007 writes them (`fe80::1%eth0`) and as `ss` does (`[fe80::1]%eth0`). `None` when the zone is none: a name
+/// of an interface has at most 15 bytes, and neither slash nor blank (`dev_valid_name` in net/core/dev.c).
+fn split_zone(host: &str) -> Option<(&str, Option<&str>)> {
+    let host = bare(host).unwrap_or(host);
+    let Some((address, zone)) = host.split_once('%') else { return Some((host, None)) };
+    let is_zone = (1..=15).contains(&zone.len()) && !zone.contains(|c: char| c == '/' || c.is_whitespace());
+    is_zone.then_some((bare(address).unwrap_or(address), Some(zone)))
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Port { address, port, protocol } => {
+            Self::Port { address, zone, port, protocol } => {
+                let zone = zone.as_ref().map_or(Cow::Borrowed(""), |zone| Cow::Owned(format!("%{zone}")));
                 match address {
                     None => {}
                     Some(IpAddr::V4(a)) => write!(f, "{a}:")?,
-                    Some(IpAddr::V6(a)) => write!(f, "[{a}]:")?,
+                    Some(IpAddr::V6(a)) => write!(f, "[{a}{zone}]:")?,
                 }
                 write!(f, "{port}")?;
                 protocol.map_or(Ok(()), |p| write!(f, "/{p}"))
             }
             Self::Pid(pid) => write!(f, "pid:{pid}"),
             Self::Claim(name) => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_taken_as_it_is_typed_and_as_ss_prints_it() {
+        for text in
+            ["[fe80::1%eth0]:3100", "[fe80::1]%eth0:3100", "fe80::1%eth0:3100", " [fe80::1%eth0]:3100 "]
+        {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), "[fe80::1%eth0]:3100", "{text}");
+        }
+        for text in ["[ff02::5%7]:53/udp", "[fe80::1%a%b]:1", "[fe80::1%\u{1b}]:1"] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        }
+        for text in ["127.0.0.53%lo:53", "[::1%lo]:80", "[::%lo]:80", "[::ffff:127.0.0.1%lo]:80"] {
+            assert!(matches!(text.parse::<Target>(), Err(TargetError::Zone { .. })), "{text}");
+        }
+        for text in [
+            "[fe80::1%]:80",
+            "[fe80::1%sixteen-letters-]:80",
+            "[fe80::1%a b]:80",
+            "%lo:80",
+            "localhost%lo:80",
+        ] {
+            assert_eq!(text.parse::<Target>(), Err(TargetError::Form(text.to_owned())), "{text}");
         }
     }
 }

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 50;
 const PROBED: usize = 10;
 
 /// What a socket is made on.
-const PLACES: [&str; 17] = [
+const PLACES: [&str; 18] = [
     "0.0.0.0",
     "127.0.0.1",
     "127.0.0.2",
@@ -41,6 +41,7 @@ const PLACES: [&str; 17] = [
     "::1",
     "fd77::1",
     "fe80::77:1%va",
+    "fe80::77:1%vb",
     "ff02::5%va",
     "2001:db8::9",
     "::ffff:127.0.0.1",
@@ -48,7 +49,7 @@ const PLACES: [&str; 17] = [
 ];
 
 /// What is asked about: the empty one is a port alone.
-const ASKED: [&str; 22] = [
+const ASKED: [&str; 28] = [
     "",
     "",
     "0.0.0.0",
@@ -66,7 +67,13 @@ const ASKED: [&str; 22] = [
     "fd77::1",
     "fd78::1",
     "fe80::77:1",
+    "fe80::77:1%va",
+    "fe80::77:1%va",
+    "fe80::77:1%vb",
+    "fe80::77:1%lo",
+    "fe80::77:1%4242",
     "ff02::5",
+    "ff02::5%vb",
     "ff05::5",
     "2001:db8::9",
     "::ffff:127.0.0.1",
@@ -242,6 +249,7 @@ fn furnish() {
         "addr add 10.77.0.1/24 brd + dev va",
         "addr add fd77::1/64 dev va nodad",
         "addr add fe80::77:1/64 dev va nodad",
+        "addr add fe80::77:1/64 dev vb nodad",
         "link set va up",
         "link set vb up",
         "route add local 10.78.0.0/24 dev lo",

@@ -19,7 +19,8 @@ def family(address):
 def place(address, port):
     host, _, zone = address.partition('%')
     if ':' in host:
-        return (host, port, 0, socket.if_nametoindex(zone) if zone else 0)
+        number = int(zone) if zone.isdigit() else socket.if_nametoindex(zone) if zone else 0
+        return (host, port, 0, number)
     return (host, port)
 
 

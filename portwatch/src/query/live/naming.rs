@@ -172,7 +172,12 @@ impl Live {
         let netns = space.one(self.own);
         let held: Vec<KnownSocket> = answer.sockets.clone();
         answer.published = self.around(&report, |around| {
-            forward::without_socket((address, port, protocol), netns, &held, around)
+            forward::without_socket(
+                (address.map(|local| local.address), port, protocol),
+                netns,
+                &held,
+                around,
+            )
         });
         if let (Some(first), Some(verdict)) = (answer.published.first(), &mut answer.verdict)
             && answer.sockets.is_empty()

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::model::{
-    AskedPort, Completeness, Connection, Evidence, Holder, Owner, Phase, Process, ProcessId, Socket,
-    SocketKey, SocketOptions, SocketSeen, TcpState, Timestamp, Tunnel,
+    AskedPort, Completeness, Connection, Evidence, Holder, Interface, Owner, Phase, Process, ProcessId,
+    Socket, SocketKey, SocketOptions, SocketSeen, TcpState, Timestamp, Tunnel,
 };
 
 /// What Windows' names of errors begin with, and those of others.
@@ -71,14 +71,17 @@ fn listener(address: &str) -> KnownSocket {
 }
 
 fn asked(address: Option<&str>) -> Place {
-    let address = address.map(|a| a.parse().unwrap());
+    let address = address.map(|a| a.parse::<IpAddr>().unwrap().into());
     Place { address, port: Port::new(3100).unwrap(), protocol: None, netns: None }
 }
 
 /// As where nobody looked at connections, settings and addresses.
 fn seen(place: Place, sockets: &[KnownSocket], completeness: &Completeness) -> Outlook {
     let rules = &BindRules { shares_overlaps: false, ..BindRules::default() };
-    outlook(place, Scene { sockets, traffic: None, rules, sharing: &Sharing::AsBound, completeness })
+    outlook(
+        place,
+        Scene { sockets, traffic: None, rules, sharing: &Sharing::AsBound, interfaces: None, completeness },
+    )
 }
 
 fn told(address: Option<&str>, sockets: &[KnownSocket]) -> (Option<bool>, String) {
@@ -92,7 +95,14 @@ fn known(address: Option<&str>, rows: Vec<Connection>, rules: &BindRules) -> Out
     let completeness = &Completeness::Complete;
     let told = outlook(
         asked(address),
-        Scene { sockets: &[], traffic: Some(&traffic), rules, sharing: &Sharing::AsBound, completeness },
+        Scene {
+            sockets: &[],
+            traffic: Some(&traffic),
+            rules,
+            sharing: &Sharing::AsBound,
+            interfaces: None,
+            completeness,
+        },
     );
     Outlook { sentence: told.sentence.replace(WINSOCK.0, WINSOCK.1), ..told }
 }
@@ -121,6 +131,7 @@ fn where_overlapping_addresses_are_shared_unless_asked_for_alone_it_is_not_known
                 traffic: None,
                 rules: &rules,
                 sharing: &Sharing::AsBound,
+                interfaces: None,
                 completeness,
             },
         )
@@ -152,6 +163,7 @@ fn connection(state: TcpState) -> Connection {
         options: SocketOptions::default(),
         holders: vec![Holder { process: NODE, evidence: Evidence::Scan }],
         owner: Owner::Known,
+        interface: Interface::Any,
     }
 }
 
@@ -362,7 +374,7 @@ fn privilege_range_and_address_are_told() {
     assert_eq!((told.bindable, told.errno), (Some(false), Some(13)));
 
     let address: IpAddr = "192.0.2.7".parse().unwrap();
-    let elsewhere = BindRules { addresses: vec![(address, false)], ..rules() };
+    let elsewhere = BindRules { addresses: vec![(address.into(), false)], ..rules() };
     let told = known(Some("192.0.2.7"), Vec::new(), &elsewhere);
     assert_eq!(
         told.sentence,

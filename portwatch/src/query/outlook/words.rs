@@ -20,7 +20,7 @@ pub(super) fn sentence(
     outcome: Outcome<'_>,
     caveats: &[Caveat],
 ) -> String {
-    let bind = format!("bind of {}", place(request.place.address, request.place.port));
+    let bind = format!("bind of {}", asked(request, scene));
     let bind = match request.place.protocol {
         Protocol::Tcp => bind,
         Protocol::Udp => format!("UDP {bind}"),
@@ -56,6 +56,11 @@ fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_
             request.place.protocol
         ),
         Cause::AddressNotHere => {
+            if request.zone.is_some() {
+                return format!(
+                    "A {bind} would fail with {NOT_HERE}: that interface does not have the address."
+                );
+            }
             let all = if request.place.address.is_ipv4() { "0.0.0.0" } else { "::" };
             format!(
                 "A {bind} would fail with {NOT_HERE}: this machine does not have the address; {all} means every one \
@@ -67,8 +72,12 @@ fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_
         }
         Cause::NeedsInterface => format!(
             "A {bind} would fail with {WRONG}: an address of a link is bound together with an interface \
-             (sin6_scope_id or SO_BINDTODEVICE). Whether it would succeed on one is not looked at."
+             (sin6_scope_id or SO_BINDTODEVICE). Ask with one: {}.",
+            zoned(request.place.address, "INTERFACE", request.place.port)
         ),
+        Cause::NoInterface => {
+            format!("A {bind} would fail with ENODEV: there is no such interface in this network namespace.")
+        }
         Cause::MulticastOverTcp => {
             format!("A {bind} would fail with {WRONG}: TCP does not take an IPv6 multicast address.")
         }
@@ -245,6 +254,11 @@ fn doubt(why: Doubt<'_>, scene: &Scene<'_>) -> String {
             who(party, scene),
             there(party)
         ),
+        Doubt::InterfaceUnknown(party) => format!(
+            "{} has {}, and whether that is on this interface could not be seen",
+            who(party, scene),
+            there(party)
+        ),
         Doubt::OptionsUnknown(party) | Doubt::UserUnknown(party) | Doubt::HistoryDecides(party) => {
             format!(
                 "{} has {}, and whether it shares that could not be seen",
@@ -321,6 +335,22 @@ fn place(address: IpAddr, port: Port) -> String {
         IpAddr::V4(a) => format!("{a}:{port}"),
         IpAddr::V6(a) => format!("[{a}]:{port}"),
     }
+}
+
+/// The place of a request, its interface by name where that is known.
+fn asked(request: &BindRequest, scene: &Scene<'_>) -> String {
+    let (address, port) = (request.place.address, request.place.port);
+    match request.zone {
+        None => place(address, port),
+        Some(zone) => match scene.rules.interface(zone) {
+            Some(name) => zoned(address, name, port),
+            None => zoned(address, &zone.to_string(), port),
+        },
+    }
+}
+
+fn zoned(address: IpAddr, zone: &str, port: Port) -> String {
+    format!("[{address}%{zone}]:{port}")
 }
 
 /// Rounded up: a bind after so many seconds comes late enough.

@@ -14,17 +14,26 @@ use windows as system;
 
 use std::net::IpAddr;
 
-use crate::model::{Port, Protocol};
+use crate::model::{Local, Port, Protocol, Zone};
 
 /// Where to bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spot {
     /// The address.
     pub address: IpAddr,
+    /// The interface, for an address of a link.
+    pub zone: Option<Zone>,
     /// The port.
     pub port: Port,
     /// The protocol.
     pub protocol: Protocol,
+}
+
+impl Spot {
+    /// The address with its interface.
+    pub fn local(&self) -> Local {
+        Local { address: self.address, zone: self.zone }
+    }
 }
 
 /// What became of an attempt.
@@ -78,7 +87,7 @@ mod tests {
     const NOT_HERE: Fate = Fate::Refused(Errno::EADDRNOTAVAIL as i32);
 
     fn place(address: &str, port: u16, protocol: Protocol) -> Spot {
-        Spot { address: address.parse().unwrap(), port: Port::new(port).unwrap(), protocol }
+        Spot { address: address.parse().unwrap(), zone: None, port: Port::new(port).unwrap(), protocol }
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! By POSIX calls, with no option but the one that was asked for.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd as _,
-};
+use std::{net::IpAddr, os::fd::AsRawFd as _};
 
 use nix::{
     errno::Errno,
@@ -13,7 +10,7 @@ use nix::{
 };
 
 use super::{Fate, Spot};
-use crate::model::Protocol;
+use crate::{model::Protocol, resolve::trial::socket_address};
 
 pub(super) fn attempt(place: Spot, reuse_addr: bool) -> Fate {
     let family = if place.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -29,7 +26,7 @@ pub(super) fn attempt(place: Spot, reuse_addr: bool) -> Fate {
     if reuse_addr && let Err(errno) = setsockopt(&fd, ReuseAddr, &true) {
         return Fate::Refused(errno as i32);
     }
-    let to = SocketAddr::new(place.address, place.port.get());
+    let to = socket_address(place.local(), place.port);
     match bind(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) => Fate::Bound,
         // IPv6 is there and switched off on every interface (net.ipv6.conf.all.disable_ipv6).

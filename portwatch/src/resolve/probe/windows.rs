@@ -11,7 +11,7 @@ pub(super) fn attempt(place: Spot, reuse_addr: bool) -> Fate {
     if reuse_addr {
         return Fate::NotTried;
     }
-    match trial(place.address, place.port, place.protocol, false) {
+    match trial(place.local(), place.port, place.protocol, false) {
         Ok(()) => Fate::Bound,
         Err(Refused::InUse) => Fate::Refused(WSAEADDRINUSE),
         Err(Refused::NotPermitted) => Fate::Refused(WSAEACCES),
@@ -36,7 +36,7 @@ mod tests {
     fn a_held_port_is_refused_by_its_winsock_code_and_sharing_is_not_tried() {
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = Port::new(holder.local_addr().unwrap().port()).unwrap();
-        let spot = Spot { address: IpAddr::from([127, 0, 0, 1]), port, protocol: Protocol::Tcp };
+        let spot = Spot { address: IpAddr::from([127, 0, 0, 1]), zone: None, port, protocol: Protocol::Tcp };
         assert_eq!(attempt(spot, false), Fate::Refused(WSAEADDRINUSE));
         assert_eq!(attempt(spot, true), Fate::NotTried);
         drop(holder);

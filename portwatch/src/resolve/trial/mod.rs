@@ -12,10 +12,10 @@ use windows as system;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, SocketAddrV6},
 };
 
-use crate::model::{Port, Protocol};
+use crate::model::{Local, Port, Protocol};
 
 /// Why a bind was refused.
 #[derive(Debug)]
@@ -34,6 +34,20 @@ pub(super) enum Refused {
 
 /// Binds `host`:`port` and closes it. An IPv6 wildcard takes IPv4 too. With `reuse` as servers bind that set SO_REUSEADDR
 /// (where they do: on Windows the option means something else, and they do not).
-pub(super) fn trial(host: IpAddr, port: Port, protocol: Protocol, reuse: bool) -> Result<(), Refused> {
-    system::bind(SocketAddr::new(host, port.get()), protocol, reuse)
+pub(super) fn trial(
+    host: impl Into<Local>,
+    port: Port,
+    protocol: Protocol,
+    reuse: bool,
+) -> Result<(), Refused> {
+    system::bind(socket_address(host.into(), port), protocol, reuse)
+}
+
+/// With the interface of an address of a link.
+pub(super) fn socket_address(local: Local, port: Port) -> SocketAddr {
+    let zone = local.zone.map_or(0, |zone| zone.0.get());
+    match local.address {
+        IpAddr::V4(v4) => (v4, port.get()).into(),
+        IpAddr::V6(v6) => SocketAddrV6::new(v6, port.get(), 0, zone).into(),
+    }
 }

@@ -80,6 +80,7 @@ fn attempt(place: SocketAddr, protocol: Protocol) -> Result<(), i32> {
             address.sin6_family = AF_INET6;
             address.sin6_port = place.port().to_be();
             address.sin6_addr.u.Byte = place.ip().octets();
+            address.Anonymous.sin6_scope_id = place.scope_id();
             // SAFETY: as above.
             unsafe { bind_to(socket.0, (&raw const address).cast(), length::<SOCKADDR_IN6>()) }
         }

@@ -8,7 +8,7 @@ use super::{
         CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, Row, SYN_SENT, TIME_WAIT,
     },
 };
-use crate::model::{Connection, Endpoint, Owner, Port, Protocol, SocketOptions, TcpState};
+use crate::model::{Connection, Endpoint, Interface, Owner, Port, Protocol, SocketOptions, TcpState};
 
 /// What `idiag_timer` is for the small sockets that are left of connections (`inet_twsk_diag_fill`).
 const TIMER_OF_REMNANTS: u8 = 3;
@@ -75,6 +75,7 @@ impl Diag {
             options: SocketOptions { v6_only: row.v6_only, ..SocketOptions::default() },
             holders: Vec::new(),
             owner: Owner::Unknown,
+            interface: Interface::of(row.interface),
         })
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Row {
     pub peer_port: u16,
     /// Until the timer runs out, ms; in TIME_WAIT the time left.
     pub expires_ms: u32,
+    /// The interface it is bound to; 0 for none.
+    pub interface: u32,
     pub cookie: u64,
     pub uid: u32,
     pub inode: u32,
@@ -178,6 +180,7 @@ pub(super) fn parse(payload: &[u8]) -> Result<Row, ParseError> {
         peer,
         peer_port: u16::from_be_bytes(array(id, 2).ok_or(short)?),
         expires_ms: u32::from_ne_bytes(array(counters, 0).ok_or(short)?),
+        interface: u32::from_ne_bytes(array(id, 36).ok_or(short)?),
         cookie: u64::from(high) << 32 | u64::from(low),
         uid: u32::from_ne_bytes(array(counters, 12).ok_or(short)?),
         inode: u32::from_ne_bytes(array(counters, 16).ok_or(short)?),
@@ -229,6 +232,7 @@ mod tests {
             peer: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             peer_port: 0,
             expires_ms: 0,
+            interface: 0,
             cookie: 0x1c64,
             uid: 0,
             inode: 0x1f_2cd5,

@@ -17,7 +17,10 @@ use self::message::{
     BOUND_INACTIVE, CLOSE, ESTABLISHED, LISTEN, Row, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK, Table, parse,
     request, request_both,
 };
-use crate::model::{AskedPort, Endpoint, Netns, Phase, Port, Protocol, SocketKey, SocketOptions, SocketSeen};
+use crate::model::{
+    AskedPort, Endpoint, Interface, Interfaces, Netns, Phase, Port, Protocol, SocketKey, SocketOptions,
+    SocketSeen,
+};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -92,6 +95,35 @@ impl Diag {
 
     /// Every socket of `protocol`, or those on `port`.
     pub fn dump(&mut self, protocol: Protocol, port: Option<Port>, bound: Bound) -> Result<Dump, DiagError> {
+        let rows = self.rows_of(protocol, port, bound)?;
+        let bound_included = match protocol {
+            Protocol::Udp => true,
+            Protocol::Tcp if bound == Bound::LeftOut => false,
+            Protocol::Tcp => {
+                if rows.iter().any(|row| is_bound_inactive(row.state)) {
+                    self.bound_supported = Some(true);
+                }
+                self.bound_supported()
+            }
+        };
+        let mut known = HashSet::with_capacity(rows.len());
+        let sockets = rows
+            .into_iter()
+            // A table that changes while it is dumped can show a socket twice.
+            .filter(|row| known.insert(row.cookie))
+            .filter_map(|row| self.seen(protocol, &row))
+            .filter(|seen| port.is_none_or(|port| seen.endpoint.port == port))
+            .collect();
+        Ok(Dump { sockets, bound_included })
+    }
+
+    /// The rows of every table of `protocol`.
+    fn rows_of(
+        &mut self,
+        protocol: Protocol,
+        port: Option<Port>,
+        bound: Bound,
+    ) -> Result<Vec<Row>, DiagError> {
         let mut rows = Vec::new();
         match protocol {
             Protocol::Tcp => {
@@ -116,25 +148,18 @@ impl Diag {
                 }
             }
         }
-        let bound_included = match protocol {
-            Protocol::Udp => true,
-            Protocol::Tcp if bound == Bound::LeftOut => false,
-            Protocol::Tcp => {
-                if rows.iter().any(|row| is_bound_inactive(row.state)) {
-                    self.bound_supported = Some(true);
-                }
-                self.bound_supported()
+        Ok(rows)
+    }
+
+    /// The interfaces that sockets on `port` are bound to, as [`Diag::dump`] names the sockets.
+    pub fn interfaces(&mut self, port: Port) -> Result<Interfaces, DiagError> {
+        let mut found = Interfaces::default();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            for row in self.rows_of(protocol, Some(port), Bound::Included)? {
+                found.add(SocketKey::Cookie(row.cookie), Interface::of(row.interface));
             }
-        };
-        let mut known = HashSet::with_capacity(rows.len());
-        let sockets = rows
-            .into_iter()
-            // A table that changes while it is dumped can show a socket twice.
-            .filter(|row| known.insert(row.cookie))
-            .filter_map(|row| self.seen(protocol, &row))
-            .filter(|seen| port.is_none_or(|port| seen.endpoint.port == port))
-            .collect();
-        Ok(Dump { sockets, bound_included })
+        }
+        Ok(found)
     }
 
     /// Whether this kernel lists TCP sockets that are bound and do not listen. Found out once, by outcome:

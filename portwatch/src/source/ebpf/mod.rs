@@ -17,7 +17,6 @@ mod sharing;
 use std::{
     collections::{HashMap, HashSet},
     io,
-    net::IpAddr,
     path::Path,
     time::Duration,
 };
@@ -44,8 +43,8 @@ use super::{
     scan::{HolderSearch, Roots, Scanner},
 };
 use crate::model::{
-    BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason, LossCounts,
-    Observation, Phase, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
+    BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason, Local,
+    LossCounts, Observation, Phase, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
 };
 
 /// A pass over all descriptors that takes no longer than this is made for every question: it finds holders to whom a
@@ -482,7 +481,7 @@ impl Source for EbpfSource {
         Ok(Some(found))
     }
 
-    fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {
+    fn bind_rules(&mut self, addresses: &[Local]) -> BindRules {
         self.scanner.bind_rules(addresses)
     }
 

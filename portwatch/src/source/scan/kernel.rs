@@ -1,9 +1,6 @@
 //! The kernel's tables as something to look with.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeSet, HashSet};
 
 use super::{
     HolderSearch, Look, Pace, Scanner, Tables,
@@ -11,8 +8,8 @@ use super::{
 };
 use crate::{
     model::{
-        BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Fact, Netns, Port,
-        ProcessId, Snapshot, SocketSeen,
+        BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Fact, Local, Netns,
+        Port, ProcessId, Snapshot, SocketSeen,
     },
     source::{SourceError, SourceKind},
 };
@@ -86,7 +83,7 @@ impl Look for Scanner {
         self.connections(scope).map(Some)
     }
 
-    fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {
+    fn bind_rules(&mut self, addresses: &[Local]) -> BindRules {
         self.bind_rules(addresses)
     }
 

@@ -2,14 +2,13 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    net::IpAddr,
     time::Duration,
 };
 
 use crate::{
     model::{
-        Beyond, BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Netns, Port,
-        ProcessId, Protocol, Snapshot, SocketSeen, Timestamp, Tunnel,
+        Beyond, BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Local, Netns,
+        Port, ProcessId, Protocol, Snapshot, SocketSeen, Timestamp, Tunnel,
     },
     source::{Refresh, SourceError, SourceKind},
 };
@@ -105,7 +104,7 @@ pub trait Look: std::fmt::Debug + Send {
     }
 
     /// What decides a bind besides sockets.
-    fn bind_rules(&mut self, _addresses: &[IpAddr]) -> BindRules {
+    fn bind_rules(&mut self, _addresses: &[Local]) -> BindRules {
         BindRules::default()
     }
 

@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -15,8 +14,8 @@ use super::{HolderSearch, Look, Tables};
 use crate::{
     model::{
         BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Evidence, Exited,
-        GapReason, LossCounts, Netns, Observation, Phase, ProcessId, Seen, Snapshot, SocketKey, SocketSeen,
-        Timestamp,
+        GapReason, Local, LossCounts, Netns, Observation, Phase, ProcessId, Seen, Snapshot, SocketKey,
+        SocketSeen, Timestamp,
     },
     source::{Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake, clock::Clock},
 };
@@ -265,7 +264,7 @@ impl Source for ScanSource {
         self.scanner.connections(scope)
     }
 
-    fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {
+    fn bind_rules(&mut self, addresses: &[Local]) -> BindRules {
         self.scanner.bind_rules(addresses)
     }
 

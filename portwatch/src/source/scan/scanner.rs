@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use super::{HolderSearch, Tables};
 use crate::model::{
-    Beyond, BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Netns, Owner,
-    Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState, Timestamp, Tunnel, described,
+    Beyond, BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Interfaces,
+    Local, Netns, Owner, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState,
+    Timestamp, Tunnel, described,
 };
 use crate::source::{
     Refresh, SourceError,
@@ -189,20 +189,24 @@ impl Scanner {
     ) -> Result<Connections, SourceError> {
         let mut rows = Vec::new();
         let mut processes = Vec::new();
+        let mut interfaces = Interfaces::default();
         match scope {
             ConnectionScope::TimeWait => {
                 rows = self.diag.connections(&[TcpState::TimeWait], None).map_err(read_error)?;
             }
-            ConnectionScope::Ports { ports, holders } => {
+            ConnectionScope::Ports { ports, holders, interfaces: wanted } => {
                 for &port in ports {
                     rows.extend(self.diag.connections(&TcpState::ALL, Some(port)).map_err(read_error)?);
+                    if *wanted {
+                        interfaces.extend(self.diag.interfaces(port).map_err(read_error)?);
+                    }
                 }
                 if *holders {
                     processes = self.hold(&mut rows, table)?;
                 }
             }
         }
-        Ok(Connections { netns: self.netns(), rows, processes })
+        Ok(Connections { netns: self.netns(), rows, processes, interfaces })
     }
 
     /// Fills in who has these connections, and tells what these processes are.
@@ -229,7 +233,7 @@ impl Scanner {
     }
 
     /// What decides a bind besides sockets.
-    pub fn bind_rules(&mut self, addresses: &[IpAddr]) -> BindRules {
+    pub fn bind_rules(&mut self, addresses: &[Local]) -> BindRules {
         self.rules.read(self.procfs.path(), addresses)
     }
 

@@ -8,8 +8,8 @@ use std::{
 use super::{HolderSearch, Look, Pace, Tables};
 use crate::{
     model::{
-        AskedPort, Beyond, BindRules, Completeness, Coverage, Degradation, Endpoint, Evidence, Holder, Netns,
-        Owner, Phase, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions,
+        AskedPort, Beyond, BindRules, Completeness, Coverage, Degradation, Endpoint, Evidence, Holder, Local,
+        Netns, Owner, Phase, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions,
         SocketSeen, Timestamp,
     },
     source::{
@@ -308,7 +308,7 @@ impl<T: Table> Look for TableScanner<T> {
         })
     }
 
-    fn bind_rules(&mut self, _: &[IpAddr]) -> BindRules {
+    fn bind_rules(&mut self, _: &[Local]) -> BindRules {
         self.table.bind_rules()
     }
 

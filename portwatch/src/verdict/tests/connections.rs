@@ -26,7 +26,9 @@ use super::{
     rules::{request, socket_at},
 };
 use crate::{
-    model::{BindRules, Connection, Netns, Phase, Port, Protocol, Sharing, Socket, SocketOptions, TcpState},
+    model::{
+        BindRules, Connection, Local, Netns, Phase, Port, Protocol, Sharing, Socket, SocketOptions, TcpState,
+    },
     source::{diag::Diag, rules::Rules},
 };
 
@@ -211,8 +213,12 @@ fn beside_connections_and_time_wait_every_bind_fares_as_predicted() {
                             .filter(|_| port == set.server)
                             .map(|_| as_known(&server, Phase::Listening))
                             .collect();
-                        let world =
-                            World { connections: Some(&rows), rules: &rules, sharing: &Sharing::AsBound };
+                        let world = World {
+                            connections: Some(&rows),
+                            rules: &rules,
+                            sharing: &Sharing::AsBound,
+                            interfaces: None,
+                        };
                         for wanted in requests(Protocol::Tcp, port, users) {
                             let Verdict { outcome, .. } = would_bind_in(&wanted, &listener, world);
                             let told = predicted(outcome);
@@ -279,7 +285,8 @@ fn of_time_wait_the_last_to_go_is_named_with_the_number() {
         let mut diag = Diag::open(None).unwrap();
         let rows = connections(&mut diag, port, SocketOptions::default());
         let rules = BindRules::default();
-        let world = World { connections: Some(&rows), rules: &rules, sharing: &Sharing::AsBound };
+        let world =
+            World { connections: Some(&rows), rules: &rules, sharing: &Sharing::AsBound, interfaces: None };
         let plain = BindRequest { uid: Some(users[0]), ..request(Protocol::Tcp, "0.0.0.0", port) };
         let Outcome::Fails { errno: 98, because: Cause::TimeWait { count: 3, expires: Some(left), .. } } =
             would_bind_in(&plain, [], world).outcome
@@ -319,11 +326,12 @@ fn an_address_is_here_or_not_as_the_kernel_says() {
         let (mut here, mut elsewhere) = (0, 0);
         for up in [true, false] {
             set_loopback(up);
-            let known = rules.read(proc, &addresses);
+            let known = rules.read(proc, &addresses.map(Local::from));
             for address in addresses {
                 let port = Port::new(3100).unwrap();
                 let wanted = BindRequest::plain(request(Protocol::Udp, &address.to_string(), port).place);
-                let world = World { connections: None, rules: &known, sharing: &Sharing::AsBound };
+                let world =
+                    World { connections: None, rules: &known, sharing: &Sharing::AsBound, interfaces: None };
                 let told = predicted(would_bind_in(&wanted, [], world).outcome);
                 let real = without_freebind(&wanted);
                 assert_eq!(told, Some(real), "{address}, lo up: {up}, {known:?}");
@@ -344,15 +352,19 @@ fn without_freebind(wanted: &BindRequest) -> Result<(), i32> {
     bind(fd.as_raw_fd(), &SockaddrStorage::from(to)).map_err(|errno: Errno| errno as i32)
 }
 
+fn local(text: &str) -> Local {
+    text.parse::<IpAddr>().unwrap().into()
+}
+
 #[test]
 fn a_port_that_needs_a_privilege_is_refused_before_anything_else_but_the_address() {
     let port = Port::new(80).unwrap();
     let rules = BindRules {
         unprivileged_from: Some(1024),
-        addresses: vec![("192.0.2.1".parse().unwrap(), false), ("2001:db8::1".parse().unwrap(), false)],
+        addresses: ["192.0.2.1", "2001:db8::1"].map(|text| (local(text), false)).to_vec(),
         ..BindRules::default()
     };
-    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound };
+    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound, interfaces: None };
     let told = |address: &str, privileged| {
         let asked = BindRequest { privileged, ..request(Protocol::Tcp, address, port) };
         predicted(would_bind_in(&asked, [], world).outcome)
@@ -367,7 +379,7 @@ fn a_port_that_needs_a_privilege_is_refused_before_anything_else_but_the_address
 fn a_port_that_the_system_keeps_back_is_refused_to_everybody_over_its_protocol() {
     let port = Port::new(25_340).unwrap();
     let rules = BindRules { excluded: Some([vec![25_313..=25_412], Vec::new()]), ..BindRules::default() };
-    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound };
+    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound, interfaces: None };
     let outcome = |protocol, privileged| {
         let asked = BindRequest { privileged: Some(privileged), ..request(protocol, "127.0.0.1", port) };
         would_bind_in(&asked, [], world).outcome
@@ -381,7 +393,7 @@ fn a_port_that_the_system_keeps_back_is_refused_to_everybody_over_its_protocol()
 fn where_overlaps_are_shared_only_the_same_address_without_an_option_is_certainly_refused() {
     let port = Port::new(25_340).unwrap();
     let rules = BindRules { shares_overlaps: true, ..BindRules::default() };
-    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound };
+    let world = World { connections: Some(&[]), rules: &rules, sharing: &Sharing::AsBound, interfaces: None };
     let known = socket_at(request(Protocol::Tcp, "127.0.0.1", port).place, Phase::Listening);
     let outcome = |address, reuse_addr| {
         let asked = BindRequest { reuse_addr, ..request(Protocol::Tcp, address, port) };

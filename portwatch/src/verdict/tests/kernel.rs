@@ -52,6 +52,7 @@ pub(super) fn requests(protocol: Protocol, port: Port, users: &[u32]) -> Vec<Bin
                 let place = request(protocol, address, port).place;
                 all.push(BindRequest {
                     place,
+                    zone: None,
                     reuse_addr,
                     reuse_port,
                     v6_only,

@@ -213,7 +213,7 @@ fn beside(mut socket: Socket, then: Option<bool>, now: Option<bool>, others: &[S
     let options = SocketOptions { reuse_addr: now, reuse_port: Some(false), v6_only: None };
     let sharing = Sharing::Read(now.map(|_| (7, options)).into_iter().collect());
     let rules = BindRules { shares_overlaps: false, ..BindRules::default() };
-    let world = World { connections: Some(&[]), rules: &rules, sharing: &sharing };
+    let world = World { connections: Some(&[]), rules: &rules, sharing: &sharing, interfaces: None };
     match would_bind_in(&request, others.iter().chain([&socket]), world).outcome {
         Outcome::Succeeds => "succeeds",
         Outcome::Fails { .. } => "fails",
@@ -263,7 +263,7 @@ fn what_nobody_looked_at_is_not_known_and_a_socket_of_the_kernel_stays_as_it_was
         socket.seen.options.reuse_addr = Some(false);
         socket.owner = owner;
         let rules = BindRules::default();
-        let world = World { connections: None, rules: &rules, sharing };
+        let world = World { connections: None, rules: &rules, sharing, interfaces: None };
         let request = BindRequest { reuse_addr: true, ..request(Protocol::Udp, "127.0.0.1", port(3100)) };
         matches!(would_bind_in(&request, [&socket], world).outcome, Outcome::Fails { .. })
     };
@@ -292,4 +292,73 @@ fn an_ipv6_address_from_a_connect_may_have_ipv4_too() {
             assert!(!refused("127.0.0.1"));
         }
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn two_sockets_meet_on_one_interface_or_where_one_of_them_is_on_all() {
+    use crate::model::{Interface, Interfaces, Zone};
+
+    let zone = |number| Zone::new(number).unwrap();
+    let rules = BindRules {
+        interfaces: vec![(zone(3), Some("va".to_owned())), (zone(9), None)],
+        ..BindRules::default()
+    };
+    let told = |theirs: &str, interface: Option<Interface>, ours: Option<u32>| {
+        let there = request(Protocol::Tcp, theirs, port(3100)).place;
+        let mut socket = socket_at(there, Phase::Listening);
+        socket.seen.options =
+            SocketOptions { reuse_addr: Some(false), reuse_port: Some(false), v6_only: Some(true) };
+        let mut interfaces = Interfaces::default();
+        if let Some(interface) = interface {
+            interfaces.add(socket.seen.key, interface);
+        }
+        let asked =
+            BindRequest { zone: ours.and_then(Zone::new), ..request(Protocol::Tcp, "fe80::1", port(3100)) };
+        let world = World {
+            connections: Some(&[]),
+            rules: &rules,
+            sharing: &Sharing::AsBound,
+            interfaces: Some(&interfaces),
+        };
+        match would_bind_in(&asked, [&socket], world).outcome {
+            Outcome::Succeeds => "succeeds",
+            Outcome::Fails { errno: 98, because: Cause::InUse { .. } } => "in use",
+            Outcome::Fails { errno: 22, because: Cause::NeedsInterface } => "needs one",
+            Outcome::Fails { errno: 19, because: Cause::NoInterface } => "none",
+            Outcome::Unknown { why: Doubt::InterfaceUnknown(_) } => "not known",
+            other => panic!("{other:?}"),
+        }
+    };
+    let one = |number| Some(Interface::One(zone(number)));
+    assert_eq!(told("fe80::1", one(3), Some(3)), "in use");
+    assert_eq!(told("fe80::1", one(4), Some(3)), "succeeds");
+    assert_eq!(told("fe80::1", None, Some(3)), "not known");
+    assert_eq!(told("fe80::2", None, Some(3)), "succeeds");
+    assert_eq!(told("::", Some(Interface::Any), Some(3)), "in use");
+    assert_eq!(told("::", one(4), Some(3)), "succeeds");
+    assert_eq!(told("::", None, Some(3)), "not known");
+    assert_eq!(told("fe80::1", one(3), None), "needs one");
+    assert_eq!(told("fe80::1", one(9), Some(9)), "none");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_udp_socket_that_may_have_its_ipv6_address_from_a_connect_may_be_in_the_way_of_every_ipv4_address() {
+    let told = |protocol, v6_only| {
+        let mut socket = socket_at(request(protocol, "::1", port(3100)).place, Phase::Bound);
+        socket.seen.options = SocketOptions { reuse_addr: Some(false), reuse_port: Some(false), v6_only };
+        match would_bind(&request(protocol, "0.0.0.0", port(3100)), [&socket]).outcome {
+            Outcome::Succeeds => Some(true),
+            Outcome::Fails { .. } => Some(false),
+            Outcome::Unknown { why: Doubt::V6OnlyUnknown(_) } => None,
+            Outcome::Unknown { why } => panic!("{why:?}"),
+        }
+    };
+    assert_eq!(
+        [Some(true), Some(false), None].map(|v6_only| told(Protocol::Udp, v6_only)),
+        [Some(true), Some(false), None]
+    );
+    // A bind of it sets the option, and a connection is none of the sockets.
+    assert_eq!(told(Protocol::Tcp, None), Some(true));
 }

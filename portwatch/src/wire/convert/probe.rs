@@ -16,7 +16,7 @@ pub fn probe(asked: &str, attempts: &[Attempt]) -> Option<probe::Probe> {
             (pair.first().map(|a| a.place), bind(false), bind(true))
         {
             addresses.push(probe::ProbedAddress {
-                address: place.address.to_string(),
+                address: place.local().to_string(),
                 plain,
                 reuse_addr,
                 verdict: None,
