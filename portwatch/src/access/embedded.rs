@@ -16,7 +16,7 @@ use crate::{
     engine::Engines,
     journal::{JournalError, Reader, boot_id},
     model::{
-        ConnectionScope, Degradation, EventFilter, Evidence, Local, Netns, Observation, Port, Seen, Sharing,
+        ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Sharing,
         Snapshot, Timestamp,
     },
     platform::user::{ROOT, with_all_rights},
@@ -538,14 +538,15 @@ fn around(scanner: &mut dyn Look, live: &Live, asked: &[Asked]) -> Result<Around
             addresses.extend(*address);
         }
     }
-    let interfaces = addresses.iter().any(|local: &Local| local.zone.is_some());
+    let interfaces = asked.iter().filter_map(Asked::with_interface).collect();
     let connections = scanner.connections(&ConnectionScope::Ports { ports, holders: false, interfaces })?;
     let unexplained = connections.as_ref().map(|found| live.unexplained(found)).unwrap_or_default();
     let rules = scanner.bind_rules(&addresses);
     // A look without kernel programs knows of no option.
     let mut around = Around { connections, rules, sharing: Sharing::AsBound };
     if !unexplained.is_empty() {
-        let scope = ConnectionScope::Ports { ports: unexplained.clone(), holders: true, interfaces: false };
+        let scope =
+            ConnectionScope::Ports { ports: unexplained.clone(), holders: true, interfaces: Vec::new() };
         around.name(&unexplained, scanner.connections(&scope)?.unwrap_or_default());
     }
     Ok(around)

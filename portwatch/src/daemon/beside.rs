@@ -10,8 +10,11 @@ use crate::{
     attribute::{Attributor, Redaction, Roots},
     engine::Engines,
     journal::Pending,
-    model::{Completeness, Evidence, Observation, Port, Seen, SocketKey, Timestamp},
-    query::{Live, TargetAnswer},
+    model::{
+        Completeness, ConnectionScope, Evidence, Local, Observation, Port, Seen, Sharing, SocketKey,
+        Timestamp,
+    },
+    query::{Around, Asked, Live, TargetAnswer},
     source::{
         SourceError,
         negotiate::{self, SourceChoice},
@@ -68,7 +71,31 @@ impl Drop for Doubted<'_> {
     }
 }
 
-type Looker = dyn Fn(&[Port]) -> Result<Live, SourceError> + Send + Sync;
+/// What is asked about.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Places {
+    pub(super) ports: Vec<Port>,
+    /// Addresses that a bind would be of.
+    pub(super) addresses: Vec<Local>,
+    /// Those of the ports that an interface was named with.
+    pub(super) interfaces: Vec<Port>,
+}
+
+impl Places {
+    pub(super) fn of(asked: &[Asked]) -> Self {
+        let mut places = Self::default();
+        for asked in asked {
+            if let Asked::Port { port, address, .. } = asked {
+                places.ports.push(*port);
+                places.addresses.extend(*address);
+                places.interfaces.extend(asked.with_interface());
+            }
+        }
+        places
+    }
+}
+
+type Looker = dyn Fn(&Places) -> Result<(Live, Around), SourceError> + Send + Sync;
 
 /// Looks at the kernel in the thread of whoever asks, one at a time.
 pub(super) struct Beside {
@@ -83,16 +110,18 @@ impl fmt::Debug for Beside {
 }
 
 impl Beside {
-    pub(super) fn new(look: impl Fn(&[Port]) -> Result<Live, SourceError> + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        look: impl Fn(&Places) -> Result<(Live, Around), SourceError> + Send + Sync + 'static,
+    ) -> Self {
         Self { look: Box::new(look), one: Mutex::new(()) }
     }
 
     /// The daemon's own network namespace, by a snapshot.
     pub(super) fn of_this_machine(redaction: Redaction, engines: Engines) -> Self {
-        Self::new(move |ports| {
+        Self::new(move |places| {
             let mut look =
                 negotiate::look(&SourceChoice::Auto, &scan::Roots::default()).map_err(|(_, error)| error)?;
-            let tables = look.tables(ports)?;
+            let tables = look.tables(&places.ports)?;
             let snapshot = look.with_holders(tables, HolderSearch::All, &|_| true)?;
             let attributor = Attributor::with_redaction(Roots::default(), redaction.clone());
             let mut live =
@@ -100,18 +129,26 @@ impl Beside {
             live.set_completeness(look.completeness());
             let seen = Seen::Snapshot(Box::new(snapshot));
             live.take(Observation::new(Timestamp::now(), Evidence::Scan, seen), &mut Vec::new());
-            Ok(live)
+            let scope = ConnectionScope::Ports {
+                ports: places.ports.clone(),
+                holders: false,
+                interfaces: places.interfaces.clone(),
+            };
+            let connections = look.connections(&scope)?;
+            let rules = look.bind_rules(&places.addresses);
+            Ok((live, Around { connections, rules, sharing: Sharing::Unseen }))
         })
     }
 
-    /// What is on these ports now.
-    pub(super) fn look(&self, ports: &[Port]) -> Result<Live, SourceError> {
+    /// What is on these ports now, and what a bind of them meets besides.
+    pub(super) fn look(&self, places: &Places) -> Result<(Live, Around), SourceError> {
         let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.look)(ports)
+        (self.look)(places)
     }
 }
 
-/// What was known, where the look beside shows the same sockets: it knows more of them. Else what was looked at.
+/// What was known, where the look beside shows the same sockets: it knows more of them, but nothing of what else a bind meets. Else what
+/// was looked at.
 pub(super) fn best(known: Vec<TargetAnswer>, seen: Vec<TargetAnswer>) -> Vec<TargetAnswer> {
     let keys = |answer: &TargetAnswer| {
         let mut keys: Vec<SocketKey> = answer.sockets.iter().map(|s| s.socket.seen.key).collect();
@@ -120,5 +157,12 @@ pub(super) fn best(known: Vec<TargetAnswer>, seen: Vec<TargetAnswer>) -> Vec<Tar
     };
     let same =
         |known: &TargetAnswer, seen: &TargetAnswer| !known.sockets.is_empty() && keys(known) == keys(seen);
-    known.into_iter().zip(seen).map(|(known, seen)| if same(&known, &seen) { known } else { seen }).collect()
+    let both = |(known, seen): (TargetAnswer, TargetAnswer)| {
+        if same(&known, &seen) {
+            TargetAnswer { verdict: seen.verdict, traffic: seen.traffic, ..known }
+        } else {
+            seen
+        }
+    };
+    known.into_iter().zip(seen).map(both).collect()
 }

@@ -9,14 +9,14 @@ use std::{
 use jiff::SignedDuration;
 
 use super::{
-    beside::{Beside, Doubted, Verified, best},
+    beside::{Beside, Doubted, Places, Verified, best},
     courier::Posted,
     pipeline::{Command, Handle, lock},
 };
 use crate::{
     engine::Problem,
     journal::{Claims, Commits, Pending, Reader},
-    model::{ConnectionScope, EventFilter, Local, Order, Port, Timestamp},
+    model::{ConnectionScope, EventFilter, Order, Timestamp},
     platform::vitals::{clocks, cpu_time, resident_bytes},
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, DoctorAnswer, History, ListAnswer,
@@ -190,19 +190,20 @@ impl Desk {
     /// Answers of `who` when the pipeline was late: by a look beside it, where one is possible.
     fn beside(
         &self,
-        (asked, ports): (&[Asked], &[Port]),
+        (asked, places): (&[Asked], &Places),
         space: Space,
         known: Vec<TargetAnswer>,
         claims: &Known,
         about: &mut About,
     ) -> Vec<TargetAnswer> {
         let own = lock(&self.pipeline.live).own();
-        let within =
-            !ports.is_empty() && !space.is_beyond(own) && asked.iter().all(|a| !matches!(a, Asked::Pid(_)));
+        let within = !places.ports.is_empty()
+            && !space.is_beyond(own)
+            && asked.iter().all(|a| !matches!(a, Asked::Pid(_)));
         let Some(beside) = self.beside.as_ref().filter(|_| within) else { return known };
-        match beside.look(ports) {
-            Ok(mut live) => {
-                let mut seen = live.who(asked, space, &Around::default());
+        match beside.look(places) {
+            Ok((mut live, around)) => {
+                let mut seen = live.who(asked, space, &around);
                 add_claims(&mut live, claims, &mut seen);
                 about.note = Some(format!(
                     "the recorder is behind, its last look took more than {} s; sockets and processes are from a look of \
@@ -218,27 +219,25 @@ impl Desk {
         }
     }
 
-    /// What a bind of one of `ports` meets besides sockets. Empty where the pipeline does not come back in time:
-    /// then nobody looked, and the answer says so.
-    fn around(&self, ports: Vec<Port>, addresses: Vec<Local>) -> Result<Around, QueryError> {
-        let interfaces = addresses.iter().any(|local| local.zone.is_some());
-        let look = |ports, holders, addresses| {
-            let scope = ConnectionScope::Ports { ports, holders, interfaces };
-            self.ask(|reply| Command::Around(scope, addresses, reply)).map(Option::unwrap_or_default)
+    /// What a bind of one of `places` meets besides sockets. `None` where the pipeline does not come back in time.
+    fn around(&self, places: &Places) -> Result<Option<Around>, QueryError> {
+        let look = |ports, holders, places: Places| {
+            let scope = ConnectionScope::Ports { ports, holders, interfaces: places.interfaces };
+            self.ask(|reply| Command::Around(scope, places.addresses, reply))
         };
-        let mut around: Around = look(ports, false, addresses)?;
+        let Some(mut around) = look(places.ports.clone(), false, places.clone())? else { return Ok(None) };
         let unexplained = match &around.connections {
             Some(connections) => lock(&self.pipeline.live).unexplained(connections),
             None => Vec::new(),
         };
         if !unexplained.is_empty() {
-            let closer = look(unexplained.clone(), true, Vec::new())?;
+            let closer = look(unexplained.clone(), true, Places::default())?.unwrap_or_default();
             if let Some(connections) = closer.connections {
                 around.name(&unexplained, connections);
                 around.sharing.add(closer.sharing);
             }
         }
-        Ok(around)
+        Ok(Some(around))
     }
 
     /// Claims and allow-list; where they cannot be read, none, and a note that says so.
@@ -311,21 +310,12 @@ impl Answers for Desk {
         let mut about = self.about();
         let known = self.known_or(&mut about);
         let asked = &*expand(&known, asked);
-        let (mut ports, mut addresses) = (Vec::new(), Vec::new());
-        let mut everything = false;
-        for asked in asked {
-            match asked {
-                Asked::Port { port, address, .. } => {
-                    ports.push(*port);
-                    addresses.extend(*address);
-                }
-                Asked::Pid(_) => everything = true,
-                Asked::Claim(_) => {}
-            }
-        }
+        let places = Places::of(asked);
+        let ports = &places.ports;
+        let everything = asked.iter().any(|asked| matches!(asked, Asked::Pid(_)));
         let own = lock(&self.pipeline.live).own();
         about.reaches(space, own)?;
-        let verified = if everything {
+        let mut verified = if everything {
             self.verify(Refresh::All)?
         } else if space.is_beyond(own) && !ports.is_empty() {
             self.verify(Refresh::PortsEverywhere(ports.clone()))?
@@ -337,7 +327,11 @@ impl Answers for Desk {
         let problems = self.ask_engines(|live| live.wants_engines(asked, space));
         // A pipeline that was late once is not waited for again.
         let looks = !ports.is_empty() && verified.late.is_none();
-        let around = if looks { self.around(ports.clone(), addresses)? } else { Around::default() };
+        let around = if looks { self.around(&places)? } else { None };
+        if looks && around.is_none() {
+            verified.late = Some(self.late());
+        }
+        let around = around.unwrap_or_default();
         let time = Timestamp::now();
         about.unnamed(&problems);
         let mut targets = {
@@ -348,7 +342,7 @@ impl Answers for Desk {
         };
         if let Some(late) = &verified.late {
             about.note.get_or_insert_with(|| late.clone());
-            targets = self.beside((asked, &ports), space, targets, &known, &mut about);
+            targets = self.beside((asked, &places), space, targets, &known, &mut about);
         }
         // The history below is to have what was seen so far.
         if verified.late.is_none() && !self.is_written(verified.written.as_ref()) {

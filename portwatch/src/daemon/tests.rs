@@ -19,11 +19,12 @@ use crate::{
     attribute::{Attributor, Roots},
     journal::{self, Claims, Journal, Pending, Request, WriterStatus},
     model::{
-        AskedPort, BindRefused, Bound, Closed, Completeness, Endpoint, Event, EventFilter, EventKind,
-        Evidence, Holder, Listening, Netns, Observation, Owner, Phase, Port, ProcessId, ProcessSeen,
-        Protocol, Seen, Snapshot, SnapshotSocket, SocketKey, SocketOptions, SocketSeen, Timestamp,
+        AskedPort, BindRefused, BindRules, Bound, Closed, Completeness, Connections, Endpoint, Event,
+        EventFilter, EventKind, Evidence, Holder, Listening, Netns, Observation, Owner, Phase, Port,
+        ProcessId, ProcessSeen, Protocol, Seen, Sharing, Snapshot, SnapshotSocket, SocketKey, SocketOptions,
+        SocketSeen, Timestamp,
     },
-    query::{About, Answers, Asked, Holding, Live, Space},
+    query::{About, Answers, Around, Asked, Holding, Live, Space},
     registry::{Kind, PortSet, Terms},
     source::{
         Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
@@ -250,7 +251,9 @@ fn where_the_machine_can_be_looked_at_a_late_pipeline_does_not_keep_the_answer_b
         live.set_completeness(Completeness::Complete);
         let now = Timestamp::now();
         live.take(Observation::new(now, Evidence::Scan, Seen::Snapshot(snapshot)), &mut Vec::new());
-        Ok(live)
+        // On a machine where a new socket takes IPv6 alone.
+        let rules = BindRules { v6_only: Some(true), ..BindRules::default() };
+        Ok((live, Around { connections: Some(Connections::default()), rules, sharing: Sharing::AsBound }))
     });
     rig.desk = rig.desk.with_beside(Some(beside));
     let go = hang(&rig);
@@ -262,6 +265,11 @@ fn where_the_machine_can_be_looked_at_a_late_pipeline_does_not_keep_the_answer_b
     let answer = rig.desk.who(&asked, Space::Own).unwrap();
     let states: Vec<_> = answer.targets.iter().map(|t| t.state).collect();
     assert_eq!(states, [Holding::Held, Holding::Held, Holding::Free]);
+    // A bind of it is told by the settings that were looked at beside, also where the sockets are those that were known.
+    let any: IpAddr = "::".parse().unwrap();
+    let six = Asked::Port { address: Some(any.into()), port: Port::new(3100).unwrap(), protocol: None };
+    let told = rig.desk.who(&[six], Space::Own).unwrap().targets.remove(0).verdict.unwrap();
+    assert_eq!(told.bindable, Some(true), "{told:?}");
     // What was seen by the kernel is not made less sure.
     assert_eq!(answer.targets[0].sockets[0].socket.creator, Some(WHO));
     assert_eq!(answer.targets[1].sockets[0].socket.holders[0].process, WHO);

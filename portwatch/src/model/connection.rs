@@ -145,8 +145,8 @@ pub enum ConnectionScope {
         ports: Vec<Port>,
         /// Whose they are too, which may take a walk over all processes.
         holders: bool,
-        /// The interfaces of the sockets on these ports too.
-        interfaces: bool,
+        /// The interfaces of the sockets on these of them too.
+        interfaces: Vec<Port>,
     },
     /// All in TIME_WAIT.
     TimeWait,

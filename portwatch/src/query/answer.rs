@@ -92,6 +92,16 @@ pub enum Asked {
     Claim(String),
 }
 
+impl Asked {
+    /// The port, where an address of it was asked about together with an interface.
+    pub fn with_interface(&self) -> Option<Port> {
+        match self {
+            Self::Port { address: Some(Local { zone: Some(_), .. }), port, .. } => Some(*port),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Asked {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -197,7 +197,7 @@ impl Scanner {
             ConnectionScope::Ports { ports, holders, interfaces: wanted } => {
                 for &port in ports {
                     rows.extend(self.diag.connections(&TcpState::ALL, Some(port)).map_err(read_error)?);
-                    if *wanted {
+                    if wanted.contains(&port) {
                         interfaces.extend(self.diag.interfaces(port).map_err(read_error)?);
                     }
                 }
