@@ -61,7 +61,8 @@ pub fn asked(target: &Target) -> Result<Asked, BadQuery> {
     Ok(match target {
         Target::Port { address, zone, port, protocol } => {
             let number = |zone: &String| {
-                let number = zone.parse().ok().and_then(model::Zone::new);
+                let digits = zone.bytes().all(|byte| byte.is_ascii_digit());
+                let number = zone.parse().ok().filter(|_| digits).and_then(model::Zone::new);
                 number.ok_or_else(|| BadQuery::Zone(zone.clone()))
             };
             let zone = zone.as_ref().map(number).transpose()?;

@@ -226,6 +226,15 @@ mod tests {
         for text in ["[ff02::5%7]:53/udp", "[fe80::1%a%b]:1", "[fe80::1%\u{1b}]:1"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
+        // Whoever answers may be in another network namespace, where names mean others.
+        let numbered = |zone: &str| {
+            let target: Target = format!("[fe80::1%{zone}]:80").parse().unwrap();
+            crate::wire::convert::asked(&target).map(|asked| asked.to_string())
+        };
+        assert_eq!(numbered("7").unwrap(), "[fe80::1%7]:80");
+        for zone in ["eth0", "0", "+7", "4294967296"] {
+            assert!(numbered(zone).is_err(), "{zone}");
+        }
         for text in ["127.0.0.53%lo:53", "[::1%lo]:80", "[::%lo]:80", "[::ffff:127.0.0.1%lo]:80"] {
             assert!(matches!(text.parse::<Target>(), Err(TargetError::Zone { .. })), "{text}");
         }
