@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::{Netns, Port, ProcessId, Protocol, Socket, SocketKey};
 
 const FIRST: SocketKey = SocketKey::Cookie(0);
-const LAST: SocketKey = SocketKey::Inode { netns: Some(Netns(u32::MAX)), inode: u64::MAX };
+const LAST: SocketKey = SocketKey::Numbered(u64::MAX);
 
 /// Keys by place and by process, kept in step with the sockets by [`Index::add`] and [`Index::remove`].
 #[derive(Debug, Default)]
@@ -77,4 +77,54 @@ impl Index {
 
 fn parties(socket: &Socket) -> impl Iterator<Item = ProcessId> {
     socket.creator.into_iter().chain(socket.holders.iter().map(|h| h.process))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        AskedPort, Endpoint, Evidence, Holder, Owner, Phase, SocketOptions, SocketSeen, Timestamp,
+    };
+
+    #[test]
+    fn sockets_are_found_by_place_and_process_whatever_their_keys_are() {
+        let process = ProcessId { pid: u32::MAX, start_ticks: u64::MAX };
+        let port = Port::new(u16::MAX).unwrap();
+        for netns in [None, Some(Netns(u32::MAX))] {
+            for key in [
+                SocketKey::Cookie(0),
+                SocketKey::Cookie(u64::MAX),
+                SocketKey::Inode { netns, inode: u64::MAX },
+                SocketKey::Numbered(0),
+                SocketKey::Numbered(u64::MAX),
+            ] {
+                let address = std::net::IpAddr::from([127, 0, 0, 1]);
+                let socket = Socket {
+                    seen: SocketSeen {
+                        key,
+                        inode: None,
+                        endpoint: Endpoint { netns, protocol: Protocol::Udp, address, port },
+                        phase: Phase::Bound,
+                        asked: AskedPort::Unknown,
+                        options: SocketOptions::default(),
+                        uid: None,
+                        cgroup_id: None,
+                    },
+                    creator: None,
+                    holders: vec![Holder { process, evidence: Evidence::Scan }],
+                    owner: Owner::Known,
+                    since: Timestamp::UNIX_EPOCH,
+                    listening_since: None,
+                    evidence: Evidence::Scan,
+                };
+                let mut index = Index::default();
+                index.add(&socket);
+                assert!(index.of_process(process).eq([key]), "{key:?}");
+                assert!(index.of_pid(process.pid).eq([(process, key)]), "{key:?}");
+                assert!(index.on_port(port).eq([(Protocol::Udp, netns, key)]), "{key:?}");
+                index.remove(&socket);
+                assert_eq!((index.of_process(process).count(), index.on_port(port).count()), (0, 0));
+            }
+        }
+    }
 }

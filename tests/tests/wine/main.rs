@@ -82,7 +82,23 @@ fn who_ls_log_claims_free_and_the_daemon_on_its_pipe_work_in_the_windows_program
     assert_eq!(windows.events("close", other).unwrap().len(), 1);
     let ran = windows.run(&["free", "--yes", &other.to_string()]).unwrap();
     assert!(ran.code == Some(0) && ran.stdout.contains("free"), "{ran:?}");
+    assert_eq!(windows.run(&["wait", "--free", "-t", "5s", &other.to_string()]).unwrap().code, Some(0));
     assert_eq!(one.finish().unwrap().code(), Some(0), "the other was left alone");
+
+    // The end of each is found in the table of processes, and how it ended is not.
+    let exit = status["coverage"].as_array().unwrap().iter().find(|row| row["fact"] == "exit").unwrap();
+    assert_eq!(exit["hook"], "process table, polled; without exit code", "{status}");
+    for (port, pid) in [(port, pid), (other, other_pid)] {
+        let exits = windows.events("exit", port).unwrap();
+        let [exit] = &exits[..] else { panic!("{exits:?}") };
+        assert_eq!(
+            (&exit["process"]["pid"], &exit["evidence"], &exit["exit"]),
+            (&pid.into(), &"scan".into(), &Value::Null),
+            "{exit:#}"
+        );
+        let who = windows.run(&["who", &port.to_string()]).unwrap();
+        assert!(who.stdout.contains("ended; how was not seen"), "{who:?}");
+    }
 
     // The end; what was recorded stays.
     let ran = windows.run(&["stop"]).unwrap();
@@ -125,7 +141,11 @@ fn a_program_gets_its_port_and_gives_its_code_and_ends_with_who_runs_it() {
     let claimed = windows.claimed("wine:run").unwrap();
     let (one, port, _) = windows.running(&["run", "wine:run"]).unwrap();
     assert_eq!(port, claimed);
-    assert!(windows.is_held(port).unwrap());
+    let ran = windows.run(&["--no-daemon", "--json", "who", &port.to_string()]).unwrap();
+    let answer = ran.json().unwrap();
+    assert_eq!(answer["targets"][0]["state"], "held", "{ran:?}");
+    let parent = &answer["targets"][0]["sockets"][0]["holders"][0]["process"]["lineage"][0];
+    assert_eq!(parent["comm"], "portwatch.exe", "{ran:?}");
     assert_eq!(one.finish().unwrap().code(), Some(7), "the program's own");
 
     // Whoever runs it is ended: so is it.
@@ -373,6 +393,7 @@ fn netstat_in_another_language_is_a_source_and_the_environment_does_not_choose_i
     assert_eq!((&socket["address"], &socket["evidence"]), (&"0.0.0.0".into(), &"scan".into()), "{ran:?}");
     let ran = windows.run(&["--no-daemon", "--source", "netstat", "who", "8081"]).unwrap();
     assert!(ran.code == Some(3) && ran.stdout.contains("bound without listening"), "{ran:?}");
+    assert!(ran.stdout.contains("portwatch probe 8081 really tries"), "{ran:?}");
 
     // Whoever starts portwatch makes its environment, and names no program by it.
     let elsewhere = windows.folder.path().join("System32");
