@@ -183,6 +183,15 @@ sys.stdin.read()
             } else {
                 assert_eq!((ran.code, sockets(&ran)?), (Some(3), Vec::new()), "{ran:?}");
                 assert!(ran.stdout.contains("bound without listening"), "{ran:?}");
+                // What is said to do about it does it.
+                let trial = format!("portwatch probe 127.0.0.1:{port}");
+                let place = format!("127.0.0.1:{port}");
+                let said = portwatch.run(&["who", &place, "--no-daemon", "--source", source.name()])?;
+                assert!(
+                    said.stdout.replace("\n  ", " ").contains(&format!("{trial} really tries")),
+                    "{said:?}"
+                );
+                assert_eq!(portwatch.run(&["probe", &place])?.code, Some(1));
             }
             // UDP sockets have no such state; lsof shows only those that some process has open.
             let (state, code) = source.nothing_seen_of_udp();

@@ -167,6 +167,14 @@ fn without_kernel_programs_nobody_is_named_and_the_answer_says_so(source: Source
                 Value::Null,
                 "nobody saw the option: {sentence}"
             );
+            // Whose they are is not known either: what is asked for by that is not said to be none.
+            let list = portwatch.run(&["ls", "--time-wait", "--port", "3100", "--project", "x"])?;
+            let said = list.stdout.replace("\n  ", " ");
+            assert!(
+                list.code == Some(3)
+                    && said.contains("of 2 connections in TIME_WAIT it is not known here who left"),
+                "{list:?}"
+            );
             Ok(())
         })
         .unwrap();

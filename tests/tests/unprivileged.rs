@@ -160,6 +160,65 @@ fn a_list_of_what_may_not_be_looked_into_says_so_and_is_no_empty_one() {
 }
 
 #[test]
+fn a_list_by_whose_it_is_is_no_empty_one_where_that_is_hidden() {
+    let Some(mut nobody) = Nobody::new().map(Nobody::with_state) else { return };
+    let (_listener, port) = Actor::listener("127.41.0.7", 0).unwrap();
+    let (own, visible) = Nobody::listener("127.41.0.7", 0);
+    let port = port.to_string();
+    let filters = [["--project", "no-such"], ["--user", "4000000"], ["--container", "no-such"]];
+    let told = |nobody: &Nobody| {
+        for way in [&[][..], &["--no-daemon"]] {
+            for filter in filters {
+                let words = [&["ls", "--port", &port][..], &filter, way].concat();
+                let ran = nobody.run(&words);
+                assert_eq!(ran.code, Some(3), "{words:?} {ran:?}");
+                if filter[0] == "--container" {
+                    // Where somebody has a network namespace that may not be entered, that is the answer.
+                    continue;
+                }
+                let said = ran.stdout.replace("\n  ", " ");
+                let why = "1 socket belongs to processes that may not be looked into here; ask as root, or a daemon";
+                assert!(said.contains("Nothing found, and not everything") && said.contains(why), "{ran:?}");
+                let json = nobody.run(&[&words[..], &["--json"]].concat());
+                let missing = json.json().unwrap()["missing"].clone();
+                assert!(json.code == Some(3) && missing.as_str().unwrap().contains(why), "{json:?}");
+            }
+            // The socket's own user the kernel tells everybody.
+            assert_eq!(nobody.run(&[&["ls", "--port", &port, "--user", "0"], way].concat()).code, Some(0));
+            // Of one's own process all is known.
+            for filter in &filters[..2] {
+                let ran = nobody.run(&[&["ls", "--port", &visible][..], filter, way].concat());
+                assert!(
+                    ran.code == Some(1) && ran.stdout.starts_with("Nothing found.\n"),
+                    "{filter:?} {ran:?}"
+                );
+            }
+        }
+    };
+    let started = nobody.run(&["start"]);
+    assert_eq!(started.code, Some(0), "{started:?}");
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| told(&nobody)));
+    let stopped = nobody.run(&["stop"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    // Root sees whose it is.
+    for filter in filters {
+        let words = [&["--no-daemon", "ls", "--port", &port][..], &filter].concat();
+        let ran = nobody.portwatch.run(&words).unwrap();
+        assert_eq!(ran.code, Some(1), "{words:?} {ran:?}");
+    }
+    // A daemon of root's knows it, and shows the project to whose it is and to root.
+    nobody.portwatch.start(&[]).unwrap();
+    for (filter, code) in filters.iter().zip([3, 1, 1]) {
+        let ran = nobody.run(&[&["ls", "--port", &port][..], filter].concat());
+        assert_eq!(ran.code, Some(code), "{filter:?} {ran:?}");
+        let only = ran.stdout.contains("ask as root") && !ran.stdout.contains("or a daemon");
+        assert_eq!(only, code == 3, "{filter:?} {ran:?}");
+    }
+    own.finish().unwrap();
+}
+
+#[test]
 fn doctor_and_status_say_what_is_missing_and_what_would_mend_it() {
     let Some(nobody) = Nobody::new() else { return };
     let doctor = nobody.run(&["doctor"]);

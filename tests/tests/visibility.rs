@@ -133,8 +133,13 @@ fn a_project_of_another_user_is_not_found_by_asking_for_it() {
     // Nor does the list of sockets tell, by its filter or by its order.
     let listed = |words: &[&str]| portwatch.run(words).unwrap().code;
     assert_eq!(listed(&["ls", "--project", PROJECT]), Some(0));
-    let ran = others.run(NOBODY, &["ls", "--project", PROJECT]).unwrap();
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let asked = |project: &str| {
+        let ran = others.run(NOBODY, &["ls", "--project", project, "--port", &number]).unwrap();
+        (ran.code, ran.stdout)
+    };
+    let told = asked(PROJECT);
+    assert!(told.0 == Some(3) && told.1.contains("may not be looked into"), "{told:?}");
+    assert_eq!(told, asked("no-such"), "what is there is no other answer than what is not");
     // What everybody may read in /proc is found by everybody.
     assert_eq!(others.run(NOBODY, &["log", "--filter", WORD, "--port", &number]).unwrap().code, Some(0));
 }

@@ -19,7 +19,6 @@ use crate::{
         ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Sharing,
         Snapshot, Timestamp,
     },
-    platform::user::{ROOT, with_all_rights},
     query::{
         self, About, Around, Asked, Check, CheckResult, History, ListAnswer, ListFilter, Live, LogAnswer,
         MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
@@ -27,7 +26,7 @@ use crate::{
         coordinate::{Asker, Bureau},
     },
     source::{
-        Progress, Source, SourceError, SourceKind, Wake,
+        Progress, Source, SourceKind, Wake,
         ebpf::{EbpfSource, HookChoice, LoadOptions},
         negotiate::{self, SourceChoice},
         scan::{HolderSearch, Look, Roots},
@@ -337,7 +336,7 @@ impl Access for Embedded {
             answer = empty(self.about(&*scanner));
             let mut live =
                 Live::new(Policy::default(), Attributor::new(AttributeRoots::default()), scanner.netns());
-            answer.time_wait = Some(live.time_wait(&connections, &filter));
+            (answer.time_wait, answer.missing) = live.time_wait(&connections, &filter);
         } else {
             let (mut live, about) = self.look(&[], HolderSearch::All)?;
             entered(filter.space(), live.own(), &about)?;
@@ -346,8 +345,7 @@ impl Access for Embedded {
             if live.has_unnamed() {
                 answer.about.unnamed(&self.engines.ask(Duration::ZERO, ENGINE_WAIT).problems);
             }
-            (answer.sockets, answer.hidden, answer.elsewhere) = live.list(&filter);
-            answer.missing = live.missing(&filter);
+            answer.holds(live.list(&filter));
             match self.known() {
                 Ok(known) => annotate(&known, &mut answer.sockets, live.own()),
                 // The list stands; what explains its rows is not known.
@@ -570,24 +568,6 @@ fn entered(space: Space, own: Option<Netns>, about: &About) -> Result<(), Access
 
 fn check(name: &'static str, result: CheckResult, found: &str, remedy: Option<&str>) -> Check {
     Check { name, result, found: found.to_owned(), remedy: remedy.map(str::to_owned) }
-}
-
-impl From<SourceError> for AccessError {
-    fn from(error: SourceError) -> Self {
-        let remedy = match &error {
-            SourceError::Read { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
-                "install it, or use another source (--source)".to_owned()
-            }
-            SourceError::Unsupported(_) | SourceError::Timeout { .. } => {
-                "use another source (--source)".to_owned()
-            }
-            _ => format!(
-                "run it as {ROOT}, or ask a daemon that runs as {ROOT} ({})",
-                with_all_rights("portwatch start")
-            ),
-        };
-        Self::NotSeen { what: error.to_string(), remedy }
-    }
 }
 
 impl From<QueryError> for AccessError {

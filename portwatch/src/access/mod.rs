@@ -8,6 +8,7 @@ mod note;
 mod office;
 mod open;
 mod registry;
+mod remedy;
 mod remote;
 
 pub use coordinate::{Coordination, order};

@@ -193,7 +193,7 @@ impl Registry for Embedded {
         let filter: ListFilter = convert::rogue_filter(query);
         let known = self.known()?;
         let (mut live, about) = self.look(&[], HolderSearch::All)?;
-        let (mut sockets, _, _) = live.list(&filter);
+        let mut sockets = live.list(&filter).sockets;
         annotate(&known, &mut sockets, live.own());
         let (sockets, unknown) = rogue_of(sockets);
         let (gone, gone_truncated) = match (query.since, self.journal()?) {

@@ -392,7 +392,7 @@ impl Answers for Desk {
                     },
                 });
             };
-            answer.time_wait = Some(lock(&self.pipeline.live).time_wait(&connections, filter));
+            (answer.time_wait, answer.missing) = lock(&self.pipeline.live).time_wait(&connections, filter);
         } else {
             let beyond = space.is_beyond(own);
             let verified = if beyond { self.verify(Refresh::All)? } else { Verified::default() };
@@ -402,8 +402,7 @@ impl Answers for Desk {
             answer.about.unnamed(&self.ask_engines(Live::has_unnamed));
             let known = self.known_or(&mut answer.about);
             let mut live = lock(&self.pipeline.live);
-            (answer.sockets, answer.hidden, answer.elsewhere) = live.list(filter);
-            answer.missing = live.missing(filter);
+            answer.holds(live.list(filter));
             annotate(&known, &mut answer.sockets, live.own());
         }
         Ok(answer)

@@ -170,7 +170,7 @@ impl Office for Desk {
         let time = Timestamp::now();
         let sockets = {
             let mut live = lock(&self.pipeline.live);
-            let (mut sockets, _, _) = live.list(filter);
+            let mut sockets = live.list(filter).sockets;
             annotate(&known, &mut sockets, live.own());
             sockets
         };

@@ -30,6 +30,11 @@ pub enum Sight {
 }
 
 impl Viewer {
+    /// Something may be withheld.
+    pub const fn is_restricted(self) -> bool {
+        !matches!(self, Self::Unrestricted | Self::User { uid: 0, .. })
+    }
+
     /// How much of `process` this viewer is shown. A process of unknown owner counts as foreign.
     pub fn sight(&self, process: &Process) -> Sight {
         match *self {

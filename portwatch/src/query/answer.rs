@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Forward, PublishedPort, QueryError, Space, claims::ClaimView, coordinate::Counts};
+use super::{Forward, Listed, PublishedPort, QueryError, Space, claims::ClaimView, coordinate::Counts};
 use crate::platform::user::ROOT;
 use crate::{
     engine::Problem,
@@ -362,6 +362,14 @@ pub struct ListAnswer {
     pub elsewhere: u64,
     /// Why sockets that match may be missing; `None` where none can be.
     pub missing: Option<String>,
+}
+
+impl ListAnswer {
+    /// Takes over what was found.
+    pub fn holds(&mut self, listed: Listed) {
+        let Listed { sockets, hidden, elsewhere, missing } = listed;
+        (self.sockets, self.hidden, self.elsewhere, self.missing) = (sockets, hidden, elsewhere, missing);
+    }
 }
 
 /// Answer of `log`.

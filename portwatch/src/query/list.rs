@@ -3,34 +3,51 @@
 use std::cmp::Ordering;
 
 use super::{KnownSocket, ListFilter, Sort, Traffic};
-use crate::model::{Connection, Process, Protocol, Sight, Viewer};
+use crate::model::{Connection, Owner, Process, Protocol, Sight, Viewer};
 
-/// The sockets that match, in order, and how many matching ones were left out as noise.
-pub(super) fn list(
-    sockets: impl IntoIterator<Item = KnownSocket>,
-    filter: &ListFilter,
-) -> (Vec<KnownSocket>, u64) {
-    let mut hidden = 0;
-    let mut shown: Vec<_> = sockets
-        .into_iter()
-        .filter(|socket| matches(socket, filter))
-        .filter(|socket| {
-            let left_out = socket.noise && !filter.all;
-            hidden += u64::from(left_out);
-            !left_out
-        })
-        .collect();
-    shown.sort_by(|a, b| compare(a, b, filter).then_with(|| place(a).cmp(&place(b))));
-    (shown, hidden)
+/// What a list comes to.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The sockets that match, in order.
+    pub(super) shown: Vec<KnownSocket>,
+    /// How many that match were left out as noise.
+    pub(super) hidden: u64,
+    /// How many could match by their processes, which the asker is not shown.
+    pub(super) concealed: usize,
+    /// How many could match by their processes, which nobody has found.
+    pub(super) unowned: usize,
 }
 
-fn matches(known: &KnownSocket, filter: &ListFilter) -> bool {
+/// The sockets that match.
+pub(super) fn list(sockets: impl IntoIterator<Item = KnownSocket>, filter: &ListFilter) -> Found {
+    let mut found = Found { shown: Vec::new(), hidden: 0, concealed: 0, unowned: 0 };
+    for socket in sockets.into_iter().filter(|socket| is_there(socket, filter)) {
+        let left_out = socket.noise && !filter.all;
+        match (is_theirs(&socket, filter), left_out) {
+            (true, false) => found.shown.push(socket),
+            (true, true) => found.hidden += 1,
+            // What would be left out is not missed.
+            (false, true) => {}
+            (false, false) if socket.socket.owner == Owner::Unknown => found.unowned += 1,
+            (false, false) => found.concealed += usize::from(conceals(&socket, filter)),
+        }
+    }
+    found.shown.sort_by(|a, b| compare(a, b, filter).then_with(|| place(a).cmp(&place(b))));
+    found
+}
+
+/// It matches by where it is.
+fn is_there(known: &KnownSocket, filter: &ListFilter) -> bool {
     let seen = &known.socket.seen;
     let port = seen.endpoint.port.get();
     filter.protocol.is_none_or(|p| p == seen.endpoint.protocol)
         && filter.from.is_none_or(|from| port >= from)
         && filter.to.is_none_or(|to| port <= to)
-        && filter.user.as_ref().is_none_or(|user| of_user(known, user))
+}
+
+/// It matches by whose it is, as far as the asker is shown that.
+fn is_theirs(known: &KnownSocket, filter: &ListFilter) -> bool {
+    filter.user.as_ref().is_none_or(|user| of_user(known, user))
         && filter.container.as_ref().is_none_or(|container| of_container(known, container, filter.viewer))
         && filter
             .project
@@ -38,22 +55,53 @@ fn matches(known: &KnownSocket, filter: &ListFilter) -> bool {
             .is_none_or(|name| known.processes.iter().any(|p| project(p, filter.viewer) == Some(name)))
 }
 
-/// Keeps the connections that match, by port and then by time left.
-pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) {
+/// One that does not match by whose it is might do so for somebody who is shown more.
+fn conceals(known: &KnownSocket, filter: &ListFilter) -> bool {
+    let viewer = filter.viewer;
+    let mut holders = known.socket.holders.iter().filter_map(|holder| known.process(holder.process));
+    let by_process = |p: &Process| {
+        let sight = viewer.sight(p);
+        let project = filter.project.is_some() && conceals_project(p, viewer);
+        let container = filter.container.is_some() && conceals_container(p, sight);
+        project || container
+    };
+    let behind = known.forward.iter().any(|f| f.container.is_some() && !f.is_open_to(viewer));
+    known.socket.owner == Owner::NotPermitted
+        || holders.any(by_process)
+        || (filter.container.is_some() && behind)
+}
+
+/// Of whom the directory is not known the project is not.
+fn conceals_project(process: &Process, viewer: Viewer) -> bool {
+    viewer.sight(process) < Sight::Full || (process.cwd.is_none() && process.project.is_none())
+}
+
+/// Of a container that names itself nothing is kept back but from whom the process is.
+fn conceals_container(process: &Process, sight: Sight) -> bool {
+    let named = process.container.as_ref().is_some_and(|container| !container.names_itself());
+    sight < Sight::Public || (sight < Sight::Full && named)
+}
+
+/// Keeps the connections that match, by port and then by time left. How many could match by who left them, which the asker
+/// cannot know.
+pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) -> usize {
     let mut rows = std::mem::take(&mut traffic.rows);
+    let mut concealed = 0;
     rows.retain(|row| {
         let port = row.local.port.get();
         let process = left_by(row, traffic);
-        filter.protocol.is_none_or(|p| p == Protocol::Tcp)
+        let is_there = filter.protocol.is_none_or(|p| p == Protocol::Tcp)
             && filter.from.is_none_or(|from| port >= from)
-            && filter.to.is_none_or(|to| port <= to)
-            && filter.user.as_ref().is_none_or(|user| {
-                process.is_some_and(|p| p.user.as_ref() == Some(user) || user.parse().ok() == p.uid)
-            })
-            && filter
-                .project
-                .as_ref()
-                .is_none_or(|name| process.and_then(|p| project(p, filter.viewer)) == Some(name))
+            && filter.to.is_none_or(|to| port <= to);
+        let is_theirs = filter.user.as_ref().is_none_or(|user| {
+            process.is_some_and(|p| p.user.as_ref() == Some(user) || user.parse().ok() == p.uid)
+        }) && filter
+            .project
+            .as_ref()
+            .is_none_or(|name| process.and_then(|p| project(p, filter.viewer)) == Some(name));
+        let shown = process.is_some_and(|p| filter.project.is_none() || !conceals_project(p, filter.viewer));
+        concealed += usize::from(is_there && !is_theirs && !shown);
+        is_there && is_theirs
     });
     let name = |row: &Connection| match filter.sort {
         Sort::Process => left_by(row, traffic).map(|p| p.comm.clone()),
@@ -70,6 +118,7 @@ pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) {
         absent_last(a.as_ref(), b.as_ref()).then(age).then_with(|| key(x).cmp(&key(y)))
     });
     traffic.rows = keyed.into_iter().map(|(_, row)| row).collect();
+    concealed
 }
 
 fn left_by<'a>(row: &Connection, traffic: &'a Traffic) -> Option<&'a Process> {

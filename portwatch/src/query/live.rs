@@ -16,12 +16,15 @@ use crate::{
     model::{
         AskedPort, Beyond, BindRules, Change, Completeness, Connection, Connections, Event, EventKind,
         LeftOpen, Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen,
-        Sharing, Socket, TcpState, Timestamp, described,
+        Sharing, Socket, TcpState, Timestamp, Viewer, described,
     },
     state::{LiveTable, Policy},
 };
 
+mod listing;
 mod naming;
+
+pub use listing::Listed;
 
 /// A user's configuration, below the home directory.
 const USER_FILE: &str =
@@ -430,45 +433,25 @@ impl Live {
         }
     }
 
-    /// Why sockets that match may be missing in the answer of `ls`; `None` where none can be.
-    pub fn missing(&self, filter: &ListFilter) -> Option<String> {
-        self.completeness_in(filter.space()).missing(filter.protocol).map(str::to_owned)
-    }
-
     /// Whether "this process has no socket" may be believed: not while some socket's processes are hidden.
     fn of_pid(&self) -> Completeness {
         let hidden = self.table.sockets().filter(|s| s.owner == Owner::NotPermitted).count();
         if hidden == 0 {
             self.completeness.clone()
         } else {
-            let sockets =
-                if hidden == 1 { "1 socket belongs".to_owned() } else { format!("{hidden} sockets belong") };
-            Completeness::Partial(format!(
-                "{sockets} to processes that may not be looked into here; ask as {ROOT}, or a daemon \
-                 that runs as {ROOT}"
-            ))
+            Completeness::Partial(listing::hidden(hidden, Viewer::Unrestricted))
         }
     }
 
-    /// Answer of `ls`: what matches, how much of it was left out as noise, and how much is elsewhere.
-    pub fn list(&mut self, filter: &ListFilter) -> (Vec<KnownSocket>, u64, u64) {
-        let sockets: Vec<_> = self.table.sockets().cloned().collect();
-        let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
-        self.complete(known.iter_mut());
-        let own = self.own;
-        let space = filter.space();
-        let (here, elsewhere): (Vec<_>, Vec<_>) =
-            known.into_iter().partition(|k| space.holds(k.socket.seen.endpoint.netns, own));
-        let (elsewhere, _) = list::list(elsewhere, &ListFilter { all: false, ..filter.clone() });
-        let (shown, hidden) = list::list(here, filter);
-        (shown, hidden, u64::try_from(elsewhere.len()).unwrap_or(u64::MAX))
-    }
-
-    /// Answer of `ls --time-wait`.
-    pub fn time_wait(&mut self, connections: &Connections, filter: &ListFilter) -> Traffic {
+    /// Answer of `ls --time-wait`, and why others that match may be missing in it.
+    pub fn time_wait(
+        &mut self,
+        connections: &Connections,
+        filter: &ListFilter,
+    ) -> (Option<Traffic>, Option<String>) {
         let mut traffic = self.traffic(connections, |row| row.state == TcpState::TimeWait);
-        list::time_wait(&mut traffic, filter);
-        traffic
+        let concealed = list::time_wait(&mut traffic, filter);
+        (Some(traffic), listing::left_by_nobody(concealed))
     }
 
     /// How many sockets listen, and how many are bound only.

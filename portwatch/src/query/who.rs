@@ -51,15 +51,19 @@ pub(super) fn port(
         .collect();
     let (sockets, elsewhere): (Vec<_>, Vec<_>) =
         sockets.into_iter().partition(|s| space.holds(s.socket.seen.endpoint.netns, own));
+    let asked = Asked::Port { address, port, protocol };
     let (state, reason) = match completeness.missing(protocol) {
         _ if !sockets.is_empty() => (Holding::Held, None),
         // An outgoing connection that borrowed the port, or one that outlived its listener.
         _ if traffic.as_ref().is_some_and(Traffic::lives) => (Holding::Held, None),
         None if sockets.is_empty() => (Holding::Free, None),
         None => (Holding::Free, Some("here; the sockets above are in other network namespaces".to_owned())),
+        // A trial is made from here.
+        Some(why) if !space.is_beyond(own) => {
+            (Holding::Unknown, Some(format!("{why}; {} really tries", trial(&asked))))
+        }
         Some(why) => (Holding::Unknown, Some(why.to_owned())),
     };
-    let asked = Asked::Port { address, port, protocol };
     TargetAnswer {
         asked,
         state,
@@ -73,6 +77,14 @@ pub(super) fn port(
         claim: None,
         verdict: Some(outlook),
     }
+}
+
+/// The command that binds what was asked for.
+fn trial(asked: &Asked) -> String {
+    let place = asked.to_string();
+    // To a Unix shell brackets are a pattern.
+    let quote = if cfg!(unix) && place.starts_with('[') { "'" } else { "" };
+    format!("portwatch probe {quote}{place}{quote}")
 }
 
 /// What a process has open.

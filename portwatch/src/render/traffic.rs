@@ -117,7 +117,10 @@ pub(super) fn time_wait(
 ) -> io::Result<()> {
     if rows.is_empty() {
         let mut line = Text::new(look);
-        line.plain("No connection is in TIME_WAIT.");
+        match &answer.missing {
+            None => line.plain("No connection is in TIME_WAIT."),
+            Some(why) => line.plain(&format!("Nothing found, and not everything could be seen: {why}.")),
+        };
         line.wrapped(out, 2)?;
     } else {
         let cells: Vec<_> = rows.iter().map(|connection| row(connection, look)).collect();
@@ -132,6 +135,11 @@ pub(super) fn time_wait(
         let connections = if rows.len() == 1 { "connection" } else { "connections" };
         line.push(Tone::Faint, &format!("{} {connections}{why}", rows.len()));
         line.wrapped(out, 2)?;
+        if let Some(why) = &answer.missing {
+            let mut line = Text::new(look);
+            line.push(Tone::Faint, &format!("not everything could be seen: {why}"));
+            line.wrapped(out, 2)?;
+        }
     }
     note(out, &answer.source, look)
 }

@@ -179,6 +179,24 @@ pub enum SourceError {
         /// The deadline.
         seconds: u64,
     },
+    /// A tool was ended by a signal. What it printed until then is no table.
+    #[error("{program} was killed by {signal} before it was done")]
+    Killed {
+        /// The program.
+        program: String,
+        /// `SIGKILL`, or `signal 35`.
+        signal: String,
+    },
+    /// A tool ended by itself, without the table that it was to print.
+    #[error("{program} ended with exit code {code}, {said}")]
+    Useless {
+        /// The program.
+        program: String,
+        /// Its code.
+        code: i32,
+        /// What it complained of.
+        said: String,
+    },
     /// A recording is not one, or is damaged.
     #[error("recording {path}: {problem} at byte {offset}")]
     Recording {

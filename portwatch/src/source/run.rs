@@ -6,7 +6,7 @@
 use std::{
     io::{self, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -24,6 +24,8 @@ const COMPLAINT: u64 = 4096;
 pub struct Output {
     /// Exit code; `None` when a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Standard output.
     pub stdout: Vec<u8>,
     /// The beginning of standard error.
@@ -106,12 +108,23 @@ pub fn within(command: &mut Command, limit: Duration) -> Result<Output, SourceEr
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
-            return Ok(Output { code: status.code(), stdout, stderr });
+            return Ok(Output { code: status.code(), signal: signal(status), stdout, stderr });
         }
         if Instant::now() >= deadline {
             return Err(late(child));
         }
         thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What ended a process, where that was a signal; Windows has none.
+fn signal(status: ExitStatus) -> Option<i32> {
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        None
     }
 }
 

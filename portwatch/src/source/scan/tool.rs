@@ -96,16 +96,17 @@ fn native_netstat() -> (Vec<PathBuf>, &'static [&'static [&'static str]], Parse,
 
 impl Tool {
     fn run(&self, arguments: &[&str]) -> Result<Parsed, SourceError> {
-        let Output { code, stdout, stderr } = output(&self.program, arguments, LIMIT)?;
+        let Output { code, signal, stdout, stderr } = output(&self.program, arguments, LIMIT)?;
         let nothing = self.one_is_nothing && code == Some(1) && stderr.is_empty();
         let parsed = (self.parse)(&stdout);
         if (code == Some(0) || nothing) && parsed.recognized {
             return Ok(parsed);
         }
-        let ended = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-        let said = if stderr.is_empty() { "without the output that was expected" } else { &stderr };
-        let error = std::io::Error::other(format!("it ended with {ended}, {said}"));
-        Err(SourceError::Read { what: self.program.display().to_string(), error })
+        let program = self.program.display().to_string();
+        let Some(code) = code else { return Err(SourceError::Killed { program, signal: named(signal) }) };
+        let nothing = || "without the output that was expected".to_owned();
+        let said = if stderr.is_empty() { nothing() } else { stderr };
+        Err(SourceError::Useless { program, code, said })
     }
 
     fn completeness(&self) -> Completeness {
@@ -198,6 +199,15 @@ fn opens(descriptors: &Path) -> bool {
     })
 }
 
+/// A signal by its name. Real-time signals (above 31) have none of their own.
+fn named(signal: Option<i32>) -> String {
+    #[cfg(unix)]
+    if let Some(Ok(signal)) = signal.map(nix::sys::signal::Signal::try_from) {
+        return signal.as_str().to_owned();
+    }
+    signal.map_or_else(|| "a signal".to_owned(), |signal| format!("signal {signal}"))
+}
+
 /// Whether the tool is run by root.
 fn process_is_root() -> bool {
     #[cfg(unix)]
@@ -240,7 +250,17 @@ mod tests {
         assert_eq!(count("printf 'p1\\nf3\\ntIPv4\\nPTCP\\nn*:80\\nTST=LISTEN\\n'; exit 1"), Ok(1));
         assert!(count("echo 'no such option' >&2; exit 1").unwrap_err().contains("no such option"));
         assert!(count("exit 2").unwrap_err().contains("exit code 2"));
-        assert!(count("kill -9 $$").unwrap_err().contains("a signal"));
+        // What it printed until then is the beginning of a table, which would make the rest free.
+        let killed = |signal: &str| {
+            count(&format!("printf 'p1\\nf3\\ntIPv4\\nPTCP\\nn*:80\\n'; kill -{signal} $$")).unwrap_err()
+        };
+        assert!(
+            killed("KILL").ends_with("/tool was killed by SIGKILL before it was done"),
+            "{}",
+            killed("KILL")
+        );
+        #[cfg(target_os = "linux")]
+        assert!(killed("40").contains("killed by signal 40"), "{}", killed("40"));
     }
 
     #[test]

@@ -1,0 +1,76 @@
+//! What `ls` shows, and why that may not be all that matches.
+
+use super::super::{KnownSocket, ListFilter, Viewer, list};
+use super::Live;
+use crate::platform::user::{ROOT, is_privileged};
+
+/// What matches.
+#[derive(Debug)]
+pub struct Listed {
+    /// The sockets, in order.
+    pub sockets: Vec<KnownSocket>,
+    /// How many were left out as noise.
+    pub hidden: u64,
+    /// How many are in other network namespaces.
+    pub elsewhere: u64,
+    /// Why others that match may be missing; `None` where none can be.
+    pub missing: Option<String>,
+}
+
+impl Live {
+    /// Answer of `ls`.
+    pub fn list(&mut self, filter: &ListFilter) -> Listed {
+        let sockets: Vec<_> = self.table.sockets().cloned().collect();
+        let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
+        self.complete(known.iter_mut());
+        let own = self.own;
+        let space = filter.space();
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            known.into_iter().partition(|k| space.holds(k.socket.seen.endpoint.netns, own));
+        let elsewhere = list::list(elsewhere, &ListFilter { all: false, ..filter.clone() }).shown;
+        let found = list::list(here, filter);
+        let seen = self.completeness_in(space);
+        let unseen = seen.missing(filter.protocol).map(str::to_owned);
+        let reasons = [
+            unseen,
+            (found.concealed > 0).then(|| hidden(found.concealed, filter.viewer)),
+            (found.unowned > 0).then(|| unowned(found.unowned)),
+        ];
+        let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+        Listed {
+            sockets: found.shown,
+            hidden: found.hidden,
+            elsewhere: u64::try_from(elsewhere.len()).unwrap_or(u64::MAX),
+            missing: (!reasons.is_empty()).then(|| reasons.join("; ")),
+        }
+    }
+}
+
+/// That there are sockets whose processes are hidden from who asks, and what would show them.
+pub(super) fn hidden(count: usize, viewer: Viewer) -> String {
+    let sockets = if count == 1 { "1 socket belongs".to_owned() } else { format!("{count} sockets belong") };
+    let what = format!("{sockets} to processes that may not be looked into here");
+    match (is_privileged(), viewer.is_restricted()) {
+        (false, _) => format!("{what}; ask as {ROOT}, or a daemon that runs as {ROOT}"),
+        (true, true) => format!("{what}; ask as {ROOT}"),
+        // Nobody may do more.
+        (true, false) => what,
+    }
+}
+
+fn unowned(count: usize) -> String {
+    if count == 1 {
+        "of 1 socket the process is not known".to_owned()
+    } else {
+        format!("of {count} sockets the process is not known")
+    }
+}
+
+/// That there are connections of which is not known who left them.
+pub(super) fn left_by_nobody(count: usize) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("of 1 connection in TIME_WAIT it is not known here who left it".to_owned()),
+        _ => Some(format!("of {count} connections in TIME_WAIT it is not known here who left them")),
+    }
+}
