@@ -130,6 +130,16 @@ fn a_close_that_no_daemon_saw_is_told_by_the_next_one_with_what_is_known_of_its_
         .unwrap();
 }
 
+/// Listens, closes that when a line comes, and ends when its input does.
+const CLOSES: &str = "
+import socket, sys
+s = socket.create_server(('127.0.0.1', 0))
+print(s.getsockname()[1])
+sys.stdin.readline()
+s.close()
+sys.stdin.read()
+";
+
 fn a_daemon_records_what_comes_and_goes(source: Source) {
     if !require_netns() {
         return;
@@ -158,6 +168,17 @@ fn a_daemon_records_what_comes_and_goes(source: Source) {
             assert_eq!((closes.len(), &closes[0]["evidence"]), (1, &"scan".into()), "{closes:?}");
             let status = portwatch.run(&["--json", "status"])?.json()?;
             assert_eq!(status["source"]["source"], source.name());
+
+            // One that lives on is not said to have ended, nor is it known that it closed.
+            let mut lives = Actor::python(CLOSES, &[])?;
+            let port = lives.line()?;
+            portwatch.wait_for("listen", &["--port", &port])?;
+            lives.say("")?;
+            portwatch.wait_for("close", &["--port", &port])?;
+            let who = portwatch.run(&["who", &port])?;
+            assert!(who.stdout.contains(", closed the socket or ended"), "{who:?}");
+            assert!(portwatch.events(&["--type", "exit", "--port", &port])?.is_empty());
+            assert!(lives.finish()?.success());
             Ok(())
         })
         .unwrap();
