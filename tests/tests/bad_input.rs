@@ -2,7 +2,16 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail like tests")]
 
-use std::{fs, os::unix::fs::chown, os::unix::net::UnixListener, path::Path};
+use std::{
+    fs,
+    io::{ErrorKind, Read as _, Write as _},
+    os::unix::{
+        fs::chown,
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    process::Stdio,
+};
 
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -92,7 +101,6 @@ fn something_that_is_no_daemon_behind_the_socket_is_said() {
     let portwatch = Portwatch::new().unwrap();
     let silent = UnixListener::bind(portwatch.socket()).unwrap();
     let server = std::thread::spawn(move || {
-        use std::io::Write as _;
         // The probe and the question; whoever comes is told nonsense.
         for _ in 0..2 {
             let Ok((mut peer, _)) = silent.accept() else { return };
@@ -104,6 +112,69 @@ fn something_that_is_no_daemon_behind_the_socket_is_said() {
     assert!(ran.stderr.starts_with("portwatch: ") && ran.stdout.is_empty(), "{ran:?}");
     drop(portwatch);
     drop(server);
+}
+
+/// What comes back of what is sent to the daemon, until that lets go.
+fn answer(portwatch: &Portwatch, sent: &[u8]) -> String {
+    let mut stream = UnixStream::connect(portwatch.socket()).expect("the daemon's socket");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a limit");
+    // The daemon may let go in the middle of it.
+    let _ = stream.write_all(sent);
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    let late = read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    assert!(!late, "it is not let go");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn whatever_a_client_sends_it_is_let_go_and_the_next_one_is_served() {
+    let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
+    let noise: Vec<u8> = (0..4096_u32).map(|at| (at * at * 31 + at / 7).to_le_bytes()[0]).collect();
+    let much = vec![b'a'; 16 << 20];
+    let body = b"POST /v1/claims HTTP/1.1\r\nhost: portwatch\r\ncontent-type: application/json\r\n\
+        content-length: 16777216\r\n\r\n";
+    let cases = [
+        (noise, "HTTP/1.1 400 Bad Request"),
+        ([&b"GET /"[..], &much].concat(), "HTTP/1.1 431 Request Header Fields Too Large"),
+        ([&body[..], &much].concat(), "HTTP/1.1 400 Bad Request"),
+        (b"GET /v1/status HTTP/1.1\r\nhost: portwa".to_vec(), ""),
+        (Vec::new(), ""),
+    ];
+    for (sent, began) in cases {
+        let what = String::from_utf8_lossy(&sent[..sent.len().min(20)]).into_owned();
+        let told = answer(&portwatch, &sent);
+        assert_eq!(told.lines().next().unwrap_or_default(), began, "{what:?}");
+        // And one that is gone before it was answered.
+        drop(UnixStream::connect(portwatch.socket()).unwrap());
+        assert_eq!(portwatch.status().unwrap()["running"], true, "{what:?}");
+    }
+}
+
+#[test]
+fn of_daemons_that_come_at_once_one_serves() {
+    let portwatch = Portwatch::new().unwrap();
+    // With one socket they meet at that, too; with one each only at the state.
+    for apart in [false, true] {
+        let start = |number: usize| {
+            let mut command = portwatch.command(&["daemon", "--source", "scan"]);
+            if apart && number > 0 {
+                command.arg("--socket").arg(portwatch.folder().join(format!("{number}.sock")));
+            }
+            Actor::start(command.stderr(Stdio::null()))
+        };
+        let mut daemons: Vec<Actor> = (0..8).map(|number| start(number).unwrap()).collect();
+        wait_until("one daemon that is left", DEADLINE, || {
+            daemons.retain_mut(|daemon| !daemon.has_ended().unwrap());
+            (daemons.len() == 1).then_some(())
+        })
+        .unwrap();
+        if !apart {
+            let pid = wait_until("its answer", DEADLINE, || portwatch.status().ok()?["pid"].as_u64());
+            assert_eq!(pid.unwrap(), u64::from(daemons[0].pid()));
+        }
+        assert!(!daemons[0].has_ended().unwrap());
+    }
 }
 
 #[test]
