@@ -15,7 +15,7 @@ use crate::{DEADLINE, Netns, Portwatch, Ran, actor::wait_for, wait_until};
 const SYSTEMD: &str = "/lib/systemd/systemd";
 
 /// Makes the new namespaces a place for it, as systemd-nspawn would, with the units in `$1`. The machine's own
-/// units, settings and identity are covered, its kernel's settings cannot be written.
+/// units, settings, state and identity are covered, its kernel's settings cannot be written.
 const BEGIN: &str = r#"
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$2"
@@ -31,6 +31,7 @@ mount -o remount,ro,bind /proc/sys
 mount -t sysfs -o ro sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /var/lib
 exec env -i "PATH=$PATH" container=portwatch "$3" --system --unit=begin.target --log-target=console --show-status=0
 "#;
 

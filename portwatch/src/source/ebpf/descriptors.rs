@@ -47,10 +47,15 @@ impl Descriptors for Table<'_> {
 
     /// The iterator shows the tasks of its reader's pid namespace (`task_file_seq_get_next`); the first one has all.
     fn sees_all(&self) -> bool {
-        /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
-        const FIRST: u64 = 0xefff_fffc;
-        std::fs::metadata("/proc/self/ns/pid").is_ok_and(|file| file.ino() == FIRST)
+        sees_every_pid() == Some(true)
     }
+}
+
+/// Whether this process is in the first pid namespace, whose pids the kernel tells its programs; `None` where that cannot be read.
+pub(super) fn sees_every_pid() -> Option<bool> {
+    /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
+    const FIRST: u64 = 0xefff_fffc;
+    std::fs::metadata("/proc/self/ns/pid").ok().map(|file| file.ino() == FIRST)
 }
 
 impl Table<'_> {

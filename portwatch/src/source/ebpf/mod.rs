@@ -29,7 +29,12 @@ use portwatch_common::{
     record::{ExecRecord, kind},
 };
 
-use self::{descriptors::Table, left::LeftConnections, load::Loaded, ring::Ring};
+use self::{
+    descriptors::{Table, sees_every_pid},
+    left::LeftConnections,
+    load::Loaded,
+    ring::Ring,
+};
 pub use self::{
     hooks::{Family, HookChoice},
     load::LoadOptions,
@@ -101,6 +106,10 @@ impl EbpfSource {
         let scanner = Scanner::new(&Roots { proc: options.proc.clone() })
             .map_err(|error| unusable(&format!("the kernel's socket tables: {error}")))?;
         let mut loaded = load::load(options)?;
+        // Last of what can be in the way: whoever mends it shall not find the next thing behind it.
+        if sees_every_pid() == Some(false) {
+            return Err(other_pids());
+        }
         let missing = |name: &'static str| unusable(&format!("map {name} of the object"));
         let mut take = |name| loaded.ebpf.take_map(name).ok_or_else(|| missing(name));
         let records = RingBuf::try_from(take("RECORDS")?).map_err(|_| missing("RECORDS"))?;
@@ -381,6 +390,18 @@ fn loss(before: &KernelCounters, now: &KernelCounters) -> LossCounts {
         close: of(kind::CLOSE) + of(kind::UNLISTEN),
         exit: of(kind::EXIT) + of(kind::KILLED),
         undecodable: 0,
+    }
+}
+
+/// The pids that programs are told (`task->tgid`) are those of the first namespace: here they would name other processes, or none.
+fn other_pids() -> Degradation {
+    Degradation {
+        name: "pid-namespace",
+        what: "kernel programs are told the machine's pids, and in this pid namespace those are others"
+            .to_owned(),
+        remedy:
+            "run the daemon on the machine itself, or in a container that has its pid namespace (--pid=host)"
+                .to_owned(),
     }
 }
 
