@@ -1,6 +1,6 @@
 //! The packaged unit under a real systemd: what it forbids is nothing that the daemon needs.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{os::unix::fs::PermissionsExt as _, process::Command};
 
