@@ -342,7 +342,7 @@ impl Scanner {
             self.degradations.push(Degradation {
                 name: "netns-not-entered",
                 what: format!("sockets of other network namespaces (containers) are not known: {error}"),
-                remedy: "Run as root, or give the daemon CAP_SYS_ADMIN".to_owned(),
+                remedy: "run as root, or give the daemon CAP_SYS_ADMIN".to_owned(),
             });
         }
         let entered: BTreeSet<Netns> = tables.namespaces.iter().copied().collect();
