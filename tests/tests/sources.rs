@@ -79,6 +79,7 @@ const WITHOUT: &[(&str, &str, Why)] = &[
         "what_starts_the_daemon_from_boot_on_is_well_formed_and_runs_a_command_that_there_is",
         NoSockets,
     ),
+    ("packaging", "*", Kernel),
     ("podman", "*", Kernel),
     ("policy", "*", NoSockets),
     (

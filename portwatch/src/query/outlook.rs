@@ -37,6 +37,13 @@ pub(super) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
+    /// Whether it succeeds; `None` also where it does as far as was looked.
+    fn certainly(&self, request: &BindRequest) -> Option<bool> {
+        let all_seen = self.completeness.missing(Some(request.place.protocol)).is_none();
+        let all_looked_at = || self.verdict(request).caveats.is_empty();
+        self.fares(request).filter(|&succeeds| !succeeds || (all_seen && all_looked_at()))
+    }
+
     fn verdict(&self, request: &BindRequest) -> Verdict<'a> {
         let connections = self.traffic.map(|t| t.rows.as_slice());
         let world =
@@ -100,13 +107,11 @@ pub(super) fn outlook(place: Place, scene: Scene<'_>) -> Outlook {
 fn answer(request: &BindRequest, scene: Scene<'_>) -> Outlook {
     let Verdict { outcome, caveats } = scene.verdict(request);
     let shared = BindRequest { reuse_addr: true, ..*request };
-    let complete = scene.completeness.missing(Some(request.place.protocol)).is_none();
-    let known = |fares: Option<bool>| fares.filter(|&succeeds| !succeeds || (complete && caveats.is_empty()));
-    let bindable = known(scene.fares(request));
+    let bindable = scene.certainly(request);
     let mut outlook = Outlook {
         bindable,
         // What succeeds plainly succeeds with the option too.
-        with_reuse_addr: if bindable == Some(true) { bindable } else { known(scene.fares(&shared)) },
+        with_reuse_addr: if bindable == Some(true) { bindable } else { scene.certainly(&shared) },
         cause: None,
         errno: None,
         free_in: None,

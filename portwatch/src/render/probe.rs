@@ -6,13 +6,28 @@ use super::{
     Look, Text, Tone, address, note,
     table::{self, Column},
 };
-use crate::wire::{Probe, ProbedAddress, ProbedBind};
+use crate::wire::{Probe, ProbedAddress, ProbedBind, Verdict};
 
 const COLUMNS: [Column; 3] = [
     Column { title: "ADDRESS", priority: 0, least: 12, right: false },
     Column { title: "PLAIN", priority: 0, least: 0, right: false },
     Column { title: "SO_REUSEADDR", priority: 0, least: 0, right: false },
 ];
+
+/// What the kernel did where the verdict expected something else, or knew nothing, as far as the table does not tell.
+fn refused_all_the_same(verdict: &Verdict, tried: &ProbedBind) -> Option<String> {
+    let other = verdict.bindable != Some(false) || verdict.errno.is_some_and(|e| Some(e) != tried.errno);
+    match tried.errno_name.as_deref().filter(|_| other) {
+        Some(name @ ("EADDRNOTAVAIL" | "WSAEADDRNOTAVAIL")) => {
+            Some(format!("The kernel refused it with {name}: the address is not here."))
+        }
+        Some(name @ "ENODEV") => {
+            Some(format!("The kernel refused it with {name}: there is no such interface here."))
+        }
+        _ => (verdict.bindable == Some(true))
+            .then(|| "The kernel refused all the same: nothing that was seen explains it.".to_owned()),
+    }
+}
 
 /// Writes the answer.
 pub fn probe(out: &mut dyn Write, answer: &Probe, look: &Look) -> io::Result<()> {
@@ -48,9 +63,8 @@ pub fn probe(out: &mut dyn Write, answer: &Probe, look: &Look) -> io::Result<()>
             let place = address::with_port(&tried.address, answer.port);
             sentences.push(format!("Why {place} was refused could not be asked."));
         }
-        if tried.verdict.as_ref().is_some_and(|v| failed && v.bindable == Some(true)) {
-            sentences.push("The kernel refused all the same: nothing that was seen explains it.".to_owned());
-        }
+        let verdict = tried.verdict.as_ref().filter(|_| failed);
+        sentences.extend(verdict.and_then(|verdict| refused_all_the_same(verdict, &tried.plain)));
     }
     let in_use = |tried: &ProbedAddress| tried.plain.errno_name.as_deref() == Some("WSAEADDRINUSE");
     if answer.addresses.iter().any(in_use) {

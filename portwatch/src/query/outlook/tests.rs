@@ -216,13 +216,34 @@ fn where_ipv4_and_both_families_fare_differently_both_are_told() {
 }
 
 #[test]
+fn what_an_option_would_come_to_is_no_more_certain_than_what_was_looked_at() {
+    let mut wide = held(Protocol::Udp, "::", Phase::Bound);
+    wide.socket.seen.options =
+        SocketOptions { reuse_addr: Some(true), reuse_port: Some(false), v6_only: Some(false) };
+    let sockets = [wide];
+    let asked = |address: &str| {
+        let place = Place { protocol: Some(Protocol::Udp), ..asked(Some(address)) };
+        seen(place, &sockets, &Completeness::Complete)
+    };
+    // Whether that address is here was not asked.
+    let told = asked("10.77.0.1");
+    assert_eq!((told.bindable, told.with_reuse_addr), (Some(false), None), "{told:?}");
+    let words = "With SO_REUSEADDR it would succeed as far as it was looked at, unless this machine lacks the address";
+    assert!(told.sentence.contains(words), "{told:?}");
+    let told = asked("127.0.0.1");
+    assert_eq!((told.bindable, told.with_reuse_addr), (Some(false), Some(true)), "{told:?}");
+    assert!(told.sentence.ends_with("With SO_REUSEADDR it would succeed."), "{told:?}");
+}
+
+#[test]
 fn an_option_that_would_help_is_named() {
     let mut bound = held(Protocol::Tcp, "0.0.0.0", Phase::Bound);
     bound.socket.seen.options.reuse_addr = Some(true);
     assert_eq!(
         told(None, &[bound]).1,
         "A bind of 0.0.0.0:3100 would fail with EADDRINUSE: node (48291) is bound there without listening. \
-         With SO_REUSEADDR it would succeed."
+         With SO_REUSEADDR it would succeed as far as it was looked at, unless a connection still uses the port \
+         (not looked at)."
     );
     let mut group = listener("0.0.0.0");
     group.socket.seen.options.reuse_port = Some(true);

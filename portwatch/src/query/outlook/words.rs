@@ -94,9 +94,11 @@ fn time_wait(
 ) -> String {
     let left = expires.map_or_else(|| "a while".to_owned(), seconds);
     let by = left_by(scene);
-    match scene.fares(&BindRequest { reuse_addr: true, ..*request }) {
+    let shared = BindRequest { reuse_addr: true, ..*request };
+    match scene.fares(&shared) {
         Some(true) => format!(
-            "A {bind} would succeed with SO_REUSEADDR; without it in {left} ({count} in TIME_WAIT, {by})."
+            "A {bind} would succeed with SO_REUSEADDR{}; without it in {left} ({count} in TIME_WAIT, {by}).",
+            unless(&scene.verdict(&shared).caveats)
         ),
         Some(false) => format!(
             "A {bind} would fail with {IN_USE} for {left}, with SO_REUSEADDR too: {count} in TIME_WAIT, {by}, \
@@ -226,8 +228,10 @@ fn connected(connection: &Connection, scene: &Scene<'_>) -> String {
 fn way_in(request: &BindRequest, blocker: Party<'_>, scene: &Scene<'_>) -> String {
     let succeeds = |request: BindRequest| scene.fares(&request) == Some(true);
     let mut text = String::new();
-    if succeeds(BindRequest { reuse_addr: true, ..*request }) {
-        text.push_str(" With SO_REUSEADDR it would succeed.");
+    let shared = BindRequest { reuse_addr: true, ..*request };
+    if succeeds(shared) {
+        let _ =
+            write!(text, " With SO_REUSEADDR it would succeed{}.", unless(&scene.verdict(&shared).caveats));
     } else if let Party::Socket(socket) = blocker
         && succeeds(BindRequest { reuse_port: true, uid: blocker.uid(), ..*request })
     {
