@@ -12,6 +12,8 @@ use serde_json::Value;
 /// As it is installed, but for where the program lies.
 const UNIT: &str = include_str!("../../packaging/portwatch.service");
 const PROGRAM: &str = "/usr/bin/portwatch";
+/// Where it lies here: not in the folder of this build, which a unit with PrivateTmp may not see.
+const COPY: &str = "/var/lib/program";
 
 /// Another user's server, in a directory of its own.
 const WEB: &str = "[Service]
@@ -49,10 +51,13 @@ fn the_packaged_unit_forbids_nothing_that_the_daemon_needs() {
     }
     let (netns, portwatch) = (Netns::new().unwrap(), Portwatch::new().unwrap());
     assert!(UNIT.contains(PROGRAM));
-    let unit = UNIT.replace(PROGRAM, portwatch.binary().to_str().unwrap());
+    let unit = UNIT.replace(PROGRAM, COPY);
     let Some(systemd) = require_systemd(&netns, &[("portwatch.service", &unit), ("web.service", WEB)]) else {
         return;
     };
+    let mut copy = Command::new("cp");
+    let copied = Ran::of(&mut systemd.inside(copy.arg(portwatch.binary()).arg(COPY))).unwrap();
+    assert_eq!(copied.code, Some(0), "{copied:?}");
     let ask = |words: &[&str]| {
         let ran = run(&systemd, &portwatch, words);
         assert_eq!(ran.code, Some(0), "{words:?} {ran:?}\n{}", systemd.log());
