@@ -336,7 +336,7 @@ pub(crate) struct Namespaces {
 
 #[derive(Debug, Args)]
 pub(crate) struct Who {
-    /// PORT, HOST:PORT, `[v6%ZONE]:PORT`, PORT/udp, pid:N or a claim name; several at once
+    /// PORT, HOST:PORT, `[v6%ZONE]:PORT`, PORT/udp, a URL, pid:N or a claim name; several at once
     #[arg(required = true, value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
     #[command(flatten)]

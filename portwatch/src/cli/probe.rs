@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{args, exit::Exit, failure::Failure, link, netns, session::Session};
 use crate::{
     access::AccessError,
-    model::{Port, Protocol, Zone},
+    model::{Port, Protocol, Zone, without_url},
     render,
     resolve::{self, Spot},
     wire::{Probe, Target, WhoQuery, convert},
@@ -61,7 +61,7 @@ fn places(text: &str) -> Result<Vec<Spot>, Failure> {
     };
     let addresses = match address {
         Some(address) => vec![address],
-        None if text.trim().starts_with("localhost") => {
+        None if without_url(text.trim()).is_ok_and(|place| place.starts_with("localhost")) => {
             vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 1])]
         }
         None => vec![IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])],
@@ -89,6 +89,7 @@ mod tests {
         };
         assert_eq!(shown("3100"), "0.0.0.0 3100 tcp, :: 3100 tcp");
         assert_eq!(shown("localhost:3100"), "127.0.0.1 3100 tcp, ::1 3100 tcp");
+        assert_eq!(shown("http://localhost:3100/"), "127.0.0.1 3100 tcp, ::1 3100 tcp");
         assert_eq!(shown("[::1]:53/udp"), "::1 53 udp");
         assert_eq!(shown("127.0.0.1:80"), "127.0.0.1 80 tcp");
         for wrong in ["pid:7", "myapp:api", "0", "host:80"] {

@@ -9,6 +9,7 @@ mod placement;
 mod process;
 mod rules;
 mod socket;
+mod url;
 mod viewer;
 
 pub use connection::{
@@ -31,6 +32,7 @@ pub use socket::{
     AskedPort, Holder, LeftOpen, Owner, Phase, Sharing, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel,
     described,
 };
+pub use url::{UrlError, without_url};
 pub use viewer::{Sight, Viewer};
 
 /// A moment, UTC, nanosecond resolution.

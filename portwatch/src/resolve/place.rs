@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::model::{ParsePortError, Port, Protocol, SocketSeen, addresses_overlap};
+use crate::model::{ParsePortError, Port, Protocol, SocketSeen, UrlError, addresses_overlap, without_url};
 
 /// A port on some addresses of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub enum PlaceError {
     /// An address with its interface.
     #[error("'{0}' names an interface, which is looked at by who and probe only; write the port alone")]
     Zone(String),
+    /// A URL that names no place.
+    #[error(transparent)]
+    Url(#[from] UrlError),
 }
 
 impl Place {
@@ -59,11 +62,11 @@ impl FromStr for Place {
     type Err = PlaceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.trim();
+        let text = &*without_url(text.trim())?;
         let (place, protocol) = match text.rsplit_once('/') {
             None => (text, None),
-            Some((place, "tcp")) => (place, Some(Protocol::Tcp)),
-            Some((place, "udp")) => (place, Some(Protocol::Udp)),
+            Some((place, word)) if word.eq_ignore_ascii_case("tcp") => (place, Some(Protocol::Tcp)),
+            Some((place, word)) if word.eq_ignore_ascii_case("udp") => (place, Some(Protocol::Udp)),
             Some((_, other)) => return Err(PlaceError::Protocol(other.to_owned())),
         };
         let (host, port) = place.rsplit_once(':').unwrap_or(("", place));
@@ -113,6 +116,13 @@ mod tests {
         }
         assert_eq!(":3100".parse::<Place>().unwrap().to_string(), "3100");
         assert_eq!("localhost:1".parse::<Place>().unwrap().hosts.len(), 2);
+        for (text, shown) in [
+            ("http://localhost:3100/x", "localhost:3100/tcp"),
+            ("ws://[::1]", "[::1]:80/tcp"),
+            ("53/UDP", "53/udp"),
+        ] {
+            assert_eq!(text.parse::<Place>().unwrap().to_string(), shown);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ParsePortError, Port, Protocol, needs_zone};
+use crate::model::{ParsePortError, Port, Protocol, UrlError, needs_zone, without_url};
 
 /// Parameters of `who`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -118,6 +118,39 @@ pub enum TargetError {
         /// What was said of the interface.
         zone: String,
     },
+    /// A place without a port.
+    #[error("'{given}' names no port; say which: {example}")]
+    NoPort {
+        /// What was given.
+        given: String,
+        /// The same with a port.
+        example: String,
+    },
+    /// A number that is no port, as it is written.
+    #[error("'{0}' is not a port; write a port as a decimal number: 3100, 3100/udp")]
+    Number(String),
+    /// Several ports in one word.
+    #[error("'{given}' is several ports in one word; name them one by one: {apart}")]
+    Several {
+        /// What was given.
+        given: String,
+        /// With blanks.
+        apart: String,
+    },
+    /// A range.
+    #[error("'{0}' is a range of ports; portwatch ls --port {0} shows what is open there")]
+    Range(String),
+    /// The protocol first.
+    #[error("'{given}' has the protocol first; say {turned}")]
+    Turned {
+        /// What was given.
+        given: String,
+        /// With the protocol last.
+        turned: String,
+    },
+    /// A URL that names no place.
+    #[error(transparent)]
+    Url(#[from] UrlError),
     /// None of the forms.
     #[error("'{0}' is not a port, host:port, port/udp, pid:N or claim name")]
     Form(String),
@@ -137,12 +170,14 @@ impl FromStr for Target {
                 _ => Err(TargetError::Pid(pid.to_owned())),
             };
         }
+        let text = &*without_url(text)?;
         let (place, protocol) = match text.rsplit_once('/') {
             None => (text, None),
-            Some((place, "tcp")) => (place, Some(Protocol::Tcp)),
-            Some((place, "udp")) => (place, Some(Protocol::Udp)),
+            Some((place, word)) if word.eq_ignore_ascii_case("tcp") => (place, Some(Protocol::Tcp)),
+            Some((place, word)) if word.eq_ignore_ascii_case("udp") => (place, Some(Protocol::Udp)),
             Some((_, other)) => return Err(TargetError::Protocol(other.to_owned())),
         };
+        mistaken(text, place)?;
         let (host, port) = match place.rsplit_once(':') {
             None => ("", place),
             Some(split) => split,
@@ -169,6 +204,50 @@ impl FromStr for Target {
         }
         Err(TargetError::Form(text.to_owned()))
     }
+}
+
+/// What is typed for a port and would be taken for the name of a claim, of which nobody has one: that there is none of it reads as "free".
+fn mistaken(text: &str, place: &str) -> Result<(), TargetError> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let given = || text.to_owned();
+    if place.contains(',') {
+        let ports: Vec<_> = place.split(',').map(str::trim).filter(|port| !port.is_empty()).collect();
+        let apart = ports.join(" ");
+        return Err(TargetError::Several { given: given(), apart });
+    }
+    if let Some((first, last)) = place.split_once('-')
+        && digits(first)
+        && digits(last)
+    {
+        return Err(TargetError::Range(place.to_owned()));
+    }
+    if let Some((word, port)) = place.split_once(':')
+        && digits(port)
+        && let Some(protocol) = ["tcp", "udp"].into_iter().find(|known| word.eq_ignore_ascii_case(known))
+    {
+        return Err(TargetError::Turned { given: given(), turned: format!("{port}/{protocol}") });
+    }
+    // What is an address and an address with a port (fe80::1:3100) is read as the second.
+    let is_place =
+        place.rsplit_once(':').is_some_and(|(host, port)| digits(port) && parse_host(host).is_some());
+    if !is_place && let Some((address, zone)) = split_zone(place) {
+        let zone = zone.map_or_else(String::new, |zone| format!("%{zone}"));
+        let example = match address.parse() {
+            _ if place == "localhost" => Some("localhost:3100".to_owned()),
+            Ok(IpAddr::V4(address)) => Some(format!("{address}:3100")),
+            Ok(IpAddr::V6(address)) => Some(format!("[{address}{zone}]:3100")),
+            Err(_) => None,
+        };
+        if let Some(example) = example {
+            return Err(TargetError::NoPort { given: given(), example });
+        }
+    }
+    let hexadecimal = place.strip_prefix("0x").or_else(|| place.strip_prefix("0X"));
+    let is_number = hexadecimal.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        || (!digits(place)
+            && place.starts_with(|c: char| c.is_ascii_digit())
+            && place.bytes().all(|byte| byte.is_ascii_digit() || b"._".contains(&byte)));
+    if is_number { Err(TargetError::Number(given())) } else { Ok(()) }
 }
 
 /// The address, where `None` means every one, and its zone. `None` when it is no host.
@@ -215,6 +294,72 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_typed_for_a_port_is_not_taken_for_a_claim() {
+        let said =
+            |text: &str| text.parse::<Target>().map(|target| format!("{target:?}")).unwrap_err().to_string();
+        for (text, example) in [
+            ("127.0.0.1", "127.0.0.1:3100"),
+            ("localhost", "localhost:3100"),
+            ("localhost/tcp", "localhost:3100"),
+            ("::1", "[::1]:3100"),
+            ("[::1]", "[::1]:3100"),
+            ("::", "[::]:3100"),
+            ("2001:db8::5", "[2001:db8::5]:3100"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:3100"),
+            ("::ffff:127.0.0.1", "[::ffff:127.0.0.1]:3100"),
+        ] {
+            assert_eq!(said(text), format!("'{text}' names no port; say which: {example}"));
+        }
+        for text in ["0x1f90", "0X1F90", "0x", "127.1", "3.100", "3_100", "3100."] {
+            assert!(matches!(text.parse::<Target>(), Err(TargetError::Number(_))), "{text}");
+        }
+        for name in [
+            "myapp",
+            "myapp:api",
+            "3d-viewer",
+            "0xdata",
+            "2048:web",
+            "127.0.0.1-proxy",
+            "localhost:web",
+            "1.2:*",
+        ] {
+            let claim = name.parse::<Target>();
+            if name == "localhost:web" {
+                assert!(matches!(claim, Err(TargetError::Port(_))), "{name}: {claim:?}");
+            } else {
+                assert_eq!(claim, Ok(Target::Claim(name.to_owned())));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_meant_is_taken_or_what_to_type_is_said() {
+        for (text, meant) in [
+            ("http://localhost:3100/", "3100/tcp"),
+            ("https://127.0.0.1:8443/x?y", "127.0.0.1:8443/tcp"),
+            ("ws://[::1]", "[::1]:80/tcp"),
+            ("3100/TCP", "3100/tcp"),
+            ("127.0.0.1:53/Udp", "127.0.0.1:53/udp"),
+            ("fe80::1:3100", "[fe80::1]:3100"),
+            ("::1:3100", "[::1]:3100"),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), meant, "{text}");
+        }
+        for (text, words) in [
+            ("3100,3101", "one by one: 3100 3101"),
+            ("3100, 3101,/udp", "one by one: 3100 3101"),
+            ("3000-3010", "portwatch ls --port 3000-3010"),
+            ("tcp:3100", "say 3100/tcp"),
+            ("UDP:53", "say 53/udp"),
+            ("redis://localhost:6379", "http, https, ws, wss, tcp and udp"),
+            ("http://example.org/x", "is not a port, host:port"),
+        ] {
+            let said = text.parse::<Target>().unwrap_err().to_string();
+            assert!(said.contains(words), "{text}: {said}");
+        }
+    }
 
     #[test]
     fn a_zone_is_taken_as_it_is_typed_and_as_ss_prints_it() {

@@ -19,6 +19,8 @@ pub(in super::super) const WHO: &str = "\
 Examples:
   portwatch who 3100                  any address, TCP and UDP
   portwatch who 127.0.0.1:3100        as seen by a bind of this address
+  portwatch who http://localhost:3100/  the place of a URL: http, https, ws,
+                                      wss, tcp, udp
   portwatch who 53/udp                UDP only
   portwatch who 3000 3001 5432        several at once
   portwatch who pid:4711              every socket of a process
