@@ -112,7 +112,17 @@ fn dispatch(words: Vec<OsString>, out: &mut dyn Write) -> Exit {
 }
 
 fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let passed_over = settings.file.as_deref().zip(settings.file_problem.as_deref());
+    let passed_over = passed_over.map(|(file, why)| {
+        format!(
+            "the configuration file {} is passed over: {why}; mend HOME, or name another with --config",
+            file.display()
+        )
+    });
     let mut session = Session::new(settings, out);
+    if let Some(words) = passed_over {
+        session.warn(&words);
+    }
     match command {
         Command::Who(args) => who::run(args, &mut session),
         Command::Ls(args) => ls::run(args, &mut session),

@@ -100,6 +100,8 @@ pub(super) struct Surroundings<'a> {
 pub(super) struct Settings {
     pub(super) file: Option<PathBuf>,
     pub(super) file_read: bool,
+    /// Why the file was not read, where nobody named it and it may be somebody else's.
+    pub(super) file_problem: Option<String>,
     /// `None`: the default places, tried in their order.
     pub(super) socket: Setting<Option<PathBuf>>,
     /// `None`: the default place.
@@ -168,9 +170,9 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let asked = global.config.is_some();
         let path = global.config.clone().or_else(|| default_file(around));
-        let (file, file_read) = match &path {
-            Some(path) => read(path, asked)?,
-            None => (File::default(), false),
+        let (file, file_read, file_problem) = match &path {
+            Some(path) => judge(path, asked, fs::File::open(path).and_then(|file| text(file, asked)))?,
+            None => (File::default(), false, None),
         };
         let from = |name: &str| origin(matches, name);
         let color = match file.color.as_deref() {
@@ -226,6 +228,7 @@ impl Settings {
             webhooks: file.webhooks.allow,
             file: path,
             file_read,
+            file_problem,
         };
         let source = settings.source.value.as_str();
         let replays = source.strip_prefix("replay:").is_some_and(|file| !file.is_empty());
@@ -291,6 +294,7 @@ impl Settings {
             schema: SCHEMA,
             file: self.file.as_ref().map(|f| f.display().to_string()),
             file_read: self.file_read,
+            file_problem: self.file_problem.clone(),
             project_file: here.file.as_ref().map(|f| f.display().to_string()),
             settings,
         }
@@ -343,19 +347,34 @@ fn default_file(around: &Surroundings<'_>) -> Option<PathBuf> {
     Some(directory.join("portwatch").join("config.toml"))
 }
 
-/// Reads the file; that a default one does not exist is no error.
-fn read(path: &Path, asked: bool) -> Result<(File, bool), SettingsError> {
-    let text = match fs::File::open(path).and_then(|file| text(file, asked)) {
+/// What was read of a file. That a default one does not exist is no error; neither is that the system does not let it be read: HOME is
+/// another user's after `su` and under `setpriv`, and what lies there is not meant.
+fn judge(
+    path: &Path,
+    asked: bool,
+    read: io::Result<String>,
+) -> Result<(File, bool, Option<String>), SettingsError> {
+    let text = match read {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !asked => {
-            return Ok((File::default(), false));
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) && !asked =>
+        {
+            return Ok((File::default(), false, None));
+        }
+        // The system's own word: that a file is not believed has no number.
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && error.raw_os_error().is_some()
+                && !asked =>
+        {
+            return Ok((File::default(), false, Some(error.to_string())));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(SettingsError::Missing { path: path.to_owned() });
         }
         Err(error) => return Err(SettingsError::Read { path: path.to_owned(), error }),
     };
-    parse(&text, path).map(|file| (file, true))
+    parse(&text, path).map(|file| (file, true, None))
 }
 
 /// What a file says. One that nobody named must be of somebody who is believed where everybody may put one there.
@@ -412,11 +431,11 @@ fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{ffi::OsString, path::Path};
+    use std::{ffi::OsString, io, path::Path};
 
     use clap::FromArgMatches;
 
-    use super::{Settings, SettingsError, Surroundings, parse};
+    use super::{Settings, SettingsError, Surroundings, judge, parse};
     use crate::{
         cli::{args::Cli, project::Here, tests::bare},
         registry::ProjectConfig,
@@ -468,6 +487,20 @@ mod tests {
         let missing = home.path().join("none.toml");
         let error = resolve(&["portwatch", "ls", "--config", missing.to_str().unwrap()], home.path());
         assert!(matches!(error, Err(SettingsError::Missing { .. })));
+    }
+
+    #[test]
+    fn a_file_that_nobody_named_and_that_may_not_be_read_is_passed_over_and_told_of() {
+        let path = Path::new("/home/other/.config/portwatch/config.toml");
+        let denied = || Err(io::Error::from_raw_os_error(if cfg!(windows) { 5 } else { 13 }));
+        let (_, file_read, problem) = judge(path, false, denied()).unwrap();
+        assert!(!file_read && problem.is_some_and(|problem| problem.contains("os error")));
+        assert!(matches!(judge(path, true, denied()), Err(SettingsError::Read { .. })));
+        let distrusted = || io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's");
+        assert!(matches!(judge(path, false, Err(distrusted())), Err(SettingsError::Read { .. })));
+        let nowhere = || Err(io::ErrorKind::NotADirectory.into());
+        assert!(matches!(judge(path, false, nowhere()), Ok((_, false, None))));
+        assert!(matches!(judge(path, true, nowhere()), Err(SettingsError::Read { .. })));
     }
 
     #[test]

@@ -39,7 +39,10 @@ pub fn config(out: &mut dyn Write, report: &ConfigReport, look: &Look) -> io::Re
     let mut line = Text::new(look);
     match &report.file {
         Some(file) if report.file_read => line.push(Tone::Faint, &format!("file: {file}")),
-        Some(file) => line.push(Tone::Faint, &format!("file: {file} (there is none)")),
+        Some(file) => {
+            let why = report.file_problem.as_deref().unwrap_or("there is none");
+            line.push(Tone::Faint, &format!("file: {file} ({why})"))
+        }
         None => line.push(Tone::Faint, "file: none; neither XDG_CONFIG_HOME nor HOME is set"),
     };
     line.wrapped(out, 2)?;

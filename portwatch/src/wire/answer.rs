@@ -280,6 +280,9 @@ pub struct ConfigReport {
     pub file: Option<String>,
     /// It exists and was read.
     pub file_read: bool,
+    /// Why it was passed over, where nobody named it and the system did not let it be read.
+    #[serde(default)]
+    pub file_problem: Option<String>,
     /// The project file that holds in the working directory.
     pub project_file: Option<String>,
     /// Every setting.
