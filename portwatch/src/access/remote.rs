@@ -22,6 +22,10 @@ use crate::{
 const PAGE: u64 = 10_000;
 /// Events when no limit is given, as the daemon counts.
 const DEFAULT_LIMIT: u64 = 1000;
+/// Targets of `who` asked for at once; a daemon takes no more (`MAX_TARGETS` of the router).
+const TARGETS: usize = 256;
+/// Bytes of them asked for at once: a daemon reads a head of 16 kB at most.
+const BYTES: usize = 12 * 1024;
 
 /// A daemon.
 #[derive(Debug)]
@@ -98,11 +102,20 @@ impl Remote {
 
 impl Access for Remote {
     fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
-        let mut words: Vec<_> =
-            query.targets.iter().map(|t| format!("target={}", escape(&t.to_string()))).collect();
-        words.extend(query.netns.map(|inode| format!("netns={inode}")));
-        words.extend(query.all_namespaces.then(|| "all_namespaces=true".to_owned()));
-        Ok(self.client.get(&format!("/v1/who?{}", words.join("&")))?)
+        let mut rest = query.netns.map(|inode| format!("&netns={inode}")).unwrap_or_default();
+        if query.all_namespaces {
+            rest.push_str("&all_namespaces=true");
+        }
+        let words = query.targets.iter().map(|t| format!("target={}", escape(&t.to_string())));
+        let mut whole: Option<Who> = None;
+        for portion in portions(words) {
+            let who: Who = self.client.get(&format!("/v1/who?{portion}{rest}"))?;
+            match &mut whole {
+                None => whole = Some(who),
+                Some(whole) => whole.targets.extend(who.targets),
+            }
+        }
+        whole.ok_or_else(|| AccessError::Usage("nothing was asked".to_owned()))
     }
 
     fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
@@ -222,6 +235,22 @@ impl Registry for Remote {
     }
 }
 
+/// Words joined to as few queries as a daemon takes them in: each of so many targets and so many bytes.
+fn portions(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut portions: Vec<(usize, String)> = Vec::new();
+    for word in words {
+        match portions.last_mut() {
+            Some((count, portion)) if *count < TARGETS && portion.len() + word.len() < BYTES => {
+                *count += 1;
+                portion.push('&');
+                portion.push_str(&word);
+            }
+            _ => portions.push((1, word)),
+        }
+    }
+    portions.into_iter().map(|(_, portion)| portion).collect()
+}
+
 /// `at` with the fields of `query` that are set.
 fn path(at: &str, query: &impl Serialize) -> Result<String, AccessError> {
     let value = serde_json::to_value(query).map_err(|error| AccessError::Internal(error.to_string()))?;
@@ -301,6 +330,20 @@ impl From<ClientError> for AccessError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_targets_are_asked_for_in_portions_that_a_daemon_takes() {
+        for (length, all) in [(8, 5000), (200, 100), (20_000, 2), (8, 256), (8, 257)] {
+            let words: Vec<_> = (0..all).map(|n| format!("{n:0length$}")).collect();
+            let portions = portions(words.iter().cloned());
+            assert_eq!(portions.join("&"), words.join("&"), "none is lost, and the order stays");
+            for portion in &portions {
+                let count = portion.split('&').count();
+                assert!(count == 1 || (count <= TARGETS && portion.len() <= BYTES), "{count}, {length}");
+            }
+            assert!(portions.len() <= all / TARGETS + 2, "{}", portions.len());
+        }
+    }
 
     #[test]
     fn a_query_becomes_escaped_pairs_of_what_is_set() {
