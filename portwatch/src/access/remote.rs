@@ -307,6 +307,7 @@ impl From<ClientError> for AccessError {
                 Self::NoDaemon { what, remedy: "start one: portwatch start".to_owned() }
             }
             ClientError::NoSocket(_) => Self::Usage(format!("{what}; --socket takes that of a daemon")),
+            ClientError::TooLong { .. } => Self::Usage(format!("{what}; choose a shorter one with --socket")),
             ClientError::NotPermitted { .. } => {
                 Self::NotSeen { what, remedy: "ask as a user who may, or use --no-daemon".to_owned() }
             }

@@ -70,6 +70,14 @@ pub enum ClientError {
     /// Something else is there.
     #[error("{0} is not a {kind}", kind = KIND)]
     NoSocket(PathBuf),
+    /// No socket can be there.
+    #[error("{path} is too long for the path of a socket: it has {} bytes, and {most} is the most", path.as_os_str().len())]
+    TooLong {
+        /// What was named.
+        path: PathBuf,
+        /// The system's limit.
+        most: usize,
+    },
     /// Not allowed to connect.
     #[error("connecting to {path} is not permitted ({denied})", denied = DENIED)]
     NotPermitted {
@@ -191,6 +199,9 @@ impl Client {
 
     async fn connect(&self) -> Result<Stream, ClientError> {
         let path = || self.socket.clone();
+        if let Some(most) = local::longest().filter(|&most| self.socket.as_os_str().len() > most) {
+            return Err(ClientError::TooLong { path: path(), most });
+        }
         let stream = timeout(CONNECT, local::connect(&self.socket))
             .await
             .map_err(|_| self.late(CONNECT))?

@@ -327,6 +327,21 @@ impl Drop for Served {
 
 #[cfg(unix)]
 #[test]
+fn a_path_that_is_too_long_for_a_socket_is_told_as_that() {
+    use super::{Client, ClientError};
+    let most = crate::platform::local::longest().unwrap();
+    let probe = |bytes: usize| {
+        Client::new(format!("/{}", "x".repeat(bytes - 1)).into()).unwrap().probe().unwrap_err()
+    };
+    assert!(matches!(probe(most), ClientError::Absent(_)));
+    let error = probe(most + 1);
+    assert!(matches!(error, ClientError::TooLong { .. }), "{error}");
+    let said = format!("it has {} bytes, and {most} is the most", most + 1);
+    assert!(error.to_string().ends_with(&said), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
 fn one_connection_serves_one_question_after_the_other_and_is_let_go_when_none_comes() {
     use std::io::{BufRead, BufReader, Read, Write};
 

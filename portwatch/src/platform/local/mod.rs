@@ -9,7 +9,7 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
-pub use self::system::{Incoming, Listener, Stream, connect, directory_of, exists, served_by};
+pub use self::system::{Incoming, Listener, Stream, connect, directory_of, exists, longest, served_by};
 
 /// Who is at the other end, as the kernel says: nobody can choose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,6 +28,13 @@ pub async fn connect(path: &Path) -> io::Result<Stream> {
     })
 }
 
+/// The most bytes that the path of a socket may have: with a NUL behind it, it has to fit `sockaddr_un` (108 bytes on Linux, 104 on macOS).
+pub fn longest() -> Option<usize> {
+    // SAFETY: it is integers and an array of them, of which all zeroes are a value.
+    let address: nix::libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    Some(address.sun_path.len() - 1)
+}
+
 /// The user who serves the other end.
 pub fn served_by(stream: &Stream) -> io::Result<u32> {
     Ok(stream.peer_cred()?.uid())

@@ -80,6 +80,11 @@ fn of_this_machine(path: &Path) -> io::Result<()> {
     })
 }
 
+/// No limit of ours: the system says it of a name of a pipe itself.
+pub const fn longest() -> Option<usize> {
+    None
+}
+
 /// Connects. `NotFound`: there is no such pipe.
 pub async fn connect(path: &Path) -> io::Result<Stream> {
     of_this_machine(path)?;
