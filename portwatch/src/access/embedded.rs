@@ -10,6 +10,7 @@ use std::{
 use super::{
     Access, AccessError, AccessOptions, Coordination,
     note::{self, Absence},
+    remedy::LIMITS,
 };
 use crate::{
     attribute::{Attributor, Redaction, Roots as AttributeRoots},
@@ -244,6 +245,13 @@ fn event_filter(query: &LogQuery) -> Result<EventFilter, AccessError> {
     convert::event_filter(query, Viewer::Unrestricted).map_err(|error| AccessError::Usage(error.to_string()))
 }
 
+fn no_wake(error: &std::io::Error) -> AccessError {
+    AccessError::NotSeen {
+        what: format!("nothing can be waited for (eventfd: {error})"),
+        remedy: LIMITS.to_owned(),
+    }
+}
+
 impl Access for Embedded {
     fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
         let asked = query.targets.iter().map(convert::asked).collect::<Result<Vec<_>, _>>();
@@ -383,7 +391,7 @@ impl Access for Embedded {
                 HookChoice::WORDS.join(", ")
             ))
         })?;
-        let wake = Wake::new().map_err(|error| AccessError::Internal(format!("eventfd: {error}")))?;
+        let wake = Wake::new().map_err(|error| no_wake(&error))?;
         let options = LoadOptions { hooks, ..LoadOptions::default() };
         let mut source =
             negotiate::start(&choice, &options, None, wake).map_err(|error| AccessError::NoDaemon {
@@ -512,7 +520,7 @@ impl Access for Embedded {
             )),
             Err(error) => checks.push(check("journal", CheckResult::Failed, &error.to_string(), None)),
         }
-        let wake = Wake::new().map_err(|error| AccessError::Internal(format!("eventfd: {error}")))?;
+        let wake = Wake::new().map_err(|error| no_wake(&error))?;
         let mut coverage = Vec::new();
         // Only really loading and attaching tells.
         match EbpfSource::start(&LoadOptions::default(), wake) {

@@ -6,6 +6,13 @@ use crate::{
     source::SourceError,
 };
 
+/// Where the system gives a process no more of what it has for everybody.
+pub(super) const LIMITS: &str = if cfg!(unix) {
+    "look at the limits on open files and memory: ulimit -n, ulimit -v"
+} else {
+    "look at the limits on open files and memory"
+};
+
 const ANOTHER: &str = "use another source (--source)";
 
 impl From<SourceError> for AccessError {

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Access, AccessError, Coordination, Registry, note};
+use super::{Access, AccessError, Coordination, Registry, note, remedy::LIMITS};
 use crate::{
     api::{Client, ClientError},
     wire::{
@@ -323,7 +323,7 @@ impl From<ClientError> for AccessError {
             ClientError::Alien { .. } => {
                 Self::NotSeen { what, remedy: "use the same version of both: portwatch restart".to_owned() }
             }
-            ClientError::Start(_) => Self::Internal(what),
+            ClientError::Start(_) => Self::NotSeen { what, remedy: LIMITS.to_owned() },
         }
     }
 }
@@ -344,6 +344,13 @@ mod tests {
             }
             assert!(portions.len() <= all / TARGETS + 2, "{}", portions.len());
         }
+    }
+
+    #[test]
+    fn a_limit_of_open_files_is_no_defect() {
+        let error = AccessError::from(ClientError::Start(std::io::Error::from_raw_os_error(24)));
+        assert!(matches!(&error, AccessError::NotSeen { .. }), "{error}");
+        assert!(error.to_string().contains("limits on open files and memory"), "{error}");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(super) enum Failure {
     Resolve(#[from] ResolveError),
     #[error(transparent)]
     Duration(#[from] DurationError),
-    #[error("cannot write the answer: {0}")]
+    #[error("cannot write the answer: {0}; make room there, or let it go somewhere else")]
     Output(#[from] io::Error),
     #[error("cannot write {}: {error}; choose a directory that exists and is yours", path.display())]
     Page { path: PathBuf, error: io::Error },
@@ -86,10 +86,21 @@ impl Failure {
             | Self::Unquoted(_)
             | Self::Place(_) => Exit::Usage,
             Self::Resolve(error) if error.is_usage() => Exit::Usage,
-            Self::Resolve(_) | Self::Page { .. } => Exit::NotSeen,
+            Self::Resolve(_) | Self::Page { .. } | Self::Output(_) => Exit::NotSeen,
             Self::Access(error) | Self::Partly { error, .. } => error.into(),
             Self::NothingToImport => Exit::No,
-            Self::Output(_) => Exit::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_defect() {
+        let failure = Failure::Output(io::ErrorKind::StorageFull.into());
+        assert_eq!(failure.exit(), Exit::NotSeen);
+        assert!(failure.to_string().contains("make room"), "{failure}");
     }
 }
