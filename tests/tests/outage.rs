@@ -14,6 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use portwatch_tests::{DEADLINE, Portwatch, require_root, wait_until};
 use serde_json::{Value, json};
 
@@ -296,4 +300,106 @@ fn an_order_whose_answer_was_lost_is_carried_out_once() {
     assert!(given["lock"]["heldSince"].is_string(), "{given}");
     let held = line(&portwatch);
     assert_eq!((&held["owner"], &held["waiting"]), (&json!("w"), &json!(0)), "{held}");
+}
+
+/// A listener of the test's where the daemon would be.
+fn stand_in(portwatch: &Portwatch) -> UnixListener {
+    drop(fs::remove_file(portwatch.socket()));
+    UnixListener::bind(portwatch.socket()).unwrap()
+}
+
+/// Starts `with-lock line` with a stand-in that gives it the lock, which it has in the database, and has read the order that gives
+/// it to the program `script`.
+fn handing_over(portwatch: &Portwatch, script: &str) -> (Child, UnixListener, UnixStream) {
+    let listener = stand_in(portwatch);
+    let child = portwatch
+        .command(&["with-lock", "line", "--", "sh", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    request(&mut stream);
+    let pid = child.id().to_string();
+    let taken =
+        portwatch.run(&["lock", "line", "--pid", &pid, "--ttl", "1h", "--no-daemon", "--json"]).unwrap();
+    assert_eq!(taken.code, Some(0), "{taken:?}");
+    let body = taken.stdout;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
+    stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    let text = String::from_utf8(request(&mut stream)).unwrap();
+    assert!(text.starts_with("POST /v1/locks/hand-over HTTP/1.1"), "{text}");
+    (child, listener, stream)
+}
+
+/// Ends it by `signal`.
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+fn a_program_has_its_lock_where_the_daemon_ended_before_it_gave_it() {
+    let portwatch = Portwatch::new().unwrap();
+    let file = portwatch.folder().join("pid");
+    let (mut child, listener, stream) =
+        handing_over(&portwatch, &format!("echo $$ > {}; exec sleep 60", file.display()));
+    drop((stream, listener));
+    let pid: u32 = wait_until("the program", DEADLINE, || {
+        fs::read_to_string(&file).unwrap_or_default().trim().parse().ok()
+    })
+    .unwrap();
+    wait_until("it to have the lock", DEADLINE, || (line(&portwatch)["pid"] == pid).then_some(())).unwrap();
+    // Killing the wrapper leaves the lock held.
+    signal(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    let second = portwatch.run(&["with-lock", "line", "--wait", "0s", "--", "true"]).unwrap();
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert_eq!(line(&portwatch)["pid"], pid);
+    kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    // The program had its stderr too.
+    assert_eq!(ended(child).1, "");
+}
+
+#[test]
+fn a_daemon_that_hangs_when_the_lock_is_given_keeps_nothing_from_the_program() {
+    let portwatch = Portwatch::new().unwrap();
+    let script = "trap 'exit 7' TERM; while :; do sleep 0.1; done";
+    let (child, _listener, _stream) = handing_over(&portwatch, script);
+    // Once the program has set its trap, but for which it would end by the signal.
+    sleep(Duration::from_secs(2));
+    let begun = Instant::now();
+    signal(&child, Signal::SIGTERM);
+    let (code, text) = ended(child);
+    assert_eq!(code, Some(7), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn who_cannot_be_given_the_lock_is_told() {
+    let portwatch = Portwatch::new().unwrap();
+    let (child, _listener, _stream) = handing_over(&portwatch, "sleep 20");
+    let (code, text) = ended(child);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("line could not be given to the program ("), "{text}");
+    assert!(text.contains("it is held by this `portwatch with-lock`, and ends with it"), "{text}");
+}
+
+#[test]
+fn who_waits_for_a_daemon_that_says_nothing_waits_little_longer_than_it_was_told() {
+    let portwatch = Portwatch::new().unwrap();
+    let _listener = stand_in(&portwatch);
+    let begun = Instant::now();
+    let waiters: Vec<Child> =
+        [&["lock", "line", "--wait", "2s"][..], &["with-lock", "line", "--wait", "2s", "--", "true"]]
+            .into_iter()
+            .map(|words| {
+                portwatch.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+    for waiter in waiters {
+        let (code, text) = ended(waiter);
+        assert_eq!(code, Some(3), "{text}");
+        assert!(text.contains("did not answer within 7 s"), "{text}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }

@@ -1,6 +1,6 @@
 //! Answers of a daemon, over its socket.
 
-use std::{collections::HashSet, path::Path};
+use std::{collections::HashSet, path::Path, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -90,7 +90,7 @@ impl Remote {
             }
             at_the_edge =
                 all.events.iter().rev().take_while(|e| e.time == oldest).filter_map(|e| e.id).collect();
-            page.until = oldest.checked_add(std::time::Duration::from_nanos(1)).ok();
+            page.until = oldest.checked_add(Duration::from_nanos(1)).ok();
         }
         let mut log = all.ok_or_else(|| AccessError::Internal("no page of the log came".to_owned()))?;
         if !query.newest_first {
@@ -187,6 +187,18 @@ impl Coordination for Remote {
         Ok(match place.method {
             Method::Get => self.client.get(&path(place.path, order)?)?,
             Method::Post => self.client.post(place.path, order)?,
+        })
+    }
+
+    fn coordinate_within(
+        &self,
+        place: &Place,
+        order: &serde_json::Value,
+        within: Duration,
+    ) -> Result<serde_json::Value, AccessError> {
+        Ok(match place.method {
+            Method::Get => self.client.get_within(&path(place.path, order)?, within)?,
+            Method::Post => self.client.post_within(place.path, order, within)?,
         })
     }
 

@@ -28,7 +28,7 @@ use crate::{
 /// How long a daemon may take to accept.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long it may take to answer.
-const ANSWER: Duration = Duration::from_mins(1);
+pub const ANSWER: Duration = Duration::from_mins(1);
 /// A connection that was made to see whether a daemon accepts, or that has given an answer, serves the next question if that
 /// comes so soon; the daemon ends one on which nothing is asked.
 const FRESH: Duration = Duration::from_secs(1);
@@ -151,22 +151,37 @@ impl Client {
 
     /// The document at `path` (with its query).
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.get_within(path, ANSWER)
+    }
+
+    /// The same, where the daemon may take so long to answer.
+    pub fn get_within<T: DeserializeOwned>(&self, path: &str, within: Duration) -> Result<T, ClientError> {
         let bytes = self.runtime.block_on(async {
-            timeout(ANSWER, self.fetch(path)).await.unwrap_or_else(|_| Err(self.late(ANSWER)))
+            timeout(within, self.fetch(path)).await.unwrap_or_else(|_| Err(self.late(within)))
         })?;
         serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
     }
 
     /// The document that `order` at `path` is answered with.
     pub fn post<T: DeserializeOwned>(&self, path: &str, order: &impl Serialize) -> Result<T, ClientError> {
+        self.post_within(path, order, ANSWER)
+    }
+
+    /// The same, where the daemon may take so long to answer.
+    pub fn post_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        order: &impl Serialize,
+        within: Duration,
+    ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(order).map_err(|error| self.alien(&error))?;
         let bytes = self.runtime.block_on(async {
-            timeout(ANSWER, async {
+            timeout(within, async {
                 let (body, sender) = self.send(path, Some(body)).await?;
                 self.whole(body, sender).await
             })
             .await
-            .unwrap_or_else(|_| Err(self.late(ANSWER)))
+            .unwrap_or_else(|_| Err(self.late(within)))
         })?;
         serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
     }
@@ -308,7 +323,10 @@ impl Client {
     }
 
     fn late(&self, after: Duration) -> ClientError {
-        ClientError::Timeout { path: self.socket.clone(), seconds: after.as_secs() }
+        ClientError::Timeout {
+            path: self.socket.clone(),
+            seconds: after.saturating_add(Duration::from_millis(500)).as_secs(),
+        }
     }
 
     fn broken(&self, error: &impl ToString) -> ClientError {

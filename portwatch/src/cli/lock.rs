@@ -8,6 +8,7 @@ use std::{
 use super::{args, back, backend, exit::Exit, failure::Failure, session::Session};
 use crate::{
     access::AccessError,
+    api::ANSWER,
     coordinate::DEFAULT_TTL,
     registry::duration,
     render,
@@ -25,6 +26,8 @@ const FOREVER: Duration = Duration::from_hours(24 * 365);
 const FIRST: Duration = Duration::from_millis(1);
 /// Who waits for longer is told for whom.
 const PATIENT: Duration = Duration::from_secs(1);
+/// A daemon may answer so much later than the time to wait ends.
+const SLACK: Duration = Duration::from_secs(5);
 /// Requests in a row that may come to nothing while a daemon is there.
 const TRIES: u32 = 3;
 
@@ -87,6 +90,11 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// How long a daemon may take to answer who waits until then: as long as for any answer, but no longer than he has time.
+fn patience(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()).saturating_add(SLACK).min(ANSWER)
+}
+
 /// Takes it, or waits for it at most so long, in as many requests as it takes. Where the daemon ends meanwhile, whoever keeps the
 /// same database is asked with the same place in the line; to ask again is the same order, and not a second one.
 fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Result<LockState, Failure> {
@@ -100,8 +108,15 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
         if office.is_none() && !wait.is_zero() {
             office = session.access()?.socket().map(|socket| Office::Socket(socket.to_owned()));
         }
-        let answer = match (session.order(&request), &office) {
+        let asked = if wait.is_zero() {
+            session.order(&request)
+        } else {
+            session.order_within(&request, patience(until))
+        };
+        let answer = match (asked, &office) {
             (Ok(answer), _) => answer,
+            // It is there and says nothing.
+            (Err(error), _) if !wait.is_zero() && Instant::now() >= until + SLACK => return Err(error),
             (Err(error), Some(office)) if is_loss(&error) && asked_in_vain < TRIES => {
                 asked_in_vain += 1;
                 again(&request, until, office, session)?;
@@ -117,7 +132,7 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
         if left.is_zero() {
             // Whoever is behind need not wait for this place to grow old.
             if let Some(ticket) = answer.ticket {
-                let _ = session.order(&LeaveRequest { ticket });
+                let _ = session.order_within(&LeaveRequest { ticket }, SLACK);
             }
             return Err(late(&request.name, wait, &answer).into());
         }
@@ -133,7 +148,7 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
 }
 
 /// Where a lock is kept, and is to be asked for again.
-enum Office {
+pub(super) enum Office {
     /// The database of this name: it has answered.
     Database(String),
     /// That of the daemon at this socket: its first answer never came.
@@ -142,10 +157,10 @@ enum Office {
 
 impl Office {
     /// Whether it is this that is asked now.
-    fn is_asked(&self, session: &mut Session<'_>) -> Result<bool, Failure> {
+    pub(super) fn is_asked(&self, within: Duration, session: &mut Session<'_>) -> Result<bool, Failure> {
         let query = LocksQuery { limit: Some(1) };
         match self {
-            Self::Database(name) => Ok(session.order(&query)?.database == *name),
+            Self::Database(name) => Ok(session.order_within(&query, within)?.database == *name),
             Self::Socket(socket) => {
                 let is_this = if let Some(other) = session.access()?.socket() {
                     other == socket
@@ -155,7 +170,7 @@ impl Office {
                     let both = settings.socket.value.is_none() || settings.state.value.is_some();
                     both && backend::places(settings).0 == *socket
                 };
-                Ok(is_this && session.order(&query).map(|_| true)?)
+                Ok(is_this && session.order_within(&query, within).map(|_| true)?)
             }
         }
     }
@@ -183,7 +198,7 @@ fn again(
         },
         until: until.min(Instant::now() + back::BACK),
     };
-    back::wait(&gone, session, &mut |session, _| office.is_asked(session)).map(drop)
+    back::wait(&gone, session, &mut |session, _| office.is_asked(patience(until), session)).map(drop)
 }
 
 /// `deploy is waited for: agent-db has it, 2 go first`
@@ -218,6 +233,7 @@ fn late(name: &str, waited: Duration, answer: &LockState) -> AccessError {
 
 #[cfg(any(target_os = "linux", windows))]
 pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    use super::hand_over::HandOver;
     use crate::{
         resolve::run::{Signals, supervised},
         wire::coordinate::HandOverRequest,
@@ -239,10 +255,10 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
         ticket: None,
     };
     // A signal while it waits ends it, and with it its place in the line.
-    take(request, limit, session)?;
+    let state = take(request, limit, session)?;
     let (taken, since) = (Instant::now(), jiff::Timestamp::now());
     let signals = Signals::block()?;
-    let mut handed = None;
+    let mut handing = None;
     let variables = [("PORTWATCH_LOCK".to_owned(), args.name.clone())];
     let ended = supervised(&args.command, &variables, &signals, &mut |pid| {
         let request = HandOverRequest {
@@ -251,16 +267,20 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
             session: args.whose.session.clone(),
             pid,
         };
-        // A program that has ended by now has no need of it.
-        handed = session.order(&request).is_ok().then_some(pid);
+        handing = Some(HandOver::begin(request, Office::Database(state.database.clone()), session));
     });
+    let handed = handing.and_then(HandOver::end);
+    let until = Instant::now() + SLACK;
     // The lock ended with the program, and whoever looks finds that out: so a look is enough.
-    if release(args, handed.is_some(), session).is_err() {
+    let mut released = release(args, handed.is_some(), until, session);
+    if released.is_err() {
         // The daemon it was taken from is gone, or another one is there by now.
         session.reopen();
-        let _ = release(args, handed.is_some(), session);
+        released = release(args, handed.is_some(), until, session);
     }
-    if let Some(lost) = handed.and_then(|pid| lost(&args.name, pid, since, session)) {
+    // A daemon that says nothing does not keep the program's end from whoever waits for it.
+    let told = handed.filter(|_| released.is_ok());
+    if let Some(lost) = told.and_then(|pid| lost(&args.name, pid, since, session)) {
         session.warn(&format!(
             "{} was taken away while the program ran ({lost}): somebody else may have had it since; \
              portwatch log --type lock,unlock --filter {} tells",
@@ -296,9 +316,15 @@ fn lost(name: &str, pid: u32, since: jiff::Timestamp, session: &mut Session<'_>)
 }
 
 #[cfg(any(target_os = "linux", windows))]
-fn release(args: &args::WithLock, handed: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+fn release(
+    args: &args::WithLock,
+    handed: bool,
+    until: Instant,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let left = until.saturating_duration_since(Instant::now());
     if handed {
-        return session.order(&LocksQuery { limit: Some(1) }).map(drop);
+        return session.order_within(&LocksQuery { limit: Some(1) }, left).map(drop);
     }
     let request = UnlockRequest {
         name: args.name.clone(),
@@ -308,5 +334,5 @@ fn release(args: &args::WithLock, handed: bool, session: &mut Session<'_>) -> Re
         pid: None,
         force: false,
     };
-    session.order(&request).map(drop)
+    session.order_within(&request, left).map(drop)
 }

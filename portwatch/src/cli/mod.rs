@@ -19,6 +19,8 @@ mod failure;
 mod find;
 mod free;
 mod glob;
+#[cfg(any(target_os = "linux", windows))]
+mod hand_over;
 mod health;
 mod import;
 mod link;

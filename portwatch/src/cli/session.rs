@@ -1,6 +1,9 @@
 //! What every command has: settings, the writer, how the answer is to look, and the way to answers.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -57,7 +60,16 @@ impl<'a> Session<'a> {
 
     /// Asks or orders something of coordination.
     pub(super) fn order<A: crate::wire::coordinate::Ask>(&mut self, ask: &A) -> Result<A::Answer, Failure> {
-        Ok(crate::access::order(self.access()?, ask)?)
+        Ok(crate::access::order(self.access()?, ask, None)?)
+    }
+
+    /// The same of a daemon that may take so long to answer.
+    pub(super) fn order_within<A: crate::wire::coordinate::Ask>(
+        &mut self,
+        ask: &A,
+        within: Duration,
+    ) -> Result<A::Answer, Failure> {
+        Ok(crate::access::order(self.access()?, ask, Some(within))?)
     }
 
     /// The way to answers and the writer, both at once.

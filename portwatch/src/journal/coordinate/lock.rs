@@ -329,6 +329,10 @@ impl Coordination {
     ) -> Result<Told, CoordinateError> {
         let pass = |turn: &mut Turn<'_>| {
             let lock = existing(turn, name)?;
+            // An order whose answer was lost is given again.
+            if lock.owner.process == Some(to) {
+                return Ok(());
+            }
             if !asker.is(&lock.owner) {
                 return Err(not_holder(&lock, asker).into());
             }

@@ -294,6 +294,9 @@ fn a_lock_passes_to_the_process_that_does_the_work() {
     store.hand_over("db", &wrapper, (process(9), "npm (9)"), at(1)).unwrap();
     let lock = store.locks().unwrap().remove(0);
     assert_eq!((lock.owner.name.as_str(), lock.owner.process), ("npm (9)", Some(process(9))));
+    // Who never heard the answer gives the order again.
+    store.hand_over("db", &wrapper, (process(9), "npm (9)"), at(1)).unwrap();
+    assert!(store.hand_over("db", &wrapper, (process(6), "x (6)"), at(1)).is_err(), "no longer its to give");
     ended(&mut store, process(5), "", at(1));
     assert_eq!(store.locks().unwrap().len(), 1);
 }
