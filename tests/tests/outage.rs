@@ -363,10 +363,10 @@ fn a_program_has_its_lock_where_the_daemon_ended_before_it_gave_it() {
 #[test]
 fn a_daemon_that_hangs_when_the_lock_is_given_keeps_nothing_from_the_program() {
     let portwatch = Portwatch::new().unwrap();
-    let script = "trap 'exit 7' TERM; while :; do sleep 0.1; done";
-    let (child, _listener, _stream) = handing_over(&portwatch, script);
-    // Once the program has set its trap, but for which it would end by the signal.
-    sleep(Duration::from_secs(2));
+    let ready = portwatch.folder().join("ready");
+    let script = format!("trap 'exit 7' TERM; echo > {}; while :; do sleep 0.1; done", ready.display());
+    let (child, _listener, _stream) = handing_over(&portwatch, &script);
+    wait_until("its trap", DEADLINE, || ready.exists().then_some(())).unwrap();
     let begun = Instant::now();
     signal(&child, Signal::SIGTERM);
     let (code, text) = ended(child);

@@ -220,18 +220,26 @@ impl Client {
         let stream = timeout(CONNECT, local::connect(&self.socket))
             .await
             .map_err(|_| self.late(CONNECT))?
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => ClientError::Absent(path()),
-                io::ErrorKind::ConnectionRefused => ClientError::Stale(path()),
-                io::ErrorKind::InvalidInput => ClientError::NoSocket(path()),
-                io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path: path() },
-                _ => self.broken(&error),
-            })?;
+            .map_err(|error| self.unconnected(&error))?;
         let uid = local::served_by(&stream).map_err(|error| self.broken(&error))?;
         if !user::is_trusted(uid) {
             return Err(ClientError::Foreign { path: path(), uid });
         }
         Ok(stream)
+    }
+
+    fn unconnected(&self, error: &io::Error) -> ClientError {
+        let path = self.socket.clone();
+        match error.kind() {
+            io::ErrorKind::NotFound => ClientError::Absent(path),
+            // ECONNRESET and EPIPE: it ended before it accepted (`unix_release_sock` resets who is in its queue).
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                ClientError::Stale(path)
+            }
+            io::ErrorKind::InvalidInput => ClientError::NoSocket(path),
+            io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path },
+            _ => self.broken(error),
+        }
     }
 
     /// A connection that is ready to be asked on.
@@ -373,5 +381,25 @@ impl Lines {
         }
         self.rest.drain(..from);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, path::PathBuf};
+
+    use super::{Client, ClientError};
+
+    #[test]
+    fn who_ended_before_it_accepted_is_gone() {
+        let client = Client::new(PathBuf::from("s")).unwrap();
+        for kind in
+            [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe]
+        {
+            let error = client.unconnected(&kind.into());
+            assert!(matches!(error, ClientError::Stale(_)), "{kind}: {error}");
+        }
+        let error = client.unconnected(&io::ErrorKind::WouldBlock.into());
+        assert!(matches!(error, ClientError::Broken { .. }), "{error}");
     }
 }

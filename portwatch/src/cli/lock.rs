@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -106,7 +107,17 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
     let mut is_told = false;
     loop {
         if office.is_none() && !wait.is_zero() {
-            office = session.access()?.socket().map(|socket| Office::Socket(socket.to_owned()));
+            office = match session.access() {
+                Ok(access) => access.socket().map(|socket| Office::Socket(socket.to_owned())),
+                // It is there, and cannot let anybody in.
+                Err(Failure::Access(AccessError::NotSeen { .. }))
+                    if Instant::now() < until.min(begun + back::BACK) =>
+                {
+                    thread::sleep(back::PAUSE);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
         }
         let asked = if wait.is_zero() {
             session.order(&request)
