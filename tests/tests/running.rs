@@ -11,7 +11,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use portwatch_tests::{
-    Actor, DEADLINE, Netns, Portwatch, require_bpf, require_netns, require_program, wait_until,
+    Actor, DEADLINE, Netns, Portwatch, in_own_netns, require_bpf, require_netns, require_program, wait_until,
 };
 
 /// HTTP servers on PORT, as people start them: until their input ends, which ends them in order. Python looks for signals between
@@ -400,12 +400,13 @@ fn shows(actor: &mut Actor, text: &str) -> String {
 
 #[test]
 fn ctrl_z_without_a_shell_that_could_continue_it_stops_nothing() {
-    let portwatch = Portwatch::new().unwrap();
-    let mut command = Command::new("python3");
-    command.args(["-S", "-u", "-c", TYPIST]).arg(portwatch.binary());
-    command.env("PORTWATCH_STATE", portwatch.state()).env("PORTWATCH_SOCKET", portwatch.socket());
-    // It counts how often it was continued, and says so when it reads a line.
-    let program = "
+    in_own_netns(|| {
+        let portwatch = Portwatch::new().unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-S", "-u", "-c", TYPIST]).arg(portwatch.binary());
+        command.env("PORTWATCH_STATE", portwatch.state()).env("PORTWATCH_SOCKET", portwatch.socket());
+        // It counts how often it was continued, and says so when it reads a line.
+        let program = "
 import signal, sys
 continued = 0
 def count(*_):
@@ -418,60 +419,63 @@ for line in sys.stdin:
     if line.strip() == 'end': break
 sys.exit(7)
 ";
-    command.args(["run", "3100", "--no-daemon", "--", "python3", "-S", "-u", "-c", program]);
-    let mut typist = Actor::start(&mut command).unwrap();
-    shows(&mut typist, "ready");
-    typist.say("^Z").unwrap();
-    typist.say("one").unwrap();
-    let line = shows(&mut typist, "got one");
-    assert!(line.trim_end().ends_with(" 1"), "it was stopped and continued: {line}");
-    typist.say("end").unwrap();
-    shows(&mut typist, "got end");
-    shows(&mut typist, "code 7");
+        command.args(["run", "3100", "--no-daemon", "--", "python3", "-S", "-u", "-c", program]);
+        let mut typist = Actor::start(&mut command).unwrap();
+        shows(&mut typist, "ready");
+        typist.say("^Z").unwrap();
+        typist.say("one").unwrap();
+        let line = shows(&mut typist, "got one");
+        assert!(line.trim_end().ends_with(" 1"), "it was stopped and continued: {line}");
+        typist.say("end").unwrap();
+        shows(&mut typist, "got end");
+        shows(&mut typist, "code 7");
+    });
 }
 
 #[test]
 fn a_stopped_program_is_continued_and_ended_by_what_its_runner_gets() {
-    let portwatch = Portwatch::new().unwrap();
-    let program = "
+    in_own_netns(|| {
+        let portwatch = Portwatch::new().unwrap();
+        let program = "
 import os, signal, sys
 signal.signal(signal.SIGCONT, lambda *_: print('continued'))
 print(os.getpid())
 os.kill(os.getpid(), signal.SIGSTOP)
 while True: signal.pause()
 ";
-    let stopped = |pid: &str| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
-    };
-    let start = || {
-        // A session of its own, without a terminal.
-        let mut command = Command::new("setsid");
-        command.arg(portwatch.binary()).args([
-            "run",
-            "3100",
-            "--no-daemon",
-            "--",
-            "python3",
-            "-S",
-            "-u",
-            "-c",
-        ]);
-        command.arg(program);
-        command.env("PORTWATCH_STATE", portwatch.state()).env("PORTWATCH_SOCKET", portwatch.socket());
-        let mut run = Actor::start(&mut command).unwrap();
-        let pid = run.line().unwrap();
-        wait_until("the stop", DEADLINE, || stopped(&pid).then_some(())).unwrap();
-        (run, pid)
-    };
-    let (mut run, pid) = start();
-    run.signal(Signal::SIGCONT).unwrap();
-    assert_eq!(run.line().unwrap(), "continued");
-    assert!(!stopped(&pid));
-    run.signal(Signal::SIGTERM).unwrap();
-    assert_eq!(run.end().unwrap().code(), Some(128 + 15));
-    // One that is stopped would get SIGTERM only when it is continued.
-    let (run, _) = start();
-    run.signal(Signal::SIGTERM).unwrap();
-    assert_eq!(run.end().unwrap().code(), Some(128 + 15));
+        let stopped = |pid: &str| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        let start = || {
+            // A session of its own, without a terminal.
+            let mut command = Command::new("setsid");
+            command.arg(portwatch.binary()).args([
+                "run",
+                "3100",
+                "--no-daemon",
+                "--",
+                "python3",
+                "-S",
+                "-u",
+                "-c",
+            ]);
+            command.arg(program);
+            command.env("PORTWATCH_STATE", portwatch.state()).env("PORTWATCH_SOCKET", portwatch.socket());
+            let mut run = Actor::start(&mut command).unwrap();
+            let pid = run.line().unwrap();
+            wait_until("the stop", DEADLINE, || stopped(&pid).then_some(())).unwrap();
+            (run, pid)
+        };
+        let (mut run, pid) = start();
+        run.signal(Signal::SIGCONT).unwrap();
+        assert_eq!(run.line().unwrap(), "continued");
+        assert!(!stopped(&pid));
+        run.signal(Signal::SIGTERM).unwrap();
+        assert_eq!(run.end().unwrap().code(), Some(128 + 15));
+        // One that is stopped would get SIGTERM only when it is continued.
+        let (run, _) = start();
+        run.signal(Signal::SIGTERM).unwrap();
+        assert_eq!(run.end().unwrap().code(), Some(128 + 15));
+    });
 }

@@ -23,10 +23,6 @@ pub(crate) use coordinate::{
 };
 use deferred::Deferred;
 pub(crate) use parse::parse;
-#[cfg_attr(
-    not(any(target_os = "linux", windows)),
-    expect(unused_imports, reason = "run is not there on macOS")
-)]
 pub(crate) use resolve::{Free, Ready, Run, Wait};
 pub(crate) use webhook::{AddWebhook, OneWebhook, RemoveWebhook, Webhook, WebhookLog, WebhookWhat};
 

@@ -6,21 +6,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{args, back, backend, exit::Exit, failure::Failure, session::Session};
+use super::{args, back, backend, exit::Exit, failure::Failure, hand_over::HandOver, session::Session};
 use crate::{
     access::AccessError,
     api::ANSWER,
     coordinate::DEFAULT_TTL,
+    model::EventKind,
     registry::duration,
     render,
-    wire::coordinate::{ExtendRequest, LeaveRequest, LockRequest, LockState, LocksQuery, UnlockRequest},
+    resolve::run::{Signals, supervised},
+    wire::{
+        LogQuery,
+        coordinate::{
+            ExtendRequest, HandOverRequest, LeaveRequest, LockRequest, LockState, LocksQuery, UnlockRequest,
+        },
+    },
 };
 
-#[cfg(any(target_os = "linux", windows))]
-use crate::{model::EventKind, wire::LogQuery};
-
 /// A wait without a limit.
-#[cfg(any(target_os = "linux", windows))]
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 /// The first request waits no longer than this: its answer tells the place in the line, which outlives the daemon that gave it.
@@ -242,14 +245,7 @@ fn late(name: &str, waited: Duration, answer: &LockState) -> AccessError {
     }
 }
 
-#[cfg(any(target_os = "linux", windows))]
 pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    use super::hand_over::HandOver;
-    use crate::{
-        resolve::run::{Signals, supervised},
-        wire::coordinate::HandOverRequest,
-    };
-    // Before any thread is started, which would take the signals otherwise.
     let ttl = args.ttl.as_deref().map(duration).transpose()?;
     let limit = match args.wait.as_deref() {
         None => FOREVER,
@@ -268,6 +264,7 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
     // A signal while it waits ends it, and with it its place in the line.
     let state = take(request, limit, session)?;
     let (taken, since) = (Instant::now(), jiff::Timestamp::now());
+    // Before any thread is started, which would take the signals otherwise.
     let signals = Signals::block()?;
     let mut handing = None;
     let variables = [("PORTWATCH_LOCK".to_owned(), args.name.clone())];
@@ -310,7 +307,6 @@ pub(super) fn with(args: &args::WithLock, session: &mut Session<'_>) -> Result<E
 }
 
 /// How a lock was freed that its program's end did not free.
-#[cfg(any(target_os = "linux", windows))]
 fn lost(name: &str, pid: u32, since: jiff::Timestamp, session: &mut Session<'_>) -> Option<String> {
     let query = LogQuery {
         since: Some(since),
@@ -326,7 +322,6 @@ fn lost(name: &str, pid: u32, since: jiff::Timestamp, session: &mut Session<'_>)
     (!own).then_some(words)
 }
 
-#[cfg(any(target_os = "linux", windows))]
 fn release(
     args: &args::WithLock,
     handed: bool,

@@ -19,7 +19,6 @@ mod failure;
 mod find;
 mod free;
 mod glob;
-#[cfg(any(target_os = "linux", windows))]
 mod hand_over;
 mod health;
 mod import;
@@ -36,11 +35,9 @@ mod progress;
 mod project;
 mod release;
 mod rogue;
-#[cfg(any(target_os = "linux", windows))]
 mod run;
 mod session;
 mod settings;
-#[cfg(any(target_os = "linux", windows))]
 mod started;
 mod status;
 mod stirs;
@@ -132,9 +129,6 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Watch(args) => watch::run(args, &mut session),
         Command::Probe(args) => probe::run(args, &mut session),
         Command::Wait(args) => wait::run(args, &mut session),
-        #[cfg(not(any(target_os = "linux", windows)))]
-        Command::Run(_) => Err(absent()),
-        #[cfg(any(target_os = "linux", windows))]
         Command::Run(args) => run::run(args, &mut session),
         Command::Free(args) => free::run(args, &mut session),
         Command::Claim(args) => claim::run(args, &mut session),
@@ -150,10 +144,7 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Lock(args) => lock::run(args, &mut session),
         Command::Unlock(args) => lock::unlock(args, &mut session),
         Command::Locks(args) => lock::list(args, &mut session),
-        #[cfg(any(target_os = "linux", windows))]
         Command::WithLock(args) => lock::with(args, &mut session),
-        #[cfg(not(any(target_os = "linux", windows)))]
-        Command::WithLock(_) => Err(absent()),
         Command::Agent(args) => agent::run(args, &mut session),
         Command::Agents(args) => agent::list(args, &mut session),
         Command::Salvage(args) => agent::salvage(args, &mut session),
@@ -177,16 +168,6 @@ fn command(command: &Command, settings: Settings, out: &mut dyn Write) -> Result
         Command::Completions(args) => completions::run(args, &mut session),
         Command::Man(args) => man::run(args, &mut session),
     }
-}
-
-/// What is not there yet on this platform.
-#[cfg(not(any(target_os = "linux", windows)))]
-fn absent() -> Failure {
-    crate::access::AccessError::NoDaemon {
-        what: "this command is not there yet on this platform".to_owned(),
-        remedy: "who, ls, log, claim, wait and free are".to_owned(),
-    }
-    .into()
 }
 
 /// One sentence on stderr; a stderr that is closed changes nothing.

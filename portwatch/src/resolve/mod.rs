@@ -14,7 +14,6 @@ pub mod free;
 mod healthy;
 mod place;
 mod probe;
-#[cfg(any(target_os = "linux", windows))]
 pub mod run;
 mod stir;
 mod terms;

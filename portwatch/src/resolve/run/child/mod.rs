@@ -1,11 +1,11 @@
 //! One life of the program: it is started, what happens to it is heard and told, what asks this process to end reaches it.
 
-#[cfg(target_os = "linux")]
-mod linux;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod terminal;
-#[cfg(target_os = "linux")]
-use linux as system;
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as system;
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
@@ -33,7 +33,8 @@ pub(super) struct Program {
     /// It is to have the terminal, where there is one. Without it, Ctrl-C is seen here.
     #[cfg_attr(windows, expect(dead_code, reason = "there every program of a console hears Ctrl-C"))]
     pub(super) lends_terminal: bool,
-    /// It is told to end (SIGTERM; on Windows it is ended) when this process is killed.
+    /// It is told to end (SIGTERM; on Windows it is ended) when this process is killed. On macOS nothing does that.
+    #[cfg_attr(target_os = "macos", expect(dead_code, reason = "no kernel but Linux sees to it"))]
     pub(super) ends_with_us: bool,
 }
 

@@ -4,10 +4,10 @@
 mod linux;
 #[cfg(target_os = "linux")]
 use linux as system;
-#[cfg(windows)]
-mod windows;
-#[cfg(windows)]
-use windows as system;
+#[cfg(not(target_os = "linux"))]
+mod table;
+#[cfg(not(target_os = "linux"))]
+use table as system;
 
 use std::net::IpAddr;
 

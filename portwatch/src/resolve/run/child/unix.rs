@@ -13,7 +13,6 @@ use std::{
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        prctl,
         signal::{Signal, kill, killpg},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
@@ -221,6 +220,7 @@ fn spawn(what: &Program, signals: &Signals, terminal: Option<i32>) -> Result<Pid
     let mut command = Command::new(program);
     command.args(arguments).envs(what.variables.iter().map(|(name, value)| (name, value)));
     let mask = signals.before();
+    #[cfg(target_os = "linux")]
     let (runner, ends_with_us) = (getpid(), what.ends_with_us);
     // SAFETY: between fork and exec only calls that are safe there (async-signal-safe, no allocation): setpgid, tcsetpgrp,
     // prctl, getppid, sigprocmask.
@@ -233,9 +233,10 @@ fn spawn(what: &Program, signals: &Signals, terminal: Option<i32>) -> Result<Pid
                 // SIGTTOU is blocked here, so this does not stop a process that is in the background.
                 let _ = tcsetpgrp(terminal, getpid());
             }
+            #[cfg(target_os = "linux")]
             if ends_with_us {
                 // A runner that is killed cannot pass its end on; the kernel does.
-                prctl::set_pdeathsig(Signal::SIGTERM)?;
+                nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
                 if getppid() != runner {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }

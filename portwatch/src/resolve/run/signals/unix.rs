@@ -1,4 +1,4 @@
-//! By a signalfd.
+//! Blocked, and read where they are waited for.
 
 use std::{
     cell::Cell,
@@ -8,16 +8,15 @@ use std::{
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::{SigSet, SigmaskHow, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
+    sys::signal::{SigSet, SigmaskHow, Signal, raise},
 };
 
+use super::queue::Queue;
 use crate::resolve::ResolveError;
 
-/// Passed on to the program.
-const FORWARDED: [Signal; 8] = [
+/// Passed on to the program, all but the first.
+const READ: [Signal; 9] = [
+    Signal::SIGCHLD,
     Signal::SIGTERM,
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -31,7 +30,7 @@ const FORWARDED: [Signal; 8] = [
 /// Signals that are blocked and read.
 #[derive(Debug)]
 pub struct Signals {
-    fd: SignalFd,
+    queue: Queue,
     before: SigSet,
     ended: Cell<bool>,
 }
@@ -43,21 +42,21 @@ impl Signals {
             operation: operation.to_owned(),
             error: error.into(),
         };
-        let mut set = SigSet::from_iter(FORWARDED);
-        set.add(Signal::SIGCHLD);
+        let mut blocked = SigSet::from_iter(READ);
         // The terminal is taken back from the program while it is in the background.
-        let mut blocked = set;
         blocked.add(Signal::SIGTTOU);
         let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(|e| io("block signals", e))?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .map_err(|e| io("read signals", e))?;
-        Ok(Self { fd, before, ended: Cell::new(false) })
+        let queue = Queue::open(&READ)
+            .map_err(|error| ResolveError::Io { operation: "read signals".to_owned(), error })?;
+        Ok(Self { queue, before, ended: Cell::new(false) })
     }
 
     /// Lets the SIGINT through that was kept back: it ends this process, unless it was ignored from the start. A shell that is only
     /// told the code 130 takes Ctrl-C for dealt with, and goes on with its loop or script.
     pub fn let_interrupt_through() {
         let _ = SigSet::from(Signal::SIGINT).thread_unblock();
+        // Where a thread waits for signals, it has taken it.
+        let _ = raise(Signal::SIGINT);
     }
 
     /// The mask to give to the program.
@@ -66,13 +65,12 @@ impl Signals {
     }
 
     pub(in crate::resolve::run) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.queue.as_fd()
     }
 
     /// The next signal that came.
     pub(in crate::resolve::run) fn next(&self) -> Option<Signal> {
-        let info = self.fd.read_signal().ok()??;
-        let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
+        let signal = self.queue.read()?;
         if matches!(signal, Signal::SIGTERM | Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT) {
             self.ended.set(true);
         }
@@ -98,7 +96,7 @@ impl Signals {
             if self.ended.get() || left.is_zero() {
                 return Ok(self.ended.get());
             }
-            let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(self.queue.as_fd(), PollFlags::POLLIN)];
             let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
             match poll(&mut fds, timeout) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
