@@ -207,3 +207,46 @@ fn a_free_port_says_who_killed_its_last_holder() {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("killed by SIGKILL from ") && text.contains(&format!("({killer})")), "{text}");
 }
+
+#[test]
+fn a_bound_socket_that_connects_is_not_closed_until_it_is() {
+    if !require_bpf() {
+        return;
+    }
+    // Scanning sees bound sockets from Linux 6.8 on.
+    for source in ["ebpf", "scan"] {
+        let netns = Netns::new().unwrap();
+        let portwatch = netns.enter(|| Portwatch::started(&["--source", source])).unwrap();
+        let (mut client, _) = python(
+            &netns,
+            "
+server = socket.create_server(('127.0.0.1', 3200))
+client = socket.socket()
+client.bind(('127.0.0.1', 3100))
+print('bound', flush=True)
+sys.stdin.readline()
+client.connect(('127.0.0.1', 3200))
+print('connected', flush=True)
+sys.stdin.readline()
+client.close()
+print('closed', flush=True)",
+        );
+        let logged = |kinds: &[&str]| portwatch.events(&[&["--port", "3100"], kinds].concat()).unwrap();
+        let closes = || logged(&["--type", "close"]);
+        portwatch.wait_for("bind", &["--port", "3100"]).unwrap();
+        client.say("connect").unwrap();
+        assert_eq!(client.line().unwrap(), "connected");
+        // Each question is a look; a poll comes in between.
+        for _ in 0..5 {
+            let answer = netns.enter(|| portwatch.who("3100")).unwrap();
+            assert_eq!(answer["traffic"]["connections"][0]["state"], "established", "{source} {answer:#}");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            assert_eq!(closes(), [] as [Value; 0], "{source}: it is connected");
+        }
+        client.say("close").unwrap();
+        assert_eq!(client.line().unwrap(), "closed");
+        portwatch.wait_for("close", &["--port", "3100"]).unwrap();
+        assert_eq!(closes().len(), 1, "{source} {:#?}", logged(&[]));
+        assert!(netns.enter(|| portwatch.who("3100")).unwrap()["sockets"].as_array().unwrap().is_empty());
+    }
+}

@@ -20,6 +20,7 @@ mod beside;
 pub mod control;
 mod courier;
 mod desk;
+mod doubt;
 mod headway;
 mod heap;
 mod keeper;

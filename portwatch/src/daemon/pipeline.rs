@@ -19,6 +19,7 @@ use lru::LruCache;
 use tokio::sync::broadcast;
 
 use super::{
+    doubt::connected,
     keeper::{Changed, UserRules},
     sleep::Sleep,
     tally::Tally,
@@ -306,8 +307,10 @@ impl Pipeline {
             while drain.peek().is_some() {
                 let mut first = false;
                 let mut live = lock(&self.handle.live);
-                for observation in drain.by_ref().take(chunk) {
-                    if let Seen::Snapshot(snapshot) = &observation.seen {
+                for mut observation in drain.by_ref().take(chunk) {
+                    if let Seen::Snapshot(snapshot) = &mut observation.seen {
+                        let doubted = live.doubted(snapshot);
+                        snapshot.connected = connected(&mut *self.source, &doubted);
                         live.set_completeness(match &complete {
                             Completeness::Complete => completeness(snapshot.bound_included, kernel_binds),
                             partial => partial.clone(),
@@ -383,7 +386,7 @@ impl Pipeline {
                         let held = lock(&self.handle.live).held(ports, connections.as_ref());
                         self.source.sharing(&held)
                     }
-                    ConnectionScope::TimeWait => Sharing::default(),
+                    ConnectionScope::TimeWait | ConnectionScope::Sockets => Sharing::default(),
                 };
                 let _ = reply.try_send(Around { connections, rules, sharing });
             }

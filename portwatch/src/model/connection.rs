@@ -109,6 +109,8 @@ pub struct Connection {
     /// The kernel keeps but a remnant of it, which is nobody's: always in TIME_WAIT, mostly in FIN_WAIT2 once its
     /// process has closed it.
     pub is_remnant: bool,
+    /// Its socket; `None` of a remnant.
+    pub key: Option<SocketKey>,
     /// Inode; `None` when no process has it any more.
     pub inode: Option<u64>,
     /// Uid of its socket; the kernel forgets it in TIME_WAIT.
@@ -150,6 +152,8 @@ pub enum ConnectionScope {
     },
     /// All in TIME_WAIT.
     TimeWait,
+    /// All that still have a socket, whose they are left open.
+    Sockets,
 }
 
 /// Connections that one process left behind on one port, counted where they were closed.

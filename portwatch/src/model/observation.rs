@@ -2,7 +2,7 @@
 
 use super::{Endpoint, ExitStatus, Holder, Owner, ProcessId, ProcessSeen, SocketKey, SocketSeen, Timestamp};
 use super::{Evidence, Protocol};
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 /// One thing seen, when, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -231,6 +231,9 @@ pub struct Snapshot {
     /// They were left out although the kernel would show them: the source hears of each by itself. Nothing at all is said
     /// of those that are missing.
     pub bound_left_out: bool,
+    /// Bound TCP sockets that are not among `sockets` and are there: they have become connections. Looked at where a
+    /// live table misses some, and so in no recording.
+    pub connected: HashSet<SocketKey>,
     /// The sockets: TCP listening, TCP bound, UDP.
     pub sockets: Vec<SnapshotSocket>,
     /// Facts of the processes named by `sockets`.

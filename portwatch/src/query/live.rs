@@ -16,7 +16,7 @@ use crate::{
     model::{
         AskedPort, Beyond, BindRules, Change, Completeness, Connection, Connections, Event, EventKind,
         LeftOpen, Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen,
-        Sharing, Socket, TcpState, Timestamp, Viewer, described,
+        Sharing, Snapshot, Socket, SocketKey, TcpState, Timestamp, Viewer, described,
     },
     state::{LiveTable, Policy},
 };
@@ -176,6 +176,15 @@ impl Live {
     /// The configuration file of a user, as a process of that user sees it.
     pub fn user_file(&mut self, id: ProcessId, uid: u32) -> Option<String> {
         self.attributor.text_at_home(id, uid, Path::new(USER_FILE))
+    }
+
+    /// Bound TCP sockets of our own namespace that a snapshot does not show and would have shown, with their ports.
+    pub fn doubted(&self, snapshot: &Snapshot) -> Vec<(SocketKey, Port)> {
+        let mut doubted = self.table.doubted(snapshot);
+        doubted.retain(|&(key, _)| {
+            self.table.get(key).is_some_and(|socket| Space::Own.holds(socket.seen.endpoint.netns, self.own))
+        });
+        doubted
     }
 
     /// Takes in an observation and appends the records it makes, with the processes they name.

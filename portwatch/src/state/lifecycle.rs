@@ -188,7 +188,10 @@ impl LiveTable {
                     out.push(placeless(at, EventKind::Close, evidence, key, by));
                 }
             }
-            None => self.unknown(at, EventKind::Close, evidence, key, by, out),
+            None => {
+                self.unknown(at, EventKind::Close, evidence, key, by, out);
+                self.tombstones.bury(key, at);
+            }
         }
     }
 

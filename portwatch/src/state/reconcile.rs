@@ -9,7 +9,7 @@ use super::{
     rows::{oldest, row},
 };
 use crate::model::{
-    AskedPort, Change, EventKind, Evidence, Holder, Owner, Phase, ProcessId, Protocol, Snapshot,
+    AskedPort, Change, EventKind, Evidence, Holder, Owner, Phase, Port, ProcessId, Protocol, Snapshot,
     SnapshotSocket, Socket, SocketKey, Timestamp,
 };
 
@@ -31,12 +31,32 @@ impl LiveTable {
                 self.discover(at, scope.begun, existing, item, out);
             }
         }
+        for &key in &snapshot.connected {
+            if let Some(entry) = self.sockets.get_mut(&key) {
+                entry.settled = entry.settled.max(scope.begun);
+            }
+        }
         for (key, evidence) in self.missing(&scope, &found) {
             if let Some((socket, quiet)) = self.end(at, evidence, key, None, out) {
                 self.tombstones.expect_close(key, at, socket, quiet);
             }
         }
         self.scopes.push(scope);
+    }
+
+    /// Bound TCP sockets that the snapshot does not show and would have shown, with their ports: they are gone, or have become connections.
+    pub fn doubted(&self, snapshot: &Snapshot) -> Vec<(SocketKey, Port)> {
+        if !snapshot.bound_included {
+            return Vec::new();
+        }
+        let scope = Scope::of(snapshot);
+        let found: HashSet<SocketKey> = snapshot.sockets.iter().map(|item| item.socket.key).collect();
+        let bound = |key: &SocketKey| {
+            let seen = &self.get(*key)?.seen;
+            let is_bound = seen.phase == Phase::Bound && seen.endpoint.protocol == Protocol::Tcp;
+            is_bound.then_some((*key, seen.endpoint.port))
+        };
+        self.missing(&scope, &found).iter().filter_map(|(key, _)| bound(key)).collect()
     }
 
     /// Sockets that the snapshot would have shown, and how sure it is that they are gone.

@@ -158,6 +158,7 @@ fn connection(state: TcpState) -> Connection {
         state,
         expires: None,
         is_remnant: false,
+        key: None,
         inode: Some(1),
         uid: Some(1000),
         options: SocketOptions::default(),
@@ -171,6 +172,7 @@ fn time_wait(left: u64, reuse_addr: Option<bool>) -> Connection {
     Connection {
         expires: Some(Duration::from_millis(left)),
         is_remnant: true,
+        key: None,
         inode: None,
         uid: None,
         options: SocketOptions { reuse_addr, ..SocketOptions::default() },

@@ -8,7 +8,9 @@ use super::{
         CLOSE, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK, Row, SYN_SENT, TIME_WAIT,
     },
 };
-use crate::model::{Connection, Endpoint, Interface, Owner, Port, Protocol, SocketOptions, TcpState};
+use crate::model::{
+    Connection, Endpoint, Interface, Owner, Port, Protocol, SocketKey, SocketOptions, TcpState,
+};
 
 /// What `idiag_timer` is for the small sockets that are left of connections (`inet_twsk_diag_fill`).
 const TIMER_OF_REMNANTS: u8 = 3;
@@ -58,6 +60,7 @@ impl Diag {
         let state = TcpState::ALL.into_iter().find(|&state| number(state) == row.state)?;
         let expires = u64::from(row.expires_ms);
         let lives = row.inode != 0;
+        let is_remnant = row.timer == TIMER_OF_REMNANTS;
         Some(Connection {
             local: Endpoint {
                 netns: self.netns(),
@@ -69,7 +72,8 @@ impl Diag {
             peer_port: Port::new(row.peer_port),
             state,
             expires: (state == TcpState::TimeWait).then(|| Duration::from_millis(expires)),
-            is_remnant: row.timer == TIMER_OF_REMNANTS,
+            is_remnant,
+            key: (!is_remnant).then_some(SocketKey::Cookie(row.cookie)),
             inode: lives.then(|| u64::from(row.inode)),
             uid: (state != TcpState::TimeWait).then_some(row.uid),
             options: SocketOptions { v6_only: row.v6_only, ..SocketOptions::default() },

@@ -1,7 +1,7 @@
 //! What a recording keeps as JSON: gaps, snapshots and coverage. These types are the file format; the model's
 //! own may change without breaking a recording.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -279,6 +279,7 @@ impl Shot {
             ports: self.ports.into_iter().map(|p| p.0).collect(),
             bound_included: self.bound_included,
             bound_left_out: self.bound_left_out,
+            connected: HashSet::new(),
             sockets: self.sockets.into_iter().map(Into::into).collect(),
             processes: self.processes.into_iter().map(Into::into).collect(),
         };

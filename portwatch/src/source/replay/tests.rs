@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::{NonZeroU16, NonZeroU32, NonZeroU64},
@@ -103,6 +104,7 @@ fn snapshot() -> Observation {
         ports: vec![Port::new(5432).unwrap()],
         bound_included: true,
         bound_left_out: false,
+        connected: HashSet::new(),
         sockets: vec![
             socket(
                 SocketKey::Cookie(u64::MAX),

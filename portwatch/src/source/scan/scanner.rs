@@ -194,6 +194,10 @@ impl Scanner {
             ConnectionScope::TimeWait => {
                 rows = self.diag.connections(&[TcpState::TimeWait], None).map_err(read_error)?;
             }
+            ConnectionScope::Sockets => {
+                let states = TcpState::ALL.into_iter().filter(|&state| state != TcpState::TimeWait);
+                rows = self.diag.connections(&states.collect::<Vec<_>>(), None).map_err(read_error)?;
+            }
             ConnectionScope::Ports { ports, holders, interfaces: wanted } => {
                 for &port in ports {
                     rows.extend(self.diag.connections(&TcpState::ALL, Some(port)).map_err(read_error)?);
@@ -388,6 +392,7 @@ impl Scanner {
             ports: tables.ports,
             bound_included: tables.bound_included,
             bound_left_out: tables.bound_left_out,
+            connected: HashSet::new(),
             ended: Timestamp::now(),
         })
     }

@@ -303,6 +303,7 @@ impl<T: Table> Look for TableScanner<T> {
             ports: tables.ports,
             bound_included: tables.bound_included,
             bound_left_out: tables.bound_left_out,
+            connected: HashSet::new(),
             sockets,
             processes,
         })

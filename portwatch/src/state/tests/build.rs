@@ -1,6 +1,6 @@
 //! Short hands for observations.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use crate::model::{
     AskedPort, Bound, Change, Closed, Endpoint, EventKind, Evidence, Exited, Forked, GapReason, Holder,
@@ -99,6 +99,7 @@ pub(super) fn snapshot(begun: i64, ended: i64, sockets: Vec<SnapshotSocket>) -> 
         ports: Vec::new(),
         bound_included: true,
         bound_left_out: false,
+        connected: HashSet::new(),
         sockets,
         processes: Vec::new(),
     }

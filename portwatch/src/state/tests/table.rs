@@ -525,3 +525,26 @@ fn a_fork_and_an_end_among_many_holders_cost_no_walk_over_all_of_them() {
     assert!(feed(&mut table, vec![exited(6, pid(1))]).len() == 1);
     assert_eq!((table.get(key(1)).unwrap().owner, table.of_process(1).count()), (Owner::NoProcess, 1));
 }
+
+#[test]
+fn a_snapshot_begun_before_a_close_revives_no_socket_whose_bind_was_lost() {
+    let mut table = started();
+    let s = listens(tcp(1, "127.0.0.1", 3100));
+    feed(&mut table, vec![gap(5), closed(8, 1, 7), taken(snapshot(6, 9, vec![held(&s, &[])]))]);
+    assert!(table.is_empty(), "it was closed after the look");
+}
+
+#[test]
+fn a_bound_socket_that_became_a_connection_is_doubted_and_stays_and_one_that_is_gone_goes() {
+    let mut table = started();
+    let (first, second) = (tcp(1, "127.0.0.1", 3100), tcp(2, "127.0.0.1", 3101));
+    feed(&mut table, vec![taken(snapshot(1, 2, vec![held(&first, &[]), held(&second, &[])]))]);
+    let mut later = snapshot(6, 9, Vec::new());
+    assert_eq!(table.doubted(&later).iter().map(|&(key, _)| key).collect::<Vec<_>>(), [key(1), key(2)]);
+    later.connected.insert(key(1));
+    feed(&mut table, vec![taken(later.clone())]);
+    assert!(table.get(key(1)).is_some() && table.get(key(2)).is_none());
+    // A look that does not show bound sockets doubts none.
+    later.bound_included = false;
+    assert_eq!(table.doubted(&later), []);
+}
