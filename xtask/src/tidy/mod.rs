@@ -32,7 +32,7 @@ impl Finding {
 type Check = fn(&Sources, &mut Vec<Finding>);
 
 /// Every check.
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     imports::ranks_are_kept,
     imports::every_module_has_a_rank,
     documents::architecture_matches,
@@ -42,6 +42,7 @@ const CHECKS: [Check; 11] = [
     style::files_fit,
     style::exceptions_have_reasons,
     style::words,
+    style::nothing_is_left_over,
     style::tests_do_not_sleep,
     style::unfinished_work,
 ];
@@ -91,6 +92,7 @@ mod tests {
             ("a/src/long.rs", &"\n".repeat(801)),
             ("a/src/expect.rs", "#[expect(dead_code)]\nfn x() {}"),
             ("notes.md", concat!("/wo", "rk/x")),
+            ("a/src/x.snap.orig", "---"),
             ("tests/src/x.rs", "fn x() { sleep(D) }"),
             ("a/src/mark.rs", concat!("// TO", "DO")),
         ];

@@ -87,6 +87,16 @@ pub(super) fn words(sources: &Sources, findings: &mut Vec<Finding>) {
     }
 }
 
+/// What tools lay beside a file: a merge, a patch, a snapshot test, an editor.
+pub(super) fn nothing_is_left_over(sources: &Sources, findings: &mut Vec<Finding>) {
+    const ENDINGS: [&str; 5] = [".orig", ".rej", ".snap.new", ".pending-snap", "~"];
+    for (path, _) in sources.all() {
+        if ENDINGS.iter().any(|ending| path.ends_with(ending)) {
+            findings.push(Finding::new(path, 0, "was left over by a tool; remove it"));
+        }
+    }
+}
+
 pub(super) fn unfinished_work(sources: &Sources, findings: &mut Vec<Finding>) {
     const MARKS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
     for (path, text) in sources.rust() {
