@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Access, AccessError, Coordination, Registry, note, remedy::LIMITS};
 use crate::{
-    api::{Client, ClientError},
+    api::{Client, ClientError, MAX_HEAD, MAX_TARGETS},
     wire::{
         Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
         claims::{
@@ -22,10 +22,8 @@ use crate::{
 const PAGE: u64 = 10_000;
 /// Events when no limit is given, as the daemon counts.
 const DEFAULT_LIMIT: u64 = 1000;
-/// Targets of `who` asked for at once; a daemon takes no more (`MAX_TARGETS` of the router).
-const TARGETS: usize = 256;
-/// Bytes of them asked for at once: a daemon reads a head of 16 kB at most.
-const BYTES: usize = 12 * 1024;
+/// Bytes of targets of `who` that are asked for at once. The rest is for what else is in a head.
+const BYTES: usize = MAX_HEAD - 4 * 1024;
 
 /// A daemon.
 #[derive(Debug)]
@@ -112,7 +110,7 @@ impl Access for Remote {
             let who: Who = self.client.get(&format!("/v1/who?{portion}{rest}"))?;
             match &mut whole {
                 None => whole = Some(who),
-                Some(whole) => whole.targets.extend(who.targets),
+                Some(whole) => join(whole, who),
             }
         }
         whole.ok_or_else(|| AccessError::Usage("nothing was asked".to_owned()))
@@ -252,7 +250,7 @@ fn portions(words: impl Iterator<Item = String>) -> Vec<String> {
     let mut portions: Vec<(usize, String)> = Vec::new();
     for word in words {
         match portions.last_mut() {
-            Some((count, portion)) if *count < TARGETS && portion.len() + word.len() < BYTES => {
+            Some((count, portion)) if *count < MAX_TARGETS && portion.len() + word.len() < BYTES => {
                 *count += 1;
                 portion.push('&');
                 portion.push_str(&word);
@@ -261,6 +259,22 @@ fn portions(words: impl Iterator<Item = String>) -> Vec<String> {
         }
     }
     portions.into_iter().map(|(_, portion)| portion).collect()
+}
+
+/// Adds a later portion of the same answer. Each tells what could not be seen for itself.
+fn join(whole: &mut Who, later: Who) {
+    whole.targets.extend(later.targets);
+    let (known, new) = (&mut whole.source, later.source);
+    if let Some(note) = new.note {
+        known.note = Some(match known.note.take() {
+            Some(before) if !before.contains(&note) => format!("{before}; {note}"),
+            Some(before) => before,
+            None => note,
+        });
+    }
+    let degradations = new.degradations.into_iter().filter(|one| !known.degradations.contains(one));
+    let degradations: Vec<_> = degradations.collect();
+    known.degradations.extend(degradations);
 }
 
 /// `at` with the fields of `query` that are set.
@@ -343,6 +357,7 @@ impl From<ClientError> for AccessError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Degradation;
 
     #[test]
     fn many_targets_are_asked_for_in_portions_that_a_daemon_takes() {
@@ -352,9 +367,45 @@ mod tests {
             assert_eq!(portions.join("&"), words.join("&"), "none is lost, and the order stays");
             for portion in &portions {
                 let count = portion.split('&').count();
-                assert!(count == 1 || (count <= TARGETS && portion.len() <= BYTES), "{count}, {length}");
+                assert!(count == 1 || (count <= MAX_TARGETS && portion.len() <= BYTES), "{count}, {length}");
             }
-            assert!(portions.len() <= all / TARGETS + 2, "{}", portions.len());
+            assert!(portions.len() <= all / MAX_TARGETS + 2, "{}", portions.len());
+        }
+    }
+
+    #[test]
+    fn what_a_later_portion_says_of_itself_is_not_lost() {
+        let part = |note: Option<&str>, missing: &[&str]| Who {
+            schema: 1,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            source: SourceInfo {
+                source: "scan".to_owned(),
+                daemon: true,
+                note: note.map(str::to_owned),
+                degradations: missing
+                    .iter()
+                    .map(|name| Degradation {
+                        name: (*name).to_owned(),
+                        what: String::new(),
+                        remedy: String::new(),
+                    })
+                    .collect(),
+            },
+            netns: None,
+            targets: Vec::new(),
+        };
+        for (notes, together) in [
+            ([None, Some("late")], Some("late")),
+            ([Some("late"), None], Some("late")),
+            ([Some("late"), Some("late")], Some("late")),
+            ([Some("scan"), Some("late")], Some("scan; late")),
+            ([None, None], None),
+        ] {
+            let mut whole = part(notes[0], &["a", "b"]);
+            join(&mut whole, part(notes[1], &["b", "c"]));
+            assert_eq!(whole.source.note.as_deref(), together, "{notes:?}");
+            let names: Vec<_> = whole.source.degradations.iter().map(|d| d.name.as_str()).collect();
+            assert_eq!(names, ["a", "b", "c"]);
         }
     }
 

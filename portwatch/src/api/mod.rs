@@ -21,8 +21,8 @@ pub use error::{ApiError, Crowd};
 pub use openapi::openapi;
 pub use peer::Peer;
 pub use places::{DATABASE, Places, SYSTEM_SOCKET, SYSTEM_STATE, environment};
-pub use router::router;
-pub use server::{Limits, serve};
+pub use router::{MAX_TARGETS, router};
+pub use server::{Limits, MAX_HEAD, serve};
 
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ pub(super) type Desk = Arc<dyn Answers>;
 pub(super) const PAGE: u64 = 10_000;
 
 /// Most things one `who` may ask about.
-const MAX_TARGETS: usize = 256;
+pub const MAX_TARGETS: usize = 256;
 
 /// The routes over `desk`. Every request must carry a [`Peer`] as extension.
 pub fn router(desk: Desk) -> Router {

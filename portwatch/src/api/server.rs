@@ -25,6 +25,9 @@ use crate::{
     wire::coordinate::FOLLOW,
 };
 
+/// Bytes of the head of a request; a longer one is not ours.
+pub const MAX_HEAD: usize = 16 * 1024;
+
 /// What one client, or all together, may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -141,8 +144,7 @@ async fn connection(stream: Stream, router: Router, (peer, own): (Peer, Own), li
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
-        // A head of more than 16 kB is not ours.
-        .max_buf_size(16 * 1024)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let result = loop {

@@ -199,7 +199,8 @@ impl Scanner {
                 rows = self.diag.connections(&states.collect::<Vec<_>>(), None).map_err(read_error)?;
             }
             ConnectionScope::Ports { ports, holders, interfaces: wanted } => {
-                for &port in ports {
+                // A port that is asked about twice has its connections once.
+                for port in ports.iter().copied().collect::<BTreeSet<_>>() {
                     rows.extend(self.diag.connections(&TcpState::ALL, Some(port)).map_err(read_error)?);
                     if wanted.contains(&port) {
                         interfaces.extend(self.diag.interfaces(port).map_err(read_error)?);
@@ -447,15 +448,16 @@ fn read_table(
     bound: Bound,
     seen: &mut Vec<SocketSeen>,
 ) -> Result<bool, DiagError> {
-    if ports.is_empty() || ports.len() > FILTERED_DUMPS {
+    let wanted: BTreeSet<Port> = ports.iter().copied().collect();
+    if wanted.is_empty() || wanted.len() > FILTERED_DUMPS {
         let dump = diag.dump(protocol, None, bound)?;
         seen.extend(
-            dump.sockets.into_iter().filter(|s| ports.is_empty() || ports.contains(&s.endpoint.port)),
+            dump.sockets.into_iter().filter(|s| wanted.is_empty() || wanted.contains(&s.endpoint.port)),
         );
         return Ok(dump.bound_included);
     }
     let mut bound_included = true;
-    for &port in ports {
+    for port in wanted {
         let dump = diag.dump(protocol, Some(port), bound)?;
         bound_included &= dump.bound_included;
         seen.extend(dump.sockets);

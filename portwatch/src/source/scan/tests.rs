@@ -16,7 +16,9 @@ use nix::{
 
 use super::{HolderSearch, Roots, ScanSource, Scanner};
 use crate::{
-    model::{Observation, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot, SnapshotSocket},
+    model::{
+        ConnectionScope, Observation, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot, SnapshotSocket,
+    },
     source::{Progress, Source, Wake},
 };
 
@@ -389,6 +391,24 @@ fn a_pid_with_another_start_time_is_another_process() {
     let other = ProcessId { start_ticks: own.start_ticks + 1, ..own };
     assert_eq!(procfs.process(other), None);
     assert_eq!(procfs.identify(u32::MAX), None);
+}
+
+#[test]
+fn a_port_that_is_named_twice_is_looked_at_once() {
+    in_own_netns(|| {
+        bring_up_loopback();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 3009)).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _server = listener.accept().unwrap();
+        let port = |n| Port::new(n).unwrap();
+        let mut scanner = scanner();
+        let twice = [port(3009), port(3010), port(3009)];
+        assert_eq!(scanner.snapshot_ports(&twice, HolderSearch::None).unwrap().sockets.len(), 1);
+        let scope = ConnectionScope::Ports { ports: twice.into(), holders: false, interfaces: twice.into() };
+        let rows = scanner.connections(&scope).unwrap().rows;
+        let ends: Vec<_> = rows.iter().map(|row| row.peer_port.map(Port::get)).collect();
+        assert_eq!(ends, [Some(client.local_addr().unwrap().port())]);
+    });
 }
 
 fn bring_up_loopback() {
