@@ -1,5 +1,7 @@
 //! `portwatch who`
 
+use std::collections::HashMap;
+
 use super::{args, exit::Exit, failure::Failure, link, netns, session::Session};
 use crate::{
     render,
@@ -15,13 +17,20 @@ pub(super) fn run(args: &args::Who, session: &mut Session<'_>) -> Result<Exit, F
         targets.into_iter().map(|target| link::numbered(target, here)).collect::<Result<Vec<_>, _>>()?;
     let query = WhoQuery { targets, netns, all_namespaces };
     let mut answer = session.access()?.who(&query)?;
-    for (number, typed) in query.targets.iter().map(Target::to_string).zip(typed) {
-        for target in answer.targets.iter_mut().filter(|target| target.asked == number) {
-            target.asked.clone_from(&typed);
-        }
-    }
+    let typed = query.targets.iter().map(Target::to_string).zip(typed).collect();
+    as_typed(answer.targets.iter_mut().map(|target| &mut target.asked), &typed);
     session.answer(&answer, render::who)?;
     Ok(answer.targets.iter().map(exit).max().unwrap_or(Exit::NotSeen))
+}
+
+/// An answer names what was asked with the number of an interface; it is shown as it was typed, and what one was typed as may be how
+/// another is asked.
+fn as_typed<'a>(all: impl Iterator<Item = &'a mut String>, typed: &HashMap<String, String>) {
+    for asked in all {
+        if let Some(typed) = typed.get(asked) {
+            asked.clone_from(typed);
+        }
+    }
 }
 
 /// A word that is not known here, from a newer daemon, is not an answer either.
@@ -31,5 +40,18 @@ fn exit(target: &WhoTarget) -> Exit {
         "free" => Exit::No,
         "ambiguous" => Exit::Ambiguous,
         _ => Exit::NotSeen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_interface_that_is_called_a_number_is_not_taken_for_the_one_of_that_number() {
+        // The third interface is called 7, and eth0 is the seventh.
+        let pairs = [("[fe80::1%3]:80", "[fe80::1%7]:80"), ("[fe80::1%7]:80", "[fe80::1%eth0]:80")];
+        let typed = pairs.map(|(number, typed)| (number.to_owned(), typed.to_owned())).into();
+        let mut asked = ["[fe80::1%3]:80", "[fe80::1%7]:80", "81/tcp"].map(str::to_owned);
+        super::as_typed(asked.iter_mut(), &typed);
+        assert_eq!(asked, ["[fe80::1%7]:80", "[fe80::1%eth0]:80", "81/tcp"]);
     }
 }

@@ -73,6 +73,20 @@ impl Protocol {
             Self::Udp => "udp",
         }
     }
+
+    /// From that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Tcp, Self::Udp].into_iter().find(|known| known.as_str() == word)
+    }
+
+    /// `53/udp` and `53/UDP` as `53` and UDP; a text without a slash as it is.
+    ///
+    /// # Errors
+    /// The word behind the slash, where it is none of a protocol.
+    pub fn split_off(text: &str) -> Result<(&str, Option<Self>), &str> {
+        let Some((place, word)) = text.rsplit_once('/') else { return Ok((text, None)) };
+        Self::from_word(&word.to_ascii_lowercase()).map(|known| (place, Some(known))).ok_or(word)
+    }
 }
 
 impl fmt::Display for Protocol {

@@ -63,12 +63,8 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = &*without_url(text.trim())?;
-        let (place, protocol) = match text.rsplit_once('/') {
-            None => (text, None),
-            Some((place, word)) if word.eq_ignore_ascii_case("tcp") => (place, Some(Protocol::Tcp)),
-            Some((place, word)) if word.eq_ignore_ascii_case("udp") => (place, Some(Protocol::Udp)),
-            Some((_, other)) => return Err(PlaceError::Protocol(other.to_owned())),
-        };
+        let (place, protocol) =
+            Protocol::split_off(text).map_err(|word| PlaceError::Protocol(word.to_owned()))?;
         let (host, port) = place.rsplit_once(':').unwrap_or(("", place));
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let hosts = match bare {

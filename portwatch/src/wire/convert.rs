@@ -141,11 +141,7 @@ fn parts(list: Option<&str>) -> impl Iterator<Item = &str> {
 }
 
 fn protocol(word: &str) -> Result<Protocol, BadQuery> {
-    match word {
-        "tcp" => Ok(Protocol::Tcp),
-        "udp" => Ok(Protocol::Udp),
-        other => Err(BadQuery::Protocol(other.to_owned())),
-    }
+    Protocol::from_word(word).ok_or_else(|| BadQuery::Protocol(word.to_owned()))
 }
 
 fn kind(word: &str) -> Result<model::EventKind, BadQuery> {

@@ -171,12 +171,8 @@ impl FromStr for Target {
             };
         }
         let text = &*without_url(text)?;
-        let (place, protocol) = match text.rsplit_once('/') {
-            None => (text, None),
-            Some((place, word)) if word.eq_ignore_ascii_case("tcp") => (place, Some(Protocol::Tcp)),
-            Some((place, word)) if word.eq_ignore_ascii_case("udp") => (place, Some(Protocol::Udp)),
-            Some((_, other)) => return Err(TargetError::Protocol(other.to_owned())),
-        };
+        let (place, protocol) =
+            Protocol::split_off(text).map_err(|word| TargetError::Protocol(word.to_owned()))?;
         mistaken(text, place)?;
         let (host, port) = match place.rsplit_once(':') {
             None => ("", place),
@@ -210,10 +206,9 @@ impl FromStr for Target {
 fn mistaken(text: &str, place: &str) -> Result<(), TargetError> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let given = || text.to_owned();
-    if place.contains(',') {
-        let ports: Vec<_> = place.split(',').map(str::trim).filter(|port| !port.is_empty()).collect();
-        let apart = ports.join(" ");
-        return Err(TargetError::Several { given: given(), apart });
+    let words: Vec<_> = place.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+    if words.len() > 1 {
+        return Err(TargetError::Several { given: given(), apart: words.join(" ") });
     }
     if let Some((first, last)) = place.split_once('-')
         && digits(first)
@@ -223,7 +218,7 @@ fn mistaken(text: &str, place: &str) -> Result<(), TargetError> {
     }
     if let Some((word, port)) = place.split_once(':')
         && digits(port)
-        && let Some(protocol) = ["tcp", "udp"].into_iter().find(|known| word.eq_ignore_ascii_case(known))
+        && let Some(protocol) = Protocol::from_word(&word.to_ascii_lowercase())
     {
         return Err(TargetError::Turned { given: given(), turned: format!("{port}/{protocol}") });
     }
@@ -355,6 +350,8 @@ mod tests {
             ("UDP:53", "say 53/udp"),
             ("redis://localhost:6379", "http, https, ws, wss, tcp and udp"),
             ("http://example.org/x", "is not a port, host:port"),
+            (",", "',' is not a port, host:port"),
+            ("3100,", "'3100,' is not a port, host:port"),
         ] {
             let said = text.parse::<Target>().unwrap_err().to_string();
             assert!(said.contains(words), "{text}: {said}");

@@ -208,11 +208,8 @@ pub fn wanted(request: &ClaimRequest) -> Result<Wanted, OfficeError> {
     }
     let mut protocols = Vec::new();
     for word in &request.protocols {
-        let protocol = match word.as_str() {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            other => return Err(bad(format!("'{other}' is not a protocol; say tcp or udp"))),
-        };
+        let protocol = Protocol::from_word(word)
+            .ok_or_else(|| bad(format!("'{word}' is not a protocol; say tcp or udp")))?;
         if !protocols.contains(&protocol) {
             protocols.push(protocol);
         }
