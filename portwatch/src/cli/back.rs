@@ -1,6 +1,7 @@
 //! What follows or waits goes on when its daemon comes back.
 
 use std::{
+    ops::ControlFlow,
     thread,
     time::{Duration, Instant},
 };
@@ -43,15 +44,15 @@ pub(super) fn wait(
 ) -> Result<Heir, Failure> {
     let begun = Instant::now();
     let (mut was_told, mut refused) = (false, None);
-    loop {
+    tries(gone.until, &mut || {
         session.reopen();
         let is_daemon = session.access().is_ok_and(Access::is_daemon);
         match is_heir(session, is_daemon) {
-            Ok(true) => return Ok(Heir { is_daemon, was_told }),
+            Ok(true) => return ControlFlow::Break(Ok(Heir { is_daemon, was_told })),
             // It is there and says no.
             Err(error) if is_daemon => {
                 if refused.get_or_insert_with(Instant::now).elapsed() >= REFUSING {
-                    return Err(error);
+                    return ControlFlow::Break(Err(error));
                 }
             }
             _ => refused = None,
@@ -60,14 +61,104 @@ pub(super) fn wait(
             was_told = true;
             session.warn(&format!("{}; waiting for it to come back", gone.what));
         }
-        if Instant::now() >= gone.until {
-            let seconds = begun.elapsed().as_secs();
-            return Err(AccessError::NoDaemon {
-                what: format!("the daemon ended and did not come back within {seconds} s"),
-                remedy: gone.remedy.to_owned(),
+        let seconds = begun.elapsed().as_secs();
+        let what = format!("the daemon ended and did not come back within {seconds} s");
+        ControlFlow::Continue(Err(AccessError::NoDaemon { what, remedy: gone.remedy.to_owned() }.into()))
+    })
+}
+
+/// The way to answers. A daemon that is there and lets nobody in, as one whose queue is full, is tried again until then.
+pub(super) fn open(until: Instant, session: &mut Session<'_>) -> Result<(), Failure> {
+    tries(until, &mut || match session.access() {
+        Err(error @ Failure::Access(AccessError::NotSeen { .. })) => ControlFlow::Continue(Err(error)),
+        opened => ControlFlow::Break(opened.map(drop)),
+    })
+}
+
+/// Tries until it is done or the time is over: then what came of the last try.
+fn tries<T>(until: Instant, attempt: &mut dyn FnMut() -> ControlFlow<T, T>) -> T {
+    loop {
+        match attempt() {
+            ControlFlow::Break(done) => return done,
+            ControlFlow::Continue(last) => {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return last;
+                }
+                thread::sleep(PAUSE.min(left));
             }
-            .into());
         }
-        thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_tried_until_it_is_done_and_once_more_at_the_end() {
+        let mut count = 0;
+        let mut third = || {
+            count += 1;
+            if count == 3 { ControlFlow::Break(count) } else { ControlFlow::Continue(count) }
+        };
+        assert_eq!(tries(Instant::now() + BACK, &mut third), 3);
+        assert_eq!(tries(Instant::now(), &mut || ControlFlow::Continue::<_, u32>(7)), 7, "no time, one try");
+        let (begun, mut at) = (Instant::now(), Vec::new());
+        let until = begun + PAUSE.mul_f32(1.5);
+        tries(until, &mut || {
+            at.push(Instant::now());
+            ControlFlow::<()>::Continue(())
+        });
+        assert!(at.len() >= 2 && at.last().is_some_and(|&last| last >= until), "{begun:?} {at:?}");
+    }
+
+    /// A full queue is how a daemon that is there lets nobody in: connecting does not wait (EAGAIN, `unix_stream_connect`).
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_daemon_that_lets_nobody_in_is_asked_again_as_long_as_there_is_time() {
+        use std::os::fd::AsRawFd as _;
+
+        use nix::{
+            fcntl::{FcntlArg, OFlag, fcntl},
+            sys::socket::{
+                AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept, bind, connect, listen, socket,
+            },
+        };
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let stream = || socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let (listener, address) = (stream(), UnixAddr::new(&path).unwrap());
+        bind(listener.as_raw_fd(), &address).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let client = stream();
+            fcntl(&client, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+            if connect(client.as_raw_fd(), &address).is_err() {
+                break;
+            }
+            waiting.push(client);
+        }
+
+        let (_, settings) = crate::cli::tests::parsed(&format!("--socket {} locks", path.display()));
+        let mut out = Vec::new();
+        let mut session = Session::new(settings, &mut out);
+        let begun = Instant::now();
+        let refused = open(begun + PAUSE * 2, &mut session);
+        assert!(matches!(refused, Err(Failure::Access(AccessError::NotSeen { .. }))), "{refused:?}");
+        assert!(begun.elapsed() >= PAUSE * 2, "{:?}", begun.elapsed());
+
+        let room = thread::spawn(move || {
+            thread::park_timeout(PAUSE * 2);
+            for _ in &waiting {
+                accept(listener.as_raw_fd()).unwrap();
+            }
+            (listener, waiting)
+        });
+        open(Instant::now() + BACK, &mut session).unwrap();
+        assert!(session.access().unwrap().is_daemon());
+        drop(room.join().unwrap());
     }
 }

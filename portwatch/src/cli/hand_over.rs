@@ -58,7 +58,11 @@ fn again(request: &HandOverRequest, office: &Office, settings: Settings, has_end
     let mut out = io::sink();
     let mut session = Session::new(settings, &mut out);
     let what = format!("the daemon ended before the program had {}", request.name);
-    let gone = back::Gone { what: &what, remedy: "", until: Instant::now() + back::BACK };
+    let gone = back::Gone {
+        what: &what,
+        remedy: "start it again: portwatch start",
+        until: Instant::now() + back::BACK,
+    };
     let mut is_given = false;
     let tried = back::wait(&gone, &mut session, &mut |session, _| {
         // A program that has ended has no need of it.

@@ -2,7 +2,6 @@
 
 use std::{
     path::PathBuf,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -110,17 +109,8 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
     let mut is_told = false;
     loop {
         if office.is_none() && !wait.is_zero() {
-            office = match session.access() {
-                Ok(access) => access.socket().map(|socket| Office::Socket(socket.to_owned())),
-                // It is there, and cannot let anybody in.
-                Err(Failure::Access(AccessError::NotSeen { .. }))
-                    if Instant::now() < until.min(begun + back::BACK) =>
-                {
-                    thread::sleep(back::PAUSE);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            back::open(until.min(begun + back::BACK), session)?;
+            office = session.access()?.socket().map(|socket| Office::Socket(socket.to_owned()));
         }
         let asked = if wait.is_zero() {
             session.order(&request)

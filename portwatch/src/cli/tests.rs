@@ -202,12 +202,18 @@ pub(super) fn bare() -> clap::Command {
     Cli::command().mut_args(|arg| arg.env(clap::builder::Resettable::<clap::builder::OsStr>::Reset))
 }
 
-fn run_into(words: &str, states: &[&'static str], out: &mut Pipe) -> (Result<Exit, Failure>, String) {
+/// What these words say and set, without a file and an environment.
+pub(super) fn parsed(words: &str) -> (Cli, Settings) {
     let words = std::iter::once("portwatch").chain(words.split(' '));
     let matches = bare().try_get_matches_from(expand(words.map(Into::into).collect())).unwrap();
     let cli = Cli::from_arg_matches(&matches).unwrap();
     let around = Surroundings { env: &|_| None, root: false };
     let settings = Settings::resolve(&cli.global, None, &matches, &around).unwrap();
+    (cli, settings)
+}
+
+fn run_into(words: &str, states: &[&'static str], out: &mut Pipe) -> (Result<Exit, Failure>, String) {
+    let (cli, settings) = parsed(words);
     let asked = Rc::new(RefCell::new(Vec::new()));
     let double = Double { states: states.to_vec(), asked: Rc::clone(&asked) };
     let look = Look {
