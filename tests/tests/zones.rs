@@ -109,7 +109,9 @@ fn compare(portwatch: &Portwatch) -> (usize, usize) {
     let ran = portwatch.run(&[&["who", "--json"][..], &targets].concat()).unwrap();
     let answer = ran.json().unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     let (mut known, mut unknown) = (0, 0);
-    for ((target, port, zone), told) in cases.iter().zip(answer["targets"].as_array().unwrap()) {
+    let answers = answer["targets"].as_array().unwrap();
+    assert_eq!(answers.len(), cases.len(), "{ran:?}");
+    for ((target, port, zone), told) in cases.iter().zip(answers) {
         assert_eq!(told["asked"], target.as_str());
         let (udp, verdict) = (target.ends_with("udp"), &told["verdict"]);
         let kind = if udp { SockType::Datagram } else { SockType::Stream };

@@ -280,6 +280,7 @@ fn rounds(portwatch: &Portwatch, (number, seed): (usize, u64)) -> Counts {
             let udp = dice.one_in(4);
             let made: Vec<_> = (0..=dice.below(3)).map(|_| socket(&mut dice, udp, port)).collect();
             let errnos = tell(&mut maker, &json!({ "make": made }));
+            assert_eq!(errnos.len(), made.len(), "{made:?}");
             let made: Vec<_> = made
                 .into_iter()
                 .zip(errnos)
@@ -300,6 +301,7 @@ fn rounds(portwatch: &Portwatch, (number, seed): (usize, u64)) -> Counts {
         let ran = portwatch.run(&[&["who", "--json"][..], &targets].concat()).unwrap();
         let answer = ran.json().unwrap_or_else(|error| panic!("{error}: {ran:?}"));
         let answers = answer["targets"].as_array().unwrap();
+        assert_eq!(answers.len(), cases.len(), "{ran:?}");
         for (case, answer) in cases.iter().zip(answers) {
             counts.compare(&mut maker, case, &answer["verdict"]);
             if dice.one_in(PROBED) {
