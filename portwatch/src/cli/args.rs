@@ -1,5 +1,5 @@
 //! The command line: flags, help, and through them man pages and shell completions.
-//! Imports nothing of ours, so that nothing but this file decides what can be typed.
+//! Imports nothing of ours, so that nothing but this module decides what can be typed.
 
 mod channel;
 mod coordinate;
@@ -190,13 +190,15 @@ pub(crate) enum Command {
     Man(Deferred<Man>),
 }
 
-/// Words that never reach the parser: `portwatch 3100` is `portwatch who 3100`.
+/// Words that never reach the parser: `portwatch 3100` is `portwatch who 3100`, and so is a pasted URL.
 pub(crate) fn expand(mut words: Vec<OsString>) -> Vec<OsString> {
     let is_place = |word: &OsString| {
         word.to_str().is_some_and(|w| {
-            let place = w.trim_end_matches("/tcp").trim_end_matches("/udp");
+            let word = w.to_ascii_lowercase();
+            let place = word.trim_end_matches("/tcp").trim_end_matches("/udp");
             let port = place.rsplit_once(':').map_or(place, |(_, port)| port);
-            !port.is_empty() && port.chars().all(|c| c.is_ascii_digit())
+            let is_port = !port.is_empty() && port.chars().all(|c| c.is_ascii_digit());
+            is_port || word.contains("://")
         })
     };
     if words.get(1).is_some_and(is_place) {

@@ -2,12 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::Path,
 };
 
 use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
-use crate::wire::claims::Claim;
+use crate::{platform::files, wire::claims::Claim};
 
 /// Where compose looks, in its order (docs.docker.com/compose/intro/compose-application-model).
 const COMPOSE_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -135,8 +134,7 @@ pub(super) fn variables(claims: &[Claim], single: bool) -> Vec<(String, u16)> {
 /// The project's compose file, as compose looks for it; `None` too where it cannot be read or is no such file.
 fn compose_file(directory: &Path) -> Option<String> {
     let path = COMPOSE_FILES.iter().map(|file| directory.join(file)).find(|path| path.is_file())?;
-    let is_small = fs::metadata(&path).is_ok_and(|file| file.len() <= LARGEST);
-    is_small.then(|| fs::read_to_string(path).ok()).flatten()
+    files::text(&path, LARGEST).ok()
 }
 
 /// The services of a compose file in block style; none of one that is written otherwise. Compose refuses a service that has

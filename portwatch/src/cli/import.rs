@@ -1,13 +1,11 @@
 //! `portwatch import`: claims out of the files of other registries, read with the caller's own rights.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{args, exit::Exit, failure::Failure, project::Here, session::Session};
 use crate::{
     access::{Access, AccessError},
+    platform::files,
     registry::{FOREIGN, Imported, Name, ProjectConfig, import, slug},
     render,
     wire::{
@@ -129,12 +127,8 @@ fn found(here: &Here) -> Vec<PathBuf> {
 fn open(path: &Path, args: &args::Import, here: &Here) -> Result<File, Failure> {
     let wrong = |message: String| Failure::ProjectFile { path: path.to_owned(), message };
     let unread = |error: std::io::Error| wrong(format!("{error}; name a file that you can read"));
-    let size = fs::metadata(path).map_err(unread)?;
-    if !size.is_file() || size.len() > LARGEST {
-        return Err(wrong("it is not a file of less than 4 MB".to_owned()));
-    }
-    let read =
-        import(&fs::read_to_string(path).map_err(unread)?).map_err(|error| wrong(error.to_string()))?;
+    let text = files::text(path, LARGEST).map_err(unread)?;
+    let read = import(&text).map_err(|error| wrong(error.to_string()))?;
     let directory = std::path::absolute(path).ok();
     let directory = directory.as_deref().and_then(Path::parent);
     let around = || {

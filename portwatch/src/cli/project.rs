@@ -9,6 +9,7 @@ use super::{backend, failure::Failure};
 use crate::{
     attribute::{PROJECT_FILE_LIMIT, is_planted, is_shared, text_of_another},
     model::Port,
+    platform::files,
     registry::{FOREIGN, Name, ProjectConfig, Stack, UserPolicy, WHOLE, slug},
     wire::claims::ClaimRequest,
 };
@@ -164,16 +165,7 @@ fn read(path: &Path, file: &str) -> Result<Option<ProjectConfig>, Failure> {
     }
 }
 
-/// A FIFO would be waited for, and the daemon reads no more than a bound either.
+/// The daemon reads no more than that either.
 fn text(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
-    let limit = u64::try_from(PROJECT_FILE_LIMIT).unwrap_or(u64::MAX);
-    let what = match () {
-        () if !metadata.is_file() => "it is not a regular file".to_owned(),
-        () if metadata.len() > limit => {
-            format!("it has {} bytes, and a project file has {limit} at most", metadata.len())
-        }
-        () => return fs::read_to_string(path),
-    };
-    Err(io::Error::new(io::ErrorKind::InvalidData, what))
+    files::text(path, u64::try_from(PROJECT_FILE_LIMIT).unwrap_or(u64::MAX))
 }

@@ -2,8 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs,
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -41,6 +40,9 @@ const KEYS: [&str; 14] = [
 ];
 const DAEMON_KEYS: [&str; 5] = ["all", "retention_days", "retention_mb", "reserve_ports", "ports_per_user"];
 const WEBHOOK_KEYS: [&str; 1] = ["allow"];
+
+/// Bytes of a file that nobody named.
+const LARGEST: u64 = 1 << 20;
 
 /// Why settings cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +173,7 @@ impl Settings {
         let asked = global.config.is_some();
         let path = global.config.clone().or_else(|| default_file(around));
         let (file, file_read, file_problem) = match &path {
-            Some(path) => judge(path, asked, fs::File::open(path).and_then(|file| text(file, asked)))?,
+            Some(path) => judge(path, asked, text(path, asked))?,
             None => (File::default(), false, None),
         };
         let from = |name: &str| origin(matches, name);
@@ -378,13 +380,15 @@ fn judge(
 }
 
 /// What a file says. One that nobody named must be of somebody who is believed where everybody may put one there.
-fn text(mut file: fs::File, asked: bool) -> io::Result<String> {
-    if !asked && !files::is_believed(&file)? {
+fn text(path: &Path, asked: bool) -> io::Result<String> {
+    if asked {
+        return fs::read_to_string(path);
+    }
+    let file = files::readable(path)?;
+    if !files::is_believed(&file)? {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(text)
+    files::text_of(file, LARGEST)
 }
 
 fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {
@@ -501,6 +505,18 @@ mod tests {
         let nowhere = || Err(io::ErrorKind::NotADirectory.into());
         assert!(matches!(judge(path, false, nowhere()), Ok((_, false, None))));
         assert!(matches!(judge(path, true, nowhere()), Err(SettingsError::Read { .. })));
+    }
+
+    /// HOME may be another user's: what lies there keeps nobody waiting.
+    #[cfg(unix)]
+    #[test]
+    fn a_fifo_at_the_default_place_is_no_file_and_is_not_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("portwatch")).unwrap();
+        let path = home.path().join("portwatch/config.toml");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = resolve(&["portwatch", "ls"], home.path()).unwrap_err().to_string();
+        assert!(error.contains("it is not a regular file"), "{error}");
     }
 
     #[test]

@@ -325,6 +325,9 @@ fn a_bare_port_means_who() {
     let expanded = |words: &[&str]| expand(words.iter().map(Into::into).collect());
     assert_eq!(expanded(&["portwatch", "3100"]), ["portwatch", "who", "3100"]);
     assert_eq!(expanded(&["portwatch", "[::1]:53/udp", "80"]), ["portwatch", "who", "[::1]:53/udp", "80"]);
+    for place in ["3100/TCP", "http://localhost:3100/x", "HTTPS://localhost"] {
+        assert_eq!(expanded(&["portwatch", place]), ["portwatch", "who", place]);
+    }
     for words in
         [&["portwatch", "ls"][..], &["portwatch", "--json", "3100"], &["portwatch"], &["portwatch", ":"]]
     {

@@ -5,10 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::wire::{
-    SCHEMA,
-    claims::{Claim, Claims, WorktreeClaims, Worktrees},
+use crate::{
+    platform::files,
+    wire::{
+        SCHEMA,
+        claims::{Claim, Claims, WorktreeClaims, Worktrees},
+    },
 };
+
+/// Bytes of a file of git's that names a path or a branch.
+const LONGEST: u64 = 64 * 1024;
 
 /// What git says of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +39,7 @@ pub(super) fn of(root: &Path) -> Vec<Worktree> {
         .filter_map(|entry| {
             let directory = entry.path();
             // The file names the `.git` file of the worktree (gitrepository-layout(5)).
-            let text = fs::read_to_string(directory.join("gitdir")).ok()?;
+            let text = files::text(&directory.join("gitdir"), LONGEST).ok()?;
             let path = directory.join(text.trim()).parent().map(Path::to_owned);
             Some(Worktree {
                 name: entry.file_name().to_string_lossy().into_owned(),
@@ -52,14 +58,14 @@ fn git_directory(directory: &Path) -> Option<PathBuf> {
     if git.is_dir() {
         return Some(git);
     }
-    let text = fs::read_to_string(&git).ok()?;
+    let text = files::text(&git, LONGEST).ok()?;
     let own = directory.join(text.strip_prefix("gitdir:")?.trim());
     let worktrees = own.parent()?;
     if worktrees.file_name()? == "worktrees" { worktrees.parent().map(Path::to_owned) } else { Some(own) }
 }
 
 fn branch(head: &Path) -> Option<String> {
-    let text = fs::read_to_string(head).ok()?;
+    let text = files::text(head, LONGEST).ok()?;
     Some(text.trim().strip_prefix("ref: refs/heads/")?.to_owned())
 }
 
@@ -89,4 +95,21 @@ pub(super) fn join(claims: Claims, project: String, there: Vec<Worktree>) -> Wor
 
 fn made_in(claim: &Claim) -> &str {
     claim.worktree.as_deref().or(claim.context.as_deref()).unwrap_or("main")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #[test]
+    fn what_is_laid_in_place_of_gits_file_is_not_waited_for_and_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = folder.path().join(".git");
+        nix::unistd::mkfifo(&git, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(super::git_directory(folder.path()), None);
+        std::fs::remove_file(&git).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &git).unwrap();
+        assert_eq!(super::git_directory(folder.path()), None);
+        std::fs::remove_file(&git).unwrap();
+        std::fs::write(&git, "gitdir: /x/.git/worktrees/y\n").unwrap();
+        assert_eq!(super::git_directory(folder.path()).unwrap(), std::path::Path::new("/x/.git"));
+    }
 }

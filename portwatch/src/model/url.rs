@@ -41,10 +41,15 @@ pub fn without_url(text: &str) -> Result<Cow<'_, str>, UrlError> {
     };
     let port = Some(port).filter(|port| !port.is_empty()).or(default);
     let port = port.ok_or_else(|| UrlError::Port(scheme.clone()))?;
-    let host = if host.eq_ignore_ascii_case("localhost") { "localhost" } else { host };
     if host.is_empty() {
         return Err(UrlError::Host);
     }
+    // There the sign before a zone is written as three (RFC 6874).
+    let host = match host.split_once("%25") {
+        Some((address, zone)) if !matches!(zone, "" | "]") => Cow::Owned(format!("{address}%{zone}")),
+        _ if host.eq_ignore_ascii_case("localhost") => Cow::Borrowed("localhost"),
+        _ => Cow::Borrowed(host),
+    };
     Ok(Cow::Owned(format!("{host}:{port}/{protocol}")))
 }
 
@@ -66,6 +71,9 @@ mod tests {
             ("wss://[::1]:9443", "[::1]:9443/tcp"),
             ("tcp://0.0.0.0:5432/", "0.0.0.0:5432/tcp"),
             ("udp://127.0.0.1:53", "127.0.0.1:53/udp"),
+            ("http://[fe80::1%25eth0]:3100/", "[fe80::1%eth0]:3100/tcp"),
+            ("http://[fe80::1%25]", "[fe80::1%25]:80/tcp"),
+            ("http://[fe80::1%7]", "[fe80::1%7]:80/tcp"),
             ("http://me:secret@localhost:3100/a@b", "localhost:3100/tcp"),
         ] {
             assert_eq!(without_url(url).unwrap(), place, "{url}");

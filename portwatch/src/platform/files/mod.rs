@@ -9,18 +9,45 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
 pub use self::system::{
-    append, directory, hold, identity, is_believed, is_held, is_of, lockable, try_lock, try_lock_shared, turn,
+    append, directory, hold, identity, is_believed, is_held, is_of, lockable, readable, try_lock,
+    try_lock_shared, turn,
 };
 
 /// Which file it is, whatever its name: device and number on it.
 pub type Identity = (u64, u64);
 
+/// What is in a regular file of at most so many bytes. Where somebody else may have laid it, a FIFO would be waited for, and a
+/// device has no end.
+pub fn text(path: &Path, most: u64) -> io::Result<String> {
+    text_of(readable(path)?, most)
+}
+
+/// The same of a file that was opened by [`readable`].
+pub fn text_of(file: File, most: u64) -> io::Result<String> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+    }
+    let mut text = String::new();
+    // It may grow while it is read.
+    let count = file.take(most.saturating_add(1)).read_to_string(&mut text)?;
+    if u64::try_from(count).unwrap_or(u64::MAX) > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+    }
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
         fs::TryLockError,
-        io::{Read as _, Write as _},
+        io::Write as _,
         sync::atomic::{AtomicUsize, Ordering},
     };
 
@@ -35,7 +62,7 @@ mod tests {
         let mut file = lockable(&path.join("lock")).unwrap();
         try_lock(&file).unwrap();
         file.write_all(b"me").unwrap();
-        let mut other = std::fs::File::open(path.join("lock")).unwrap();
+        let mut other = File::open(path.join("lock")).unwrap();
         assert!(matches!(try_lock_shared(&other), Err(TryLockError::WouldBlock)));
         assert!(matches!(try_lock(&lockable(&path.join("lock")).unwrap()), Err(TryLockError::WouldBlock)));
         let mut text = String::new();
@@ -43,6 +70,29 @@ mod tests {
         assert_eq!(text, "me");
         drop(file);
         try_lock_shared(&other).unwrap();
+    }
+
+    #[test]
+    fn a_text_is_a_regular_file_that_is_small() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        std::fs::write(&path, "four").unwrap();
+        assert_eq!(text(&path, 4).unwrap(), "four");
+        assert_eq!(text(&path, 3).unwrap_err().to_string(), "it has more than 3 bytes");
+        assert_eq!(text(&folder.path().join("x"), 3).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(text(folder.path(), 3).is_err());
+    }
+
+    /// Nobody writes into it, and whoever opens it to read waits for somebody who does (fifo(7)).
+    #[cfg(unix)]
+    #[test]
+    fn a_fifo_and_a_device_are_no_texts_and_are_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&*fifo, Path::new("/dev/zero")] {
+            assert_eq!(text(path, 3).unwrap_err().to_string(), "it is not a regular file", "{path:?}");
+        }
     }
 
     #[test]

@@ -35,6 +35,12 @@ pub fn lockable(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a file to be read. A FIFO is not waited for: it is opened with a writer or without.
+pub fn readable(path: &Path) -> io::Result<File> {
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 /// Whether what is in a file may be believed for the place where it lies. Here nobody but root may write where root's files are looked for.
 pub const fn is_believed(_: &File) -> io::Result<bool> {
     Ok(true)

@@ -88,6 +88,11 @@ pub fn lockable(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a file to be read.
+pub fn readable(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
 /// Whether what is in a file may be believed for the place where it lies. Below `%ProgramData%`, where an administrator's is looked for, every
 /// user may make directories and files: it must be this user's, the system's or the administrators'.
 pub fn is_believed(file: &File) -> io::Result<bool> {
