@@ -2,47 +2,25 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use clap::{ArgMatches, parser::ValueSource};
-use serde::Deserialize;
 
 mod claims;
+mod file;
 
+use self::file::{File, default_file, judge, text};
 use super::{
     args::{ColorWhen, Global, Start},
     project::Here,
 };
-use crate::platform::files;
 use crate::registry::{PORTS_PER_USER, UserPolicy, nearest};
-use crate::webhook::AllowList;
 use crate::wire::{ConfigReport, ConfigSetting, SCHEMA};
 
 const SOURCES: [&str; 6] = ["auto", "ebpf", "scan", "lsof", "netstat", "replay:FILE"];
 const HOOKS: [&str; 5] = ["auto", "fentry", "kprobe", "stable", "none"];
-const KEYS: [&str; 14] = [
-    "socket",
-    "state",
-    "source",
-    "hooks",
-    "redact",
-    "engines",
-    "color",
-    "no_daemon",
-    "daemon",
-    "auto",
-    "exclude",
-    "ranges",
-    "rogue",
-    "webhooks",
-];
-const DAEMON_KEYS: [&str; 5] = ["all", "retention_days", "retention_mb", "reserve_ports", "ports_per_user"];
-const WEBHOOK_KEYS: [&str; 1] = ["allow"];
-
-/// Bytes of a file that nobody named.
-const LARGEST: u64 = 1 << 20;
 
 /// Why settings cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -127,39 +105,6 @@ pub(super) struct Settings {
     pub(super) policy: UserPolicy,
     /// Where the file says that webhooks may lead; `None` where it says nothing.
     pub(super) webhooks: Option<Vec<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct File {
-    socket: Option<PathBuf>,
-    state: Option<PathBuf>,
-    source: Option<String>,
-    hooks: Option<String>,
-    redact: Option<String>,
-    engines: Option<String>,
-    color: Option<String>,
-    no_daemon: Option<bool>,
-    daemon: DaemonFile,
-    webhooks: WebhooksFile,
-    #[serde(skip)]
-    policy: UserPolicy,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, expecting = "a table, [webhooks]")]
-struct WebhooksFile {
-    allow: Option<Vec<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, expecting = "a table, [daemon]")]
-struct DaemonFile {
-    all: Option<bool>,
-    retention_days: Option<std::num::NonZeroU32>,
-    retention_mb: Option<std::num::NonZeroU32>,
-    reserve_ports: Option<bool>,
-    ports_per_user: Option<u32>,
 }
 
 impl Settings {
@@ -336,110 +281,13 @@ fn wrong(what: &'static str, value: &str, known: &[&str]) -> SettingsError {
     SettingsError::Value { what, value: value.to_owned(), hint }
 }
 
-fn default_file(around: &Surroundings<'_>) -> Option<PathBuf> {
-    let set = |name: &str| (around.env)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if cfg!(windows) {
-        let directory = set(if around.root { "ProgramData" } else { "APPDATA" })?;
-        return Some(directory.join("portwatch").join("config.toml"));
-    }
-    if around.root {
-        return Some(PathBuf::from("/etc/portwatch/config.toml"));
-    }
-    let directory = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
-    Some(directory.join("portwatch").join("config.toml"))
-}
-
-/// What was read of a file. That a default one does not exist is no error; neither is that the system does not let it be read: HOME is
-/// another user's after `su` and under `setpriv`, and what lies there is not meant.
-fn judge(
-    path: &Path,
-    asked: bool,
-    read: io::Result<String>,
-) -> Result<(File, bool, Option<String>), SettingsError> {
-    let text = match read {
-        Ok(text) => text,
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) && !asked =>
-        {
-            return Ok((File::default(), false, None));
-        }
-        // The system's own word: that a file is not believed has no number.
-        Err(error)
-            if error.kind() == io::ErrorKind::PermissionDenied
-                && error.raw_os_error().is_some()
-                && !asked =>
-        {
-            return Ok((File::default(), false, Some(error.to_string())));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(SettingsError::Missing { path: path.to_owned() });
-        }
-        Err(error) => return Err(SettingsError::Read { path: path.to_owned(), error }),
-    };
-    parse(&text, path).map(|file| (file, true, None))
-}
-
-/// What a file says. One that nobody named must be of somebody who is believed where everybody may put one there.
-fn text(path: &Path, asked: bool) -> io::Result<String> {
-    if asked {
-        return fs::read_to_string(path);
-    }
-    let file = files::readable(path)?;
-    if !files::is_believed(&file)? {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));
-    }
-    files::text_of(file, LARGEST)
-}
-
-fn parse(text: &str, path: &Path) -> Result<File, SettingsError> {
-    let broken = |error: toml::de::Error| SettingsError::Parse {
-        path: path.to_owned(),
-        message: match error.span() {
-            Some(span) => {
-                let line = text.get(..span.start).unwrap_or("").matches('\n').count() + 1;
-                format!("line {line}: {}", error.message())
-            }
-            None => error.message().to_owned(),
-        },
-    };
-    let table: toml::Table = text.parse().map_err(broken)?;
-    let unknown = |key: &str, known: &[&str], prefix: &str| SettingsError::Key {
-        path: path.to_owned(),
-        key: format!("{prefix}{key}"),
-        hint: match nearest(key, known.iter().copied()) {
-            Some(near) => format!("did you mean '{prefix}{near}'?"),
-            None => format!("there are {}", known.join(", ")),
-        },
-    };
-    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(unknown(key, &KEYS, ""));
-    }
-    if let Some(daemon) = table.get("daemon").and_then(toml::Value::as_table)
-        && let Some(key) = daemon.keys().find(|key| !DAEMON_KEYS.contains(&key.as_str()))
-    {
-        return Err(unknown(key, &DAEMON_KEYS, "daemon."));
-    }
-    if let Some(webhooks) = table.get("webhooks").and_then(toml::Value::as_table)
-        && let Some(key) = webhooks.keys().find(|key| !WEBHOOK_KEYS.contains(&key.as_str()))
-    {
-        return Err(unknown(key, &WEBHOOK_KEYS, "webhooks."));
-    }
-    let policy = UserPolicy::of(&table)
-        .map_err(|error| SettingsError::Parse { path: path.to_owned(), message: error.to_string() })?;
-    let file: File = toml::from_str(text).map_err(broken)?;
-    AllowList::parse(file.webhooks.allow.iter().flatten().map(String::as_str)).map_err(|error| {
-        SettingsError::Parse { path: path.to_owned(), message: format!("webhooks.allow: {error}") }
-    })?;
-    Ok(File { policy, ..file })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{ffi::OsString, io, path::Path};
+    use std::{ffi::OsString, path::Path};
 
     use clap::FromArgMatches;
 
-    use super::{Settings, SettingsError, Surroundings, judge, parse};
+    use super::{Settings, SettingsError, Surroundings, file::parse};
     use crate::{
         cli::{args::Cli, project::Here, tests::bare},
         registry::ProjectConfig,
@@ -491,20 +339,6 @@ mod tests {
         let missing = home.path().join("none.toml");
         let error = resolve(&["portwatch", "ls", "--config", missing.to_str().unwrap()], home.path());
         assert!(matches!(error, Err(SettingsError::Missing { .. })));
-    }
-
-    #[test]
-    fn a_file_that_nobody_named_and_that_may_not_be_read_is_passed_over_and_told_of() {
-        let path = Path::new("/home/other/.config/portwatch/config.toml");
-        let denied = || Err(io::Error::from_raw_os_error(if cfg!(windows) { 5 } else { 13 }));
-        let (_, file_read, problem) = judge(path, false, denied()).unwrap();
-        assert!(!file_read && problem.is_some_and(|problem| problem.contains("os error")));
-        assert!(matches!(judge(path, true, denied()), Err(SettingsError::Read { .. })));
-        let distrusted = || io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's");
-        assert!(matches!(judge(path, false, Err(distrusted())), Err(SettingsError::Read { .. })));
-        let nowhere = || Err(io::ErrorKind::NotADirectory.into());
-        assert!(matches!(judge(path, false, nowhere()), Ok((_, false, None))));
-        assert!(matches!(judge(path, true, nowhere()), Err(SettingsError::Read { .. })));
     }
 
     /// HOME may be another user's: what lies there keeps nobody waiting.
