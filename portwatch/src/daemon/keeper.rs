@@ -3,23 +3,26 @@
 //! One thread. The pipeline tells it on which ports something changed; it looks at the live table as it is then, so
 //! a listener of a few milliseconds is in the log and leaves no claim.
 
+mod changed;
 mod checks;
+mod claiming;
 mod news;
 mod policy;
 mod reserve;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    mem,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+pub(super) use changed::Changed;
 pub(super) use checks::Checked;
 pub use policy::AutoPolicy;
 pub(super) use policy::UserRules;
 pub(super) use reserve::Reserve;
 
+use changed::{Came, Taken};
 use checks::{Checks, Plan};
 use news::News;
 use policy::Policies;
@@ -27,20 +30,15 @@ use policy::Policies;
 use super::pipeline::{Command, Handle, lock};
 use crate::{
     health::{self, Check},
-    journal::{ClaimError, Claims, Request},
-    model::{self, Event, EventKind, Evidence, Phase, Port, Process, ProcessId, Protocol, Timestamp},
+    journal::{ClaimError, Claims},
+    model::{self, Event, EventKind, Evidence, Phase, Port, ProcessId, Protocol, Timestamp},
     query::{
         KnownSocket, Record,
-        claims::{Known, compose_of, standing, tie_of, tie_of_process, user_name},
+        claims::{Known, tie_of, tie_of_process},
     },
-    registry::{
-        Asked, Claim, FOREIGN, Kind, Name, ProjectConfig, Standing, Terms, Tie, UserPolicy, auto_name,
-    },
-    resolve,
+    registry::{Claim, FOREIGN, Kind, ProjectConfig, Tie, UserPolicy},
 };
 
-/// Changes that come close together are looked at once.
-const LINGER: Duration = Duration::from_millis(25);
 /// A claim whose program is gone for so long is told of as a ghost: a restart is none.
 const GHOST: Duration = Duration::from_secs(1);
 /// A claim whose time has passed and whose program still runs is looked at so often.
@@ -49,109 +47,6 @@ const SWEEP: Duration = Duration::from_secs(5);
 const CALM: Duration = Duration::from_mins(1);
 /// Names of project files, the first of a directory counts.
 const FILES: [&str; 4] = [".portwatch.toml", FOREIGN[0], FOREIGN[1], FOREIGN[2]];
-/// A program with several ports gets so many numbered names.
-const MOST_NUMBERS: u16 = 64;
-
-/// Ports on which something changed since the keeper looked last.
-#[derive(Debug, Default)]
-pub(super) struct Changed {
-    ports: Mutex<Ports>,
-    filled: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Ports {
-    numbers: HashSet<Port>,
-    /// Who began to listen there last; it may be gone again before anybody looks.
-    came: Came,
-    /// Everything is to be looked at.
-    all: bool,
-    /// Programs that were asked.
-    checked: Vec<Checked>,
-    /// Claims were made or given back.
-    claims: bool,
-    stop: bool,
-}
-
-/// What is to be looked at.
-#[derive(Debug, Default)]
-struct Taken {
-    ports: HashSet<Port>,
-    came: Came,
-    all: bool,
-    checked: Vec<Checked>,
-}
-
-impl Changed {
-    fn with<T>(&self, work: impl FnOnce(&mut Ports) -> T) -> T {
-        work(&mut self.ports.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Tells of a port, and of who has begun to listen there.
-    pub(super) fn add(&self, port: Port, came: Option<(Protocol, Arc<Process>)>) {
-        let first = self.with(|ports| {
-            let first = ports.numbers.is_empty();
-            ports.numbers.insert(port);
-            if let Some((protocol, process)) = came {
-                ports.came.insert((protocol, port), process);
-            }
-            first
-        });
-        if first {
-            self.filled.notify_one();
-        }
-    }
-
-    /// Tells that anything may have changed.
-    pub(super) fn add_all(&self) {
-        self.with(|ports| ports.all = true);
-        self.filled.notify_one();
-    }
-
-    /// Tells that claims were made or given back.
-    pub(super) fn note_claims(&self) {
-        self.with(|ports| ports.claims = true);
-        self.filled.notify_one();
-    }
-
-    /// Hands over what programs answered.
-    fn add_checked(&self, checked: impl Iterator<Item = Checked>) {
-        self.with(|ports| ports.checked.extend(checked));
-        self.filled.notify_one();
-    }
-
-    /// Ends the keeper.
-    pub(super) fn stop(&self) {
-        self.with(|ports| ports.stop = true);
-        self.filled.notify_one();
-    }
-
-    /// Waits for changes or for the time to pass; `None` when it is to end.
-    fn take(&self, wait: Duration) -> Option<Taken> {
-        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |ports: &mut Ports| {
-            let nothing = ports.numbers.is_empty() && ports.checked.is_empty();
-            nothing && !ports.all && !ports.claims && !ports.stop
-        };
-        let (ports, _) =
-            self.filled.wait_timeout_while(ports, wait, idle).unwrap_or_else(PoisonError::into_inner);
-        let something = !ports.numbers.is_empty() || ports.all || ports.claims;
-        drop(ports);
-        if something {
-            std::thread::sleep(LINGER);
-        }
-        self.with(|ports| {
-            ports.claims = false;
-            (!ports.stop).then(|| Taken {
-                ports: mem::take(&mut ports.numbers),
-                came: mem::take(&mut ports.came),
-                all: mem::take(&mut ports.all),
-                checked: mem::take(&mut ports.checked),
-            })
-        })
-    }
-}
-
 /// What is known of a claim's program.
 #[derive(Debug, Clone, Copy)]
 struct Life {
@@ -418,112 +313,6 @@ impl Keeper {
         Ok(())
     }
 
-    /// A TCP listener on a port that no claim has.
-    fn unclaimed(&mut self, port: Port, socket: &KnownSocket, seen: &mut Vec<i64>) -> Result<(), ClaimError> {
-        let user = self.user_policy(socket)?;
-        let policy = self.policy.but(&user);
-        if let Some(compose) = compose_of(socket) {
-            let name = Name::of(&compose.project, &compose.service, None);
-            return name.map_or(Ok(()), |name| self.claim_compose(port, socket, &name, &policy, seen));
-        }
-        match standing(&self.known, socket) {
-            Standing::Project(_) => self.claim_for(port, socket, &policy, seen),
-            // Whether a container is behind it, an engine will tell in a moment.
-            Standing::Rogue if socket.forward.is_some() => Ok(()),
-            Standing::Rogue => {
-                if self.news.is(EventKind::Rogue, socket, &self.claims)? {
-                    self.tell(about(EventKind::Rogue, socket));
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes an automatic claim where the policy wants one.
-    fn claim_for(
-        &mut self,
-        port: Port,
-        socket: &KnownSocket,
-        policy: &AutoPolicy,
-        seen: &mut Vec<i64>,
-    ) -> Result<(), ClaimError> {
-        let Some(id) = socket.first() else { return Ok(()) };
-        let Some(process) = socket.process(id) else { return Ok(()) };
-        let Some(project) = &process.project else { return Ok(()) };
-        let config = self.config(id, project);
-        let command = process.command.as_ref().map(ToString::to_string).unwrap_or_default();
-        if !policy.wants(&config, socket.socket.seen.asked, &command) {
-            return Ok(());
-        }
-        let Some(name) = auto_name(process, port, &config) else { return Ok(()) };
-        let worktree = project.worktree.as_ref().map(|w| w.name.clone()).filter(|name| name != "main");
-        let place = Place { root: Some(&project.root), worktree: worktree.as_deref() };
-        self.claim_as(&name, port, socket, &place, config.grace.unwrap_or(policy.grace), seen)
-    }
-
-    /// The same for the port of a container of compose's. The forwarder that holds it is its owner.
-    fn claim_compose(
-        &mut self,
-        port: Port,
-        socket: &KnownSocket,
-        name: &Name,
-        policy: &AutoPolicy,
-        seen: &mut Vec<i64>,
-    ) -> Result<(), ClaimError> {
-        let process = socket.first().and_then(|id| socket.process(id));
-        let command = process.and_then(|p| p.command.as_ref()).map(ToString::to_string).unwrap_or_default();
-        if !policy.wants(&ProjectConfig::default(), socket.socket.seen.asked, &command) {
-            return Ok(());
-        }
-        self.claim_as(name, port, socket, &Place::default(), policy.grace, seen)
-    }
-
-    fn claim_as(
-        &mut self,
-        name: &Name,
-        port: Port,
-        socket: &KnownSocket,
-        place: &Place<'_>,
-        grace: Duration,
-        seen: &mut Vec<i64>,
-    ) -> Result<(), ClaimError> {
-        let first = socket.first();
-        let uid = first.and_then(|id| socket.process(id)).and_then(|process| process.uid);
-        let Some(owner) = socket.socket.seen.uid.or(uid) else { return Ok(()) };
-        let Some(name) = self.unused(name, owner, port) else { return Ok(()) };
-        let terms: Terms =
-            resolve::terms(&Asked { privileged: true, ..Asked::default() }, std::path::Path::new("/proc"));
-        let user = user_name(owner);
-        let request = Request {
-            kind: Kind::Auto,
-            owner_name: user.as_deref(),
-            root: place.root,
-            worktree: place.worktree,
-            fixed: Some(port),
-            limit: self.limit,
-            ..Request::plain(&name, owner, &terms)
-        };
-        let claimed = match self.claims.claim(&request, Timestamp::now(), &mut |_, _| None) {
-            Ok(claimed) => claimed,
-            Err(error @ ClaimError::Journal(_)) => return Err(error),
-            // Somebody claimed it a moment ago: that claim stands. Or its owner has too many.
-            Err(error) => {
-                tracing::debug!(%error, %name, "no automatic claim");
-                return Ok(());
-            }
-        };
-        seen.push(claimed.claim.id);
-        self.read()?;
-        let checked = self.plan(&claimed.claim, socket);
-        let life = Life { checked, ..Life::of(&claimed.claim, first, grace) };
-        self.lives.insert(claimed.claim.id, life);
-        let mut event = about(EventKind::Auto, socket);
-        event.claim = Some(name.to_string());
-        self.tell(event);
-        Ok(())
-    }
-
     /// Has a claim's program asked whether it is well, where its project wants that; no more, where it does not.
     fn plan(&mut self, claim: &Claim, own: &KnownSocket) -> bool {
         let plan = self.wanted(claim, own);
@@ -588,36 +377,6 @@ impl Keeper {
             }
             None => ProjectConfig::default(),
         }
-    }
-
-    /// The name, or the first numbered one that nothing else has: `shop:dev`, `shop:dev-2`. An automatic claim of the
-    /// same user that has lost its listener gives its name back at once.
-    fn unused(&mut self, name: &Name, owner: u32, port: Port) -> Option<Name> {
-        for number in 1..=MOST_NUMBERS {
-            let candidate = if number == 1 {
-                name.clone()
-            } else {
-                name.with_stack(&format!("{}-{number}", name.stack()))
-            };
-            let taken = self.known.claims().iter().find(|claim| claim.name == candidate);
-            let Some(claim) = taken else { return Some(candidate) };
-            if claim.port() == Some(port) {
-                return None;
-            }
-            let gone = self.lives.get(&claim.id).is_some_and(|life| life.gone.is_some());
-            if claim.kind == Kind::Auto && claim.owner == owner && gone {
-                let id = claim.id;
-                let now = Timestamp::now();
-                let done =
-                    self.claims.release(owner, "its program listens elsewhere", now, &mut |c| c.id == id);
-                if let Ok((released, _)) = done {
-                    self.announce(released.into_iter().map(|r| r.event));
-                    self.lives.remove(&id);
-                    return Some(candidate);
-                }
-            }
-        }
-        None
     }
 
     /// Ends automatic claims after their grace, and tells of explicit ones that became ghosts.
@@ -699,16 +458,6 @@ impl Keeper {
             self.pipeline.send(Command::Announce(records));
         }
     }
-}
-
-/// Who began to listen where, since the last look.
-type Came = HashMap<(Protocol, Port), Arc<Process>>;
-
-/// Where an automatic claim is made.
-#[derive(Debug, Default)]
-struct Place<'a> {
-    root: Option<&'a std::path::Path>,
-    worktree: Option<&'a str>,
 }
 
 /// An event about a socket.
