@@ -38,7 +38,10 @@ pub fn text_of(file: File, most: u64) -> io::Result<String> {
     // It may grow while it is read.
     let count = file.take(most.saturating_add(1)).read_to_string(&mut text)?;
     if u64::try_from(count).unwrap_or(u64::MAX) > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more bytes than are read, {most} at most"),
+        ));
     }
     Ok(text)
 }
@@ -78,7 +81,7 @@ mod tests {
         let path = folder.path().join("text");
         std::fs::write(&path, "four").unwrap();
         assert_eq!(text(&path, 4).unwrap(), "four");
-        assert_eq!(text(&path, 3).unwrap_err().to_string(), "it has more than 3 bytes");
+        assert_eq!(text(&path, 3).unwrap_err().to_string(), "it has more bytes than are read, 3 at most");
         assert_eq!(text(&folder.path().join("x"), 3).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(text(folder.path(), 3).is_err());
     }
