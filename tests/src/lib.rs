@@ -8,6 +8,7 @@ mod capability;
 mod docker;
 mod group;
 pub mod guest;
+pub mod http;
 pub mod kernel;
 mod netns;
 mod others;

@@ -225,7 +225,7 @@ fn a_follower_hears_all_from_where_it_says_and_what_it_cannot_hear_any_more() {
         assert_eq!((ran.code, ran.stdout.lines().count()), (Some(0), 2), "{ran:?}");
         if portwatch.pid().is_none() {
             assert!(
-                ran.stderr.contains("no daemon runs: messages are looked for in the database"),
+                ran.stderr.contains("no daemon answers: messages are looked for in the database"),
                 "{ran:?}"
             );
         }

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, Permissions},
-    io::{Read, Write as _},
+    io::Write as _,
     os::unix::{
         fs::PermissionsExt as _,
         net::{UnixListener, UnixStream},
@@ -18,7 +18,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use portwatch_tests::{DEADLINE, Portwatch, require_root, wait_until};
+use portwatch_tests::{DEADLINE, Portwatch, http, require_root, wait_until};
 use serde_json::{Value, json};
 
 const SCAN: &[&str] = &["--source", "scan"];
@@ -144,49 +144,15 @@ fn a_daemon_that_does_not_come_back_ends_the_wait_when_its_time_is_over() {
     assert_eq!(line(&portwatch)["owner"], "first");
 }
 
-/// All of the next request on `stream`.
-fn request(stream: &mut impl Read) -> Vec<u8> {
-    let mut text = Vec::new();
-    loop {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        text.extend(byte);
-        if text.ends_with(b"\r\n\r\n") {
-            break;
-        }
-    }
-    let head = String::from_utf8_lossy(&text).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-    let mut body = vec![0; length.parse().unwrap()];
-    stream.read_exact(&mut body).unwrap();
-    text.extend(body);
-    text
-}
-
 /// Asks the daemon in the name of this process; its answer.
 fn ask(portwatch: &Portwatch, request: &[u8]) -> Value {
     let mut stream = UnixStream::connect(portwatch.socket()).unwrap();
     stream.write_all(request).unwrap();
-    let mut text = Vec::new();
-    // The head and what follows of it: the body is there with its last brace, and the connection stays.
-    loop {
-        let mut bytes = [0; 4096];
-        let count = stream.read(&mut bytes).unwrap();
-        assert!(count > 0, "{}", String::from_utf8_lossy(&text));
-        text.extend(&bytes[..count]);
-        let whole = String::from_utf8_lossy(&text);
-        if let Some(answer) =
-            whole.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok())
-        {
-            return answer;
-        }
-    }
+    http::document(&mut stream).unwrap()
 }
 
 fn order(owner: &str) -> Vec<u8> {
-    let body = json!({ "name": "line", "agent": owner, "ttl_ms": 60_000, "wait_ms": 1 }).to_string();
-    let head = "POST /v1/locks HTTP/1.1\r\nhost: portwatch\r\ncontent-type: application/json";
-    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    http::order("/v1/locks", &json!({ "name": "line", "agent": owner, "ttl_ms": 60_000, "wait_ms": 1 }))
 }
 
 /// Starts it with a daemon that reads its order and ends before it does anything.
@@ -196,7 +162,7 @@ fn cut(portwatch: &Portwatch, mut command: Command) -> Child {
     fs::set_permissions(portwatch.socket(), Permissions::from_mode(0o666)).unwrap();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stream, _) = dying.accept().unwrap();
-    let text = String::from_utf8(request(&mut stream)).unwrap();
+    let text = String::from_utf8(http::next_order(&mut stream).unwrap()).unwrap();
     assert!(text.starts_with("POST /v1/locks HTTP/1.1"), "{text}");
     drop(dying);
     child
@@ -284,7 +250,7 @@ fn an_order_whose_answer_was_lost_is_carried_out_once() {
         .spawn()
         .unwrap();
     let (mut stream, _) = between.accept().unwrap();
-    let asked = request(&mut stream);
+    let asked = http::next_order(&mut stream).unwrap();
     fs::remove_file(portwatch.socket()).unwrap();
     fs::rename(&real, portwatch.socket()).unwrap();
     let given = ask(&portwatch, &asked);
@@ -319,15 +285,13 @@ fn handing_over(portwatch: &Portwatch, script: &str) -> (Child, UnixListener, Un
         .spawn()
         .unwrap();
     let (mut stream, _) = listener.accept().unwrap();
-    request(&mut stream);
+    http::next_order(&mut stream).unwrap();
     let pid = child.id().to_string();
     let taken =
         portwatch.run(&["lock", "line", "--pid", &pid, "--ttl", "1h", "--no-daemon", "--json"]).unwrap();
     assert_eq!(taken.code, Some(0), "{taken:?}");
-    let body = taken.stdout;
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
-    stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
-    let text = String::from_utf8(request(&mut stream)).unwrap();
+    http::answer(&mut stream, &taken.stdout).unwrap();
+    let text = String::from_utf8(http::next_order(&mut stream).unwrap()).unwrap();
     assert!(text.starts_with("POST /v1/locks/hand-over HTTP/1.1"), "{text}");
     (child, listener, stream)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Access, AccessError, AccessOptions, Coordination,
-    note::{self, Absence},
+    note::{self, Absence, Unanswered},
     remedy::LIMITS,
 };
 use crate::{
@@ -86,6 +86,7 @@ impl Embedded {
         if let Some(bureau) = self.bureau.get() {
             return Ok(bureau);
         }
+        self.is_readable()?;
         let boot = boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned());
         let bureau = Bureau::open(&self.database, &boot, |_| {}, || {})
             .map_err(|error| AccessError::from(OfficeError::from(error)))?;
@@ -117,7 +118,10 @@ impl Embedded {
             daemon: false,
             note: Some(self.absence.snapshot()),
             coverage: Vec::new(),
-            degradations: scanner.degradations().to_vec(),
+            degradations: {
+                let silent = self.unanswered().map(Unanswered::degradation);
+                silent.into_iter().chain(scanner.degradations().iter().cloned()).collect()
+            },
         }
     }
 
@@ -149,6 +153,7 @@ impl Embedded {
 
     /// The journal; `None` when there is none or it may not be read.
     pub(super) fn journal(&self) -> Result<Option<Reader>, AccessError> {
+        self.is_readable()?;
         match Reader::open(&self.database) {
             Ok(reader) => Ok(Some(reader)),
             Err(JournalError::Missing { .. }) => Ok(None),
@@ -183,17 +188,41 @@ impl Embedded {
         })
     }
 
-    pub(super) fn log_about() -> About {
+    pub(super) fn log_about(&self) -> About {
         About {
             source: SourceKind::Scan,
             daemon: false,
-            note: Some(
-                "no daemon runs: this is what was recorded until the last one ended (portwatch start)"
-                    .to_owned(),
-            ),
+            note: Some(self.absence.recorded()),
             coverage: Vec::new(),
-            degradations: Vec::new(),
+            degradations: self.unanswered().map(Unanswered::degradation).into_iter().collect(),
         }
+    }
+
+    /// The daemon that is there and does not answer.
+    pub(super) const fn unanswered(&self) -> Option<&Unanswered> {
+        self.absence.unanswered()
+    }
+
+    /// What a daemon keeps that does not answer is not told from another database as if it were that.
+    fn is_readable(&self) -> Result<(), AccessError> {
+        match self.unanswered() {
+            Some(Unanswered { silence, remedy, is_own: false }) => Err(AccessError::NotSeen {
+                what: format!(
+                    "what {} has recorded, and what is claimed and locked with it, is not to be seen beside it",
+                    silence.daemon()
+                ),
+                remedy: remedy.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why something of the past or of claims is missing, beside why there is no daemon's answer.
+    fn lacks(&self, about: &mut About, why: String) {
+        about.note = Some(match about.note.take().filter(|_| self.unanswered().is_some()) {
+            Some(note) => format!("{note}; {why}"),
+            None => why,
+        });
     }
 }
 
@@ -289,14 +318,17 @@ impl Access for Embedded {
         }
         let mut targets = live.who(&asked, space, &around);
         if let Some(why) = unreadable {
-            about.note = Some(why);
+            self.lacks(&mut about, why);
         }
         add_claims(&mut live, &known, &mut targets);
         // What cannot be read of the past does not keep the present back.
         let journal = match self.journal() {
             Ok(journal) => journal,
             Err(error) => {
-                about.note = Some(error.to_string());
+                // Not said twice.
+                if !about.note.as_ref().is_some_and(|note| note.contains(&error.to_string())) {
+                    self.lacks(&mut about, error.to_string());
+                }
                 None
             }
         };
@@ -306,7 +338,7 @@ impl Access for Embedded {
                     Ok(History { last, refused }) => {
                         target.remember(last, refused, space, own);
                     }
-                    Err(error) => about.note = Some(error.to_string()),
+                    Err(error) => self.lacks(&mut about, error.to_string()),
                 }
             }
         }
@@ -357,7 +389,7 @@ impl Access for Embedded {
             match self.known() {
                 Ok(known) => annotate(&known, &mut answer.sockets, live.own()),
                 // The list stands; what explains its rows is not known.
-                Err(error) => answer.about.note = Some(error.to_string()),
+                Err(error) => self.lacks(&mut answer.about, error.to_string()),
             }
         }
         Ok(convert::list(&answer, Viewer::Unrestricted))
@@ -366,13 +398,13 @@ impl Access for Embedded {
     fn log(&self, query: &LogQuery) -> Result<Log, AccessError> {
         let filter = event_filter(query)?;
         let (events, truncated) = query::log(&self.required_journal()?, &filter)?;
-        Ok(convert::log(&LogAnswer { about: Self::log_about(), events, truncated }, Viewer::Unrestricted))
+        Ok(convert::log(&LogAnswer { about: self.log_about(), events, truncated }, Viewer::Unrestricted))
     }
 
     fn summary(&self, query: &LogQuery) -> Result<LogSummary, AccessError> {
         let filter = event_filter(query)?;
         let summary = query::summary(&self.required_journal()?, &filter)?;
-        Ok(convert::summary(&SummaryAnswer { about: Self::log_about(), summary }))
+        Ok(convert::summary(&SummaryAnswer { about: self.log_about(), summary }))
     }
 
     fn follow(
@@ -442,9 +474,9 @@ impl Access for Embedded {
     }
 
     fn status(&self) -> Result<Status, AccessError> {
-        let about = match self.looker() {
+        let mut about = match self.looker() {
             Ok(scanner) => self.about(&*scanner),
-            Err(error) => About { note: Some(error.to_string()), ..Self::log_about() },
+            Err(error) => About { note: Some(error.to_string()), ..self.log_about() },
         };
         let (events, journal_error) = match self.journal() {
             Ok(None) => (None, None),
@@ -454,14 +486,20 @@ impl Access for Embedded {
             },
             Err(error) => (None, Some(error.to_string())),
         };
-        let there = std::fs::metadata(&self.database).ok();
+        let silent = self.unanswered();
+        if silent.is_some_and(|silent| about.note.is_some() && silent.is_own) {
+            // It is what is answered.
+            about.note = None;
+        }
+        let there = std::fs::metadata(&self.database).ok().filter(|_| self.is_readable().is_ok());
         Ok(Status {
             schema: SCHEMA,
-            running: false,
-            pid: None,
+            running: silent.is_some(),
+            hangs: silent.map(|silent| silent.silence.to_string()),
+            pid: silent.and_then(|silent| silent.silence.pid),
             started: None,
             version: None,
-            socket: None,
+            socket: silent.map(|silent| silent.silence.path.display().to_string()),
             database: there.as_ref().map(|_| self.database.display().to_string()),
             database_bytes: there.as_ref().map(std::fs::Metadata::len),
             events,
@@ -483,7 +521,7 @@ impl Access for Embedded {
         let look = self.look(&[], HolderSearch::All);
         let (sockets, about) = match look {
             Ok((live, about)) => (Some(live.sizes()), about),
-            Err(error) => (None, About { note: Some(error.to_string()), ..Self::log_about() }),
+            Err(error) => (None, About { note: Some(error.to_string()), ..self.log_about() }),
         };
         let reader = self.journal().ok().flatten();
         Ok(wire::metrics::metrics(&MetricsAnswer {
@@ -502,8 +540,12 @@ impl Access for Embedded {
     }
 
     fn doctor(&self) -> Result<Doctor, AccessError> {
-        let mut checks =
-            vec![check("daemon", CheckResult::Degraded, "no daemon runs", Some("portwatch start"))];
+        let mut checks = vec![match self.unanswered() {
+            None => check("daemon", CheckResult::Degraded, "no daemon runs", Some("portwatch start")),
+            Some(Unanswered { silence, remedy, .. }) => {
+                check("daemon", CheckResult::Failed, &silence.to_string(), Some(remedy))
+            }
+        }];
         let mut degradations = Vec::new();
         for choice in [SourceChoice::Scan, SourceChoice::Lsof, SourceChoice::Netstat] {
             checks.push(Self::source_check(&choice, &mut degradations));

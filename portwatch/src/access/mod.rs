@@ -10,13 +10,15 @@ mod open;
 mod registry;
 mod remedy;
 mod remote;
+mod silent;
 
 pub use coordinate::{Coordination, order};
-pub use open::{AccessOptions, open};
+pub use open::{AccessOptions, Tell, open};
 pub use registry::Registry;
 
 use std::path::Path;
 
+use crate::api::Silence;
 use crate::wire::{
     Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
     claims::{self, Drift},
@@ -49,7 +51,7 @@ pub trait Access: Registry + Coordination {
         let list = self.list(&ListQuery { protocol: Some("tcp".to_owned()), ..ListQuery::default() })?;
         Ok(claims::drift(claims, list, project))
     }
-    /// A daemon answers: what happens is seen as it happens.
+    /// A daemon answers, as far as is known: what happens is seen as it happens.
     fn is_daemon(&self) -> bool {
         false
     }
@@ -71,6 +73,14 @@ pub enum AccessError {
     /// The question was wrong; the sentence says how. Exit 2.
     #[error("{0}")]
     Usage(String),
+    /// There is a daemon, and it does not answer. Exit 3.
+    #[error("{silence}; {remedy}")]
+    Silent {
+        /// How that was found out, and what it had been told.
+        silence: Box<Silence>,
+        /// What to do.
+        remedy: String,
+    },
     /// It could not be seen: permission, timeout, unreadable. Exit 3.
     #[error("{what}; {remedy}")]
     NotSeen {

@@ -1,6 +1,6 @@
 //! The one line that says what an answer lacks, and what would restore it.
 
-use crate::wire::SourceInfo;
+use crate::{api::Silence, model::Degradation, wire::SourceInfo};
 
 /// Why no daemon answers.
 #[derive(Debug, Clone)]
@@ -11,6 +11,26 @@ pub(super) enum Absence {
     Unwanted,
     /// There is one, or was, and it cannot be asked, for this reason.
     Unreachable(String),
+    /// There is one, and it does not answer.
+    Silent(Unanswered),
+}
+
+/// A daemon that does not answer.
+#[derive(Debug, Clone)]
+pub(super) struct Unanswered {
+    /// How that was found out.
+    pub(super) silence: Silence,
+    /// What to do.
+    pub(super) remedy: String,
+    /// The database is the daemon's.
+    pub(super) is_own: bool,
+}
+
+impl Unanswered {
+    /// What the answer lacks, for whoever reads it as data.
+    pub(super) fn degradation(&self) -> Degradation {
+        Degradation { name: "daemon-silent", what: self.silence.to_string(), remedy: self.remedy.clone() }
+    }
 }
 
 impl Absence {
@@ -28,6 +48,29 @@ impl Absence {
             Self::Unreachable(why) => {
                 format!("{why}: this is a snapshot of now, without history (portwatch start)")
             }
+            Self::Silent(Unanswered { silence, .. }) => format!(
+                "{} does not answer: this is a snapshot of now, without refused binds, short-lived sockets and new history",
+                silence.daemon()
+            ),
+        }
+    }
+
+    /// What a journal lacks that was read here.
+    pub(super) fn recorded(&self) -> String {
+        match self {
+            Self::Silent(Unanswered { silence, .. }) => {
+                format!("{} does not answer: this is what it has recorded until now", silence.daemon())
+            }
+            _ => "no daemon runs: this is what was recorded until the last one ended (portwatch start)"
+                .to_owned(),
+        }
+    }
+
+    /// The daemon that does not answer.
+    pub(super) const fn unanswered(&self) -> Option<&Unanswered> {
+        match self {
+            Self::Silent(unanswered) => Some(unanswered),
+            _ => None,
         }
     }
 
@@ -37,6 +80,10 @@ impl Absence {
             Self::None => "no daemon runs: events are shown, and not recorded (portwatch start)".to_owned(),
             Self::Unwanted => "events are shown, and not recorded (--no-daemon)".to_owned(),
             Self::Unreachable(why) => format!("{why}: events are shown, and not recorded (portwatch start)"),
+            Self::Silent(Unanswered { silence, .. }) => format!(
+                "{} does not answer: events are seen by this process, and whether they are recorded is not known",
+                silence.daemon()
+            ),
         }
     }
 }

@@ -123,7 +123,9 @@ impl Embedded {
     /// What is live is written down, where that is possible: a claim that was live becomes a ghost and not idle.
     fn touch(&self, live: &[query::claims::ClaimView], now: Timestamp) {
         let ids = needs_touch(live, now);
+        // A daemon that hangs may hold the database, and is waited for enough.
         if !ids.is_empty()
+            && self.unanswered().is_none()
             && let Ok(mut store) = self.store()
         {
             let _ = store.touch(&ids, now);
@@ -209,7 +211,7 @@ impl Registry for Embedded {
             None => Vec::new(),
             Some(reader) => reader.allowed().map_err(|error| AccessError::from(OfficeError::from(error)))?,
         };
-        Ok(convert::allowed(&AllowedAnswer { about: Self::log_about(), rules, files: self.files() }, false))
+        Ok(convert::allowed(&AllowedAnswer { about: self.log_about(), rules, files: self.files() }, false))
     }
 
     fn allow(&self, request: &AllowRequest) -> Result<AllowList, AccessError> {
@@ -223,7 +225,7 @@ impl Registry for Embedded {
             store.disallow(&rule, caller.uid).map_err(failed)?
         };
         let rules = store.allowed().map_err(|error| AccessError::from(OfficeError::from(error)))?;
-        Ok(convert::allowed(&AllowedAnswer { about: Self::log_about(), rules, files: self.files() }, changed))
+        Ok(convert::allowed(&AllowedAnswer { about: self.log_about(), rules, files: self.files() }, changed))
     }
 
     fn report_health(&self, report: &HealthReport) -> Result<(), AccessError> {

@@ -1,5 +1,7 @@
 //! Which way to the answers.
 
+use std::path::Path;
+
 use super::{Access, AccessError, embedded::Embedded, note::Absence, remote::Remote};
 use crate::{
     api::{Client, ClientError, Places},
@@ -15,6 +17,8 @@ pub struct AccessOptions {
     pub places: Places,
     /// The socket was named by flag, variable or file: no other one is asked.
     pub socket_set: bool,
+    /// The state directory was named so too.
+    pub state_set: bool,
     /// Take a snapshot even when a daemon runs.
     pub no_daemon: bool,
     /// Word of `--source`.
@@ -31,6 +35,24 @@ pub struct AccessOptions {
     pub ports_per_user: Option<u32>,
     /// Where webhooks may lead.
     pub webhooks: Policy,
+    /// Is told what the reader is to know before the answer comes: that it takes long, or comes from somebody else.
+    pub tell: Tell,
+}
+
+/// Tells a reader something beside the answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Tell {
+    /// That a daemon takes long.
+    pub slow: fn(&str),
+    /// That it does not answer, and what is done instead.
+    pub silent: fn(&str),
+}
+
+impl AccessOptions {
+    /// Whether the database is that of the daemon at `socket`. Where its socket alone was named, it may be another.
+    pub(super) fn is_database_of(&self, socket: &Path) -> bool {
+        self.places.socket == socket && (!self.socket_set || self.state_set)
+    }
 }
 
 /// A daemon when one answers, else a snapshot in this process; a recording is always played here. A socket that must not be trusted is an error:
@@ -44,9 +66,12 @@ pub fn open(options: &AccessOptions) -> Result<Box<dyn Access>, AccessError> {
     }
     let mut absence = Absence::None;
     for socket in options.places.candidates(options.socket_set) {
-        let client = Client::new(socket)?;
+        let client = Client::new(socket)?.telling(options.tell.slow);
         match client.probe() {
-            Ok(()) => return Ok(Box::new(Remote::new(client))),
+            // One that lets nobody in is asked: it may be busy, and who asks knows what to do without it.
+            Ok(()) | Err(ClientError::Silent(_)) => {
+                return Ok(Box::new(Remote::new(client, options.clone())));
+            }
             Err(ClientError::Absent(_)) => {}
             Err(error @ (ClientError::Stale(_) | ClientError::NotPermitted { .. })) => {
                 if matches!(absence, Absence::None) {

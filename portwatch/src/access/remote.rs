@@ -1,12 +1,18 @@
 //! Answers of a daemon, over its socket.
 
-use std::{collections::HashSet, path::Path, time::Duration};
+use std::{cell::RefCell, collections::HashSet, path::Path, rc::Rc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Access, AccessError, Coordination, Registry, note, remedy::LIMITS};
+use super::{
+    Access, AccessError, AccessOptions, Coordination, Registry,
+    embedded::Embedded,
+    note,
+    remedy::LIMITS,
+    silent::{StandIn, without_it},
+};
 use crate::{
-    api::{Client, ClientError, MAX_HEAD, MAX_TARGETS},
+    api::{Client, ClientError, MAX_HEAD, MAX_TARGETS, Silence},
     wire::{
         Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
         claims::{
@@ -29,11 +35,73 @@ const BYTES: usize = MAX_HEAD - 4 * 1024;
 #[derive(Debug)]
 pub(super) struct Remote {
     client: Client,
+    options: AccessOptions,
+    /// Who answers in its place, where it does not.
+    stand_in: RefCell<Option<Rc<StandIn>>>,
 }
 
 impl Remote {
-    pub(super) const fn new(client: Client) -> Self {
-        Self { client }
+    pub(super) fn new(client: Client, options: AccessOptions) -> Self {
+        Self { client, options, stand_in: RefCell::default() }
+    }
+
+    /// Who answers in its place, for a while.
+    fn standing_in(&self) -> Option<Rc<StandIn>> {
+        self.stand_in.borrow().clone().filter(|stand_in| stand_in.is_fresh())
+    }
+
+    /// An answer of the daemon, or where it is silent that of its stand-in.
+    fn read<T>(
+        &self,
+        ask: impl FnOnce() -> Result<T, AccessError>,
+        alone: impl FnOnce(&Embedded) -> Result<T, AccessError>,
+    ) -> Result<T, AccessError> {
+        self.read_and(true, ask, alone)
+    }
+
+    /// The same, where it is told or not what is done.
+    fn read_and<T>(
+        &self,
+        is_told: bool,
+        ask: impl FnOnce() -> Result<T, AccessError>,
+        alone: impl FnOnce(&Embedded) -> Result<T, AccessError>,
+    ) -> Result<T, AccessError> {
+        let stand_in = match self.standing_in() {
+            Some(stand_in) => stand_in,
+            None => match ask() {
+                Err(AccessError::Silent { silence, .. }) => {
+                    let stand_in = self.replace(*silence);
+                    if is_told {
+                        (self.options.tell.silent)(&stand_in.words());
+                    }
+                    stand_in
+                }
+                answered => return answered,
+            },
+        };
+        alone(stand_in.access())
+    }
+
+    /// From now on somebody else answers.
+    fn replace(&self, silence: Silence) -> Rc<StandIn> {
+        let stand_in = Rc::new(StandIn::new(silence, &self.options, &self.client));
+        Rc::clone(self.stand_in.borrow_mut().insert(stand_in))
+    }
+
+    /// Orders it of the daemon. Nobody carries out an order in its place: it may have it, and go on.
+    fn order<T>(&self, order: impl FnOnce() -> Result<T, ClientError>) -> Result<T, AccessError> {
+        let done = match self.standing_in() {
+            Some(stand_in) => Err(stand_in.refusal()),
+            None => order().map_err(AccessError::from),
+        };
+        done.map_err(|error| {
+            if let AccessError::Silent { silence, .. } = &error
+                && self.standing_in().is_none()
+            {
+                self.replace((**silence).clone());
+            }
+            without_it(error, self.options.is_database_of(self.client.socket()))
+        })
     }
 
     /// What comes at `path`, as it comes.
@@ -98,8 +166,9 @@ impl Remote {
     }
 }
 
-impl Access for Remote {
-    fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
+/// Questions to the daemon itself.
+impl Remote {
+    fn ask_who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
         let mut rest = query.netns.map(|inode| format!("&netns={inode}")).unwrap_or_default();
         if query.all_namespaces {
             rest.push_str("&all_namespaces=true");
@@ -116,11 +185,7 @@ impl Access for Remote {
         whole.ok_or_else(|| AccessError::Usage("nothing was asked".to_owned()))
     }
 
-    fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
-        Ok(self.client.get(&path("/v1/ls", query)?)?)
-    }
-
-    fn log(&self, query: &LogQuery) -> Result<Log, AccessError> {
+    fn ask_log(&self, query: &LogQuery) -> Result<Log, AccessError> {
         let wanted = match query.limit {
             None => DEFAULT_LIMIT,
             Some(0) => u64::MAX,
@@ -129,11 +194,29 @@ impl Access for Remote {
         if wanted > PAGE {
             return self.pages(query, wanted);
         }
-        Ok(self.client.get(&path("/v1/log", query)?)?)
+        self.get(&path("/v1/log", query)?)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AccessError> {
+        Ok(self.client.get(path)?)
+    }
+}
+
+impl Access for Remote {
+    fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
+        self.read(|| self.ask_who(query), |alone| alone.who(query))
+    }
+
+    fn list(&self, query: &ListQuery) -> Result<List, AccessError> {
+        self.read(|| self.get(&path("/v1/ls", query)?), |alone| alone.list(query))
+    }
+
+    fn log(&self, query: &LogQuery) -> Result<Log, AccessError> {
+        self.read(|| self.ask_log(query), |alone| alone.log(query))
     }
 
     fn summary(&self, query: &LogQuery) -> Result<LogSummary, AccessError> {
-        Ok(self.client.get(&path("/v1/summary", query)?)?)
+        self.read(|| self.get(&path("/v1/summary", query)?), |alone| alone.summary(query))
     }
 
     fn follow(
@@ -144,9 +227,20 @@ impl Access for Remote {
         each: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), AccessError> {
         if let Some(about) = about {
-            let mut source = self.status()?.source;
-            note::follow(&mut source, None);
-            about(source);
+            // Where it is silent from the beginning, this process looks by itself, and the note says so.
+            let ask = || self.get::<Status>("/v1/status").map(Some);
+            match self.read_and(false, ask, |_| Ok(None))? {
+                Some(status) => {
+                    let mut source = status.source;
+                    note::follow(&mut source, None);
+                    about(source);
+                }
+                None => {
+                    if let Some(stand_in) = self.standing_in() {
+                        return stand_in.access().follow(query, backlog, Some(about), each);
+                    }
+                }
+            }
         }
         let mut path = path("/v1/watch", query)?;
         path.push_str(if path.contains('?') { "&" } else { "?" });
@@ -156,11 +250,11 @@ impl Access for Remote {
 
     fn drift(&self, project: Option<&str>) -> Result<Drift, AccessError> {
         let query = project.map_or_else(String::new, |project| format!("?project={}", escape(project)));
-        Ok(self.client.get(&format!("/v1/drift{query}"))?)
+        self.read(|| self.get(&format!("/v1/drift{query}")), |alone| alone.drift(project))
     }
 
     fn is_daemon(&self) -> bool {
-        true
+        self.standing_in().is_none()
     }
 
     fn socket(&self) -> Option<&Path> {
@@ -168,24 +262,27 @@ impl Access for Remote {
     }
 
     fn status(&self) -> Result<Status, AccessError> {
-        Ok(self.client.get("/v1/status")?)
+        // That it hangs is the answer.
+        self.read_and(false, || self.get("/v1/status"), Access::status)
     }
 
     fn metrics(&self) -> Result<Metrics, AccessError> {
-        Ok(self.client.get("/v1/metrics?format=json")?)
+        self.read(|| self.get("/v1/metrics?format=json"), Access::metrics)
     }
 
     fn doctor(&self) -> Result<Doctor, AccessError> {
-        Ok(self.client.get("/v1/doctor")?)
+        self.read_and(false, || self.get("/v1/doctor"), Access::doctor)
     }
 }
 
 impl Coordination for Remote {
     fn coordinate(&self, place: &Place, order: &serde_json::Value) -> Result<serde_json::Value, AccessError> {
-        Ok(match place.method {
-            Method::Get => self.client.get(&path(place.path, order)?)?,
-            Method::Post => self.client.post(place.path, order)?,
-        })
+        match place.method {
+            Method::Get => {
+                self.read(|| self.get(&path(place.path, order)?), |alone| alone.coordinate(place, order))
+            }
+            Method::Post => self.order(|| self.client.post(place.path, order)),
+        }
     }
 
     fn coordinate_within(
@@ -205,43 +302,46 @@ impl Coordination for Remote {
         query: &FollowQuery,
         each: &mut dyn FnMut(Followed) -> bool,
     ) -> Result<(), AccessError> {
-        self.stream(&path(FOLLOW, query)?, each)
+        match self.standing_in() {
+            Some(stand_in) => stand_in.access().follow_messages(query, each),
+            None => self.stream(&path(FOLLOW, query)?, each),
+        }
     }
 }
 
 impl Registry for Remote {
     fn claims(&self, patterns: &[String]) -> Result<Claims, AccessError> {
-        let patterns: Vec<_> = patterns.iter().map(|p| format!("pattern={}", escape(p))).collect();
-        Ok(self.client.get(&format!("/v1/claims?{}", patterns.join("&")))?)
+        let words: Vec<_> = patterns.iter().map(|p| format!("pattern={}", escape(p))).collect();
+        let path = format!("/v1/claims?{}", words.join("&"));
+        self.read(|| self.get(&path), |alone| alone.claims(patterns))
     }
 
     fn claim(&self, request: &ClaimRequest) -> Result<Claimed, AccessError> {
-        Ok(self.client.post("/v1/claims", request)?)
+        self.order(|| self.client.post("/v1/claims", request))
     }
 
     fn release(&self, request: &ReleaseRequest) -> Result<Released, AccessError> {
-        Ok(self.client.post("/v1/claims/release", request)?)
+        self.order(|| self.client.post("/v1/claims/release", request))
     }
 
     fn cleanup(&self, request: &CleanupRequest) -> Result<Released, AccessError> {
-        Ok(self.client.post("/v1/claims/cleanup", request)?)
+        self.order(|| self.client.post("/v1/claims/cleanup", request))
     }
 
     fn rogue(&self, query: &RogueQuery) -> Result<Rogue, AccessError> {
-        Ok(self.client.get(&path("/v1/rogue", query)?)?)
+        self.read(|| self.get(&path("/v1/rogue", query)?), |alone| alone.rogue(query))
     }
 
     fn allowed(&self) -> Result<AllowList, AccessError> {
-        Ok(self.client.get("/v1/rogue/allowed")?)
+        self.read(|| self.get("/v1/rogue/allowed"), Registry::allowed)
     }
 
     fn allow(&self, request: &AllowRequest) -> Result<AllowList, AccessError> {
-        Ok(self.client.post("/v1/rogue/allowed", request)?)
+        self.order(|| self.client.post("/v1/rogue/allowed", request))
     }
 
     fn report_health(&self, report: &HealthReport) -> Result<(), AccessError> {
-        let _: serde_json::Value = self.client.post("/v1/claims/health", report)?;
-        Ok(())
+        self.order(|| self.client.post::<serde_json::Value>("/v1/claims/health", report)).map(drop)
     }
 }
 
@@ -342,7 +442,8 @@ impl From<ClientError> for AccessError {
                 remedy: "its answers are not trusted; choose another with --socket, or use --no-daemon"
                     .to_owned(),
             },
-            ClientError::Timeout { .. } | ClientError::Broken { .. } => Self::NotSeen {
+            ClientError::Silent(silence) => (*silence).into(),
+            ClientError::Broken { .. } => Self::NotSeen {
                 what,
                 remedy: "see the daemon's log, portwatch restart it, or use --no-daemon".to_owned(),
             },

@@ -15,19 +15,24 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
 
-use crate::{
-    platform::{
-        local::{self, Stream},
-        user::{self, ROOT},
-    },
-    wire::ErrorDocument,
+mod attend;
+mod error;
+
+pub(super) use attend::ALIVE;
+pub use error::{ClientError, Silence, Told};
+
+use crate::platform::{
+    local::{self, Stream},
+    user,
 };
 
 /// How long a daemon may take to accept.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long it may take to answer.
+/// Between two tries where it lets nobody in.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long it may take to answer, as long as it is there.
 pub const ANSWER: Duration = Duration::from_mins(1);
 /// A connection that was made to see whether a daemon accepts, or that has given an answer, serves the next question if that
 /// comes so soon; the daemon ends one on which nothing is asked.
@@ -43,98 +48,37 @@ pub struct Client {
     probed: Mutex<Option<(Stream, Instant)>>,
     /// The connection of the last answer, for the next question.
     kept: Mutex<Option<(Sender, Instant)>>,
+    /// What carries the connection that was made last.
+    carried: Mutex<Option<JoinHandle<()>>>,
+    /// Who served that, where the system tells.
+    server: Mutex<Option<u32>>,
+    /// Is told that an answer takes long.
+    tell: fn(&str),
     runtime: Runtime,
 }
 
 type Sender = SendRequest<Full<Bytes>>;
-
-/// What a daemon is asked through, and what it is called that this is not permitted.
-const KIND: &str = if cfg!(windows) { "pipe" } else { "socket" };
-const DENIED: &str = if cfg!(windows) { "ERROR_ACCESS_DENIED" } else { "EACCES" };
-
-/// `uid 1000`; on Windows, where users have no numbers, by name where it is known.
-fn whom(uid: u32) -> String {
-    let name = if cfg!(windows) { user::account(uid).ok().flatten() } else { None };
-    name.map_or_else(|| format!("uid {uid}"), |account| account.name)
-}
-
-/// Why the daemon did not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// There is no socket file.
-    #[error("there is no {kind} at {0}", kind = KIND)]
-    Absent(PathBuf),
-    /// There is a socket file and nobody listens: its daemon is gone.
-    #[error("nobody listens at {0} any more")]
-    Stale(PathBuf),
-    /// Something else is there.
-    #[error("{0} is not a {kind}", kind = KIND)]
-    NoSocket(PathBuf),
-    /// No socket can be there.
-    #[error("{path} is too long for the path of a socket: it has {} bytes, and {most} is the most", path.as_os_str().len())]
-    TooLong {
-        /// What was named.
-        path: PathBuf,
-        /// The system's limit.
-        most: usize,
-    },
-    /// Not allowed to connect.
-    #[error("connecting to {path} is not permitted ({denied})", denied = DENIED)]
-    NotPermitted {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// The server is neither root's nor the caller's own: it could tell anything.
-    #[error("{path} is served by {}, which is neither {root} nor you", whom(*uid), root = ROOT)]
-    Foreign {
-        /// The socket.
-        path: PathBuf,
-        /// Uid of the process that listens.
-        uid: u32,
-    },
-    /// No answer in time.
-    #[error("{path} did not answer within {seconds} s")]
-    Timeout {
-        /// The socket.
-        path: PathBuf,
-        /// The deadline.
-        seconds: u64,
-    },
-    /// The connection broke, or what came was no HTTP.
-    #[error("{path} broke off: {problem}")]
-    Broken {
-        /// The socket.
-        path: PathBuf,
-        /// What happened.
-        problem: String,
-    },
-    /// An answer that this build does not understand.
-    #[error("{path} answered something this portwatch does not understand ({problem})")]
-    Alien {
-        /// The socket.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The daemon said no.
-    #[error("{}", .document.error.message)]
-    Refused {
-        /// HTTP status.
-        status: u16,
-        /// Its words.
-        document: Box<ErrorDocument>,
-    },
-    /// No runtime could be made.
-    #[error("cannot start asking: {0}")]
-    Start(io::Error),
-}
 
 impl Client {
     /// A client of the daemon at `socket`. Connects with the first question.
     pub fn new(socket: PathBuf) -> Result<Self, ClientError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClientError::Start)?;
-        Ok(Self { socket, probed: Mutex::default(), kept: Mutex::default(), runtime })
+        Ok(Self {
+            socket,
+            probed: Mutex::default(),
+            kept: Mutex::default(),
+            carried: Mutex::default(),
+            server: Mutex::default(),
+            tell: |_| {},
+            runtime,
+        })
+    }
+
+    /// The same, where `tell` is told of an answer that takes long.
+    #[must_use]
+    pub fn telling(self, tell: fn(&str)) -> Self {
+        Self { tell, ..self }
     }
 
     /// Where it is asked.
@@ -149,22 +93,26 @@ impl Client {
         Ok(())
     }
 
-    /// The document at `path` (with its query).
+    /// The document at `path` (with its query). Waits as long as an answer may take, where the daemon says meanwhile that it is there.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.get_within(path, ANSWER)
-    }
-
-    /// The same, where the daemon may take so long to answer.
-    pub fn get_within<T: DeserializeOwned>(&self, path: &str, within: Duration) -> Result<T, ClientError> {
-        let bytes = self.runtime.block_on(async {
-            timeout(within, self.fetch(path)).await.unwrap_or_else(|_| Err(self.late(within)))
-        })?;
+        let bytes = self.runtime.block_on(self.attended(self.fetch(path)))?;
         serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
     }
 
-    /// The document that `order` at `path` is answered with.
+    /// The same, where the daemon may take so long to answer, and is not asked whether it is there.
+    pub fn get_within<T: DeserializeOwned>(&self, path: &str, within: Duration) -> Result<T, ClientError> {
+        let bytes = self.runtime.block_on(self.limited(within, Instant::now(), self.fetch(path)))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
+    }
+
+    /// The document that `order` at `path` is answered with. It is sent to a daemon that has just answered, and to no other.
     pub fn post<T: DeserializeOwned>(&self, path: &str, order: &impl Serialize) -> Result<T, ClientError> {
-        self.post_within(path, order, ANSWER)
+        let body = serde_json::to_vec(order).map_err(|error| self.alien(&error))?;
+        let bytes = self.runtime.block_on(async {
+            self.greet(None).await?;
+            self.attended(self.carry(path, body)).await.map_err(ClientError::of_order)
+        })?;
+        serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
     }
 
     /// The same, where the daemon may take so long to answer.
@@ -175,13 +123,10 @@ impl Client {
         within: Duration,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(order).map_err(|error| self.alien(&error))?;
+        let begun = Instant::now();
         let bytes = self.runtime.block_on(async {
-            timeout(within, async {
-                let (body, sender) = self.send(path, Some(body)).await?;
-                self.whole(body, sender).await
-            })
-            .await
-            .unwrap_or_else(|_| Err(self.late(within)))
+            self.greet(Some(within)).await?;
+            self.limited(within, begun, self.carry(path, body)).await.map_err(ClientError::of_order)
         })?;
         serde_json::from_slice(&bytes).map_err(|error| self.alien(&error))
     }
@@ -189,11 +134,9 @@ impl Client {
     /// Server-sent events at `path`; `each` is given the data of one, and ends it by `false`.
     pub fn stream(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), ClientError> {
         self.runtime.block_on(async {
-            let (mut body, _sender) = timeout(CONNECT + ANSWER, self.send(path, None))
-                .await
-                .unwrap_or_else(|_| Err(self.late(ANSWER)))?;
+            let (mut body, _sender) = self.attended(self.send(path, None)).await?;
             let mut lines = Lines::default();
-            while let Some(frame) = body.frame().await {
+            while let Some(frame) = self.next(&mut body).await? {
                 let frame = match frame {
                     Ok(frame) => frame,
                     // The daemon ended, in order or not (ECONNRESET where it had not read all): an end, not a failure.
@@ -217,15 +160,27 @@ impl Client {
         if let Some(most) = local::longest().filter(|&most| self.socket.as_os_str().len() > most) {
             return Err(ClientError::TooLong { path: path(), most });
         }
-        let stream = timeout(CONNECT, local::connect(&self.socket))
+        let stream = timeout(CONNECT, self.let_in())
             .await
-            .map_err(|_| self.late(CONNECT))?
+            .map_err(|_| self.silent(CONNECT, false))?
             .map_err(|error| self.unconnected(&error))?;
-        let uid = local::served_by(&stream).map_err(|error| self.broken(&error))?;
-        if !user::is_trusted(uid) {
-            return Err(ClientError::Foreign { path: path(), uid });
+        let server = local::served_by(&stream).map_err(|error| self.broken(&error))?;
+        if !user::is_trusted(server.uid) {
+            return Err(ClientError::Foreign { path: path(), uid: server.uid });
         }
+        let pid = server.pid.and_then(|pid| u32::try_from(pid).ok());
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = pid;
         Ok(stream)
+    }
+
+    /// Connects. Where its queue is full (EAGAIN of `unix_stream_connect`), the daemon has accepted nobody for a while.
+    async fn let_in(&self) -> io::Result<Stream> {
+        loop {
+            match local::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(AGAIN).await,
+                connected => return connected,
+            }
+        }
     }
 
     fn unconnected(&self, error: &io::Error) -> ClientError {
@@ -251,11 +206,12 @@ impl Client {
         };
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
-        tokio::spawn(async move {
+        let carried = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the connection to the daemon ended");
             }
         });
+        *self.carried.lock().unwrap_or_else(PoisonError::into_inner) = Some(carried);
         Ok(sender)
     }
 
@@ -318,6 +274,11 @@ impl Client {
         self.whole(body, sender).await
     }
 
+    async fn carry(&self, path: &str, order: Vec<u8>) -> Result<Bytes, ClientError> {
+        let (body, sender) = self.send(path, Some(order)).await?;
+        self.whole(body, sender).await
+    }
+
     /// The whole answer; its connection is kept for the next question.
     async fn whole(&self, body: Incoming, sender: Sender) -> Result<Bytes, ClientError> {
         let bytes = self.collect(body).await?;
@@ -328,13 +289,6 @@ impl Client {
     async fn collect(&self, body: Incoming) -> Result<Bytes, ClientError> {
         let body = http_body_util::Limited::new(body, LARGEST);
         body.collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| self.broken(&error))
-    }
-
-    fn late(&self, after: Duration) -> ClientError {
-        ClientError::Timeout {
-            path: self.socket.clone(),
-            seconds: after.saturating_add(Duration::from_millis(500)).as_secs(),
-        }
     }
 
     fn broken(&self, error: &impl ToString) -> ClientError {

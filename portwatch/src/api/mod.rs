@@ -16,7 +16,7 @@ mod server;
 mod turns;
 mod watch;
 
-pub use client::{ANSWER, Client, ClientError};
+pub use client::{ANSWER, Client, ClientError, Silence, Told};
 pub use error::{ApiError, Crowd};
 pub use openapi::openapi;
 pub use peer::Peer;

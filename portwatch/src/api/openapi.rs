@@ -43,6 +43,7 @@ pub fn openapi() -> Value {
             &answer("what is allowed?", json!([]), of::<claims::AllowList>(&mut generator)),
             &order("changes the peer's rules", &of::<claims::AllowRequest>(&mut generator), &of::<claims::AllowList>(&mut generator)),
         ),
+        "/v1/alive": answer("is the daemon there? Answered at once, whatever else it is busy with", json!([]), of::<wire::Alive>(&mut generator)),
         "/v1/status": answer("how is the daemon?", json!([]), of::<wire::Status>(&mut generator)),
         "/v1/doctor": answer("what works here?", json!([]), of::<wire::Doctor>(&mut generator)),
         "/v1/metrics": metrics(of::<wire::metrics::Metrics>(&mut generator)),

@@ -78,8 +78,12 @@ impl Orders {
                     return;
                 }
                 let count = queue.orders.len().min(MOST);
-                queue.orders.drain(..count).collect()
+                // Who has gone was told that it was not answered, and may have ordered it somewhere else.
+                queue.orders.drain(..count).filter(|waiting| !waiting.answer.is_closed()).collect()
             };
+            if batch.is_empty() {
+                continue;
+            }
             let mut answers = Vec::with_capacity(batch.len());
             let mut orders = Vec::with_capacity(batch.len());
             for Waiting { wanted, uid, answer } in batch {
@@ -88,7 +92,7 @@ impl Orders {
                 answers.push(answer);
             }
             for (answer, to) in desk.claim_all(&orders).into_iter().zip(answers) {
-                // One that does not wait any more has what it claimed, as with any answer that is lost on its way.
+                // One that has gone meanwhile has what it claimed, as with any answer that is lost on its way.
                 let _ = to.send(answer);
             }
         }

@@ -13,7 +13,9 @@ use axum::{
 use serde::Serialize;
 
 use super::{
-    ApiError, Peer, coordinate, openapi, registry,
+    ApiError, Peer,
+    client::ALIVE,
+    coordinate, openapi, registry,
     requests::{self, Requests},
     turns, watch,
 };
@@ -44,6 +46,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/v1/doctor", get(doctor))
         .route("/v1/metrics", get(metrics))
         .route("/v1/watch", get(watch::watch))
+        .route(ALIVE, get(alive))
         .route("/v1/openapi.json", get(|| async { Json(openapi()) }))
         .merge(registry::routes())
         .merge(coordinate::routes())
@@ -64,9 +67,21 @@ pub(super) async fn blocking<T: Send + 'static>(
         drop(turn);
         done
     };
-    match tokio::task::spawn_blocking(in_turn).await {
+    let task = tokio::task::spawn_blocking(in_turn);
+    // What waits for a thread when who asked goes is not begun any more.
+    let _asked = Asked(task.abort_handle());
+    match task.await {
         Ok(answer) => Ok(answer?),
         Err(error) => Err(ApiError::Internal(format!("an answer was not finished: {error}"))),
+    }
+}
+
+/// Somebody waits for the answer; no longer on drop. What has begun goes on.
+struct Asked(tokio::task::AbortHandle);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -155,6 +170,11 @@ async fn status(State(desk): State<Desk>) -> Result<Response, ApiError> {
     json(&convert::status(&answer))
 }
 
+/// Needs nothing but the connections' thread: where this comes late, everything does.
+async fn alive() -> Json<wire::Alive> {
+    Json(wire::Alive { schema: wire::SCHEMA, pid: std::process::id() })
+}
+
 async fn doctor(State(desk): State<Desk>) -> Result<Response, ApiError> {
     let answer = blocking(move || desk.doctor()).await?;
     json(&convert::doctor(&answer))
@@ -210,4 +230,39 @@ fn unescape(text: &str) -> String {
 fn hex(high: u8, low: u8) -> Option<u8> {
     let digit = |c: u8| char::from(c).to_digit(16);
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_thread_is_not_begun_when_who_asked_goes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let (end, wait) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        runtime.block_on(async {
+            let first = tokio::spawn(blocking(move || {
+                let _ = wait.recv();
+                Ok(())
+            }));
+            let order = |name: &'static str| {
+                let tell = tell.clone();
+                tokio::spawn(blocking(move || {
+                    let _ = tell.send(name);
+                    Ok(())
+                }))
+            };
+            let (gone, stays) = (order("gone"), order("stays"));
+            tokio::task::yield_now().await;
+            gone.abort();
+            assert!(gone.await.is_err());
+            drop(end);
+            first.await.unwrap().unwrap();
+            stays.await.unwrap().unwrap();
+        });
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), ["stays"]);
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     future::Future,
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     platform::{
-        local::{Listener, Stream},
+        local::{Listener, OtherEnd, Stream},
         user,
     },
     wire::coordinate::FOLLOW,
@@ -133,13 +134,22 @@ struct Asked {
 /// One question after the other, as long as its peer asks; one that asks nothing is let go after `limits.header`.
 async fn connection(stream: Stream, router: Router, (peer, own): (Peer, Own), limits: Limits) {
     let (asking, asked) = tokio::sync::watch::channel(Asked { at: Instant::now(), streaming: false });
+    let other = OtherEnd::of(&stream);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        // The stream is open: it is part of what asks here.
+        let is_gone = other.is_gone();
         let streaming = matches!(request.uri().path(), "/v1/watch" | FOLLOW);
         asking.send_replace(Asked { at: Instant::now(), streaming });
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let mut router = router.clone();
-        turns::within(own.clone(), async move { router.as_service().ready().await?.call(request).await })
+        turns::within(own.clone(), async move {
+            if is_gone {
+                return Err(gone(&request, peer.uid));
+            }
+            let answered = async { router.as_service().ready().await?.call(request).await };
+            answered.await.map_err(|never: std::convert::Infallible| match never {})
+        })
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -166,6 +176,18 @@ async fn connection(stream: Stream, router: Router, (peer, own): (Peer, Own), li
     if let Err(error) = result {
         tracing::debug!(uid = peer.uid, %error, "a connection ended early");
     }
+}
+
+/// Who asks and goes before it is begun (a daemon that was stopped goes on with what had come meanwhile) has been told that nothing was
+/// answered, and does something else by now.
+fn gone(request: &Request, uid: u32) -> io::Error {
+    let path = request.uri().path();
+    if request.method() == hyper::Method::GET {
+        tracing::debug!(uid, path, "who asked has gone: it is not answered");
+    } else {
+        tracing::info!(uid, path, "who ordered this has gone: it is not carried out");
+    }
+    io::ErrorKind::ConnectionAborted.into()
 }
 
 /// One answer, whatever was asked.

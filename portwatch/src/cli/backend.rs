@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::{exit::Exit, failure::Failure, settings::Settings};
+use super::{exit::Exit, failure::Failure, session, settings::Settings};
 use crate::{
-    access::{self, Access, AccessError, AccessOptions},
+    access::{self, Access, AccessError, AccessOptions, Tell},
     api::{Places, environment},
     attribute::{Attributor, Redaction, RedactionError, Roots},
     daemon::{
@@ -89,9 +89,19 @@ fn webhooks(settings: &Settings) -> Policy {
 }
 
 pub(super) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
+    open_telling(settings, Tell { slow: session::tell_terminal, silent: session::tell })
+}
+
+/// The same for what works beside the command, which tells what there is to be told.
+pub(super) fn open_beside(settings: &Settings) -> Result<Box<dyn Access>, AccessError> {
+    open_telling(settings, Tell { slow: |_| {}, silent: |_| {} })
+}
+
+fn open_telling(settings: &Settings, tell: Tell) -> Result<Box<dyn Access>, AccessError> {
     access::open(&AccessOptions {
         places: of(settings)?,
         socket_set: settings.socket.value.is_some(),
+        state_set: settings.state.value.is_some(),
         no_daemon: settings.no_daemon.value,
         source: settings.source.value.clone(),
         hooks: settings.hooks.value.clone(),
@@ -100,6 +110,7 @@ pub(super) fn open(settings: &Settings) -> Result<Box<dyn Access>, AccessError> 
         rules: settings.policy.allow.clone(),
         ports_per_user: settings.ports_per_user(),
         webhooks: webhooks(settings),
+        tell,
     })
 }
 
@@ -188,6 +199,10 @@ fn not_done(error: &ControlError) -> AccessError {
     let what = error.to_string();
     let remedy = match error {
         ControlError::Failed { .. } => "portwatch daemon shows it in the foreground".to_owned(),
+        ControlError::Stuck { pid, .. } => format!(
+            "look again; {} ends it at once, and what it has acknowledged is kept",
+            if cfg!(windows) { format!("taskkill /F /PID {pid}") } else { format!("kill -KILL {pid}") }
+        ),
         _ => format!("do it as the user whose daemon it is, or as {ROOT}"),
     };
     match error {

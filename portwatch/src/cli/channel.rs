@@ -143,7 +143,7 @@ fn follow(args: &args::Sub, before: Messages, session: &mut Session<'_>) -> Resu
         _ => before.newest,
     });
     if !session.access()?.is_daemon() {
-        session.warn(&format!("no daemon runs: {POLLING}"));
+        session.warn(&format!("no daemon answers: {POLLING}"));
     }
     let count = u32::try_from(before.messages.len()).unwrap_or(u32::MAX);
     if before.truncated && (args.since.is_some() || args.history.is_some_and(|wanted| count < wanted)) {

@@ -51,7 +51,7 @@ impl From<&AccessError> for Exit {
         match error {
             AccessError::Usage(_) => Self::Usage,
             AccessError::Refused { .. } => Self::No,
-            AccessError::NotSeen { .. } => Self::NotSeen,
+            AccessError::NotSeen { .. } | AccessError::Silent { .. } => Self::NotSeen,
             AccessError::Ambiguous { .. } => Self::Ambiguous,
             AccessError::NoDaemon { .. } => Self::NoDaemon,
             AccessError::Internal(_) => Self::Internal,

@@ -182,7 +182,12 @@ impl Office {
 
 /// Whether nobody answered, or nobody who could see.
 const fn is_loss(error: &Failure) -> bool {
-    matches!(error, Failure::Access(AccessError::NotSeen { .. } | AccessError::NoDaemon { .. }))
+    matches!(
+        error,
+        Failure::Access(
+            AccessError::NotSeen { .. } | AccessError::Silent { .. } | AccessError::NoDaemon { .. }
+        )
+    )
 }
 
 /// The daemon ended while it was asked. Waits, as long as there is time, for another one or the database itself.

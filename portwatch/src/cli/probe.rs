@@ -36,7 +36,7 @@ pub(super) fn run(args: &args::Probe, session: &mut Session<'_>) -> Result<Exit,
     let query = WhoQuery { targets, netns: netns::own(), all_namespaces: false };
     let answer = match session.access()?.who(&query) {
         Ok(who) => convert::explained(tried, who.source, who.targets.into_iter().map(|t| t.verdict)),
-        Err(AccessError::NotSeen { .. } | AccessError::NoDaemon { .. }) => tried,
+        Err(AccessError::NotSeen { .. } | AccessError::Silent { .. } | AccessError::NoDaemon { .. }) => tried,
         Err(error) => return Err(error.into()),
     };
     session.answer(&answer, render::probe)?;

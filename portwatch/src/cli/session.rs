@@ -89,8 +89,7 @@ impl<'a> Session<'a> {
     /// A sentence on stderr beside the answer; a stderr that is closed changes nothing.
     #[expect(clippy::unused_self, reason = "what may be said belongs to the session")]
     pub(super) fn warn(&self, words: &str) {
-        let mut stderr = io::stderr().lock();
-        drop(render::error(&mut stderr, words, &stderr_look()));
+        tell(words);
     }
 
     /// How it is to look.
@@ -115,6 +114,19 @@ impl<'a> Session<'a> {
             text(self.out, answer, &self.look)?;
         }
         Ok(())
+    }
+}
+
+/// A sentence on stderr.
+pub(super) fn tell(words: &str) {
+    let mut stderr = io::stderr().lock();
+    drop(render::error(&mut stderr, words, &stderr_look()));
+}
+
+/// The same for whoever sits before it and waits; what only reads it later has no need of it.
+pub(super) fn tell_terminal(words: &str) {
+    if io::stderr().is_terminal() {
+        tell(words);
     }
 }
 

@@ -6,5 +6,9 @@ use crate::render;
 pub(super) fn run(session: &mut Session<'_>) -> Result<Exit, Failure> {
     let answer = session.access()?.status()?;
     session.answer(&answer, render::status)?;
-    Ok(if answer.running { Exit::Yes } else { Exit::No })
+    Ok(match answer.running {
+        _ if answer.hangs.is_some() => Exit::NotSeen,
+        true => Exit::Yes,
+        false => Exit::No,
+    })
 }

@@ -52,7 +52,7 @@ impl Watch {
         let Self { settings, query, teller } = self;
         thread::spawn(move || {
             thread::sleep(leaving);
-            if let Ok(access) = backend::open(&settings) {
+            if let Ok(access) = backend::open_beside(&settings) {
                 let backlog = query.since.is_some();
                 let _ = access.follow(&query, backlog, None, &mut |event| teller.tell(stir(&event)));
             }

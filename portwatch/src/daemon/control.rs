@@ -17,7 +17,7 @@ use crate::{
     model::ProcessId,
     platform::{
         ending::{self, Running},
-        files,
+        files, standstill,
     },
 };
 
@@ -46,7 +46,8 @@ pub enum ControlError {
         log: String,
     },
     /// It did not stop.
-    #[error("the daemon (pid {pid}) did not stop within {seconds} s; it is still ending, look again")]
+    #[error("the daemon (pid {pid}) did not stop within {seconds} s: {}",
+            standstill::of(*pid).map_or_else(|| "it is still ending".to_owned(), |why| why.to_string()))]
     Stuck {
         /// It.
         pid: u32,

@@ -8,6 +8,7 @@
 pub mod ending;
 pub mod files;
 pub mod local;
+pub mod standstill;
 pub mod user;
 pub mod vitals;
 #[cfg(windows)]

@@ -8,7 +8,12 @@ use crate::wire::{Degradation, FactCoverage, Status, coordinate::CoordinationCou
 /// Writes the answer.
 pub fn status(out: &mut dyn Write, answer: &Status, look: &Look) -> io::Result<()> {
     let mut head = Text::new(look);
-    if answer.running {
+    if answer.hangs.is_some() {
+        head.push(Tone::Bad, "hangs");
+        if let Some(pid) = answer.pid {
+            head.plain(&format!("  pid {pid}"));
+        }
+    } else if answer.running {
         head.push(Tone::Strong, "running");
         if let Some(pid) = answer.pid {
             head.plain(&format!("  pid {pid}"));
@@ -22,7 +27,10 @@ pub fn status(out: &mut dyn Write, answer: &Status, look: &Look) -> io::Result<(
     }
     head.wrapped(out, 2)?;
     writeln!(out)?;
-    let source = if answer.running {
+    if let Some(why) = &answer.hangs {
+        field(out, "why", why, look)?;
+    }
+    let source = if answer.running && answer.hangs.is_none() {
         answer.source.source.clone()
     } else {
         format!("{} (what a snapshot uses)", answer.source.source)

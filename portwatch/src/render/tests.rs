@@ -373,6 +373,7 @@ fn status_says_what_is_seen_and_what_is_missing() {
     let running = Status {
         schema: 1,
         running: true,
+        hangs: None,
         pid: Some(4242),
         started: Some(at("2026-03-01T19:00:00Z")),
         version: Some(build("0.1.0", "aaaabbbbcccc")),

@@ -198,6 +198,9 @@ pub struct Status {
     pub schema: u32,
     /// A daemon runs.
     pub running: bool,
+    /// Why it is taken to hang: it is there and does not answer. What follows was then read beside it.
+    #[serde(default)]
+    pub hangs: Option<String>,
     /// Its pid.
     pub pid: Option<u32>,
     /// When it started.
@@ -234,6 +237,15 @@ pub struct Status {
     pub lost: Option<u64>,
     /// Resident memory of the daemon in bytes.
     pub memory_bytes: Option<u64>,
+}
+
+/// That a daemon is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Alive {
+    /// [`super::SCHEMA`]
+    pub schema: u32,
+    /// Its pid.
+    pub pid: u32,
 }
 
 /// Version of a build.

@@ -609,6 +609,7 @@ pub fn status(answer: &query::StatusAnswer) -> super::Status {
     super::Status {
         schema: SCHEMA,
         running: true,
+        hangs: None,
         pid: Some(answer.pid),
         started: Some(answer.started),
         version: Some(super::Version::of_this_build()),

@@ -18,7 +18,7 @@ mod resolve;
 mod schema;
 
 pub use answer::{
-    ConfigReport, ConfigSetting, Doctor, DoctorCheck, FactCoverage, List, Log, LogSummary, PortCount,
+    Alive, ConfigReport, ConfigSetting, Doctor, DoctorCheck, FactCoverage, List, Log, LogSummary, PortCount,
     ProcessCount, Status, TypeCount, Verdict, Version, VersionReport, Who, WhoTarget,
 };
 pub use connection::{Connection, ProcessName, TimeWaitOwner, Traffic};

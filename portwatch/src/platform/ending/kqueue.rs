@@ -30,17 +30,24 @@ impl Running {
         Ok(Self { queue, pid: i32::try_from(pid).map_err(io::Error::other)? })
     }
 
-    /// Asks a portwatch to end (SIGTERM).
+    /// Asks a portwatch to end (SIGTERM), and one that is stopped to go on for that (SIGCONT).
     pub fn ask(&self) -> io::Result<()> {
-        self.signal(super::Signal::Term)
+        self.signal(super::Signal::Term)?;
+        // It may have ended by now, and nothing else needs it.
+        let _ = self.send(Signal::SIGCONT);
+        Ok(())
     }
 
     /// Signals it. Between its end and the signal its pid could become another's, for as long as the two calls lie apart.
     pub fn signal(&self, signal: super::Signal) -> io::Result<()> {
+        self.send(posix(signal))
+    }
+
+    fn send(&self, signal: Signal) -> io::Result<()> {
         if self.wait(Duration::ZERO)? {
             return Err(nix::errno::Errno::ESRCH.into());
         }
-        Ok(kill(Pid::from_raw(self.pid), posix(signal))?)
+        Ok(kill(Pid::from_raw(self.pid), signal)?)
     }
 
     /// Waits until it has ended; `false` when the time passes before.

@@ -29,15 +29,22 @@ impl Running {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Asks a portwatch to end (SIGTERM).
+    /// Asks a portwatch to end (SIGTERM), and one that is stopped to go on for that (SIGCONT).
     pub fn ask(&self) -> io::Result<()> {
-        self.signal(super::Signal::Term)
+        self.signal(super::Signal::Term)?;
+        // It may have ended by now, and nothing else needs it.
+        let _ = self.send(Signal::SIGCONT);
+        Ok(())
     }
 
     /// Signals it. `pidfd_send_signal(2)`, Linux 5.1.
     pub fn signal(&self, signal: super::Signal) -> io::Result<()> {
+        self.send(posix(signal))
+    }
+
+    fn send(&self, signal: Signal) -> io::Result<()> {
         let null = std::ptr::null::<nix::libc::siginfo_t>();
-        let signal = posix(signal) as i32;
+        let signal = signal as i32;
         // SAFETY: the descriptor is open; a null siginfo means the one that kill(2) would make.
         let result = unsafe {
             nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal, null, 0)

@@ -9,7 +9,9 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
-pub use self::system::{Incoming, Listener, Stream, connect, directory_of, exists, longest, served_by};
+pub use self::system::{
+    Incoming, Listener, OtherEnd, Stream, connect, directory_of, exists, longest, served_by,
+};
 
 /// Who is at the other end, as the kernel says: nobody can choose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +52,11 @@ mod tests {
             let mut listener = Listener::bind(&path, 0o600).unwrap();
             let talking = async {
                 let mut stream = connect(&path).await.unwrap();
-                assert_eq!(served_by(&stream).unwrap(), user::own_uid());
+                let server = served_by(&stream).unwrap();
+                assert_eq!(
+                    (server.uid, server.pid),
+                    (user::own_uid(), i32::try_from(std::process::id()).ok())
+                );
                 stream.write_all(b"question").await.unwrap();
                 let mut answer = [0; 6];
                 stream.read_exact(&mut answer).await.unwrap();
@@ -65,6 +71,25 @@ mod tests {
                 stream.write_all(b"answer").await.unwrap();
             };
             tokio::join!(talking, serving);
+            listener.close();
+        });
+    }
+
+    #[test]
+    fn an_end_that_was_closed_is_gone_when_all_that_it_sent_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = place(&folder);
+        wait(async {
+            let mut listener = Listener::bind(&path, 0o600).unwrap();
+            let mut client = connect(&path).await.unwrap();
+            client.write_all(b"question").await.unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap().identify().await.unwrap();
+            let other = OtherEnd::of(&stream);
+            assert!(!other.is_gone());
+            drop(client);
+            let mut question = [0; 8];
+            stream.read_exact(&mut question).await.unwrap();
+            assert!(other.is_gone());
             listener.close();
         });
     }

@@ -2,13 +2,17 @@
 
 use std::{
     fs, io,
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
-        net,
+    os::{
+        fd::{AsRawFd as _, RawFd},
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net,
+        },
     },
     path::{Path, PathBuf},
 };
 
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::net::UnixListener;
 
 use super::Credentials;
@@ -35,9 +39,37 @@ pub fn longest() -> Option<usize> {
     Some(address.sun_path.len() - 1)
 }
 
-/// The user who serves the other end.
-pub fn served_by(stream: &Stream) -> io::Result<u32> {
-    Ok(stream.peer_cred()?.uid())
+/// Who serves the other end: whoever made it listen.
+pub fn served_by(stream: &Stream) -> io::Result<Credentials> {
+    let peer = stream.peer_cred()?;
+    // One that is not seen from this pid namespace has 0 (`pid_vnr`).
+    Ok(Credentials { uid: peer.uid(), pid: peer.pid().filter(|&pid| pid > 0) })
+}
+
+/// The other end of a stream that somebody else has. To be asked while that stream is open: later its descriptor may be another's.
+#[derive(Debug, Clone, Copy)]
+pub struct OtherEnd(RawFd);
+
+impl OtherEnd {
+    /// That of `stream`.
+    pub fn of(stream: &Stream) -> Self {
+        Self(stream.as_raw_fd())
+    }
+
+    /// It was closed: at once where nothing can reach it any more (POLLHUP of `unix_poll`), or where it says no more (`shutdown(SHUT_WR)`),
+    /// when all that it sent was read.
+    pub fn is_gone(self) -> bool {
+        let mut asked = nix::libc::pollfd { fd: self.0, events: 0, revents: 0 };
+        // SAFETY: one whole pollfd is given, which lives until the call returns, at once; a number that is no descriptor is told as such.
+        let told = unsafe { nix::libc::poll(&raw mut asked, 1, 0) };
+        let hung_up = told > 0 && asked.revents & nix::libc::POLLHUP != 0;
+        let ends = || {
+            let mut next = [0];
+            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+            matches!(recv(self.0, &mut next, flags), Ok(0))
+        };
+        hung_up || ends()
+    }
 }
 
 /// The directory that must be there before a listener can be.
@@ -124,7 +156,27 @@ impl Incoming {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    #[test]
+    fn who_says_no_more_is_gone_when_all_was_read_and_who_closes_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut said, mut heard) = Stream::pair().unwrap();
+            let other = OtherEnd::of(&heard);
+            said.write_all(b"word").await.unwrap();
+            said.shutdown().await.unwrap();
+            assert!(!other.is_gone());
+            heard.read_exact(&mut [0; 4]).await.unwrap();
+            assert!(other.is_gone());
+            let (mut said, heard) = Stream::pair().unwrap();
+            said.write_all(b"word").await.unwrap();
+            drop(said);
+            assert!(OtherEnd::of(&heard).is_gone());
+        });
+    }
 
     #[test]
     fn a_stale_socket_file_is_replaced_and_what_is_no_socket_is_left_alone() {

@@ -15,6 +15,7 @@ use std::{
     },
     path::Path,
     pin::Pin,
+    ptr,
     task::{Context, Poll},
     time::Duration,
 };
@@ -24,13 +25,16 @@ use tokio::{
     net::windows::named_pipe::{NamedPipeClient, NamedPipeServer, ServerOptions},
 };
 use windows_sys::Win32::{
-    Foundation::{ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY, GetLastError, HANDLE},
+    Foundation::{ERROR_BROKEN_PIPE, ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY, GetLastError, HANDLE},
     Security::{Authorization::SE_KERNEL_OBJECT, RevertToSelf},
     Storage::FileSystem::{
         FILE_APPEND_DATA, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_GENERIC_WRITE,
         SECURITY_IDENTIFICATION,
     },
-    System::Pipes::{GetNamedPipeClientProcessId, ImpersonateNamedPipeClient, WaitNamedPipeW},
+    System::Pipes::{
+        GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, ImpersonateNamedPipeClient, PeekNamedPipe,
+        WaitNamedPipeW,
+    },
 };
 
 use super::Credentials;
@@ -107,9 +111,33 @@ fn client_of(path: &Path) -> io::Result<NamedPipeClient> {
     unsafe { NamedPipeClient::from_raw_handle(pipe.into_raw_handle()) }
 }
 
-/// The user who serves the other end: the pipe's owner, which nobody can set to somebody else.
-pub fn served_by(stream: &Stream) -> io::Result<u32> {
-    owner_of(stream.handle(), SE_KERNEL_OBJECT)
+/// Who serves the other end: the pipe's owner, which nobody can set to somebody else. The pid is to be told alone.
+pub fn served_by(stream: &Stream) -> io::Result<Credentials> {
+    let uid = owner_of(stream.handle(), SE_KERNEL_OBJECT)?;
+    let mut pid = 0;
+    // SAFETY: the handle is open, and the pid is written to.
+    let told = done(unsafe { GetNamedPipeServerProcessId(stream.handle(), &raw mut pid) });
+    Ok(Credentials { uid, pid: told.ok().and_then(|()| i32::try_from(pid).ok()) })
+}
+
+/// The other end of a stream that somebody else has. To be asked while that stream is open: later its handle may be another's.
+#[derive(Debug, Clone, Copy)]
+pub struct OtherEnd(isize);
+
+impl OtherEnd {
+    /// That of `stream`.
+    pub fn of(stream: &Stream) -> Self {
+        Self(stream.handle() as isize)
+    }
+
+    /// It was closed, and all that it sent was read.
+    pub fn is_gone(self) -> bool {
+        let nothing = ptr::null_mut();
+        // SAFETY: nothing is read and nothing is written to; a handle that is none is told as such.
+        let told = unsafe { PeekNamedPipe(self.0 as HANDLE, ptr::null_mut(), 0, nothing, nothing, nothing) };
+        // SAFETY: the call takes nothing.
+        told == 0 && unsafe { GetLastError() } == ERROR_BROKEN_PIPE
+    }
 }
 
 /// A pipe lies in no directory.
