@@ -222,15 +222,24 @@ fn a_daemon_that_is_there_is_waited_for() {
     let words = ["claims", "--json"];
     let answer = portwatch.run(&words).unwrap().stdout;
     let listener = stand_in(&portwatch);
-    let child = portwatch.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It was seen whether there is one.
-    let (mut stream, _) = listener.accept().unwrap();
+    let mut child = portwatch.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let mut next = || {
+        wait_until("the next connection", DEADLINE, || match listener.accept() {
+            Ok((stream, _)) => Some(Some(stream)),
+            Err(_) => child.try_wait().unwrap().map(|_| None),
+        })
+        .unwrap()
+        // The command waits for it.
+        .unwrap()
+    };
+    let mut stream = next();
     let text = String::from_utf8(http::next_request(&mut stream).unwrap()).unwrap();
     assert!(text.starts_with("GET /v1/claims"), "{text}");
     // Longer than one that hangs is waited for.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(6) {
-        let (mut other, _) = listener.accept().unwrap();
+        let mut other = next();
         let text = String::from_utf8(http::next_request(&mut other).unwrap()).unwrap();
         assert!(text.starts_with("GET /v1/alive"), "{text}");
         http::answer(&mut other, r#"{"schema":1,"pid":1}"#).unwrap();
