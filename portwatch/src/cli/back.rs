@@ -48,7 +48,11 @@ pub(super) fn wait(
         session.reopen();
         let is_daemon = session.access().is_ok_and(Access::is_daemon);
         match is_heir(session, is_daemon) {
-            Ok(true) => return ControlFlow::Break(Ok(Heir { is_daemon, was_told })),
+            // One that was found silent by that does not go on: somebody else has answered in its place.
+            Ok(true) => {
+                let is_daemon = session.access().is_ok_and(Access::is_daemon);
+                return ControlFlow::Break(Ok(Heir { is_daemon, was_told }));
+            }
             // It is there and says no.
             Err(error) if is_daemon => {
                 if refused.get_or_insert_with(Instant::now).elapsed() >= REFUSING {
@@ -70,7 +74,9 @@ pub(super) fn wait(
 /// The way to answers. A daemon that is there and lets nobody in, as one whose queue is full, is tried again until then.
 pub(super) fn open(until: Instant, session: &mut Session<'_>) -> Result<(), Failure> {
     tries(until, &mut || match session.access() {
-        Err(error @ Failure::Access(AccessError::NotSeen { .. })) => ControlFlow::Continue(Err(error)),
+        Err(error @ Failure::Access(AccessError::NotSeen { .. } | AccessError::Silent { .. })) => {
+            ControlFlow::Continue(Err(error))
+        }
         opened => ControlFlow::Break(opened.map(drop)),
     })
 }
