@@ -60,6 +60,13 @@ const WITHOUT: &[(&str, &str, Why)] = &[
         Because("a tool enters none, whoever asks: the test of a daemon that polls says so of each"),
     ),
     (
+        "namespace_verdict",
+        "*",
+        Because(
+            "a tool shows its own namespace and says so of others: the test of a daemon that polls has it",
+        ),
+    ),
+    (
         "office",
         "a_claim_of_several_names_that_is_refused_one_says_what_was_done_and_what_not",
         LooksForItself,

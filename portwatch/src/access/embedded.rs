@@ -300,11 +300,12 @@ impl Access for Embedded {
             .collect();
         let pids = asked.iter().any(|a| matches!(a, Asked::Pid(_)));
         let mut scanner = self.looker()?;
+        let own = scanner.netns();
         let (within, search) =
             if pids { (&[][..], HolderSearch::All) } else { (ports.as_slice(), HolderSearch::First) };
         let (mut live, mut about) = self.look_with(&mut *scanner, within, search)?;
-        let around = if ports.is_empty() { Around::default() } else { around(&mut *scanner, &live, &asked)? };
-        let own = scanner.netns();
+        let around =
+            if ports.is_empty() { Around::default() } else { around(&mut *scanner, &live, &asked, space)? };
         entered(space, own, &about)?;
         if live.wants_engines(&asked, space) {
             about.unnamed(&self.engines.ask(Duration::ZERO, ENGINE_WAIT).problems);
@@ -578,7 +579,8 @@ impl Access for Embedded {
 }
 
 /// What a bind of the ports asked about meets besides sockets.
-fn around(scanner: &mut dyn Look, live: &Live, asked: &[Asked]) -> Result<Around, AccessError> {
+fn around(scanner: &mut dyn Look, live: &Live, asked: &[Asked], space: Space) -> Result<Around, AccessError> {
+    let netns = space.other(live.own());
     let (mut ports, mut addresses) = (Vec::new(), Vec::new());
     for asked in asked {
         if let Asked::Port { port, address, .. } = asked {
@@ -587,14 +589,19 @@ fn around(scanner: &mut dyn Look, live: &Live, asked: &[Asked]) -> Result<Around
         }
     }
     let interfaces = asked.iter().filter_map(Asked::with_interface).collect();
-    let connections = scanner.connections(&ConnectionScope::Ports { ports, holders: false, interfaces })?;
+    let scope = ConnectionScope::Ports { ports, netns, holders: false, interfaces };
+    let connections = scanner.connections(&scope)?;
     let unexplained = connections.as_ref().map(|found| live.unexplained(found)).unwrap_or_default();
-    let rules = scanner.bind_rules(&addresses);
+    let rules = scanner.bind_rules(&addresses, netns);
     // A look without kernel programs knows of no option.
-    let mut around = Around { connections, rules, sharing: Sharing::AsBound };
+    let mut around = Around { netns: space.one(live.own()), connections, rules, sharing: Sharing::AsBound };
     if !unexplained.is_empty() {
-        let scope =
-            ConnectionScope::Ports { ports: unexplained.clone(), holders: true, interfaces: Vec::new() };
+        let scope = ConnectionScope::Ports {
+            ports: unexplained.clone(),
+            netns,
+            holders: true,
+            interfaces: Vec::new(),
+        };
         around.name(&unexplained, scanner.connections(&scope)?.unwrap_or_default());
     }
     Ok(around)

@@ -17,7 +17,7 @@ pub fn openapi() -> Value {
         "/v1/who": answer("who has these?", json!([
             parameter("target", "string",
                 "3100, 127.0.0.1:3100, [fe80::1%2]:3100 (the number of an interface), 53/udp, pid:812 or a claim name; may be given several times", true),
-            parameter("netns", "integer", "inode of the network namespace that is meant", false),
+            parameter("netns", "integer", "inode of the network namespace that is meant; with all_namespaces of that of the asker", false),
             parameter("all_namespaces", "boolean", "every network namespace", false),
         ]),
             of::<wire::Who>(&mut generator)),
@@ -184,7 +184,12 @@ fn list_parameters() -> Value {
         parameter("all", "boolean", "noise too", false),
         parameter("time_wait", "boolean", "connections in TIME_WAIT instead of sockets", false),
         parameter("container", "string", "name or beginning of the id of a container", false),
-        parameter("netns", "integer", "inode of the network namespace that is meant", false),
+        parameter(
+            "netns",
+            "integer",
+            "inode of the network namespace that is meant; with all_namespaces of that of the asker",
+            false
+        ),
         parameter("all_namespaces", "boolean", "every network namespace", false),
     ])
 }

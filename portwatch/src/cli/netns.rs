@@ -3,10 +3,10 @@
 
 use super::{args, failure::Failure};
 
-/// The namespace of a question: its inode, and whether all are meant.
+/// The namespace of a question: its inode, and whether all are meant, of which it is then the one that is asked from.
 pub(super) fn space(args: &args::Namespaces) -> Result<(Option<u32>, bool), Failure> {
     match &args.netns {
-        _ if args.all_namespaces => Ok((None, true)),
+        _ if args.all_namespaces => Ok((own(), true)),
         Some(text) => named(text).map(|inode| (Some(inode), false)),
         None => Ok((own(), false)),
     }

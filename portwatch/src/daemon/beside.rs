@@ -131,12 +131,13 @@ impl Beside {
             live.take(Observation::new(Timestamp::now(), Evidence::Scan, seen), &mut Vec::new());
             let scope = ConnectionScope::Ports {
                 ports: places.ports.clone(),
+                netns: None,
                 holders: false,
                 interfaces: places.interfaces.clone(),
             };
             let connections = look.connections(&scope)?;
-            let rules = look.bind_rules(&places.addresses);
-            Ok((live, Around { connections, rules, sharing: Sharing::Unseen }))
+            let rules = look.bind_rules(&places.addresses, None);
+            Ok((live, Around { netns: look.netns(), connections, rules, sharing: Sharing::Unseen }))
         })
     }
 

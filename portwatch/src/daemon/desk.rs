@@ -16,7 +16,7 @@ use super::{
 use crate::{
     engine::Problem,
     journal::{Claims, Commits, Pending, Reader},
-    model::{ConnectionScope, EventFilter, Order, Timestamp},
+    model::{ConnectionScope, EventFilter, Netns, Order, Timestamp},
     platform::vitals::{clocks, cpu_time, resident_bytes},
     query::{
         self, About, Answers, Around, Asked, Check, CheckResult, DoctorAnswer, History, ListAnswer,
@@ -219,10 +219,11 @@ impl Desk {
         }
     }
 
-    /// What a bind of one of `places` meets besides sockets. `None` where the pipeline does not come back in time.
-    fn around(&self, places: &Places) -> Result<Option<Around>, QueryError> {
+    /// What a bind of one of `places` meets besides sockets, in another network namespace where one is meant. `None` where the
+    /// pipeline does not come back in time.
+    fn around(&self, places: &Places, netns: Option<Netns>) -> Result<Option<Around>, QueryError> {
         let look = |ports, holders, places: Places| {
-            let scope = ConnectionScope::Ports { ports, holders, interfaces: places.interfaces };
+            let scope = ConnectionScope::Ports { ports, netns, holders, interfaces: places.interfaces };
             self.ask(|reply| Command::Around(scope, places.addresses, reply))
         };
         let Some(mut around) = look(places.ports.clone(), false, places.clone())? else { return Ok(None) };
@@ -327,7 +328,7 @@ impl Answers for Desk {
         let problems = self.ask_engines(|live| live.wants_engines(asked, space));
         // A pipeline that was late once is not waited for again.
         let looks = !ports.is_empty() && verified.late.is_none();
-        let around = if looks { self.around(&places)? } else { None };
+        let around = if looks { self.around(&places, space.other(own))? } else { None };
         if looks && around.is_none() {
             verified.late = Some(self.late());
         }

@@ -1,9 +1,9 @@
 //! A bound socket that a table does not show any more: closed, or a connection by now.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::{
-    model::{ConnectionScope, Port, SocketKey},
+    model::{ConnectionScope, Endpoint, Netns, Port, SocketKey},
     source::Source,
 };
 
@@ -12,25 +12,35 @@ const FILTERED_DUMPS: usize = 8;
 
 /// Of bound TCP sockets that a table does not show any more, those that have become connections: the kernel's tables show a bound socket as
 /// long as it does nothing (`inet_diag_dump_icsk`, TCPF_BOUND_INACTIVE).
-pub(super) fn connected(source: &mut dyn Source, doubted: &[(SocketKey, Port)]) -> HashSet<SocketKey> {
-    if doubted.is_empty() {
-        return HashSet::new();
+pub(super) fn connected(source: &mut dyn Source, doubted: &[(SocketKey, Endpoint)]) -> HashSet<SocketKey> {
+    let mut spaces: BTreeMap<Option<Netns>, BTreeMap<SocketKey, Port>> = BTreeMap::new();
+    for (key, place) in doubted {
+        spaces.entry(place.netns).or_default().insert(*key, place.port);
     }
-    let ports: HashSet<Port> = doubted.iter().map(|&(_, port)| port).collect();
+    spaces.into_iter().flat_map(|(netns, sockets)| within(source, netns, &sockets)).collect()
+}
+
+fn within(
+    source: &mut dyn Source,
+    netns: Option<Netns>,
+    sockets: &BTreeMap<SocketKey, Port>,
+) -> Vec<SocketKey> {
+    let ports: BTreeSet<Port> = sockets.values().copied().collect();
     let scope = if ports.len() > FILTERED_DUMPS {
-        ConnectionScope::Sockets
+        ConnectionScope::Sockets { netns }
     } else {
-        ConnectionScope::Ports { ports: ports.into_iter().collect(), holders: false, interfaces: Vec::new() }
+        let ports = ports.into_iter().collect();
+        ConnectionScope::Ports { ports, netns, holders: false, interfaces: Vec::new() }
     };
     match source.connections(&scope) {
-        Ok(None) => HashSet::new(),
+        Ok(None) => Vec::new(),
         Ok(Some(found)) => {
-            let keys: HashSet<SocketKey> = found.rows.iter().filter_map(|row| row.key).collect();
-            doubted.iter().map(|&(key, _)| key).filter(|key| keys.contains(key)).collect()
+            let keys = found.rows.iter().filter_map(|row| row.key);
+            keys.filter(|key| sockets.contains_key(key)).collect()
         }
         Err(error) => {
             tracing::warn!(%error, "connections could not be looked at: bound sockets are left as they were");
-            doubted.iter().map(|&(key, _)| key).collect()
+            sockets.keys().copied().collect()
         }
     }
 }

@@ -380,15 +380,17 @@ impl Pipeline {
                     tracing::warn!(%error, "connections could not be looked at");
                     None
                 });
-                let rules = self.source.bind_rules(&addresses);
+                let netns = scope.netns();
+                let rules = self.source.bind_rules(&addresses, netns);
+                let netns = netns.or(lock(&self.handle.live).own());
                 let sharing = match &scope {
                     ConnectionScope::Ports { ports, .. } => {
                         let held = lock(&self.handle.live).held(ports, connections.as_ref());
                         self.source.sharing(&held)
                     }
-                    ConnectionScope::TimeWait | ConnectionScope::Sockets => Sharing::default(),
+                    ConnectionScope::TimeWait | ConnectionScope::Sockets { .. } => Sharing::default(),
                 };
-                let _ = reply.try_send(Around { connections, rules, sharing });
+                let _ = reply.try_send(Around { netns, connections, rules, sharing });
             }
             Command::Settle(reply) => {
                 let _ = self.poll(Duration::ZERO);

@@ -253,7 +253,15 @@ fn where_the_machine_can_be_looked_at_a_late_pipeline_does_not_keep_the_answer_b
         live.take(Observation::new(now, Evidence::Scan, Seen::Snapshot(snapshot)), &mut Vec::new());
         // On a machine where a new socket takes IPv6 alone.
         let rules = BindRules { v6_only: Some(true), ..BindRules::default() };
-        Ok((live, Around { connections: Some(Connections::default()), rules, sharing: Sharing::AsBound }))
+        Ok((
+            live,
+            Around {
+                netns: Some(NETNS),
+                connections: Some(Connections::default()),
+                rules,
+                sharing: Sharing::AsBound,
+            },
+        ))
     });
     rig.desk = rig.desk.with_beside(Some(beside));
     let go = hang(&rig);

@@ -145,6 +145,8 @@ pub enum ConnectionScope {
     Ports {
         /// The ports.
         ports: Vec<Port>,
+        /// In this network namespace; `None` is the observer's own.
+        netns: Option<Netns>,
         /// Whose they are too, which may take a walk over all processes.
         holders: bool,
         /// The interfaces of the sockets on these of them too.
@@ -152,8 +154,21 @@ pub enum ConnectionScope {
     },
     /// All in TIME_WAIT.
     TimeWait,
-    /// All that still have a socket, whose they are left open.
-    Sockets,
+    /// All that still have a socket; whose they are is left open.
+    Sockets {
+        /// In this network namespace; `None` is the observer's own.
+        netns: Option<Netns>,
+    },
+}
+
+impl ConnectionScope {
+    /// The network namespace that is meant; `None` is the observer's own.
+    pub const fn netns(&self) -> Option<Netns> {
+        match self {
+            Self::Ports { netns, .. } | Self::Sockets { netns } => *netns,
+            Self::TimeWait => None,
+        }
+    }
 }
 
 /// Connections that one process left behind on one port, counted where they were closed.

@@ -216,6 +216,8 @@ pub struct Outlook {
     pub errno: Option<i32>,
     /// When nothing but TIME_WAIT is in the way: how long at most.
     pub free_in: Option<Duration>,
+    /// The network namespace that it is of; `None` where there are none.
+    pub netns: Option<Netns>,
     /// The sentence.
     pub sentence: String,
 }
@@ -289,7 +291,7 @@ pub struct WhoAnswer {
     pub time: Timestamp,
     /// Where it comes from.
     pub about: About,
-    /// The network namespace that was meant, the observer's own when all were.
+    /// The network namespace that was meant; when all were, that from which it was asked, or else the observer's own.
     pub netns: Option<Netns>,
     /// In the order asked.
     pub targets: Vec<TargetAnswer>,
@@ -339,7 +341,7 @@ pub struct ListFilter {
 impl ListFilter {
     /// The namespaces meant: a container is mostly in one of its own.
     pub fn space(&self) -> Space {
-        if self.container.is_some() { Space::All } else { self.space }
+        if self.container.is_some() { self.space.widened() } else { self.space }
     }
 }
 
@@ -356,7 +358,7 @@ pub struct ListAnswer {
     pub hidden: u64,
     /// Connections in TIME_WAIT that match, where they were asked for.
     pub time_wait: Option<Traffic>,
-    /// The network namespace that was meant, the observer's own when all were.
+    /// The network namespace that was meant; when all were, that from which it was asked, or else the observer's own.
     pub netns: Option<Netns>,
     /// Matching sockets in network namespaces that were not meant, noise not counted.
     pub elsewhere: u64,

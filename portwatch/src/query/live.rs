@@ -35,6 +35,8 @@ const DEEPEST: usize = 8;
 /// What is around the sockets at the moment of a question.
 #[derive(Debug, Clone, Default)]
 pub struct Around {
+    /// The network namespace that connections and settings are of.
+    pub netns: Option<Netns>,
     /// Connections on the ports asked about; `None` when nobody could look.
     pub connections: Option<Connections>,
     /// What the kernel decides binds by.
@@ -178,13 +180,9 @@ impl Live {
         self.attributor.text_at_home(id, uid, Path::new(USER_FILE))
     }
 
-    /// Bound TCP sockets of our own namespace that a snapshot does not show and would have shown, with their ports.
-    pub fn doubted(&self, snapshot: &Snapshot) -> Vec<(SocketKey, Port)> {
-        let mut doubted = self.table.doubted(snapshot);
-        doubted.retain(|&(key, _)| {
-            self.table.get(key).is_some_and(|socket| Space::Own.holds(socket.seen.endpoint.netns, self.own))
-        });
-        doubted
+    /// Bound TCP sockets that a snapshot does not show and would have shown, with their places.
+    pub fn doubted(&self, snapshot: &Snapshot) -> Vec<(SocketKey, Endpoint)> {
+        self.table.doubted(snapshot)
     }
 
     /// Takes in an observation and appends the records it makes, with the processes they name.
@@ -375,12 +373,13 @@ impl Live {
         all.filter_map(|(inode, holders)| Some((holders.first()?.process, inode?))).collect()
     }
 
-    /// Ports that living connections have and no known socket: whose these are is the answer, and is worth a walk
+    /// Ports that living connections have and no known socket of their namespace: whose these are is the answer, and is worth a walk
     /// over the processes.
     pub fn unexplained(&self, connections: &Connections) -> Vec<Port> {
         let living = connections.rows.iter().filter(|row| row.inode.is_some());
         let ports: BTreeSet<Port> = living.map(|row| row.local.port).collect();
-        let bare = |port: &Port| self.table.on_port(*port, Some(Protocol::Tcp)).next().is_none();
+        let there = |s: &Socket| connections.netns.is_none() || s.seen.endpoint.netns == connections.netns;
+        let bare = |port: &Port| !self.table.on_port(*port, Some(Protocol::Tcp)).any(there);
         ports.into_iter().filter(bare).collect()
     }
 
@@ -398,14 +397,16 @@ impl Live {
         match asked {
             Asked::Port { address, port, protocol } => {
                 let sockets = self.on_port(*port, *protocol);
-                let completeness = self.completeness_in(space);
-                // Connections and settings were looked at in our own namespace.
+                let seen = self.completeness_in(space);
+                let there = space.one(self.own).map_or(Space::Own, Space::One);
+                let seen_there = self.completeness_in(there);
+                // Of another namespace they say nothing.
                 let nothing = Around { sharing: around.sharing.clone(), ..Around::default() };
-                let around = if space.one(self.own) == self.own { around } else { &nothing };
+                let around = if around.netns == space.one(self.own) { around } else { &nothing };
                 let connections = around.connections.as_ref();
                 let traffic = connections.map(|c| self.traffic(c, |row| row.local.port == *port));
                 let place = (*address, *port, *protocol);
-                who::port(place, sockets, (space, self.own), &completeness, (traffic, around))
+                who::port(place, sockets, (space, self.own), (&seen, &seen_there), (traffic, around))
             }
             Asked::Pid(pid) => {
                 let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
@@ -427,10 +428,11 @@ impl Live {
         match space {
             Space::One(netns) if self.own != Some(netns) && !self.looked.contains(&netns) => {
                 Completeness::Partial(format!(
-                    "network namespace {netns} could not be looked into; ask as {ROOT}, or a daemon that runs as {ROOT}"
+                    "network namespace {netns} could not be looked into; ask as {ROOT}, a daemon that runs as {ROOT}, or from \
+                     there with --no-daemon"
                 ))
             }
-            Space::All if self.beyond == Beyond::Hidden => {
+            Space::All { .. } if self.beyond == Beyond::Hidden => {
                 let what = "network namespaces of processes that may not be looked into here are not known";
                 Completeness::Partial(if is_privileged() {
                     what.to_owned()

@@ -34,6 +34,26 @@ pub(super) struct Scene<'a> {
     pub(super) interfaces: Option<&'a Interfaces>,
     /// Whether `sockets` are all there are.
     pub(super) completeness: &'a Completeness,
+    /// Whose the addresses are.
+    pub(super) whose: Whose,
+}
+
+/// Who has addresses, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// It is asked where the observer is.
+    Machine,
+    /// Another network namespace, which has addresses of its own.
+    Namespace,
+}
+
+impl Whose {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Machine => "this machine",
+            Self::Namespace => "the network namespace",
+        }
+    }
 }
 
 impl<'a> Scene<'a> {
@@ -100,6 +120,7 @@ pub(super) fn outlook(place: Place, scene: Scene<'_>) -> Outlook {
         cause: failing.and_then(|a| a.cause),
         errno: failing.and_then(|a| a.errno),
         free_in: failing.and_then(|a| a.free_in),
+        netns: place.netns,
         sentence: sentences.join(" "),
     }
 }
@@ -115,6 +136,7 @@ fn answer(request: &BindRequest, scene: Scene<'_>) -> Outlook {
         cause: None,
         errno: None,
         free_in: None,
+        netns: request.place.netns,
         sentence: words::sentence(request, &scene, outcome, &caveats),
     };
     if let Outcome::Fails { errno, because } = outcome {

@@ -11,14 +11,17 @@ pub enum Space {
     /// One.
     One(Netns),
     /// All that are known.
-    All,
+    All {
+        /// Of which a verdict is, and from which it is asked: of a bind there is one for each. The observer's own when `None`.
+        from: Option<Netns>,
+    },
 }
 
 impl Space {
     /// Whether a socket in `netns` is meant; `own` is the observer's.
     pub fn holds(self, netns: Option<Netns>, own: Option<Netns>) -> bool {
         let wanted = match self {
-            Self::All => return true,
+            Self::All { .. } => return true,
             Self::One(wanted) => Some(wanted),
             Self::Own => own,
         };
@@ -29,11 +32,12 @@ impl Space {
         }
     }
 
-    /// The one namespace that is meant, the observer's own where all are: whose rules decide about a bind.
+    /// The one namespace that is meant, where all are that from which it is asked: whose rules decide about a bind.
     pub fn one(self, own: Option<Netns>) -> Option<Netns> {
         match self {
             Self::One(netns) => Some(netns),
-            Self::Own | Self::All => own,
+            Self::All { from } => from.or(own),
+            Self::Own => own,
         }
     }
 
@@ -42,8 +46,19 @@ impl Space {
         match self {
             Self::One(netns) => Some(netns),
             Self::Own => own,
-            Self::All => None,
+            Self::All { .. } => None,
         }
+    }
+
+    /// Every namespace, asked from the one that this is of.
+    #[must_use]
+    pub fn widened(self) -> Self {
+        Self::All { from: self.one(None) }
+    }
+
+    /// The namespace whose settings and connections a bind meets, where it is not the observer's own.
+    pub fn other(self, own: Option<Netns>) -> Option<Netns> {
+        self.one(own).filter(|_| self.one(own) != own)
     }
 
     /// The question goes beyond the observer's own namespace.
@@ -51,7 +66,7 @@ impl Space {
         match self {
             Self::Own => false,
             Self::One(netns) => own != Some(netns),
-            Self::All => true,
+            Self::All { .. } => true,
         }
     }
 }

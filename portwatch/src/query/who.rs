@@ -1,14 +1,16 @@
 //! `who`: one answer for one thing asked.
 
-use std::net::IpAddr;
+use std::{fmt::Write as _, net::IpAddr};
 
 use super::{
     Around, Asked, Holding, KnownSocket, Space, TargetAnswer, Traffic,
-    outlook::{Place, Scene, outlook},
+    outlook::{Place, Scene, Whose, outlook},
 };
 use crate::model::{Completeness, Interface, Local, Netns, Port, Protocol, addresses_overlap};
 
 /// Who has a port. `sockets` are those on the port in every namespace, `space` says which are meant.
+///
+/// Of `completeness` the first is about the namespaces that are meant, the second about the one that the verdict is of.
 ///
 /// A socket in another namespace is told apart and does not make the port held here: a container's 3000 and the
 /// host's are two places.
@@ -16,15 +18,26 @@ pub(super) fn port(
     (address, port, protocol): (Option<Local>, Port, Option<Protocol>),
     sockets: Vec<KnownSocket>,
     (space, own): (Space, Option<Netns>),
-    completeness: &Completeness,
+    (completeness, there): (&Completeness, &Completeness),
     (traffic, around): (Option<Traffic>, &Around),
 ) -> TargetAnswer {
     let place = Place { address, port, protocol, netns: space.one(own) };
-    let Around { rules, sharing, connections } = around;
+    let Around { rules, sharing, connections, .. } = around;
     let interfaces = connections.as_ref().map(|found| &found.interfaces);
-    let scene =
-        Scene { sockets: &sockets, traffic: traffic.as_ref(), rules, sharing, interfaces, completeness };
-    let outlook = outlook(place, scene);
+    let scene = Scene {
+        sockets: &sockets,
+        traffic: traffic.as_ref(),
+        rules,
+        sharing,
+        interfaces,
+        completeness: there,
+        whose: if space.other(own).is_some() { Whose::Namespace } else { Whose::Machine },
+    };
+    let mut outlook = outlook(place, scene);
+    if let (Space::All { from }, Some(netns)) = (space, place.netns) {
+        let whose = if from.is_some() { "the asker's own" } else { "the observer's own" };
+        let _ = write!(outlook.sentence, " This is of network namespace {netns}, {whose}.");
+    }
     // What was asked of one address means the connections that a bind of it would meet.
     let traffic = traffic.filter(|_| protocol != Some(Protocol::Udp)).map(|traffic| Traffic {
         rows: traffic

@@ -72,6 +72,7 @@ fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
 fn verdict(bindable: bool, sentence: &str) -> Verdict {
     let (errno, cause) = if bindable { (None, None) } else { (Some(98), Some("listening".to_owned())) };
     Verdict {
+        netns: Some(4_026_531_840),
         bindable: Some(bindable),
         with_reuse_addr: Some(bindable),
         cause,

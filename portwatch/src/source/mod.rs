@@ -40,8 +40,8 @@ pub use self::row::{Parse, Parsed, Row, State};
 pub use self::wake::Wake;
 
 use crate::model::{
-    BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Local, Observation, Port,
-    ProcessId, Sharing,
+    BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Local, Netns, Observation,
+    Port, ProcessId, Sharing,
 };
 
 /// Which source it is.
@@ -138,13 +138,14 @@ pub trait Source: Send {
     fn refresh(&mut self, scope: &Refresh, out: &mut Vec<Observation>) -> Result<(), SourceError>;
 
     /// TCP connections, with who left those in TIME_WAIT as far as that is known. `None` from a source that has
-    /// nothing to look into.
+    /// nothing to look into, and of a network namespace that it cannot enter.
     fn connections(&mut self, _scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
         Ok(None)
     }
 
-    /// What decides a bind besides sockets, and whether these addresses are the machine's.
-    fn bind_rules(&mut self, _addresses: &[Local]) -> BindRules {
+    /// What decides a bind besides sockets, and whether these addresses are the machine's. `netns` is the network namespace
+    /// that is meant, the source's own where there is none; of one that it cannot enter nothing is known.
+    fn bind_rules(&mut self, _addresses: &[Local], _netns: Option<Netns>) -> BindRules {
         BindRules::default()
     }
 

@@ -44,8 +44,8 @@ impl LiveTable {
         self.scopes.push(scope);
     }
 
-    /// Bound TCP sockets that the snapshot does not show and would have shown, with their ports: they are gone, or have become connections.
-    pub fn doubted(&self, snapshot: &Snapshot) -> Vec<(SocketKey, Port)> {
+    /// Bound TCP sockets that the snapshot does not show and would have shown, with their places: they are gone, or have become connections.
+    pub fn doubted(&self, snapshot: &Snapshot) -> Vec<(SocketKey, Endpoint)> {
         if !snapshot.bound_included {
             return Vec::new();
         }
@@ -54,7 +54,7 @@ impl LiveTable {
         let bound = |key: &SocketKey| {
             let seen = &self.get(*key)?.seen;
             let is_bound = seen.phase == Phase::Bound && seen.endpoint.protocol == Protocol::Tcp;
-            is_bound.then_some((*key, seen.endpoint.port))
+            is_bound.then_some((*key, seen.endpoint))
         };
         self.missing(&scope, &found).iter().filter_map(|(key, _)| bound(key)).collect()
     }

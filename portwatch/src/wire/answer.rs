@@ -20,7 +20,8 @@ pub struct Who {
     pub time: Timestamp,
     /// Where it comes from.
     pub source: SourceInfo,
-    /// Inode of the network namespace that was meant, the observer's own when all were; null where there are none.
+    /// Inode of the network namespace that was meant; when all were, that from which it was asked, or else the observer's own. Null
+    /// where there are none.
     #[serde(default)]
     pub netns: Option<u32>,
     /// One for each thing asked about, in the order asked.
@@ -64,6 +65,10 @@ pub struct WhoTarget {
 /// Would a bind succeed, and why not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
+    /// Inode of the network namespace that it is of: the one asked about, or of all of them the asker's own; null where there
+    /// are none.
+    #[serde(default)]
+    pub netns: Option<u32>,
     /// `true`, `false`, or null when it cannot be known.
     pub bindable: Option<bool>,
     /// The same with SO_REUSEADDR, which most servers set.
@@ -94,7 +99,8 @@ pub struct List {
     pub sockets: Vec<Socket>,
     /// Sockets left out as noise (kernel-chosen UDP ports, binds that do not listen); `--all` shows them.
     pub hidden: u64,
-    /// Inode of the network namespace that was meant, the observer's own when all were; null where there are none.
+    /// Inode of the network namespace that was meant; when all were, that from which it was asked, or else the observer's own. Null
+    /// where there are none.
     #[serde(default)]
     pub netns: Option<u32>,
     /// Matching sockets in other network namespaces, noise not counted; `--all-namespaces` shows them.

@@ -106,7 +106,7 @@ pub fn list_filter(query: &ListQuery, viewer: Viewer) -> Result<ListFilter, BadQ
 /// Which network namespaces a question means.
 pub fn space(netns: Option<u32>, all: bool) -> Space {
     match (all, netns) {
-        (true, _) => Space::All,
+        (true, from) => Space::All { from: from.map(model::Netns) },
         (false, Some(inode)) => Space::One(model::Netns(inode)),
         (false, None) => Space::Own,
     }
@@ -525,6 +525,7 @@ fn who_target(target: &query::TargetAnswer, viewer: Viewer) -> super::WhoTarget 
 
 fn verdict(outlook: &query::Outlook) -> super::Verdict {
     super::Verdict {
+        netns: outlook.netns.map(|netns| netns.0),
         bindable: outlook.bindable,
         with_reuse_addr: outlook.with_reuse_addr,
         cause: outlook.cause.map(str::to_owned),

@@ -12,7 +12,7 @@ use crate::model::{ParsePortError, Port, Protocol, UrlError, needs_zone, without
 pub struct WhoQuery {
     /// What is asked about.
     pub targets: Vec<Target>,
-    /// Inode of the network namespace that is meant; the observer's own when absent.
+    /// Inode of the network namespace that is meant, with `all_namespaces` of the one that is asked from; the observer's own when absent.
     pub netns: Option<u32>,
     /// Every network namespace.
     pub all_namespaces: bool,
@@ -40,7 +40,7 @@ pub struct ListQuery {
     pub time_wait: bool,
     /// Name or beginning of the id of a container.
     pub container: Option<String>,
-    /// Inode of the network namespace that is meant; the observer's own when absent.
+    /// Inode of the network namespace that is meant, with `all_namespaces` of the one that is asked from; the observer's own when absent.
     pub netns: Option<u32>,
     /// Every network namespace.
     pub all_namespaces: bool,

@@ -80,7 +80,15 @@ fn seen(place: Place, sockets: &[KnownSocket], completeness: &Completeness) -> O
     let rules = &BindRules { shares_overlaps: false, ..BindRules::default() };
     outlook(
         place,
-        Scene { sockets, traffic: None, rules, sharing: &Sharing::AsBound, interfaces: None, completeness },
+        Scene {
+            sockets,
+            traffic: None,
+            rules,
+            sharing: &Sharing::AsBound,
+            interfaces: None,
+            completeness,
+            whose: Whose::Machine,
+        },
     )
 }
 
@@ -102,6 +110,7 @@ fn known(address: Option<&str>, rows: Vec<Connection>, rules: &BindRules) -> Out
             sharing: &Sharing::AsBound,
             interfaces: None,
             completeness,
+            whose: Whose::Machine,
         },
     );
     Outlook { sentence: told.sentence.replace(WINSOCK.0, WINSOCK.1), ..told }
@@ -133,6 +142,7 @@ fn where_overlapping_addresses_are_shared_unless_asked_for_alone_it_is_not_known
                 sharing: &Sharing::AsBound,
                 interfaces: None,
                 completeness,
+                whose: Whose::Machine,
             },
         )
     };

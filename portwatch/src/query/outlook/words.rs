@@ -34,7 +34,7 @@ pub(super) fn sentence(
             "Whether a {bind} would succeed cannot be known: nothing seen is in its way, but not everything could \
              be seen."
         ),
-        (Outcome::Succeeds, None) => format!("A {bind} would succeed{}.", unless(caveats)),
+        (Outcome::Succeeds, None) => format!("A {bind} would succeed{}.", unless(caveats, scene)),
     }
 }
 
@@ -63,8 +63,8 @@ fn fails(bind: &str, request: &BindRequest, scene: &Scene<'_>, because: Cause<'_
             }
             let all = if request.place.address.is_ipv4() { "0.0.0.0" } else { "::" };
             format!(
-                "A {bind} would fail with {NOT_HERE}: this machine does not have the address; {all} means every one \
-                 that it has."
+                "A {bind} would fail with {NOT_HERE}: {} does not have the address; {all} means every one that it has.",
+                scene.whose.words()
             )
         }
         Cause::MappedButV6Only => {
@@ -98,7 +98,7 @@ fn time_wait(
     match scene.fares(&shared) {
         Some(true) => format!(
             "A {bind} would succeed with SO_REUSEADDR{}; without it in {left} ({count} in TIME_WAIT, {by}).",
-            unless(&scene.verdict(&shared).caveats)
+            unless(&scene.verdict(&shared).caveats, scene)
         ),
         Some(false) => format!(
             "A {bind} would fail with {IN_USE} for {left}, with SO_REUSEADDR too: {count} in TIME_WAIT, {by}, \
@@ -132,13 +132,15 @@ fn left_by(scene: &Scene<'_>) -> String {
 }
 
 /// What stands in the way of certainty, as the end of a sentence.
-fn unless(caveats: &[Caveat]) -> String {
+fn unless(caveats: &[Caveat], scene: &Scene<'_>) -> String {
     let mut text = String::new();
     let mut not_looked = Vec::new();
     for caveat in caveats {
         match caveat {
-            Caveat::Connections => not_looked.push("a connection still uses the port"),
-            Caveat::AddressNotChecked => not_looked.push("this machine lacks the address"),
+            Caveat::Connections => not_looked.push("a connection still uses the port".to_owned()),
+            Caveat::AddressNotChecked => {
+                not_looked.push(format!("{} lacks the address", scene.whose.words()));
+            }
             Caveat::Privileged { from: Some(from) } => {
                 let _ = write!(
                     text,
@@ -146,7 +148,9 @@ fn unless(caveats: &[Caveat]) -> String {
                      (net.ipv4.ip_unprivileged_port_start)"
                 );
             }
-            Caveat::Privileged { from: None } => not_looked.push("it needs a privilege (port below 1024)"),
+            Caveat::Privileged { from: None } => {
+                not_looked.push("it needs a privilege (port below 1024)".to_owned());
+            }
         }
     }
     if !not_looked.is_empty() {
@@ -230,8 +234,11 @@ fn way_in(request: &BindRequest, blocker: Party<'_>, scene: &Scene<'_>) -> Strin
     let mut text = String::new();
     let shared = BindRequest { reuse_addr: true, ..*request };
     if succeeds(shared) {
-        let _ =
-            write!(text, " With SO_REUSEADDR it would succeed{}.", unless(&scene.verdict(&shared).caveats));
+        let _ = write!(
+            text,
+            " With SO_REUSEADDR it would succeed{}.",
+            unless(&scene.verdict(&shared).caveats, scene)
+        );
     } else if let Party::Socket(socket) = blocker
         && succeeds(BindRequest { reuse_port: true, uid: blocker.uid(), ..*request })
     {

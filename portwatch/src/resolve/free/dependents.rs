@@ -31,7 +31,12 @@ pub(super) fn around(
     place: &Place,
     held: bool,
 ) -> Result<Around, ResolveError> {
-    let scope = ConnectionScope::Ports { ports: vec![place.port], holders: !held, interfaces: Vec::new() };
+    let scope = ConnectionScope::Ports {
+        ports: vec![place.port],
+        netns: None,
+        holders: !held,
+        interfaces: Vec::new(),
+    };
     // Not every system tells of connections.
     let Some(connections) = scanner.connections(&scope)? else { return Ok(Around::default()) };
     let mut around = Around::default();
@@ -53,7 +58,7 @@ pub(super) fn around(
     ports.sort_unstable();
     ports.dedup();
     ports.truncate(NAMED);
-    let scope = ConnectionScope::Ports { ports, holders: true, interfaces: Vec::new() };
+    let scope = ConnectionScope::Ports { ports, netns: None, holders: true, interfaces: Vec::new() };
     let ends = scanner.connections(&scope)?.unwrap_or_default();
     let mut known: BTreeMap<(Option<u32>, IpAddr), Dependent> = BTreeMap::new();
     for row in served {

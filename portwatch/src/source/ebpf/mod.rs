@@ -49,7 +49,7 @@ use super::{
 };
 use crate::model::{
     BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason, Local,
-    LossCounts, Observation, Phase, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
+    LossCounts, Netns, Observation, Phase, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
 };
 
 /// A pass over all descriptors that takes no longer than this is made for every question: it finds holders to whom a
@@ -496,14 +496,14 @@ impl Source for EbpfSource {
         let mut table = table(&mut self.loaded, &mut self.pass);
         let table = table.as_mut().map(|table| table as &mut dyn Descriptors);
         let mut found = self.scanner.connections_by(scope, table)?;
-        if let Some(left) = &self.left {
-            left.name(&mut found);
+        if let (Some(left), Some(found)) = (&self.left, &mut found) {
+            left.name(found);
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
-    fn bind_rules(&mut self, addresses: &[Local]) -> BindRules {
-        self.scanner.bind_rules(addresses)
+    fn bind_rules(&mut self, addresses: &[Local], netns: Option<Netns>) -> BindRules {
+        self.scanner.bind_rules(addresses, netns)
     }
 
     fn sharing(&mut self, sockets: &[(ProcessId, u64)]) -> Sharing {

@@ -80,11 +80,11 @@ impl Look for Scanner {
     }
 
     fn connections(&mut self, scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
-        self.connections(scope).map(Some)
+        self.connections(scope)
     }
 
-    fn bind_rules(&mut self, addresses: &[Local]) -> BindRules {
-        self.bind_rules(addresses)
+    fn bind_rules(&mut self, addresses: &[Local], netns: Option<Netns>) -> BindRules {
+        self.bind_rules(addresses, netns)
     }
 
     fn known_holders(&self) -> BTreeSet<ProcessId> {

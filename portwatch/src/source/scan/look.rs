@@ -98,13 +98,13 @@ pub trait Look: std::fmt::Debug + Send {
         asked: &dyn Fn(&SocketSeen) -> bool,
     ) -> Result<Snapshot, SourceError>;
 
-    /// TCP connections; `None` where they are not told.
+    /// TCP connections; `None` where they are not told, and of a network namespace that cannot be entered.
     fn connections(&mut self, _scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
         Ok(None)
     }
 
-    /// What decides a bind besides sockets.
-    fn bind_rules(&mut self, _addresses: &[Local]) -> BindRules {
+    /// What decides a bind besides sockets, in the network namespace `netns` or (`None`) the own one.
+    fn bind_rules(&mut self, _addresses: &[Local], _netns: Option<Netns>) -> BindRules {
         BindRules::default()
     }
 

@@ -264,8 +264,8 @@ impl Source for ScanSource {
         self.scanner.connections(scope)
     }
 
-    fn bind_rules(&mut self, addresses: &[Local]) -> BindRules {
-        self.scanner.bind_rules(addresses)
+    fn bind_rules(&mut self, addresses: &[Local], netns: Option<Netns>) -> BindRules {
+        self.scanner.bind_rules(addresses, netns)
     }
 
     fn counters(&self) -> Counters {

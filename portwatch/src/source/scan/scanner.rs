@@ -2,19 +2,20 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
+
+mod binding;
 
 use super::{HolderSearch, Tables};
 use crate::model::{
-    Beyond, BindRules, Connection, ConnectionScope, Connections, Degradation, Evidence, Holder, Interfaces,
-    Local, Netns, Owner, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketSeen, TcpState,
-    Timestamp, Tunnel, described,
+    Beyond, Degradation, Evidence, Holder, Netns, Owner, Port, ProcessId, Protocol, Snapshot, SnapshotSocket,
+    SocketSeen, Timestamp, Tunnel, described,
 };
 use crate::source::{
     Refresh, SourceError,
     diag::{Bound, Diag, DiagError},
-    netns,
+    netns::{self, Places},
     procfs::{Descriptors, Found, ProcFs, Search, Wanted},
     rules::Rules,
     tunnels,
@@ -47,6 +48,8 @@ pub struct Scanner {
     known: HashMap<u64, Vec<Found>>,
     /// Namespaces read by the last look everywhere.
     entered: BTreeSet<Netns>,
+    /// Where each namespace but our own was found then.
+    places: Places,
     /// Sockets of a namespace that cannot be found any more count as gone. Right where nothing else tells closes; a
     /// socket may outlive what leads to its namespace.
     judge_gone: bool,
@@ -70,6 +73,7 @@ impl Scanner {
             procfs,
             known: HashMap::new(),
             entered: BTreeSet::new(),
+            places: Places::new(),
             judge_gone: false,
             degradations: Vec::new(),
             bound_included: true,
@@ -176,72 +180,6 @@ impl Scanner {
         self.with_holders(tables, search, table, |_| true)
     }
 
-    /// TCP connections. Nobody here knows who left those in TIME_WAIT.
-    pub fn connections(&mut self, scope: &ConnectionScope) -> Result<Connections, SourceError> {
-        self.connections_by(scope, None)
-    }
-
-    /// The same with a faster way to descriptors where there is one.
-    pub fn connections_by(
-        &mut self,
-        scope: &ConnectionScope,
-        table: Option<&mut dyn Descriptors>,
-    ) -> Result<Connections, SourceError> {
-        let mut rows = Vec::new();
-        let mut processes = Vec::new();
-        let mut interfaces = Interfaces::default();
-        match scope {
-            ConnectionScope::TimeWait => {
-                rows = self.diag.connections(&[TcpState::TimeWait], None).map_err(read_error)?;
-            }
-            ConnectionScope::Sockets => {
-                let states = TcpState::ALL.into_iter().filter(|&state| state != TcpState::TimeWait);
-                rows = self.diag.connections(&states.collect::<Vec<_>>(), None).map_err(read_error)?;
-            }
-            ConnectionScope::Ports { ports, holders, interfaces: wanted } => {
-                // A port that is asked about twice has its connections once.
-                for port in ports.iter().copied().collect::<BTreeSet<_>>() {
-                    rows.extend(self.diag.connections(&TcpState::ALL, Some(port)).map_err(read_error)?);
-                    if wanted.contains(&port) {
-                        interfaces.extend(self.diag.interfaces(port).map_err(read_error)?);
-                    }
-                }
-                if *holders {
-                    processes = self.hold(&mut rows, table)?;
-                }
-            }
-        }
-        Ok(Connections { netns: self.netns(), rows, processes, interfaces })
-    }
-
-    /// Fills in who has these connections, and tells what these processes are.
-    fn hold(
-        &mut self,
-        rows: &mut [Connection],
-        table: Option<&mut dyn Descriptors>,
-    ) -> Result<Vec<crate::model::ProcessSeen>, SourceError> {
-        let wanted: Vec<Wanted> =
-            rows.iter().filter_map(|row| Some(Wanted { inode: row.inode?, uid: row.uid })).collect();
-        let search = self
-            .procfs
-            .holders(&wanted, &HashMap::new(), HolderSearch::First, table)
-            .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })?;
-        for row in rows {
-            if let Some(inode) = row.inode {
-                let found = search.found.get(&inode).into_iter().flatten();
-                row.holders =
-                    found.map(|f| Holder { process: f.process, evidence: Evidence::Scan }).collect();
-                row.owner = search.owner(inode);
-            }
-        }
-        Ok(self.facts(&search))
-    }
-
-    /// What decides a bind besides sockets.
-    pub fn bind_rules(&mut self, addresses: &[Local]) -> BindRules {
-        self.rules.read(self.procfs.path(), addresses)
-    }
-
     fn look_everywhere(
         &mut self,
         ports: &[Port],
@@ -304,13 +242,7 @@ impl Scanner {
     /// The same of every network namespace that may be entered.
     pub(super) fn tables_everywhere(&mut self, ports: &[Port]) -> Result<Tables, SourceError> {
         let mut tables = self.tables(ports)?;
-        let kept: Vec<&Path> = netns::KEPT.iter().map(Path::new).collect();
-        let (places, closed) = match netns::discover(&self.procfs, &kept, self.netns()) {
-            Ok(found) => found,
-            Err(error) => {
-                return Err(SourceError::Read { what: self.procfs.path().display().to_string(), error });
-            }
-        };
+        let (places, closed) = self.discover()?;
         let (bound_known, protocols) = (self.diag.bound_supported(), tables.protocols.clone());
         let (sockets, namespaces, tunnels) =
             (&mut tables.sockets, &mut tables.namespaces, &mut tables.tunnels);
@@ -356,6 +288,7 @@ impl Scanner {
             let gone = before.difference(&self.entered).copied();
             tables.namespaces.extend(gone.filter(|netns| !places.contains_key(netns)));
         }
+        self.places = places;
         Ok(tables)
     }
 

@@ -309,7 +309,7 @@ impl<T: Table> Look for TableScanner<T> {
         })
     }
 
-    fn bind_rules(&mut self, _: &[Local]) -> BindRules {
+    fn bind_rules(&mut self, _: &[Local], _: Option<Netns>) -> BindRules {
         self.table.bind_rules()
     }
 

@@ -404,8 +404,13 @@ fn a_port_that_is_named_twice_is_looked_at_once() {
         let mut scanner = scanner();
         let twice = [port(3009), port(3010), port(3009)];
         assert_eq!(scanner.snapshot_ports(&twice, HolderSearch::None).unwrap().sockets.len(), 1);
-        let scope = ConnectionScope::Ports { ports: twice.into(), holders: false, interfaces: twice.into() };
-        let rows = scanner.connections(&scope).unwrap().rows;
+        let scope = ConnectionScope::Ports {
+            ports: twice.into(),
+            netns: None,
+            holders: false,
+            interfaces: twice.into(),
+        };
+        let rows = scanner.connections(&scope).unwrap().unwrap().rows;
         let ends: Vec<_> = rows.iter().map(|row| row.peer_port.map(Port::get)).collect();
         assert_eq!(ends, [Some(client.local_addr().unwrap().port())]);
     });

@@ -138,7 +138,7 @@ fn left_one(watch: &mut Watch) -> (u16, Connection) {
     drop(client);
     drop(listener);
     let ports = vec![Port::new(address.port()).unwrap()];
-    let scope = ConnectionScope::Ports { ports, holders: false, interfaces: Vec::new() };
+    let scope = ConnectionScope::Ports { ports, netns: None, holders: false, interfaces: Vec::new() };
     let left = || {
         let found = watch.source.connections(&scope).unwrap().unwrap();
         found.rows.into_iter().find(|row| row.state == TcpState::TimeWait)

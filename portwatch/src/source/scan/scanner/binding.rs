@@ -1,0 +1,143 @@
+//! What a bind meets besides sockets, in our own network namespace or in another one: connections, settings and addresses.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
+
+use super::{Scanner, read_error};
+use crate::{
+    model::{
+        BindRules, Connection, ConnectionScope, Connections, Evidence, Holder, Interfaces, Local, Netns,
+        ProcessSeen, TcpState,
+    },
+    source::{
+        SourceError,
+        diag::{Diag, DiagError},
+        netns::{self, Places},
+        procfs::{Descriptors, Wanted},
+        rules::Rules,
+        scan::HolderSearch,
+    },
+};
+
+impl Scanner {
+    /// TCP connections; `None` of a network namespace that cannot be entered. Nobody here knows who left those in TIME_WAIT.
+    pub fn connections(&mut self, scope: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
+        self.connections_by(scope, None)
+    }
+
+    /// The same with a faster way to descriptors where there is one.
+    pub fn connections_by(
+        &mut self,
+        scope: &ConnectionScope,
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Option<Connections>, SourceError> {
+        let netns = self.beyond(scope.netns());
+        let read = match netns {
+            None => Some(read(&mut self.diag, scope)),
+            Some(netns) => {
+                let bound = self.diag.bound_supported();
+                self.within(netns, || {
+                    Diag::open(Some(netns))
+                        .and_then(|diag| read(&mut diag.with_bound_supported(bound), scope))
+                })?
+            }
+        };
+        let Some((mut rows, interfaces)) = read.transpose().map_err(read_error)? else { return Ok(None) };
+        let processes = match scope {
+            ConnectionScope::Ports { holders: true, .. } => self.hold(&mut rows, table)?,
+            _ => Vec::new(),
+        };
+        Ok(Some(Connections { netns: netns.or(self.netns()), rows, processes, interfaces }))
+    }
+
+    /// What decides a bind besides sockets, in the network namespace `netns` or (`None`) our own. Of one that cannot be entered
+    /// nothing is known.
+    pub fn bind_rules(&mut self, addresses: &[Local], netns: Option<Netns>) -> BindRules {
+        let Some(netns) = self.beyond(netns) else { return self.rules.read(self.procfs.path(), addresses) };
+        let proc = self.procfs.path().to_owned();
+        self.within(netns, || Rules::open().read(&proc, addresses)).ok().flatten().unwrap_or_default()
+    }
+
+    /// Every namespace but our own that can be found, and whether there are processes whose namespaces are not known.
+    pub(super) fn discover(&self) -> Result<(Places, bool), SourceError> {
+        let kept: Vec<&Path> = netns::KEPT.iter().map(Path::new).collect();
+        netns::discover(&self.procfs, &kept, self.netns())
+            .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })
+    }
+
+    fn beyond(&self, netns: Option<Netns>) -> Option<Netns> {
+        netns.filter(|_| netns != self.netns())
+    }
+
+    /// Calls `read` inside a namespace; `None` when it is not there or may not be entered.
+    fn within<T: Send>(
+        &mut self,
+        netns: Netns,
+        mut read: impl FnMut() -> T + Send,
+    ) -> Result<Option<T>, SourceError> {
+        // Where the last look found it, it may be no more: the process has ended, or gone elsewhere.
+        for anew in [false, true] {
+            if anew {
+                self.places = self.discover()?.0;
+            }
+            let Some(path) = self.places.get(&netns) else { continue };
+            let place = Places::from([(netns, path.clone())]);
+            let mut found = None;
+            if let Err(error) = netns::visit(&place, &mut |_| found = Some(read())) {
+                tracing::debug!(%error, "what a bind meets there is not known");
+                return Ok(None);
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fills in who has these connections, and tells what these processes are.
+    fn hold(
+        &mut self,
+        rows: &mut [Connection],
+        table: Option<&mut dyn Descriptors>,
+    ) -> Result<Vec<ProcessSeen>, SourceError> {
+        let wanted: Vec<Wanted> =
+            rows.iter().filter_map(|row| Some(Wanted { inode: row.inode?, uid: row.uid })).collect();
+        let search = self
+            .procfs
+            .holders(&wanted, &HashMap::new(), HolderSearch::First, table)
+            .map_err(|error| SourceError::Read { what: self.procfs.path().display().to_string(), error })?;
+        for row in rows {
+            if let Some(inode) = row.inode {
+                let found = search.found.get(&inode).into_iter().flatten();
+                row.holders =
+                    found.map(|f| Holder { process: f.process, evidence: Evidence::Scan }).collect();
+                row.owner = search.owner(inode);
+            }
+        }
+        Ok(self.facts(&search))
+    }
+}
+
+/// The connections of the namespace that `diag` answers for, without holders, and the interfaces of sockets.
+fn read(diag: &mut Diag, scope: &ConnectionScope) -> Result<(Vec<Connection>, Interfaces), DiagError> {
+    let (mut rows, mut interfaces) = (Vec::new(), Interfaces::default());
+    match scope {
+        ConnectionScope::TimeWait => rows = diag.connections(&[TcpState::TimeWait], None)?,
+        ConnectionScope::Sockets { .. } => {
+            let states = TcpState::ALL.into_iter().filter(|&state| state != TcpState::TimeWait);
+            rows = diag.connections(&states.collect::<Vec<_>>(), None)?;
+        }
+        ConnectionScope::Ports { ports, interfaces: wanted, .. } => {
+            // A port that is asked about twice has its connections once.
+            for port in ports.iter().copied().collect::<BTreeSet<_>>() {
+                rows.extend(diag.connections(&TcpState::ALL, Some(port))?);
+                if wanted.contains(&port) {
+                    interfaces.extend(diag.interfaces(port)?);
+                }
+            }
+        }
+    }
+    Ok((rows, interfaces))
+}
