@@ -10,7 +10,8 @@
 use std::{os::unix::process::CommandExt as _, process::Command};
 
 use portwatch_tests::{
-    Actor, DEADLINE, Netns, Portwatch, Source, each_source, require_bpf, require_netns, wait_until,
+    Actor, DEADLINE, Netns, Portwatch, Source, each_source, require_bpf, require_netns, require_program,
+    wait_until,
 };
 use serde_json::Value;
 
@@ -137,6 +138,42 @@ fn one_port_in_three_namespaces_is_three_places_with_a_daemon_and_without_one() 
         (pids(&target["elsewhere"]) == [u64::from(late.pid())]).then_some(())
     });
     gone.unwrap();
+}
+
+#[test]
+fn where_ip_netns_exec_hides_the_control_groups_the_daemon_has_its_programs_all_the_same_or_says_what_hid_them()
+ {
+    if !(require_netns() && require_bpf() && require_program("setpriv")) {
+        return;
+    }
+    let teal = Named::new("teal");
+    let portwatch = Portwatch::new().unwrap();
+    let exec = |before: &[&str]| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &teal.0]).args(before).arg(portwatch.binary());
+        command.args(["daemon", "--source", "ebpf", "--hooks", "stable"]);
+        portwatch.environment().around(command)
+    };
+    // Without the right to mount what is missing.
+    let ran = portwatch.run_command(exec(&["setpriv", "--bounding-set", "-sys_admin"])).unwrap();
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert!(ran.stderr.contains("cgroup v2 is not mounted here, and could not be"), "{ran:?}");
+
+    let daemon = Actor::start(&mut exec(&[])).unwrap();
+    wait_until("the daemon to serve", DEADLINE, || {
+        portwatch.status().ok().filter(|status| status["running"] == true)
+    })
+    .unwrap();
+    assert_eq!(portwatch.status().unwrap()["source"]["source"], "ebpf");
+    let mounted = std::fs::read_to_string(format!("/proc/{}/mountinfo", daemon.pid())).unwrap();
+    assert!(!mounted.contains("cgroup2"), "nobody else sees the mount: {mounted}");
+    let listener = teal.listener();
+    let pid = listener.pid().to_string();
+    listener.finish().unwrap();
+    let seen = portwatch.wait_for("close", &["--pid", &pid]).unwrap();
+    assert_eq!((&seen["port"], &seen["evidence"]), (&3100.into(), &"kernel".into()), "{seen}");
+    daemon.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
+    daemon.end().unwrap();
 }
 
 each_source![a_daemon_that_polls_looks_into_other_namespaces_and_forgets_those_that_are_gone];

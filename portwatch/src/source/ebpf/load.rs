@@ -5,19 +5,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    thread,
     time::Instant,
-};
-
-use aya::{
-    BtfError, Ebpf, EbpfError, EbpfLoader,
-    maps::Array,
-    programs::{CgroupAttachMode, Program as Handle, ProgramError, ProgramType},
-    sys::{BpfHelper, is_helper_supported},
-};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
 };
 
 use super::{
@@ -29,6 +17,12 @@ use super::{
     offsets::Offsets,
 };
 use crate::model::{Coverage, Degradation, Fact};
+use aya::{
+    BtfError, Ebpf, EbpfError, EbpfLoader,
+    maps::Array,
+    programs::{CgroupAttachMode, Program as Handle, ProgramError, ProgramType},
+    sys::{BpfHelper, is_helper_supported},
+};
 
 /// Where the kernel describes its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -82,8 +76,8 @@ pub(super) struct Loaded {
 enum AttachError {
     #[error("the object has no program of this name")]
     Absent,
-    #[error("cgroup v2 is not mounted")]
-    NoCgroup,
+    #[error("cgroup v2 is not mounted here, and could not be for the daemon alone: {0}")]
+    NoCgroup(nix::Error),
     #[error("cannot open {path}: {error}")]
     Cgroup { path: PathBuf, error: io::Error },
     #[error("the kernel gives no BTF")]
@@ -110,7 +104,8 @@ impl AttachError {
                 path: path.clone(),
                 error: error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error),
             },
-            _ => Self::NoCgroup,
+            Self::NoCgroup(errno) => Self::NoCgroup(*errno),
+            _ => Self::NoCgroup(nix::Error::EINVAL),
         }
     }
 
@@ -118,7 +113,10 @@ impl AttachError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Absent => "rebuild the object: cargo xtask build-ebpf",
-            Self::NoCgroup => "mount cgroup v2: mount -t cgroup2 none /sys/fs/cgroup/unified",
+            Self::NoCgroup(_) => {
+                "run as root, or mount cgroup v2: mount -t cgroup2 none /sys/fs/cgroup/unified; where ip netns exec hid it, \
+                 nsenter --net=/run/netns/NAME does not"
+            }
             Self::Cgroup { .. } => "run as root, or with CAP_DAC_READ_SEARCH",
             Self::NoBtf => "use a kernel with CONFIG_DEBUG_INFO_BTF",
             Self::TraceFs(_) => "mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing",
@@ -151,7 +149,7 @@ fn summary(error: &ProgramError) -> String {
 
 /// The machine as the loader needs it.
 struct Machine {
-    cgroup: Option<Result<File, AttachError>>,
+    cgroup: Result<File, AttachError>,
     btf: Option<aya::Btf>,
     /// tracefs is mounted where everybody sees it.
     tracefs: bool,
@@ -315,12 +313,22 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn cgroup(options: &LoadOptions) -> Option<Result<File, AttachError>> {
-    let path = match &options.cgroup {
-        Some(path) => path.clone(),
-        None => mounts::find(&options.proc, "cgroup2").ok().flatten()?,
-    };
-    Some(File::open(&path).map_err(|error| AttachError::Cgroup { path, error }))
+/// The group whose sockets are watched. `ip netns exec` puts a /sys of its own in place, without what was mounted below it: the
+/// hierarchy is one whoever mounts it, and is then mounted where nobody else sees it.
+fn cgroup(options: &LoadOptions) -> Result<File, AttachError> {
+    let open = |path: PathBuf| File::open(&path).map_err(|error| AttachError::Cgroup { path, error });
+    if let Some(path) = &options.cgroup {
+        return open(path.clone());
+    }
+    let mounted = mounts::find(&options.proc, "cgroup2").ok().flatten().map(open);
+    match mounted {
+        // Another mount may lie above it.
+        Some(Ok(file)) if mounts::is_cgroup2(&file) => Ok(file),
+        Some(Err(AttachError::Cgroup { path, error })) if error.kind() != io::ErrorKind::NotFound => {
+            Err(AttachError::Cgroup { path, error })
+        }
+        _ => mounts::cgroup2().map_err(AttachError::NoCgroup),
+    }
 }
 
 struct Climb<'a> {
@@ -341,7 +349,7 @@ impl Climb<'_> {
     /// The first rung whose programs all attach.
     fn up(&mut self, ladder: &Ladder, choice: HookChoice) -> Coverage {
         let fact = ladder.fact;
-        let mut why = None;
+        let (mut why, mut nearest) = (None, None);
         for rung in ladder.rungs.iter().filter(|r| choice.allows(r.family)) {
             match self.attach_all(rung.programs) {
                 Ok(()) => {
@@ -355,14 +363,19 @@ impl Climb<'_> {
                         cause = cause.0,
                         "hook not available"
                     );
-                    why.get_or_insert((format!("{}: {}", rung.hook, cause.0), cause.1));
+                    let cause = (format!("{}: {}", rung.hook, cause.0), cause.1);
+                    why.get_or_insert_with(|| cause.clone());
+                    // The stable family asks least of a kernel: what it lacks is the nearest to a remedy.
+                    if nearest.is_none() || rung.family == Some(Family::Stable) {
+                        nearest = Some(cause);
+                    }
                 }
             }
         }
         if let Some((hook, blind)) = ladder.otherwise {
             return self.served(fact, hook, Some(blind), why);
         }
-        if let Some((cause, remedy)) = why {
+        if let Some((cause, remedy)) = nearest {
             self.degradations.push(Degradation {
                 name: "hook-unavailable",
                 what: format!("{} is not observed ({cause})", fact.as_str()),
@@ -514,9 +527,8 @@ fn unload(handle: &mut Handle) -> Result<(), ProgramError> {
 fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Result<(), AttachError> {
     let handle = ebpf.program_mut(program.name).ok_or(AttachError::Absent)?;
     let cgroup = || match &machine.cgroup {
-        Some(Ok(file)) => Ok(file),
-        Some(Err(failure)) => Err(failure.again()),
-        None => Err(AttachError::NoCgroup),
+        Ok(file) => Ok(file),
+        Err(failure) => Err(failure.again()),
     };
     // A link is multi by nature; aya hands the mode on as flags, of which a link takes none.
     let mode = CgroupAttachMode::Single;
@@ -578,29 +590,12 @@ fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Result<(), At
             if machine.tracefs {
                 p.attach(category, name)?;
             } else {
-                with_own_tracefs(|| p.attach(category, name).map(drop).map_err(AttachError::from))?;
+                let attach = || p.attach(category, name).map(drop);
+                mounts::with_own("tracefs", "/sys/kernel/tracing", attach)
+                    .map_err(AttachError::TraceFs)??;
             }
         }
         _ => return Err(AttachError::Absent),
     }
     Ok(())
-}
-
-/// Runs `work` in a thread with a mount namespace of its own, where tracefs is mounted. The machine's
-/// mounts are left as they are.
-fn with_own_tracefs(work: impl FnOnce() -> Result<(), AttachError> + Send) -> Result<(), AttachError> {
-    thread::scope(|scope| {
-        let helper = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).map_err(AttachError::TraceFs)?;
-            let none = None::<&Path>;
-            // Without this the mount would spread to the machine.
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-                .map_err(AttachError::TraceFs)?;
-            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-            mount(Some("tracefs"), "/sys/kernel/tracing", Some("tracefs"), flags, none)
-                .map_err(AttachError::TraceFs)?;
-            work()
-        });
-        helper.join().unwrap_or(Err(AttachError::TraceFs(nix::Error::EIO)))
-    })
 }

@@ -1,14 +1,51 @@
-//! Where the kernel's own file systems are mounted, read from a `mountinfo`.
+//! Where the kernel's own file systems are mounted, read from a `mountinfo`; and a mount of one's own where they are not.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
+    thread,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs},
 };
 
 /// First mount point of a file system type; `None` when it is not mounted. Reads `proc/self/mountinfo`.
 pub(super) fn find(proc: &Path, kind: &str) -> io::Result<Option<PathBuf>> {
     let text = std::fs::read(proc.join("thread-self/mountinfo"))?;
     Ok(find_in(&text, kind))
+}
+
+/// Whether this was opened in the hierarchy of cgroup v2.
+pub(super) fn is_cgroup2(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC)
+}
+
+/// The root of cgroup v2, mounted for the one who asks. The mount goes with the file.
+pub(super) fn cgroup2() -> nix::Result<File> {
+    const POINT: &str = "/sys/fs/cgroup";
+    let open = || File::open(POINT).map_err(|error| nix::Error::from_raw(error.raw_os_error().unwrap_or(0)));
+    with_own("cgroup2", POINT, open)?
+}
+
+/// Runs `work` in a thread with a mount namespace of its own, where a file system of this kind is mounted. The machine's mounts are left
+/// as they are.
+pub(super) fn with_own<T: Send>(kind: &str, point: &str, work: impl FnOnce() -> T + Send) -> nix::Result<T> {
+    thread::scope(|scope| {
+        let helper = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)?;
+            let none = None::<&Path>;
+            // Without this the mount would spread to the machine.
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some(kind), point, Some(kind), flags, none)?;
+            Ok(work())
+        });
+        helper.join().unwrap_or(Err(nix::Error::EIO))
+    })
 }
 
 /// Fields: id, parent, device, root, mount point, options, optional fields, "-", type, source, options.
