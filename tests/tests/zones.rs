@@ -21,7 +21,7 @@ use nix::{
         AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket, sockopt,
     },
 };
-use portwatch_tests::{Portwatch, Source, in_own_netns, require_bpf, require_program};
+use portwatch_tests::{Actor, Netns, Portwatch, Source, in_own_netns, require_bpf, require_program};
 use serde_json::{Value, json};
 
 /// Both ends of the cable have it.
@@ -288,6 +288,76 @@ fn probe_binds_on_the_interface_that_was_named_by_name_or_number() {
             assert_eq!(tried["verdict"]["bindable"], code == 0, "{zone} {port}: {told}");
             let text = portwatch.run(&["probe", &format!("[{LINK}%{zone}]:{port}")]).unwrap().text();
             assert!(text.contains(&format!("[{LINK}%{zone}]:{port}")), "{text}");
+        }
+    });
+}
+
+/// What `ls` and `who` show of the interfaces that sockets are bound to.
+fn shown(portwatch: &Portwatch) {
+    let (va, vb) = (number("va"), number("vb"));
+    let ran = portwatch.run(&["ls", "--json", "--all"]).unwrap();
+    let list = ran.json().unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    for (port, address, interface, index) in [
+        (3100, LINK, json!("va"), va),
+        (3103, "::", json!("vb"), vb),
+        (3102, "::", Value::Null, 0),
+        (3104, "fd77::1", Value::Null, 0),
+        (3105, LINK, json!("vb"), vb),
+        (3107, LINK, json!("va"), va),
+    ] {
+        let asked = format!("{port}");
+        let in_list = list["sockets"].as_array().unwrap().iter().find(|s| s["port"] == port).unwrap();
+        for socket in [in_list, &who(portwatch, &asked)["sockets"][0]] {
+            assert_eq!((&socket["address"], &socket["interface"]), (&json!(address), &interface), "{socket}");
+            assert_eq!(socket["interface_index"], index, "{socket}");
+        }
+    }
+    let text = portwatch.run(&["ls"]).unwrap().text();
+    for words in ["fe80::77:1%va", "*%vb", "fe80::77:1%va fe80::77:1%vb"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    for (port, words) in [
+        ("3100", "[fe80::77:1%va]:3100"),
+        ("3101", "[fe80::77:1%va]:3101, [fe80::77:1%vb]:3101"),
+        ("3103", "*%vb:3103 (IPv4 and IPv6)"),
+    ] {
+        let text = portwatch.run(&["who", port]).unwrap().text();
+        assert!(text.contains(words), "{port}: {text}");
+    }
+}
+
+#[test]
+fn a_socket_is_shown_with_the_interface_that_it_is_bound_to_by_whoever_knows_it() {
+    if !require_program("ip") {
+        return;
+    }
+    in_own_netns(|| {
+        furnish();
+        let kept = occupied();
+        shown(&Portwatch::new().unwrap());
+        shown(&Portwatch::started(&["--source", "scan"]).unwrap());
+        if require_bpf() {
+            let daemon = Portwatch::started(&[]).unwrap();
+            shown(&daemon);
+            // Of those that come the kernel's programs do not tell it.
+            drop(kept);
+            let _kept = occupied();
+            shown(&daemon);
+        }
+        // From another namespace, where the numbers are others' and the names are not.
+        let here = Netns::current().unwrap().to_string();
+        let _kept = listener((LINK, "vb"), 3110, "");
+        // A namespace is found by a process in it.
+        let _resident = Actor::listener("127.0.0.1", 3111).unwrap();
+        let elsewhere = Netns::new().unwrap();
+        let portwatch = Portwatch::new().unwrap();
+        let ask = || portwatch.run(&["who", "3110", "--json", "--netns", &here]);
+        let ran = elsewhere.enter(ask).unwrap();
+        let answer = ran.json().unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+        assert_eq!(answer["targets"][0]["sockets"][0]["interface"], "vb", "{answer}");
+        for source in [Source::Lsof, Source::Netstat].into_iter().filter(|source| source.ready()) {
+            let told = who(&Portwatch::on(source).unwrap(), "3110");
+            assert_eq!(told["sockets"][0]["interface_index"], Value::Null, "{source:?}: {told}");
         }
     });
 }

@@ -397,6 +397,9 @@ impl Answers for Desk {
         } else {
             let beyond = space.is_beyond(own);
             let verified = if beyond { self.verify(Refresh::All)? } else { Verified::default() };
+            if !beyond && self.ask(Command::Attach)?.is_none() {
+                answer.about.note.get_or_insert(self.late());
+            }
             if let Some(late) = verified.late {
                 answer.about.note.get_or_insert(late);
             }

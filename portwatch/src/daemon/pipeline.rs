@@ -56,6 +56,8 @@ const IDLE: Duration = Duration::from_hours(1);
 pub enum Command {
     /// Look at the kernel again; the reply tells when everything seen so far is in the journal.
     Verify(Refresh, mpsc::SyncSender<Option<Pending>>),
+    /// Look at the interfaces that sockets of the own network namespace are bound to.
+    Attach(mpsc::SyncSender<()>),
     /// Look at connections, and at the settings that decide binds of these addresses. Nothing of it is kept.
     Around(ConnectionScope, Vec<Local>, mpsc::SyncSender<Around>),
     /// Take in what the source has; the reply tells when all of it is in the journal.
@@ -361,7 +363,9 @@ impl Pipeline {
     fn obey_what_can_be(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Tell(_) | Command::Announce(_) | Command::Around(..) => self.obey(command),
+                Command::Tell(_) | Command::Announce(_) | Command::Around(..) | Command::Attach(_) => {
+                    self.obey(command);
+                }
                 Command::Verify(..) | Command::Settle(_) | Command::Subscribe(_) => {
                     self.waiting.push_back(command);
                 }
@@ -374,6 +378,13 @@ impl Pipeline {
             Command::Verify(scope, reply) => {
                 self.refresh(&scope);
                 let _ = reply.try_send(self.pending());
+            }
+            Command::Attach(reply) => {
+                match self.source.attached() {
+                    Ok(found) => lock(&self.handle.live).attach(found),
+                    Err(error) => tracing::warn!(%error, "interfaces of sockets could not be looked at"),
+                }
+                let _ = reply.try_send(());
             }
             Command::Around(scope, addresses, reply) => {
                 let connections = self.source.connections(&scope).unwrap_or_else(|error| {

@@ -101,6 +101,7 @@ fn socket_on(port: u16, phase: Phase) -> SocketSeen {
         options: SocketOptions::default(),
         uid: Some(1000),
         cgroup_id: None,
+        attached: crate::model::Attached::Unknown,
     }
 }
 

@@ -29,8 +29,8 @@ pub use process::{
 };
 pub use rules::BindRules;
 pub use socket::{
-    AskedPort, Holder, LeftOpen, Owner, Phase, Sharing, Socket, SocketKey, SocketOptions, SocketSeen, Tunnel,
-    described,
+    AskedPort, Attached, DeviceName, Holder, LeftOpen, Owner, Phase, Sharing, Socket, SocketKey,
+    SocketOptions, SocketSeen, Tunnel, described,
 };
 pub use url::{UrlError, without_url};
 pub use viewer::{Sight, Viewer};

@@ -1,8 +1,8 @@
 //! What: sockets, as a source reports them and as the live table keeps them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
-use super::{Endpoint, Evidence, Netns, Port, ProcessId, Timestamp};
+use super::{Endpoint, Evidence, Netns, Port, ProcessId, Timestamp, Zone};
 
 /// The identity of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +114,82 @@ pub struct SocketSeen {
     pub uid: Option<u32>,
     /// cgroup v2 id of the creator, where known.
     pub cgroup_id: Option<u64>,
+    /// The interface that it is bound to.
+    pub attached: Attached,
+}
+
+/// The interface that a socket is bound to (`sk_bound_dev_if`), by SO_BINDTODEVICE or by the zone of its address, when it was last looked at:
+/// it can be changed, and no hook tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Attached {
+    /// Not looked at.
+    #[default]
+    Unknown,
+    /// To none.
+    Nothing,
+    /// To this one.
+    To {
+        /// Its number.
+        zone: Zone,
+        /// What it is called in its network namespace.
+        name: Option<DeviceName>,
+    },
+}
+
+impl Attached {
+    /// As the kernel numbers interfaces.
+    pub fn of(number: u32) -> Self {
+        Zone::new(number).map_or(Self::Nothing, |zone| Self::To { zone, name: None })
+    }
+
+    /// The number, 0 for none.
+    pub fn index(self) -> Option<u32> {
+        match self {
+            Self::Unknown => None,
+            Self::Nothing => Some(0),
+            Self::To { zone, .. } => Some(zone.0.get()),
+        }
+    }
+
+    /// What the interface is called; its number where that is not known.
+    pub fn name(self) -> Option<String> {
+        match self {
+            Self::Unknown | Self::Nothing => None,
+            Self::To { zone, name } => Some(name.map_or_else(|| zone.to_string(), |name| name.to_string())),
+        }
+    }
+
+    /// Takes over what was found later.
+    pub fn renew(&mut self, later: Self) {
+        if later != Self::Unknown {
+            *self = later;
+        }
+    }
+}
+
+/// The name of a network device, which whoever made it has chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeviceName([u8; Self::LENGTH]);
+
+impl DeviceName {
+    /// `IFNAMSIZ`.
+    const LENGTH: usize = 16;
+
+    /// What is longer than a device's name can be is cut off.
+    pub fn new(name: &[u8]) -> Self {
+        let mut own = [0; Self::LENGTH];
+        for (to, from) in own.iter_mut().zip(name.iter().take_while(|&&byte| byte != 0)) {
+            *to = *from;
+        }
+        Self(own)
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name: Vec<u8> = self.0.iter().copied().take_while(|&byte| byte != 0).collect();
+        f.write_str(&String::from_utf8_lossy(&name))
+    }
 }
 
 /// Of so many holders of one socket it is found out what they are; of more only which: a thousand workers of one server
@@ -147,26 +223,18 @@ pub struct Holder {
 pub struct Tunnel {
     /// What the kernel calls such devices: `vxlan`.
     pub kind: &'static str,
-    name: [u8; Self::NAME],
+    name: DeviceName,
 }
 
 impl Tunnel {
-    /// `IFNAMSIZ`.
-    const NAME: usize = 16;
-
     /// A device by its name, of which what is longer than a device's name can be is cut off.
     pub fn new(kind: &'static str, name: &[u8]) -> Self {
-        let mut own = [0; Self::NAME];
-        for (to, from) in own.iter_mut().zip(name.iter().take_while(|&&byte| byte != 0)) {
-            *to = *from;
-        }
-        Self { kind, name: own }
+        Self { kind, name: DeviceName::new(name) }
     }
 
     /// Its name, which whoever made the device has chosen.
     pub fn name(&self) -> String {
-        let name: Vec<u8> = self.name.iter().copied().take_while(|&byte| byte != 0).collect();
-        String::from_utf8_lossy(&name).into_owned()
+        self.name.to_string()
     }
 }
 

@@ -14,9 +14,9 @@ use crate::{
     attribute::Attributor,
     engine::Engines,
     model::{
-        AskedPort, Beyond, BindRules, Change, Completeness, Connection, Connections, Event, EventKind,
-        LeftOpen, Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol, Seen,
-        Sharing, Snapshot, Socket, SocketKey, TcpState, Timestamp, Viewer, described,
+        AskedPort, Attached, Beyond, BindRules, Change, Completeness, Connection, Connections, Endpoint, Event,
+        EventKind, LeftOpen, Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol,
+        Seen, Sharing, Snapshot, Socket, SocketKey, TcpState, Timestamp, Viewer, described,
     },
     state::{LiveTable, Policy},
 };
@@ -144,6 +144,13 @@ impl Live {
         known.retain(|socket| !socket.first().is_some_and(|id| self.attributor.is_own(id)));
         self.complete(known.iter_mut());
         known
+    }
+
+    /// Takes over the interfaces that sockets are bound to.
+    pub fn attach(&mut self, found: Vec<(SocketKey, Attached)>) {
+        for (key, attached) in found {
+            self.table.attach(key, attached);
+        }
     }
 
     /// Whether one of these ports has a TCP socket that is bound and does not listen.

@@ -107,6 +107,8 @@ pub(super) fn holder(process: Process) -> Holder {
 
 pub(super) fn socket(address: &str, port: u16, holders: Vec<Process>) -> Socket {
     Socket {
+        interface: None,
+        interface_index: None,
         protocol: "tcp".to_owned(),
         address: address.to_owned(),
         port,

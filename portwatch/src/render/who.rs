@@ -491,7 +491,7 @@ fn details(out: &mut dyn Write, group: &Group<'_>, look: &Look) -> io::Result<()
         return Ok(());
     }
     for socket in &group.sockets {
-        let mut words = vec![address::with_port(&socket.address, socket.port)];
+        let mut words = vec![address::with_port(&address::whole(socket), socket.port)];
         for (name, value) in [
             ("netns", socket.netns.map(u64::from)),
             ("cookie", socket.cookie),

@@ -6,9 +6,9 @@ use portwatch_common::decode::{
 };
 
 use crate::model::{
-    AskedPort, BindRefused, Bound, Closed, CommandLine, Endpoint, Evidence, Execed, ExitStatus, Exited,
-    Forked, Listening, Netns, Observation, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen, SignalOrigin,
-    SignalSent, SocketKey, SocketOptions, SocketSeen, Timestamp, Unlistened,
+    AskedPort, Attached, BindRefused, Bound, Closed, CommandLine, Endpoint, Evidence, Execed, ExitStatus,
+    Exited, Forked, Listening, Netns, Observation, Phase, Port, ProcessId, ProcessSeen, Protocol, Seen,
+    SignalOrigin, SignalSent, SocketKey, SocketOptions, SocketSeen, Timestamp, Unlistened,
 };
 
 /// Nanoseconds in a tick of [`ProcessId::start_ticks`]: `USER_HZ` is 100 on every Linux there is.
@@ -136,6 +136,7 @@ fn socket_seen(r: &Socket, phase: Phase) -> SocketSeen {
         // The caller's uid is not the socket's: `sk_uid` is the file-system uid of whoever made it.
         uid: None,
         cgroup_id: r.cgroup_id.map(Into::into),
+        attached: Attached::Unknown,
     }
 }
 

@@ -40,8 +40,8 @@ pub use self::row::{Parse, Parsed, Row, State};
 pub use self::wake::Wake;
 
 use crate::model::{
-    BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Local, Netns, Observation,
-    Port, ProcessId, Sharing,
+    Attached, BindRules, Completeness, ConnectionScope, Connections, Coverage, Degradation, Local, Netns,
+    Observation, Port, ProcessId, Sharing, SocketKey,
 };
 
 /// Which source it is.
@@ -152,6 +152,11 @@ pub trait Source: Send {
     /// The sharing options that these sockets have now: each by a process that has it, and its inode.
     fn sharing(&mut self, _sockets: &[(ProcessId, u64)]) -> Sharing {
         Sharing::AsBound
+    }
+
+    /// The interfaces that sockets of the own network namespace are bound to, from a source that does not see them by itself.
+    fn attached(&mut self) -> Result<Vec<(SocketKey, Attached)>, SourceError> {
+        Ok(Vec::new())
     }
 
     /// Tells what is counted rather than told one by one and is not due yet, for an orderly stop.

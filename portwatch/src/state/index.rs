@@ -109,6 +109,7 @@ mod tests {
                         options: SocketOptions::default(),
                         uid: None,
                         cgroup_id: None,
+                        attached: crate::model::Attached::Unknown,
                     },
                     creator: None,
                     holders: vec![Holder { process, evidence: Evidence::Scan }],

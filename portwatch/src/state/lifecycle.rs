@@ -403,6 +403,7 @@ pub(super) fn fill(known: &mut SocketSeen, seen: &SocketSeen) {
     known.inode = known.inode.or(seen.inode);
     known.uid = known.uid.or(seen.uid);
     known.cgroup_id = known.cgroup_id.or(seen.cgroup_id);
+    known.attached.renew(seen.attached);
     let (options, new) = (&mut known.options, seen.options);
     options.reuse_addr = new.reuse_addr.or(options.reuse_addr);
     options.reuse_port = new.reuse_port.or(options.reuse_port);

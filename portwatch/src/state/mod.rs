@@ -34,8 +34,8 @@ pub use policy::{
 };
 
 use crate::model::{
-    AskedPort, Change, ConnectionsLeft, Event, EventKind, Evidence, LeftOpen, Observation, Phase, Port,
-    ProcessId, Protocol, Seen, Socket, SocketKey, SocketSeen, Timestamp,
+    AskedPort, Attached, Change, ConnectionsLeft, Event, EventKind, Evidence, LeftOpen, Observation, Phase,
+    Port, ProcessId, Protocol, Seen, Socket, SocketKey, SocketSeen, Timestamp,
 };
 use index::Index;
 use memory::{Processes, Scopes, Tombstones};
@@ -188,6 +188,13 @@ impl LiveTable {
     /// One socket.
     pub fn get(&self, key: SocketKey) -> Option<&Socket> {
         self.sockets.get(&key).map(|entry| &entry.socket)
+    }
+
+    /// A look has shown the interface that a socket is bound to.
+    pub fn attach(&mut self, key: SocketKey, attached: Attached) {
+        if let Some(entry) = self.sockets.get_mut(&key) {
+            entry.socket.seen.attached.renew(attached);
+        }
     }
 
     /// Sockets on a port, in every namespace.

@@ -311,6 +311,8 @@ pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
         standing: known.standing.as_ref().map(|s| s.as_str().to_owned()),
         explained_by: known.standing.as_ref().and_then(explained_by),
         evidence: inner.evidence.as_str().to_owned(),
+        interface: seen.attached.name(),
+        interface_index: seen.attached.index(),
     }
 }
 

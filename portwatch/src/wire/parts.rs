@@ -202,6 +202,13 @@ pub struct Socket {
     pub explained_by: Option<String>,
     /// How its existence is known.
     pub evidence: String,
+    /// The interface that it is bound to, by SO_BINDTODEVICE or as the zone of its address: its name, else its number; null for a socket that
+    /// is bound to none, and where `interface_index` is null.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Its number in the network namespace of the socket; 0 for none, null when it is not known.
+    #[serde(default)]
+    pub interface_index: Option<u32>,
 }
 
 /// Where a port leads. `holders` of the socket stay what the kernel says.

@@ -45,6 +45,7 @@ fn held(protocol: Protocol, address: &str, phase: Phase) -> KnownSocket {
         options,
         uid: Some(1000),
         cgroup_id: None,
+        attached: crate::model::Attached::Unknown,
     };
     let socket = Socket {
         seen,

@@ -18,8 +18,8 @@ use self::message::{
     request, request_both,
 };
 use crate::model::{
-    AskedPort, Endpoint, Interface, Interfaces, Netns, Phase, Port, Protocol, SocketKey, SocketOptions,
-    SocketSeen,
+    AskedPort, Attached, Endpoint, Interface, Interfaces, Netns, Phase, Port, Protocol, SocketKey,
+    SocketOptions, SocketSeen,
 };
 
 const TCP: u8 = 6;
@@ -211,6 +211,7 @@ impl Diag {
             options: SocketOptions { reuse_addr: None, reuse_port: None, v6_only: row.v6_only },
             uid: Some(row.uid),
             cgroup_id: row.cgroup_id,
+            attached: Attached::of(row.interface),
         })
     }
 

@@ -48,8 +48,8 @@ use super::{
     scan::{HolderSearch, Roots, Scanner},
 };
 use crate::model::{
-    BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason, Local,
-    LossCounts, Netns, Observation, Phase, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
+    Attached, BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason,
+    Local, LossCounts, Netns, Observation, Phase, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
 };
 
 /// A pass over all descriptors that takes no longer than this is made for every question: it finds holders to whom a
@@ -504,6 +504,10 @@ impl Source for EbpfSource {
 
     fn bind_rules(&mut self, addresses: &[Local], netns: Option<Netns>) -> BindRules {
         self.scanner.bind_rules(addresses, netns)
+    }
+
+    fn attached(&mut self) -> Result<Vec<(SocketKey, Attached)>, SourceError> {
+        self.scanner.attached()
     }
 
     fn sharing(&mut self, sockets: &[(ProcessId, u64)]) -> Sharing {

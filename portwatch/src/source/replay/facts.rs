@@ -289,7 +289,8 @@ impl Shot {
 
 impl From<&SnapshotSocket> for Held {
     fn from(value: &SnapshotSocket) -> Self {
-        let SocketSeen { key, inode, endpoint, phase, asked, options, uid, cgroup_id } = value.socket;
+        let SocketSeen { key, inode, endpoint, phase, asked, options, uid, cgroup_id, attached: _ } =
+            value.socket;
         let Endpoint { netns, protocol, address, port } = endpoint;
         let SocketOptions { reuse_addr, reuse_port, v6_only } = options;
         let holder = |h: &Holder| HolderFacts { process: h.process.into(), evidence: h.evidence.into() };
@@ -348,6 +349,7 @@ impl From<Held> for SnapshotSocket {
                 options: SocketOptions { reuse_addr, reuse_port, v6_only },
                 uid,
                 cgroup_id,
+                attached: crate::model::Attached::Unknown,
             },
             holders: value.holders.into_iter().map(holder).collect(),
             owner: value.owner.into(),

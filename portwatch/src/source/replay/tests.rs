@@ -91,6 +91,7 @@ fn snapshot() -> Observation {
             options: SocketOptions { reuse_addr: Some(true), reuse_port: None, v6_only: Some(false) },
             uid: Some(70),
             cgroup_id: Some(11),
+            attached: crate::model::Attached::Unknown,
         },
         holders: vec![Holder { process: id, evidence: Evidence::Scan }],
         owner,

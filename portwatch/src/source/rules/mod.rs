@@ -13,7 +13,12 @@ use std::{
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::model::{BindRules, Local};
+use crate::model::{BindRules, Local, Zone};
+
+/// What an interface of the calling thread's network namespace is called.
+pub fn interface_name(zone: Zone) -> Option<String> {
+    interfaces::name(zone).ok().flatten()
+}
 
 /// Settings and addresses of one network namespace.
 #[derive(Debug)]

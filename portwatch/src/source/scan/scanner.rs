@@ -233,6 +233,7 @@ impl Scanner {
             Bound::LeftOut => tables.bound_left_out = true,
         }
         note_tunnels(self.netns(), &tables.sockets, &mut tables.tunnels);
+        binding::name_interfaces(&mut tables.sockets);
         match failure {
             Some(error) if tables.protocols.is_empty() => Err(read_error(error)),
             _ => Ok(tables),
@@ -258,8 +259,9 @@ impl Scanner {
             match looked {
                 Ok(()) => {
                     namespaces.push(netns);
-                    let new = sockets.get(before..).unwrap_or_default();
+                    let new = sockets.get_mut(before..).unwrap_or_default();
                     note_tunnels(Some(netns), new, tunnels);
+                    binding::name_interfaces(new);
                 }
                 Err(error) => {
                     // Half a namespace would look like sockets that are gone.

@@ -8,9 +8,9 @@ use std::{
 use super::{HolderSearch, Look, Pace, Tables};
 use crate::{
     model::{
-        AskedPort, Beyond, BindRules, Completeness, Coverage, Degradation, Endpoint, Evidence, Holder, Local,
-        Netns, Owner, Phase, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey, SocketOptions,
-        SocketSeen, Timestamp,
+        AskedPort, Attached, Beyond, BindRules, Completeness, Coverage, Degradation, Endpoint, Evidence,
+        Holder, Local, Netns, Owner, Phase, Port, ProcessId, Protocol, Snapshot, SnapshotSocket, SocketKey,
+        SocketOptions, SocketSeen, Timestamp,
     },
     source::{
         SourceError, SourceKind,
@@ -250,6 +250,7 @@ impl<T: Table> Look for TableScanner<T> {
                 options: SocketOptions { v6_only: row.v6_only, ..SocketOptions::default() },
                 uid: row.uid,
                 cgroup_id: None,
+                attached: Attached::Unknown,
             });
         }
         self.numbers.forget_unused();

@@ -41,6 +41,7 @@ pub(super) fn tcp(cookie: u64, address: &str, number: u16) -> SocketSeen {
         options: SocketOptions::default(),
         uid: None,
         cgroup_id: None,
+        attached: crate::model::Attached::Unknown,
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn socket_at(endpoint: Endpoint, phase: Phase) -> Socket {
             options: SocketOptions::default(),
             uid: None,
             cgroup_id: None,
+            attached: crate::model::Attached::Unknown,
         },
         creator: None,
         holders: Vec::new(),

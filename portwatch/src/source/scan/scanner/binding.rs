@@ -8,15 +8,15 @@ use std::{
 use super::{Scanner, read_error};
 use crate::{
     model::{
-        BindRules, Connection, ConnectionScope, Connections, Evidence, Holder, Interfaces, Local, Netns,
-        ProcessSeen, TcpState,
+        Attached, BindRules, Connection, ConnectionScope, Connections, DeviceName, Evidence, Holder,
+        Interfaces, Local, Netns, ProcessSeen, Protocol, SocketKey, SocketSeen, TcpState,
     },
     source::{
         SourceError,
-        diag::{Diag, DiagError},
+        diag::{Bound, Diag, DiagError},
         netns::{self, Places},
         procfs::{Descriptors, Wanted},
-        rules::Rules,
+        rules::{self, Rules},
         scan::HolderSearch,
     },
 };
@@ -58,6 +58,17 @@ impl Scanner {
         let Some(netns) = self.beyond(netns) else { return self.rules.read(self.procfs.path(), addresses) };
         let proc = self.procfs.path().to_owned();
         self.within(netns, || Rules::open().read(&proc, addresses)).ok().flatten().unwrap_or_default()
+    }
+
+    /// The interfaces that sockets of our own network namespace are bound to.
+    pub fn attached(&mut self) -> Result<Vec<(SocketKey, Attached)>, SourceError> {
+        let mut all = Vec::new();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let mut found = self.diag.dump(protocol, None, Bound::Included).map_err(read_error)?.sockets;
+            name_interfaces(&mut found);
+            all.extend(found.into_iter().map(|seen| (seen.key, seen.attached)));
+        }
+        Ok(all)
     }
 
     /// Every namespace but our own that can be found, and whether there are processes whose namespaces are not known.
@@ -117,6 +128,17 @@ impl Scanner {
             }
         }
         Ok(self.facts(&search))
+    }
+}
+
+/// Names the interfaces that sockets of the calling thread's network namespace are bound to.
+pub(super) fn name_interfaces(sockets: &mut [SocketSeen]) {
+    let mut known = HashMap::new();
+    for seen in sockets {
+        if let Attached::To { zone, name } = &mut seen.attached {
+            let called = || rules::interface_name(*zone).map(|name| DeviceName::new(name.as_bytes()));
+            *name = *known.entry(*zone).or_insert_with(called);
+        }
     }
 }
 
