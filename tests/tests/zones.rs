@@ -246,7 +246,8 @@ fn what_is_no_interface_or_no_address_of_a_link_is_refused_with_a_sentence() {
             ),
             (&["who", "[fe80::77:1%]:3100"], "is not a port, host:port"),
             (&["who", "[fe80::77:1%va]:3100", "--all-namespaces"], "'va' is not the number of an interface"),
-            (&["wait", "[fe80::77:1%va]:3100", "--free"], "write the port alone"),
+            (&["wait", "[fe80::77:1%eth9]:3100", "--free"], "there is no interface 'eth9' here"),
+            (&["free", "[fd77::1%va]:3100"], "only an address of a link has"),
         ] {
             let ran = portwatch.run(words).unwrap();
             assert_eq!(ran.code, Some(2), "{words:?}: {ran:?}");
@@ -313,12 +314,15 @@ fn shown(portwatch: &Portwatch) {
         }
     }
     let text = portwatch.run(&["ls"]).unwrap().text();
-    for words in ["fe80::77:1%va", "*%vb", "fe80::77:1%va fe80::77:1%vb"] {
+    // One row for a program, its interfaces by number.
+    let both = if va < vb { "fe80::77:1%va fe80::77:1%vb" } else { "fe80::77:1%vb fe80::77:1%va" };
+    for words in ["fe80::77:1%va", "*%vb", both] {
         assert!(text.contains(words), "{words}: {text}");
     }
     for (port, words) in [
         ("3100", "[fe80::77:1%va]:3100"),
-        ("3101", "[fe80::77:1%va]:3101, [fe80::77:1%vb]:3101"),
+        ("3101", "[fe80::77:1%va]:3101"),
+        ("3101", "[fe80::77:1%vb]:3101"),
         ("3103", "*%vb:3103 (IPv4 and IPv6)"),
     ] {
         let text = portwatch.run(&["who", port]).unwrap().text();
@@ -359,5 +363,49 @@ fn a_socket_is_shown_with_the_interface_that_it_is_bound_to_by_whoever_knows_it(
             let told = who(&Portwatch::on(source).unwrap(), "3110");
             assert_eq!(told["sockets"][0]["interface_index"], Value::Null, "{source:?}: {told}");
         }
+    });
+}
+
+#[test]
+fn what_is_freed_and_waited_for_is_what_listens_on_the_interface_that_was_named() {
+    if !require_program("ip") {
+        return;
+    }
+    in_own_netns(|| {
+        furnish();
+        let program = "
+import socket, sys
+s = socket.socket(socket.AF_INET6)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((sys.argv[1], 3100, 0, int(sys.argv[2])))
+s.listen()
+print('ready', flush=True)
+while True:
+    peer = s.accept()[0]
+    peer.recv(4096)
+    peer.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n')
+    peer.close()
+";
+        let serve = |zone: &str| {
+            let mut actor = Actor::python(program, &[LINK, &number(zone).to_string()]).unwrap();
+            assert_eq!(actor.line().unwrap(), "ready");
+            actor
+        };
+        let (mut va, mut vb) = (serve("va"), serve("vb"));
+        let portwatch = Portwatch::new().unwrap();
+        let on = |zone: &str| format!("[{LINK}%{zone}]:3100");
+        let code = |words: &[&str]| {
+            let ran = portwatch.run(words).unwrap();
+            (ran.code, format!("{}{}", ran.stdout, ran.stderr))
+        };
+        assert_eq!(code(&["wait", &on("va"), "--healthy", "--timeout", "5s"]).0, Some(0));
+        let (lo, said) = code(&["wait", &on("lo"), "--listening", "--timeout", "100ms"]);
+        assert_eq!(lo, Some(1), "{said}");
+        let (freed, said) = code(&["free", &on("va"), "--yes"]);
+        assert_eq!(freed, Some(0), "{said}");
+        assert!(said.contains(&on("va")), "as it was typed: {said}");
+        assert!(va.has_ended().unwrap() && !vb.has_ended().unwrap(), "{said}");
+        assert_eq!(code(&["wait", &on("va"), "--free", "--timeout", "5s"]).0, Some(0));
+        assert_eq!(code(&["wait", &on("vb"), "--free", "--timeout", "100ms"]).0, Some(1));
     });
 }

@@ -1,7 +1,13 @@
-//! Places on the command line: PORT, HOST:PORT, PORT/udp, or the name of a claim, whose port is meant.
+//! Places on the command line: PORT, HOST:PORT, [v6%INTERFACE]:PORT, PORT/udp, or the name of a claim, whose port is meant.
 
-use super::{failure::Failure, project::Here, session::Session};
-use crate::{access::AccessError, model::Port, platform::user::own_uid, resolve::Place};
+use super::{failure::Failure, link, project::Here, session::Session};
+use crate::{
+    access::AccessError,
+    model::{Local, Port, Zone},
+    platform::user::own_uid,
+    resolve::Place,
+    wire::{Target, TargetError},
+};
 
 /// The places that these words mean.
 pub(super) fn places(words: &[String], session: &mut Session<'_>) -> Result<Vec<Place>, Failure> {
@@ -15,6 +21,15 @@ pub(super) fn own_places(words: &[String], session: &mut Session<'_>) -> Result<
 }
 
 fn place(word: &str, session: &mut Session<'_>, own: bool) -> Result<Place, Failure> {
+    // What is typed for a port and is none reads here as it does for `who`.
+    match word.parse::<Target>() {
+        Ok(Target::Port { address: Some(address), zone: Some(typed), port, protocol }) => {
+            let zone = Zone::new(link::number(&typed, true)?);
+            return Ok(Place::on_link(Local { address, zone }, typed, port, protocol));
+        }
+        Ok(_) | Err(TargetError::Form(_) | TargetError::Empty) => {}
+        Err(error) => return Err(error.into()),
+    }
     match word.parse::<Place>() {
         Ok(place) => Ok(place),
         Err(error) if !looks_like_a_name(word) => Err(error.into()),

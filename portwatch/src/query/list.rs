@@ -177,5 +177,5 @@ fn project(process: &Process, viewer: Viewer) -> Option<&String> {
 fn place(known: &KnownSocket) -> impl Ord + use<> {
     let seen = &known.socket.seen;
     let endpoint = seen.endpoint;
-    (endpoint.port, endpoint.protocol, endpoint.address, endpoint.netns, seen.key)
+    (endpoint.port, endpoint.protocol, endpoint.address, seen.attached.index(), endpoint.netns, seen.key)
 }

@@ -36,7 +36,7 @@ pub fn bindable(place: &Place) -> Result<Bindable, ResolveError> {
     };
     let mut families = 0;
     for &address in addresses {
-        let one = |reuse| trial(address, place.port, place.protocol, reuse);
+        let one = |reuse| trial(place.local(address), place.port, place.protocol, reuse);
         let tried = match place.protocol {
             Protocol::Tcp => one(true),
             // Two UDP sockets with SO_REUSEADDR would share the port, and each datagram reach one of them.

@@ -6,7 +6,10 @@ use std::{
     str::FromStr,
 };
 
-use crate::model::{ParsePortError, Port, Protocol, SocketSeen, UrlError, addresses_overlap, without_url};
+use crate::model::{
+    Attached, Local, ParsePortError, Port, Protocol, SocketSeen, UrlError, Zone, addresses_overlap,
+    without_url,
+};
 
 /// A port on some addresses of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,10 @@ pub struct Place {
     pub protocol: Protocol,
     /// The protocol was said and not assumed.
     pub protocol_said: bool,
+    /// The interface, for an address of a link.
+    pub zone: Option<Zone>,
+    /// It as it was typed.
+    link: Option<String>,
     localhost: bool,
 }
 
@@ -34,8 +41,8 @@ pub enum PlaceError {
     /// A bad address.
     #[error("'{0}' is not an address; write 3100, 127.0.0.1:3100, [::1]:3100, localhost:3100 or 3100/udp")]
     Host(String),
-    /// An address with its interface.
-    #[error("'{0}' names an interface, which is looked at by who and probe only; write the port alone")]
+    /// An address with its interface, whose number is not looked up here ([`Place::on_link`]).
+    #[error("'{0}' names an interface; write the port alone")]
     Zone(String),
     /// A URL that names no place.
     #[error(transparent)]
@@ -45,13 +52,41 @@ pub enum PlaceError {
 impl Place {
     /// This port on every address, over TCP.
     pub const fn everywhere(port: Port) -> Self {
-        Self { hosts: Vec::new(), port, protocol: Protocol::Tcp, protocol_said: false, localhost: false }
+        Self {
+            hosts: Vec::new(),
+            port,
+            protocol: Protocol::Tcp,
+            protocol_said: false,
+            zone: None,
+            link: None,
+            localhost: false,
+        }
+    }
+
+    /// An address of a link, with its interface and how that was typed.
+    pub fn on_link(local: Local, typed: String, port: Port, protocol: Option<Protocol>) -> Self {
+        Self {
+            hosts: vec![local.address],
+            protocol: protocol.unwrap_or(Protocol::Tcp),
+            protocol_said: protocol.is_some(),
+            zone: local.zone,
+            link: Some(typed),
+            ..Self::everywhere(port)
+        }
+    }
+
+    /// One of its addresses, with the interface.
+    pub(super) const fn local(&self, address: IpAddr) -> Local {
+        Local { address, zone: self.zone }
     }
 
     /// Whether a bind of this place would meet the socket.
     pub fn meets(&self, seen: &SocketSeen) -> bool {
         let there = (seen.endpoint.address, seen.options.v6_only);
-        seen.endpoint.port == self.port
+        let is_elsewhere =
+            matches!((seen.attached, self.zone), (Attached::To { zone, .. }, Some(ours)) if zone != ours);
+        !is_elsewhere
+            && seen.endpoint.port == self.port
             && seen.endpoint.protocol == self.protocol
             && (self.hosts.is_empty()
                 || self.hosts.iter().any(|&host| addresses_overlap(there, (host, None))))
@@ -76,6 +111,8 @@ impl FromStr for Place {
         };
         Ok(Self {
             localhost: bare == "localhost",
+            zone: None,
+            link: None,
             hosts,
             port: port.parse()?,
             protocol: protocol.unwrap_or(Protocol::Tcp),
@@ -90,7 +127,10 @@ impl fmt::Display for Place {
         match self.hosts.as_slice() {
             _ if self.localhost => write!(f, "localhost:{}", self.port)?,
             [IpAddr::V4(host)] => write!(f, "{host}:{}", self.port)?,
-            [IpAddr::V6(host)] => write!(f, "[{host}]:{}", self.port)?,
+            [IpAddr::V6(host)] => match &self.link {
+                Some(link) => write!(f, "[{host}%{link}]:{}", self.port)?,
+                None => write!(f, "[{host}]:{}", self.port)?,
+            },
             _ => write!(f, "{}", self.port)?,
         }
         if self.protocol_said || self.protocol == Protocol::Udp {

@@ -1,6 +1,7 @@
 //! `wait`: until ports are free, listened on, or answer.
 
 use std::{
+    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
@@ -139,8 +140,11 @@ fn look(
             }
             let seen = &socket.socket;
             let v6_only = seen.options.v6_only == Some(true);
-            let report =
-                ask(health::target(seen.endpoint.address, seen.endpoint.port.get(), v6_only), check)?;
+            let mut at = health::target(seen.endpoint.address, seen.endpoint.port.get(), v6_only);
+            if let (SocketAddr::V6(at), Some(zone)) = (&mut at, place.zone) {
+                at.set_scope_id(zone.0.get());
+            }
+            let report = ask(at, check)?;
             Ok((report.health == Health::Healthy, in_words(&report)))
         }
     }

@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
-    /// PORT, HOST:PORT, PORT/udp or the name of a claim; several at once, all of which must be as wanted
+    /// PORT, HOST:PORT, `[v6%ZONE]:PORT`, PORT/udp or the name of a claim; several at once, all of which must be as wanted
     #[arg(required = true, value_name = "PORT")]
     pub(crate) places: Vec<String>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct Condition {
 
 #[derive(Debug, Args)]
 pub(crate) struct Free {
-    /// PORT, HOST:PORT, PORT/udp or the name of a claim; several at once
+    /// PORT, HOST:PORT, `[v6%ZONE]:PORT`, PORT/udp or the name of a claim; several at once
     #[arg(required = true, value_name = "PORT")]
     pub(crate) places: Vec<String>,
     /// Do not ask

@@ -1,7 +1,7 @@
 //! Ending TIME_WAIT: the kernel is asked to forget connections that wait for stray packets.
 
 use crate::{
-    model::Connection,
+    model::{Connection, Interface},
     resolve::{Place, ResolveError},
 };
 
@@ -38,5 +38,9 @@ pub(super) fn concerns(place: &Place, connection: &Connection) -> bool {
     let here = |host: &std::net::IpAddr| {
         host.is_unspecified() || host.to_canonical() == connection.local.address.to_canonical()
     };
-    connection.local.port == place.port && (place.hosts.is_empty() || place.hosts.iter().any(here))
+    let is_elsewhere =
+        matches!((connection.interface, place.zone), (Interface::One(on), Some(ours)) if on != ours);
+    connection.local.port == place.port
+        && !is_elsewhere
+        && (place.hosts.is_empty() || place.hosts.iter().any(here))
 }
