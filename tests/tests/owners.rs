@@ -174,6 +174,11 @@ fn another_users_process_is_not_permitted_to_be_seen_and_the_answer_says_what_wo
         assert_eq!((code, &target["sockets"][0]["owner"]), (Some(0), &"not-permitted".into()), "{answer:#}");
         assert!(said.contains("not permitted to see the owner"), "{said}");
         assert!(said.contains("belongs to uid 0") && said.contains("run as root"), "{said}");
+        // Whose it is is known of the socket, by number and by name.
+        for user in ["0", "root"] {
+            let (code, said) = as_stranger(&["ls", "--user", user, "--port", "3100", "--no-daemon"]);
+            assert!(code == Some(0) && said.contains("3100"), "{user}, {code:?}: {said}");
+        }
     } else {
         assert_eq!((code, &target["state"]), (Some(3), &"unknown".into()), "{answer:#}");
         assert!(said.contains("shows a plain user only the sockets of their own processes"), "{said}");

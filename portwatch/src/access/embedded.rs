@@ -20,6 +20,7 @@ use crate::{
         ConnectionScope, Degradation, EventFilter, Evidence, Netns, Observation, Port, Seen, Sharing,
         Snapshot, Timestamp,
     },
+    platform::user::ROOT,
     query::{
         self, About, Around, Asked, Check, CheckResult, History, ListAnswer, ListFilter, Live, LogAnswer,
         MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
@@ -362,18 +363,26 @@ impl Access for Embedded {
         let mut answer;
         if filter.time_wait {
             let mut scanner = self.looker()?;
-            let connections = scanner.connections(&ConnectionScope::TimeWait)?.ok_or_else(|| {
-                let source = scanner.kind().as_str();
-                AccessError::NotSeen {
-                    what: format!("source '{source}' does not tell connections in TIME_WAIT"),
-                    remedy: if cfg!(target_os = "linux") {
-                        "use --source auto"
-                    } else {
-                        "only Linux tells of them here"
+            let netns = filter.space().other(scanner.netns());
+            let connections =
+                scanner.connections(&ConnectionScope::TimeWait { netns })?.ok_or_else(|| {
+                    if let Some(netns) = netns {
+                        return AccessError::NotSeen {
+                            what: format!("network namespace {netns} could not be looked into"),
+                            remedy: format!("ask as {ROOT}, or from there"),
+                        };
                     }
-                    .to_owned(),
-                }
-            })?;
+                    let source = scanner.kind().as_str();
+                    AccessError::NotSeen {
+                        what: format!("source '{source}' does not tell connections in TIME_WAIT"),
+                        remedy: if cfg!(target_os = "linux") {
+                            "use --source auto"
+                        } else {
+                            "only Linux tells of them here"
+                        }
+                        .to_owned(),
+                    }
+                })?;
             answer = empty(self.about(&*scanner));
             let mut live =
                 Live::new(Policy::default(), Attributor::new(AttributeRoots::default()), scanner.netns());

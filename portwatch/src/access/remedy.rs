@@ -23,6 +23,7 @@ impl From<SourceError> for AccessError {
 
 fn remedy(error: &SourceError, privileged: bool) -> String {
     match error {
+        SourceError::Read { error, .. } if is_limit(error) => LIMITS.to_owned(),
         SourceError::Read { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
             format!("install it, or {ANOTHER}")
         }
@@ -37,6 +38,13 @@ fn remedy(error: &SourceError, privileged: bool) -> String {
             with_all_rights("portwatch start")
         ),
     }
+}
+
+/// The process, or the system, has as many files open as it may (EMFILE, ENFILE): each source opens some.
+fn is_limit(error: &std::io::Error) -> bool {
+    const WSAEMFILE: i32 = 10_024;
+    let codes: &[i32] = if cfg!(unix) { &[23, 24] } else { &[WSAEMFILE] };
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 /// Whom a signal comes from that ends a tool in the middle of its work.
@@ -75,6 +83,12 @@ mod tests {
                 assert!(told.contains(word) && !told.contains("run it as"), "{error}: {told}");
             }
             assert_eq!(remedy(&useless, privileged), ANOTHER);
+        }
+        #[cfg(unix)]
+        for code in [23, 24] {
+            let error = io::Error::from_raw_os_error(code);
+            let full = SourceError::Read { what: "/proc".to_owned(), error };
+            assert_eq!((remedy(&full, true), remedy(&full, false)), (LIMITS.to_owned(), LIMITS.to_owned()));
         }
         let denied = table(io::ErrorKind::PermissionDenied);
         assert!(remedy(&denied, false).starts_with(&format!("run it as {ROOT}")));

@@ -382,7 +382,8 @@ impl Answers for Desk {
         };
         answer.about.reaches(space, own)?;
         if filter.time_wait {
-            let around = self.ask(|reply| Command::Around(ConnectionScope::TimeWait, Vec::new(), reply))?;
+            let scope = ConnectionScope::TimeWait { netns: space.other(own) };
+            let around = self.ask(|reply| Command::Around(scope, Vec::new(), reply))?;
             let Some(connections) = around.and_then(|around| around.connections) else {
                 return Err(QueryError::NotSeen {
                     what: "connections in TIME_WAIT could not be looked at".to_owned(),

@@ -399,7 +399,7 @@ impl Pipeline {
                         let held = lock(&self.handle.live).held(ports, connections.as_ref());
                         self.source.sharing(&held)
                     }
-                    ConnectionScope::TimeWait | ConnectionScope::Sockets { .. } => Sharing::default(),
+                    ConnectionScope::TimeWait { .. } | ConnectionScope::Sockets { .. } => Sharing::default(),
                 };
                 let _ = reply.try_send(Around { netns, connections, rules, sharing });
             }

@@ -153,7 +153,10 @@ pub enum ConnectionScope {
         interfaces: Vec<Port>,
     },
     /// All in TIME_WAIT.
-    TimeWait,
+    TimeWait {
+        /// In this network namespace; `None` is the observer's own.
+        netns: Option<Netns>,
+    },
     /// All that still have a socket; whose they are is left open.
     Sockets {
         /// In this network namespace; `None` is the observer's own.
@@ -165,8 +168,7 @@ impl ConnectionScope {
     /// The network namespace that is meant; `None` is the observer's own.
     pub const fn netns(&self) -> Option<Netns> {
         match self {
-            Self::Ports { netns, .. } | Self::Sockets { netns } => *netns,
-            Self::TimeWait => None,
+            Self::Ports { netns, .. } | Self::TimeWait { netns } | Self::Sockets { netns } => *netns,
         }
     }
 }

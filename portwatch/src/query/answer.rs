@@ -320,6 +320,8 @@ pub struct ListFilter {
     pub project: Option<String>,
     /// Only sockets of this user (name or uid).
     pub user: Option<String>,
+    /// The uid that this name has: of a socket whose processes are hidden nothing else tells whose it is.
+    pub uid: Option<u32>,
     /// From this port.
     pub from: Option<u16>,
     /// To this port.

@@ -47,7 +47,7 @@ fn is_there(known: &KnownSocket, filter: &ListFilter) -> bool {
 
 /// It matches by whose it is, as far as the asker is shown that.
 fn is_theirs(known: &KnownSocket, filter: &ListFilter) -> bool {
-    filter.user.as_ref().is_none_or(|user| of_user(known, user))
+    filter.user.as_ref().is_none_or(|user| of_user(known, user, filter.uid))
         && filter.container.as_ref().is_none_or(|container| of_container(known, container, filter.viewer))
         && filter
             .project
@@ -141,8 +141,8 @@ fn of_container(known: &KnownSocket, wanted: &str, viewer: Viewer) -> bool {
 }
 
 /// By the socket's owner or by that of any process behind it, as name or as number.
-fn of_user(known: &KnownSocket, user: &str) -> bool {
-    let uid = user.parse::<u32>().ok();
+fn of_user(known: &KnownSocket, user: &str, uid: Option<u32>) -> bool {
+    let uid = user.parse::<u32>().ok().or(uid);
     let named = |uid_of: Option<u32>, name_of: Option<&str>| {
         name_of == Some(user) || (uid.is_some() && uid_of == uid)
     };

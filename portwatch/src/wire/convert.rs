@@ -46,6 +46,11 @@ pub enum BadQuery {
         /// Every type.
         known: String,
     },
+    /// Connections in TIME_WAIT of many network namespaces.
+    #[error(
+        "connections in TIME_WAIT are looked at in one network namespace; name that of the container instead (netns)"
+    )]
+    TimeWait,
     /// A range that ends before it begins.
     #[error("the range {from}-{to} ends before it begins")]
     Range {
@@ -83,6 +88,9 @@ pub fn list_filter(query: &ListQuery, viewer: Viewer) -> Result<ListFilter, BadQ
         Some("since") => Sort::Since,
         Some(other) => return Err(BadQuery::Sort(other.to_owned())),
     };
+    if query.time_wait && (query.container.is_some() || query.all_namespaces) {
+        return Err(BadQuery::TimeWait);
+    }
     if let (Some(from), Some(to)) = (query.from, query.to)
         && to < from
     {
@@ -92,6 +100,7 @@ pub fn list_filter(query: &ListQuery, viewer: Viewer) -> Result<ListFilter, BadQ
         protocol: query.protocol.as_deref().map(protocol).transpose()?,
         project: query.project.clone(),
         user: query.user.clone(),
+        uid: query.user.as_deref().and_then(crate::platform::user::uid_of),
         from: query.from,
         to: query.to,
         sort,

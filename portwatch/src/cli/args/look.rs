@@ -92,7 +92,7 @@ pub(crate) struct Ls {
     #[arg(long, short)]
     pub(crate) all: bool,
     /// Connections in TIME_WAIT instead: who left them, and for how long they stay
-    #[arg(long, conflicts_with_all = ["udp", "all"], hide = cfg!(windows))]
+    #[arg(long, conflicts_with_all = ["udp", "all", "container", "all_namespaces"], hide = cfg!(windows))]
     pub(crate) time_wait: bool,
 }
 

@@ -11,7 +11,7 @@ use windows as system;
 
 use std::path::PathBuf;
 
-pub use self::system::{account, is_trusted, own_uid};
+pub use self::system::{account, is_trusted, own_uid, uid_of};
 
 /// Somebody whom the machine knows.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,6 +16,11 @@ pub fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == own_uid()
 }
 
+/// The uid of this name; `None` when the database has none, or does not answer.
+pub fn uid_of(name: &str) -> Option<u32> {
+    User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+}
+
 /// The account of a uid; `None` when the database has none. It may be a directory service that does not answer.
 pub fn account(uid: u32) -> io::Result<Option<Account>> {
     let user = User::from_uid(Uid::from_raw(uid))?;

@@ -24,6 +24,11 @@ pub fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == own_uid() || Some(uid) == *PERSON.get_or_init(person)
 }
 
+/// Names are known of identifiers that were met, and go with their processes.
+pub fn uid_of(_: &str) -> Option<u32> {
+    None
+}
+
 /// The account behind a number: known only of identifiers that this process has met. One without a name goes by its identifier.
 pub fn account(uid: u32) -> io::Result<Option<Account>> {
     if uid == 0 {

@@ -277,7 +277,13 @@ pub fn sweep(request: &CleanupRequest) -> Result<Sweep, OfficeError> {
 
 /// Which listeners `rogue` is about.
 pub fn rogue_filter(query: &RogueQuery) -> ListFilter {
-    ListFilter { user: query.user.clone(), from: query.from, to: query.to, ..ListFilter::default() }
+    ListFilter {
+        user: query.user.clone(),
+        uid: query.user.as_deref().and_then(crate::platform::user::uid_of),
+        from: query.from,
+        to: query.to,
+        ..ListFilter::default()
+    }
 }
 
 /// Where a project lies; a path that begins elsewhere for everybody who reads it is none.

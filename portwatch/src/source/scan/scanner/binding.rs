@@ -146,7 +146,7 @@ pub(super) fn name_interfaces(sockets: &mut [SocketSeen]) {
 fn read(diag: &mut Diag, scope: &ConnectionScope) -> Result<(Vec<Connection>, Interfaces), DiagError> {
     let (mut rows, mut interfaces) = (Vec::new(), Interfaces::default());
     match scope {
-        ConnectionScope::TimeWait => rows = diag.connections(&[TcpState::TimeWait], None)?,
+        ConnectionScope::TimeWait { .. } => rows = diag.connections(&[TcpState::TimeWait], None)?,
         ConnectionScope::Sockets { .. } => {
             let states = TcpState::ALL.into_iter().filter(|&state| state != TcpState::TimeWait);
             rows = diag.connections(&states.collect::<Vec<_>>(), None)?;
