@@ -30,6 +30,46 @@ fn assert_said(ran: &Ran, code: i32, sentence: &str) {
 }
 
 #[test]
+fn a_name_that_is_too_long_is_refused_before_it_is_sent_and_in_a_short_sentence() {
+    let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
+    for length in [65, 10_000, 100_000] {
+        let name = "a".repeat(length);
+        let in_parts = format!("myapp:{name}");
+        for word in [&name, &in_parts] {
+            for command in [&["who"][..], &["find"], &["health"], &["claim"], &["free"], &["wait", "--free"]]
+            {
+                let ran = portwatch.run(&[command, &[word]].concat()).unwrap();
+                assert_said(&ran, 2, "64 characters at most");
+                assert!(ran.stderr.len() < 400, "{length} {command:?}: {} bytes", ran.stderr.len());
+            }
+        }
+    }
+    // What a name may have is no more than nobody's.
+    let ran = portwatch.run(&["find", &format!("{}:*", "a".repeat(64))]).unwrap();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+}
+
+#[test]
+fn connections_in_time_wait_of_many_namespaces_are_not_asked_for_and_a_low_limit_is_named() {
+    let portwatch = Portwatch::new().unwrap();
+    for flag in [&["--container", "x"][..], &["--all-namespaces"]] {
+        let ran = portwatch.run(&[&["ls", "--time-wait"][..], flag].concat()).unwrap();
+        assert_said(&ran, 2, "cannot be used with");
+    }
+    for limit in 4..=6 {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" who 3100 --no-daemon")]);
+        let ran = portwatch.run_command(portwatch.environment().around({
+            shell.arg(portwatch.binary());
+            shell
+        }));
+        let ran = ran.unwrap();
+        assert_said(&ran, 3, "look at the limits on open files and memory: ulimit -n");
+        assert!(!ran.stderr.contains("--source"), "{ran:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_a_usage_error_that_says_what_can() {
     let portwatch = Portwatch::new().unwrap();
     for (arguments, sentence) in [

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     api::{Client, ClientError, MAX_HEAD, MAX_TARGETS, Silence},
+    registry::{Pattern, PatternError},
     wire::{
         Doctor, Event, List, ListQuery, Log, LogQuery, LogSummary, SourceInfo, Status, Who, WhoQuery,
         claims::{
@@ -311,6 +312,12 @@ impl Coordination for Remote {
 
 impl Registry for Remote {
     fn claims(&self, patterns: &[String]) -> Result<Claims, AccessError> {
+        // What is too long for a name may be too long for a request, too.
+        for pattern in patterns {
+            if let Err(error @ PatternError::Long(_)) = pattern.parse::<Pattern>() {
+                return Err(AccessError::Usage(error.to_string()));
+            }
+        }
         let words: Vec<_> = patterns.iter().map(|p| format!("pattern={}", escape(p))).collect();
         let path = format!("/v1/claims?{}", words.join("&"));
         self.read(|| self.get(&path), |alone| alone.claims(patterns))

@@ -3,7 +3,20 @@
 use std::{fmt, str::FromStr};
 
 /// Longest part of a name, in characters.
-const LONGEST: usize = 64;
+pub(super) const LONGEST: usize = 64;
+
+/// A text of any length, of which the beginning is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortened(pub(super) String);
+
+impl fmt::Display for Shortened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 3 * LONGEST;
+        let all = self.0.chars().count();
+        let shown: String = self.0.chars().take(SHOWN).collect();
+        if all > SHOWN { write!(f, "{shown}... ({all} characters)") } else { f.write_str(&shown) }
+    }
+}
 
 /// The name of a claim: two or three parts of `[a-z0-9._-]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +56,7 @@ pub enum NameError {
     },
     /// A part that is too long.
     #[error("'{0}' is not a claim name: a part has {LONGEST} characters at most")]
-    Long(String),
+    Long(Shortened),
 }
 
 impl Name {
@@ -95,7 +108,7 @@ impl FromStr for Name {
             return Err(NameError::Empty(text.to_owned()));
         }
         if parts.iter().any(|part| part.len() > LONGEST) {
-            return Err(NameError::Long(text.to_owned()));
+            return Err(NameError::Long(Shortened(text.to_owned())));
         }
         match *parts.as_slice() {
             [project, stack] => {

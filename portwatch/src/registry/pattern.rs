@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use super::{
     Name,
-    name::{self, NameError},
+    name::{self, LONGEST, NameError, Shortened},
 };
 use crate::model::Port;
 
@@ -58,6 +58,9 @@ pub enum PatternError {
         /// The first character that is not allowed.
         found: char,
     },
+    /// A part that no name has.
+    #[error("'{0}' is not a pattern: a part of a name has {LONGEST} characters at most")]
+    Long(Shortened),
     /// Empty, or too many parts.
     #[error("'{0}' is not a pattern; write myapp:*, *:api, myapp:web or :3100")]
     Form(String),
@@ -128,6 +131,10 @@ impl FromStr for Pattern {
         let parts: Vec<&str> = text.split(':').collect();
         if parts.iter().any(|part| part.is_empty()) {
             return Err(PatternError::Form(text.to_owned()));
+        }
+        let text_of = |part: &&str| part.chars().filter(|&c| c != '*').count();
+        if parts.iter().any(|part| text_of(part) > LONGEST || part.len() > 2 * LONGEST) {
+            return Err(PatternError::Long(Shortened(text.to_owned())));
         }
         let own = |part: &str| part.to_owned();
         match *parts.as_slice() {

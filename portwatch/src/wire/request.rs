@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ParsePortError, Port, Protocol, UrlError, needs_zone, without_url};
+use crate::{
+    model::{ParsePortError, Port, Protocol, UrlError, needs_zone, without_url},
+    registry::{Pattern, PatternError},
+};
 
 /// Parameters of `who`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -151,6 +154,9 @@ pub enum TargetError {
     /// A URL that names no place.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// A name that is too long for one.
+    #[error(transparent)]
+    Name(PatternError),
     /// None of the forms.
     #[error("'{0}' is not a port, host:port, port/udp, pid:N or claim name")]
     Form(String),
@@ -196,7 +202,10 @@ impl FromStr for Target {
         }
         let claim_character = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-:*".contains(c);
         if protocol.is_none() && text.chars().all(claim_character) {
-            return Ok(Self::Claim(text.to_owned()));
+            return match text.parse::<Pattern>() {
+                Err(error @ PatternError::Long(_)) => Err(TargetError::Name(error)),
+                _ => Ok(Self::Claim(text.to_owned())),
+            };
         }
         Err(TargetError::Form(text.to_owned()))
     }
