@@ -14,9 +14,9 @@ use crate::{
     attribute::Attributor,
     engine::Engines,
     model::{
-        AskedPort, Attached, Beyond, BindRules, Change, Completeness, Connection, Connections, Endpoint, Event,
-        EventKind, LeftOpen, Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project, Protocol,
-        Seen, Sharing, Snapshot, Socket, SocketKey, TcpState, Timestamp, Viewer, described,
+        AskedPort, Attached, Beyond, BindRules, Change, Completeness, Connection, Connections, Endpoint,
+        Event, EventKind, LeftOpen, Netns, Observation, Owner, Phase, Port, Process, ProcessId, Project,
+        Protocol, Seen, Sharing, Snapshot, Socket, SocketKey, TcpState, Timestamp, Viewer, described,
     },
     state::{LiveTable, Policy},
 };

@@ -9,7 +9,7 @@ use super::{
     rows::{oldest, row},
 };
 use crate::model::{
-    AskedPort, Change, EventKind, Evidence, Holder, Owner, Phase, Port, ProcessId, Protocol, Snapshot,
+    AskedPort, Change, Endpoint, EventKind, Evidence, Holder, Owner, Phase, ProcessId, Protocol, Snapshot,
     SnapshotSocket, Socket, SocketKey, Timestamp,
 };
 
