@@ -6,15 +6,19 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::Shutdown,
-    os::unix::net::{UnixListener, UnixStream},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
     process::Stdio,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
 use nix::{
     sys::{
         signal::{Signal, kill},
-        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
+        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket},
     },
     unistd::Pid,
 };
@@ -250,34 +254,53 @@ fn a_daemon_that_is_there_is_waited_for() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "it is no terminal");
 }
 
+/// Fills the queue of whoever listens there: the next would wait (EAGAIN, `unix_stream_connect`).
+fn fill(address: &UnixAddr) -> Vec<OwnedFd> {
+    let mut queue = Vec::new();
+    loop {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let next = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        match connect(next.as_raw_fd(), address) {
+            Ok(()) => queue.push(next),
+            Err(error) => {
+                assert_eq!(error, nix::errno::Errno::EAGAIN);
+                return queue;
+            }
+        }
+    }
+}
+
 #[test]
 fn one_that_accepts_nobody_any_more_hangs() {
     let portwatch = Portwatch::new().unwrap();
     let address = UnixAddr::new(&portwatch.socket()).unwrap();
     let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(std::os::fd::AsRawFd::as_raw_fd(&listener), &address).unwrap();
+    bind(listener.as_raw_fd(), &address).unwrap();
     listen(&listener, Backlog::new(1).unwrap()).unwrap();
-    // Its queue is full: the next would wait (EAGAIN).
-    let mut queue = Vec::new();
-    loop {
-        let next = socket(
-            AddressFamily::Unix,
-            SockType::Stream,
-            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-            None,
-        );
-        let next = next.unwrap();
-        match nix::sys::socket::connect(std::os::fd::AsRawFd::as_raw_fd(&next), &address) {
-            Ok(()) => queue.push(next),
-            Err(error) => break assert_eq!(error, nix::errno::Errno::EAGAIN),
-        }
-    }
+    let _queue = fill(&address);
     let status = soon(&portwatch, &["status"]);
     assert_eq!(status.code, Some(3), "{status:?}");
     assert!(status.stdout.contains("did not answer within"), "{status:?}");
     let claim = soon(&portwatch, &["claim", "hang:a"]);
     assert_eq!(claim.code, Some(3), "{claim:?}");
     assert!(claim.stderr.contains("nothing was ordered, and nothing has changed"), "{claim:?}");
+}
+
+#[test]
+fn who_waits_for_a_lock_has_it_when_the_daemon_that_let_nobody_in_goes_on() {
+    let portwatch = Portwatch::started(SCAN).unwrap();
+    signal(&portwatch, Signal::SIGSTOP);
+    let queue = fill(&UnixAddr::new(&portwatch.socket()).unwrap());
+    let mut lock = portwatch.command(&["lock", "hang", "--owner", "me", "--wait", "1m"]);
+    let mut lock = lock.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    sleep(Duration::from_secs(2));
+    assert!(lock.try_wait().unwrap().is_none(), "it waits");
+    signal(&portwatch, Signal::SIGCONT);
+    drop(queue);
+    let ended = wait_until("the lock", DEADLINE, || lock.try_wait().unwrap()).unwrap();
+    let mut said = String::new();
+    lock.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(ended.code(), Some(0), "{said}");
 }
 
 #[test]

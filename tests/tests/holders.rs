@@ -239,7 +239,14 @@ print('closed', flush=True)",
         // Each question is a look; a poll comes in between.
         for _ in 0..5 {
             let answer = netns.enter(|| portwatch.who("3100")).unwrap();
-            assert_eq!(answer["traffic"]["connections"][0]["state"], "established", "{source} {answer:#}");
+            let connection = &answer["traffic"]["connections"][0];
+            assert_eq!(connection["state"], "established", "{source} {answer:#}");
+            assert_eq!(connection["process"]["pid"], client.pid(), "{source} {answer:#}");
+            assert_eq!(
+                answer["sockets"],
+                Value::Array(Vec::new()),
+                "{source}: it has the connection's place"
+            );
             std::thread::sleep(std::time::Duration::from_millis(500));
             assert_eq!(closes(), [] as [Value; 0], "{source}: it is connected");
         }

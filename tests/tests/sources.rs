@@ -42,6 +42,7 @@ const WITHOUT: &[(&str, &str, Why)] = &[
     ("freeing", "a_name_that_another_user_has_claimed_does_not_choose_who_is_ended", Kernel),
     ("ghosts", "*", Kernel),
     ("ghosts", "what_is_no_regular_file_is_not_waited_for_and_a_gigantic_one_is_not_read", NoSockets),
+    ("hang", "*", NoSockets),
     ("harness", "*", NoSockets),
     ("health", "*", Kernel),
     ("held", "*", NoSockets),

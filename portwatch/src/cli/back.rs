@@ -71,16 +71,6 @@ pub(super) fn wait(
     })
 }
 
-/// The way to answers. A daemon that is there and lets nobody in, as one whose queue is full, is tried again until then.
-pub(super) fn open(until: Instant, session: &mut Session<'_>) -> Result<(), Failure> {
-    tries(until, &mut || match session.access() {
-        Err(error @ Failure::Access(AccessError::NotSeen { .. } | AccessError::Silent { .. })) => {
-            ControlFlow::Continue(Err(error))
-        }
-        opened => ControlFlow::Break(opened.map(drop)),
-    })
-}
-
 /// Tries until it is done or the time is over: then what came of the last try.
 fn tries<T>(until: Instant, attempt: &mut dyn FnMut() -> ControlFlow<T, T>) -> T {
     loop {
@@ -117,54 +107,5 @@ mod tests {
             ControlFlow::<()>::Continue(())
         });
         assert!(at.len() >= 2 && at.last().is_some_and(|&last| last >= until), "{begun:?} {at:?}");
-    }
-
-    /// A full queue is how a daemon that is there lets nobody in: connecting does not wait (EAGAIN, `unix_stream_connect`).
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_daemon_that_lets_nobody_in_is_asked_again_as_long_as_there_is_time() {
-        use std::os::fd::AsRawFd as _;
-
-        use nix::{
-            fcntl::{FcntlArg, OFlag, fcntl},
-            sys::socket::{
-                AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept, bind, connect, listen, socket,
-            },
-        };
-
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
-        let stream = || socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        let (listener, address) = (stream(), UnixAddr::new(&path).unwrap());
-        bind(listener.as_raw_fd(), &address).unwrap();
-        listen(&listener, Backlog::new(0).unwrap()).unwrap();
-        let mut waiting = Vec::new();
-        loop {
-            let client = stream();
-            fcntl(&client, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-            if connect(client.as_raw_fd(), &address).is_err() {
-                break;
-            }
-            waiting.push(client);
-        }
-
-        let (_, settings) = crate::cli::tests::parsed(&format!("--socket {} locks", path.display()));
-        let mut out = Vec::new();
-        let mut session = Session::new(settings, &mut out);
-        let begun = Instant::now();
-        let refused = open(begun + PAUSE * 2, &mut session);
-        assert!(matches!(refused, Err(Failure::Access(AccessError::NotSeen { .. }))), "{refused:?}");
-        assert!(begun.elapsed() >= PAUSE * 2, "{:?}", begun.elapsed());
-
-        let room = thread::spawn(move || {
-            thread::park_timeout(PAUSE * 2);
-            for _ in &waiting {
-                accept(listener.as_raw_fd()).unwrap();
-            }
-            (listener, waiting)
-        });
-        open(Instant::now() + BACK, &mut session).unwrap();
-        assert!(session.access().unwrap().is_daemon());
-        drop(room.join().unwrap());
     }
 }

@@ -109,7 +109,6 @@ fn take(request: LockRequest, wait: Duration, session: &mut Session<'_>) -> Resu
     let mut is_told = false;
     loop {
         if office.is_none() && !wait.is_zero() {
-            back::open(until.min(begun + back::BACK), session)?;
             office = session.access()?.socket().map(|socket| Office::Socket(socket.to_owned()));
         }
         let asked = if wait.is_zero() {

@@ -168,6 +168,13 @@ impl Teller<'_> {
         let _ = render::error(&mut io::stderr().lock(), words, &self.look);
     }
 
+    /// The daemon has a gap since then.
+    fn has_lost(&self, since: Timestamp) -> bool {
+        let gaps =
+            LogQuery { since: Some(since), kinds: Some("gap".to_owned()), all: true, ..LogQuery::default() };
+        self.access.log(&gaps).is_ok_and(|log| !log.events.is_empty())
+    }
+
     fn release(&self) {
         let Some(claim) = &self.target.claim else { return };
         let order = ReleaseRequest {
@@ -204,8 +211,8 @@ impl Caller for Teller<'_> {
                 let waiting = if stir.other.is_none() { run::waiting(place, self.how) } else { 0 };
                 Some(Refused { holder: stir.other, waiting, certain: true })
             }
-            // A daemon that only scans sees no refused bind.
-            None if !sees => concluded(),
+            // A daemon that only scans sees no refused bind, and one that lost records may have lost this.
+            None if !sees || self.has_lost(since) => concluded(),
             None => None,
         }
     }

@@ -21,9 +21,11 @@ use crate::{
     state::{LiveTable, Policy},
 };
 
+mod connected;
 mod listing;
 mod naming;
 
+use connected::Connected;
 pub use listing::Listed;
 
 /// A user's configuration, below the home directory.
@@ -385,8 +387,12 @@ impl Live {
     pub fn unexplained(&self, connections: &Connections) -> Vec<Port> {
         let living = connections.rows.iter().filter(|row| row.inode.is_some());
         let ports: BTreeSet<Port> = living.map(|row| row.local.port).collect();
-        let there = |s: &Socket| connections.netns.is_none() || s.seen.endpoint.netns == connections.netns;
-        let bare = |port: &Port| !self.table.on_port(*port, Some(Protocol::Tcp)).any(there);
+        let there = |s: &&Socket| connections.netns.is_none() || s.seen.endpoint.netns == connections.netns;
+        let connected = Connected::of(connections);
+        let bare = |port: &Port| {
+            let mut there = self.table.on_port(*port, Some(Protocol::Tcp)).filter(there);
+            there.all(|socket| connected.has(socket))
+        };
         ports.into_iter().filter(bare).collect()
     }
 
@@ -403,7 +409,7 @@ impl Live {
     fn target(&mut self, asked: &Asked, space: Space, around: &Around) -> TargetAnswer {
         match asked {
             Asked::Port { address, port, protocol } => {
-                let sockets = self.on_port(*port, *protocol);
+                let mut sockets = self.on_port(*port, *protocol);
                 let seen = self.completeness_in(space);
                 let there = space.one(self.own).map_or(Space::Own, Space::One);
                 let seen_there = self.completeness_in(there);
@@ -411,6 +417,8 @@ impl Live {
                 let nothing = Around { sharing: around.sharing.clone(), ..Around::default() };
                 let around = if around.netns == space.one(self.own) { around } else { &nothing };
                 let connections = around.connections.as_ref();
+                let connected = connections.map(Connected::of).unwrap_or_default();
+                sockets.retain(|known| !connected.has(&known.socket));
                 let traffic = connections.map(|c| self.traffic(c, |row| row.local.port == *port));
                 let place = (*address, *port, *protocol);
                 who::port(place, sockets, (space, self.own), (&seen, &seen_there), (traffic, around))
