@@ -1,10 +1,10 @@
 //! Command lines. Every command line that leaves this stage passed [`settle`], and every one that enters it
-//! [`Redaction::line`].
+//! [`super::bound::command`].
 
 use super::MARK;
 #[cfg(target_os = "linux")]
 use super::{
-    Redaction,
+    Redaction, bound,
     pid::{PidDir, Stat},
 };
 use crate::model::CommandLine;
@@ -20,7 +20,7 @@ pub(super) fn read(directory: &PidDir, stat: &Stat, redaction: &Redaction) -> Op
         return None;
     }
     let (bytes, truncated) = directory.read("cmdline", LIMIT).ok()?;
-    Some(redaction.line(CommandLine::from_nul_separated(&bytes, truncated)))
+    Some(bound::command(CommandLine::from_nul_separated(&bytes, truncated), redaction))
 }
 
 /// The command line to show: what the event carried or what /proc says now.

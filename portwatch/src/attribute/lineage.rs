@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::Path, sync::Arc};
 use lru::LruCache;
 
 use super::{
-    Redaction, command,
+    Redaction, bound, command,
     pid::{PidDir, Stat},
 };
 use crate::model::{Ancestor, CommandLine, ProcessId, ProcessSeen};
@@ -45,6 +45,16 @@ impl Ancestors {
     ///
     /// Where the parent at the event is not the parent now, it comes first, and what is true now follows.
     pub(super) fn of(
+        &mut self,
+        how: &Reading<'_>,
+        id: ProcessId,
+        now: Option<&Stat>,
+        seen: Option<&ProcessSeen>,
+    ) -> Vec<Ancestor> {
+        bound::lineage(self.told(how, id, now, seen))
+    }
+
+    fn told(
         &mut self,
         how: &Reading<'_>,
         id: ProcessId,
@@ -110,7 +120,7 @@ impl Ancestors {
         }
         let told = Arc::new(Told {
             comm: stat.comm.clone(),
-            command: command::settle(None, command::read(&directory, &stat, how.redaction)),
+            command: command::read(&directory, &stat, how.redaction).map(bound::of_ancestor),
         });
         self.known.put(id, Arc::clone(&told));
         Some((stat, told))

@@ -7,6 +7,7 @@
 
 #[cfg(target_os = "linux")]
 mod addresses;
+mod bound;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod command;

@@ -5,7 +5,7 @@ use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 use lru::LruCache;
 
 use super::{
-    PROJECT_FILE_LIMIT, REMEMBERED, Redaction, Roots, addresses, adds_nothing,
+    PROJECT_FILE_LIMIT, REMEMBERED, Redaction, Roots, addresses, adds_nothing, bound,
     cgroup::{Cgroups, Group},
     command,
     lineage::{Ancestors, Reading},
@@ -59,7 +59,7 @@ impl Attributor {
     pub fn learn(&mut self, seen: &ProcessSeen) -> Arc<Process> {
         // Before anything else sees it. What is compared below is redacted on both sides.
         let seen = &ProcessSeen {
-            command: seen.command.clone().map(|command| self.redaction.line(command)),
+            command: seen.command.clone().map(|command| bound::command(command, &self.redaction)),
             ..seen.clone()
         };
         if let Some(known) = self.known.get(&seen.id)
@@ -138,6 +138,7 @@ impl Attributor {
     /// Completes what is known of a process's container by what its engine says, or takes it back where that says otherwise.
     /// Of a process that is not remembered nothing is kept.
     pub fn place(&mut self, id: ProcessId, container: Option<Container>) -> Option<Arc<Process>> {
+        let container = container.and_then(bound::container);
         let known = self.known.peek_mut(&id)?;
         if known.container != container {
             let known = Arc::make_mut(known);
@@ -209,7 +210,7 @@ impl Attributor {
                 home: account.as_ref().map(|account| account.home.as_path()),
             })
         });
-        Process {
+        bound::process(Process {
             id,
             started: started(id),
             comm: seen.map_or_else(|| stat.comm.clone(), |seen| seen.comm.clone()),
@@ -230,7 +231,7 @@ impl Attributor {
             ),
             project,
             evidence: Evidence::Scan,
-        }
+        })
     }
 
     fn gone(&mut self, seen: &ProcessSeen) -> Process {
@@ -242,7 +243,7 @@ impl Attributor {
         );
         let (cgroup, placement) =
             split(seen.cgroup_id.map(|id| self.cgroup_of_the_gone(id, seen.parent_pid)));
-        Process {
+        bound::process(Process {
             id: seen.id,
             started: started(seen.id),
             comm: seen.comm.clone(),
@@ -258,7 +259,7 @@ impl Attributor {
             lineage,
             project: None,
             evidence: seen.evidence,
-        }
+        })
     }
 
     /// The path of a group that is known by id only. A parent is mostly in the same one; its id proves it.

@@ -11,7 +11,7 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    PROJECT_FILE_LIMIT, REMEMBERED, Redaction, Roots, adds_nothing, command,
+    PROJECT_FILE_LIMIT, REMEMBERED, Redaction, Roots, adds_nothing, bound, command,
     project::{Projects, Question, Tree},
     user::Users,
 };
@@ -118,6 +118,7 @@ impl Attributor {
     /// Completes what is known of a process's container by what its engine says. Of a process that is not remembered
     /// nothing is kept.
     pub fn place(&mut self, id: ProcessId, container: Option<Container>) -> Option<Arc<Process>> {
+        let container = container.and_then(bound::container);
         let known = self.known.peek_mut(&id)?;
         if known.container != container {
             Arc::make_mut(known).container = container;
@@ -136,7 +137,7 @@ impl Attributor {
     }
 
     fn redacted(&self, seen: ProcessSeen) -> ProcessSeen {
-        ProcessSeen { command: seen.command.map(|command| self.redaction.line(command)), ..seen }
+        ProcessSeen { command: seen.command.map(|command| bound::command(command, &self.redaction)), ..seen }
     }
 
     fn look(&mut self, id: ProcessId) -> Option<Arc<Process>> {
@@ -165,7 +166,7 @@ impl Attributor {
                 home: account.as_ref().map(|a| a.home.as_path()).filter(|home| !home.as_os_str().is_empty()),
             })
         });
-        Process {
+        bound::process(Process {
             id: seen.id,
             started: started(seen.id),
             comm: seen.comm.clone(),
@@ -178,10 +179,10 @@ impl Attributor {
             unit: None,
             container: None,
             unproven: None,
-            lineage: self.lineage(seen),
+            lineage: bound::lineage(self.lineage(seen)),
             project,
             evidence: if lives { Evidence::Scan } else { seen.evidence },
-        }
+        })
     }
 
     /// Parent by parent. A process that started after its child is another one under a used-again pid: there the chain
@@ -195,7 +196,9 @@ impl Attributor {
                 pid,
                 start_ticks: Some(seen.id.start_ticks),
                 comm: seen.comm,
-                command: seen.command.map(|command| self.redaction.line(command)),
+                command: seen
+                    .command
+                    .map(|command| bound::of_ancestor(bound::command(command, &self.redaction))),
             });
             (pid, born) = (seen.parent_pid, seen.id.start_ticks);
         }

@@ -298,3 +298,32 @@ fn no_secret_of_a_process_or_its_ancestors_gets_in_by_event_or_by_proc() {
     let process = Attributor::with_redaction(roots, Redaction::off()).learn(&told);
     assert!(format!("{process:?}").contains("--password=hunter2"));
 }
+
+#[test]
+fn a_description_has_its_bounds_whatever_its_process_and_its_parents_choose() {
+    let machine = Machine::new();
+    let fat = [b"fat\0".as_slice(), &[1; 4092]].concat();
+    for pid in 2..20 {
+        machine.process(pid, pid - 1, 1, u64::from(pid), "\u{1}\u{1}", &fat);
+    }
+    let mut attributor = machine.attributor();
+    let process = attributor.of(id(19, 19)).unwrap();
+    assert!(process.json_bytes() < 16 * 1024, "{}", process.json_bytes());
+    let command = process.command.as_ref().unwrap();
+    assert!(command.truncated && command.args.len() == 2, "{command:?}");
+    assert_eq!(process.lineage.len(), 16, "every ancestor is named");
+    let parent = process.lineage.first().unwrap().command.as_ref().unwrap();
+    assert!(parent.truncated && parent.args.first().unwrap() == "fat", "{parent:?}");
+    assert_eq!(process.lineage.last().unwrap().command, None, "one far above is named alone");
+
+    // What a machine has is kept whole.
+    let ordinary: Vec<u8> = (0..400).flat_map(|n| format!("--o{n:05}\0").into_bytes()).collect();
+    machine.process(50, 1, 1, 50, "java", &ordinary);
+    let java = attributor.of(id(50, 50)).unwrap();
+    assert_eq!(java.command.as_ref().map(|c| (c.args.len(), c.truncated)), Some((400, false)));
+    let told = attributor.learn(&ProcessSeen {
+        command: Some(CommandLine::from_nul_separated(&fat[..256], true)),
+        ..seen(id(19, 19), (18, "\u{1}\u{1}"), "\u{1}\u{1}", "")
+    });
+    assert!(Arc::ptr_eq(&told, &process), "an event tells nothing that is not known");
+}

@@ -8,6 +8,7 @@ mod observation;
 mod placement;
 mod process;
 mod rules;
+mod size;
 mod socket;
 mod url;
 mod viewer;
@@ -28,6 +29,7 @@ pub use process::{
     SignalOrigin, SignalSent, Worktree,
 };
 pub use rules::BindRules;
+pub use size::json_bytes;
 pub use socket::{
     AskedPort, Attached, DeviceName, Holder, LeftOpen, Owner, Phase, Sharing, Socket, SocketKey,
     SocketOptions, SocketSeen, Tunnel, described,

@@ -87,7 +87,7 @@ pub(super) fn lineage(ancestors: &[Ancestor], look: &Look) -> Option<String> {
     for (step, ancestor) in ancestors.iter().take(shown).enumerate() {
         let what = match &ancestor.command {
             Some(args) if !args.is_empty() && (step == 0 || look.verbose) => {
-                shortened(&command(args, false), 60)
+                shortened(&command(args, ancestor.command_truncated), 60)
             }
             _ => ancestor.comm.clone(),
         };

@@ -79,6 +79,7 @@ pub(super) fn node() -> Process {
         pid,
         comm: comm.to_owned(),
         command: args.map(|args| args.iter().map(|&arg| arg.to_owned()).collect()),
+        command_truncated: false,
     };
     Process {
         cwd: Some("/home/erich/code/myapp".to_owned()),

@@ -464,7 +464,12 @@ fn colour_marks_trouble_and_none_is_written_unasked() {
 #[test]
 fn the_speaker_for_a_forked_group_is_the_ancestor_of_the_rest() {
     let mut child = process(20, "gunicorn", &[]);
-    child.lineage = vec![crate::wire::Ancestor { pid: 30, comm: "gunicorn".to_owned(), command: None }];
+    child.lineage = vec![crate::wire::Ancestor {
+        pid: 30,
+        comm: "gunicorn".to_owned(),
+        command: None,
+        command_truncated: false,
+    }];
     let socket = Socket {
         creator: None,
         holders: [child, process(30, "gunicorn", &[])].map(holder).to_vec(),
@@ -481,8 +486,12 @@ fn two_servers_that_only_look_alike_are_two() {
     assert_eq!(count(&[one("127.0.0.1", 7), one("::1", 8)]), 2);
     assert_eq!(count(&[one("127.0.0.1", 7), one("::1", 7)]), 1);
     let mut worker = one("::1", 8);
-    worker.holders[0].process.lineage =
-        vec![crate::wire::Ancestor { pid: 7, comm: "python3".to_owned(), command: None }];
+    worker.holders[0].process.lineage = vec![crate::wire::Ancestor {
+        pid: 7,
+        comm: "python3".to_owned(),
+        command: None,
+        command_truncated: false,
+    }];
     assert_eq!(count(&[one("127.0.0.1", 7), worker]), 1);
     let shared = |pid| Socket { reuse_port: Some(true), ..one("0.0.0.0", pid) };
     assert_eq!(count(&[shared(7), shared(8)]), 1);

@@ -258,6 +258,7 @@ fn ancestor(ancestor: &model::Ancestor) -> Ancestor {
         pid: ancestor.pid,
         comm: ancestor.comm.clone(),
         command: ancestor.command.as_ref().map(|c| c.args.clone()),
+        command_truncated: ancestor.command.as_ref().is_some_and(|c| c.truncated),
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Ancestor {
     pub comm: String,
     /// Command line.
     pub command: Option<Vec<String>>,
+    /// The command line was longer than what is kept of an ancestor's.
+    #[serde(default)]
+    pub command_truncated: bool,
 }
 
 /// A control group.
