@@ -285,7 +285,8 @@ fn no_wake(error: &std::io::Error) -> AccessError {
 impl Access for Embedded {
     fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
         let asked = query.targets.iter().map(convert::asked).collect::<Result<Vec<_>, _>>();
-        let asked = asked.map_err(|error| AccessError::Usage(error.to_string()))?;
+        let mut asked = asked.map_err(|error| AccessError::Usage(error.to_string()))?;
+        query::fold(&mut asked);
         let space = convert::space(query.netns, query.all_namespaces);
         let (known, unreadable) = match self.known() {
             Ok(known) => (known, None),

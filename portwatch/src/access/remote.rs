@@ -1,6 +1,6 @@
 //! Answers of a daemon, over its socket.
 
-use std::{cell::RefCell, collections::HashSet, path::Path, rc::Rc, time::Duration};
+use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -131,17 +131,14 @@ impl Remote {
         end
     }
 
-    /// Many events, page by page from the newest: no answer has to fit the daemon's memory.
+    /// Events page by page from the newest: no answer has to fit the daemon's memory, which gives as many as it has room for.
     fn pages(&self, query: &LogQuery, wanted: u64) -> Result<Log, AccessError> {
         let mut page = LogQuery { newest_first: true, ..query.clone() };
         let mut all: Option<Log> = None;
-        let mut at_the_edge = HashSet::new();
         loop {
             let have = all.as_ref().map_or(0, |log| log.events.len() as u64);
-            // The edge's events come again.
-            page.limit = Some((wanted - have).saturating_add(at_the_edge.len() as u64).min(PAGE));
+            page.limit = Some((wanted - have).min(PAGE));
             let mut log: Log = self.client.get(&path("/v1/log", &page)?)?;
-            log.events.retain(|event| !event.id.is_some_and(|id| at_the_edge.contains(&id)));
             let more = log.truncated && !log.events.is_empty();
             let all = match &mut all {
                 None => all.insert(log),
@@ -151,13 +148,13 @@ impl Remote {
                     all
                 }
             };
-            let Some(oldest) = all.events.last().map(|event| event.time) else { break };
-            if !more || all.events.len() as u64 >= wanted {
+            let Some(oldest) = all.events.last().filter(|_| more && (all.events.len() as u64) < wanted)
+            else {
                 break;
-            }
-            at_the_edge =
-                all.events.iter().rev().take_while(|e| e.time == oldest).filter_map(|e| e.id).collect();
-            page.until = oldest.checked_add(Duration::from_nanos(1)).ok();
+            };
+            // What comes next is older, or as old and before it.
+            page.until = oldest.time.checked_add(Duration::from_nanos(1)).ok();
+            page.before_id = oldest.id;
         }
         let mut log = all.ok_or_else(|| AccessError::Internal("no page of the log came".to_owned()))?;
         if !query.newest_first {
@@ -192,10 +189,7 @@ impl Remote {
             Some(0) => u64::MAX,
             Some(limit) => limit,
         };
-        if wanted > PAGE {
-            return self.pages(query, wanted);
-        }
-        self.get(&path("/v1/log", query)?)
+        self.pages(query, wanted)
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AccessError> {

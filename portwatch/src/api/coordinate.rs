@@ -83,7 +83,7 @@ async fn answer<A: Serve>(desk: Desk, peer: Peer, order: A) -> Result<Response, 
         // Seen from here on: what changes while the answer is computed is looked at again.
         news.mark_unchanged();
         let at_desk = Desk::clone(&desk);
-        let (next, who, response) = office(move || {
+        let ((next, who, response), turn) = router::in_turn(move |_| {
             let who = seen.unwrap_or_else(|| Asker::of(peer.uid, pid(peer)));
             let answer = order.serve(at_desk.bureau()?, &who)?;
             // Written here too: that takes its time, and the connections' thread is everybody's.
@@ -92,8 +92,9 @@ async fn answer<A: Serve>(desk: Desk, peer: Peer, order: A) -> Result<Response, 
         })
         .await?;
         if let Some(response) = response {
-            return response;
+            return Ok(turn.until_read(response?));
         }
+        drop(turn);
         order = next;
         seen = Some(who);
         let _ = tokio::time::timeout_at(until.min(Instant::now() + LOOK), news.changed()).await;

@@ -205,11 +205,17 @@ fn log_parameters() -> Value {
         parameter(
             "limit",
             "integer",
-            "at most so many; 1000 when absent, at most 10000 in one answer",
+            "at most so many; 1000 when absent, at most 10000 and some megabytes in one answer",
             false
         ),
         parameter("newest_first", "boolean", "order", false),
         parameter("after_id", "integer", "only rows after this id", false),
+        parameter(
+            "before_id",
+            "integer",
+            "of the last nanosecond before until only rows before this id: the next page, where an answer was truncated",
+            false
+        ),
         parameter("all", "boolean", "noise too", false),
     ])
 }

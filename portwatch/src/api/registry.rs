@@ -25,7 +25,7 @@ use crate::{
     },
     registry::Pattern,
     wire::{
-        self,
+        self, Room,
         claims::{
             self, AllowRequest, ClaimRequest, CleanupRequest, DriftQuery, HealthReport, ReleaseRequest,
             RogueQuery, Sweep, convert,
@@ -35,6 +35,8 @@ use crate::{
 
 /// An order is a small document.
 const LARGEST: usize = 256 * 1024;
+/// Bytes that the processes in the answer to a claim may take.
+const ROOM_OF_ORDER: usize = 256 * 1024;
 
 /// The office's routes.
 pub(super) fn routes() -> Router<Desk> {
@@ -97,8 +99,11 @@ async fn claims(
         texts.push("*".to_owned());
     }
     let patterns = convert::patterns(&texts)?;
-    let answer = office(move || desk.claims(&patterns)).await?;
-    json(&convert::claims(&answer, peer.viewer))
+    router::told(move |room| {
+        let answer = desk.claims(&patterns)?;
+        Ok::<_, OfficeError>(convert::claims(&answer, Room::new(room).view(peer.viewer)))
+    })
+    .await
 }
 
 async fn claim(
@@ -113,7 +118,7 @@ async fn claim(
         Some(_) => office(move || desk.claim(&wanted, &caller(peer))).await?,
         None => orders.claim(desk, wanted, peer.uid).await?,
     };
-    json(&convert::claimed(&answer, peer.viewer))
+    json(&convert::claimed(&answer, Room::new(ROOM_OF_ORDER).view(peer.viewer)))
 }
 
 async fn release(
@@ -123,9 +128,11 @@ async fn release(
 ) -> Result<Response, ApiError> {
     let order = body(order)?;
     let (patterns, reason) = convert::release(&order)?;
-    let answer =
-        office(move || desk.release(&patterns, order.only_dead, reason.as_deref(), &caller(peer))).await?;
-    json(&convert::released(&answer, peer.viewer))
+    router::told(move |room| {
+        let answer = desk.release(&patterns, order.only_dead, reason.as_deref(), &caller(peer))?;
+        Ok::<_, OfficeError>(convert::released(&answer, Room::new(room).view(peer.viewer)))
+    })
+    .await
 }
 
 async fn cleanup(
@@ -136,19 +143,19 @@ async fn cleanup(
     let order = body(order)?;
     let sweep = convert::sweep(&order)?;
     let caller = caller(peer);
-    let viewer = peer.viewer;
-    let answer = office(move || {
-        let found = convert::claims(&desk.claims(&[Pattern::all()])?, viewer);
+    router::told(move |room| {
+        let room = Room::new(room);
+        let view = room.view(peer.viewer);
+        let found = convert::claims(&desk.claims(&[Pattern::all()])?, view);
         let stale = sweep.stale(found.claims, found.time, caller.uid);
         if order.dry_run || stale.is_empty() {
             return Ok(sweep.preview(stale, found.time, found.source, order.dry_run));
         }
         // What came to life since it was looked at is kept.
         let done = desk.release(&Sweep::patterns(&stale), true, Some(Sweep::REASON), &caller)?;
-        Ok(convert::released(&done, viewer))
+        Ok::<_, OfficeError>(convert::released(&done, view))
     })
-    .await?;
-    json(&answer)
+    .await
 }
 
 async fn drift(
@@ -157,14 +164,14 @@ async fn drift(
     query: Result<Query<DriftQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let query = router::parameters(query)?;
-    let answer = office(move || {
-        let claims = convert::claims(&desk.claims(&[Pattern::all()])?, peer.viewer);
+    router::told(move |room| {
+        let room = Room::new(room);
+        let claims = convert::claims(&desk.claims(&[Pattern::all()])?, room.view(peer.viewer));
         let filter = ListFilter { protocol: Some(Protocol::Tcp), ..ListFilter::default() };
-        let list = wire::convert::list(&desk.list(&filter)?, peer.viewer);
-        Ok(claims::drift(claims, list, query.project.as_deref()))
+        let list = wire::convert::list(&desk.list(&filter)?, room.view(peer.viewer));
+        Ok::<_, OfficeError>(claims::drift(claims, list, query.project.as_deref()))
     })
-    .await?;
-    json(&answer)
+    .await
 }
 
 async fn rogue(
@@ -174,8 +181,11 @@ async fn rogue(
 ) -> Result<Response, ApiError> {
     let query = router::parameters(query)?;
     let filter = convert::rogue_filter(&query);
-    let answer = office(move || desk.rogue(&filter, query.since)).await?;
-    json(&convert::rogue(&answer, peer.viewer))
+    router::told(move |room| {
+        let answer = desk.rogue(&filter, query.since)?;
+        Ok::<_, OfficeError>(convert::rogue(&answer, Room::new(room).view(peer.viewer)))
+    })
+    .await
 }
 
 async fn allowed(State(desk): State<Desk>) -> Result<Response, ApiError> {

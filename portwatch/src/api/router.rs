@@ -17,11 +17,12 @@ use super::{
     client::ALIVE,
     coordinate, openapi, registry,
     requests::{self, Requests},
-    turns, watch,
+    turns::{self, Turn},
+    watch,
 };
 use crate::{
-    query::{Answers, QueryError},
-    wire::{self, ListQuery, LogQuery, Target, convert, metrics::CONTENT_TYPE},
+    query::{self, Answers, QueryError},
+    wire::{self, ListQuery, LogQuery, Room, Target, convert, metrics::CONTENT_TYPE},
 };
 
 /// What handlers share.
@@ -30,6 +31,9 @@ pub(super) type Desk = Arc<dyn Answers>;
 /// Largest number of events in one answer. A client that wants more asks for the next page, so that no answer
 /// has to fit the daemon's memory.
 pub(super) const PAGE: u64 = 10_000;
+
+/// And about so many bytes.
+pub(super) const LARGEST_PAGE: usize = 4 << 20;
 
 /// Most things one `who` may ask about.
 pub const MAX_TARGETS: usize = 256;
@@ -61,17 +65,23 @@ pub fn router(desk: Desk) -> Router {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, QueryError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let turn = turns::take().await;
+    in_turn(|_| Ok(work()?)).await.map(|(answer, _)| answer)
+}
+
+/// The same, with the turn: for whoever has something to write that is not read at once.
+pub(super) async fn in_turn<T: Send + 'static>(
+    work: impl FnOnce(&mut Turn) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(T, Turn), ApiError> {
+    let mut turn = turns::take().await;
     let in_turn = move || {
-        let done = work();
-        drop(turn);
-        done
+        let done = work(&mut turn)?;
+        Ok((done, turn))
     };
     let task = tokio::task::spawn_blocking(in_turn);
     // What waits for a thread when who asked goes is not begun any more.
     let _asked = Asked(task.abort_handle());
     match task.await {
-        Ok(answer) => Ok(answer?),
+        Ok(answer) => answer,
         Err(error) => Err(ApiError::Internal(format!("an answer was not finished: {error}"))),
     }
 }
@@ -85,13 +95,26 @@ impl Drop for Asked {
     }
 }
 
+/// Computed and written there too; of processes no more is told than there is room for.
+pub(super) async fn told<T: Serialize, E: Into<ApiError>>(
+    work: impl FnOnce(usize) -> Result<T, E> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let written = |turn: &mut Turn| {
+        let document = work(turn.room()).map_err(Into::into)?;
+        json(&document)
+    };
+    let (answer, turn) = in_turn(written).await?;
+    Ok(turn.until_read(answer))
+}
+
 pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     query.map(|Query(parameters)| parameters).map_err(|error| ApiError::BadRequest(error.body_text()))
 }
 
 pub(super) fn json(document: &impl Serialize) -> Result<Response, ApiError> {
     // One buffer of the whole document: its length is then known, and the desk is not held while a client reads.
-    let body = serde_json::to_vec(document).map_err(|error| ApiError::Internal(error.to_string()))?;
+    let mut body = serde_json::to_vec(document).map_err(|error| ApiError::Internal(error.to_string()))?;
+    body.shrink_to_fit();
     Ok(([("content-type", "application/json")], body).into_response())
 }
 
@@ -118,8 +141,10 @@ async fn who(
             _ => return Err(ApiError::BadRequest(format!("unknown parameter '{name}'; say target=3100"))),
         }
         let target: Target = value.parse().map_err(|e| ApiError::BadRequest(format!("{e}")))?;
-        asked.push(convert::asked(&target).map_err(|error| ApiError::BadRequest(error.to_string()))?);
+        let target = convert::asked(&target).map_err(|error| ApiError::BadRequest(error.to_string()))?;
+        asked.push(target);
     }
+    query::fold(&mut asked);
     if asked.is_empty() {
         return Err(ApiError::BadRequest("nothing was asked; say target=3100".to_owned()));
     }
@@ -127,8 +152,11 @@ async fn who(
         return Err(ApiError::BadRequest(format!("at most {MAX_TARGETS} targets in one request")));
     }
     let space = convert::space(netns, all);
-    let answer = blocking(move || desk.who(&asked, space)).await?;
-    json(&convert::who(&answer, peer.viewer))
+    told(move |room| {
+        let answer = desk.who(&asked, space)?;
+        Ok::<_, QueryError>(convert::who(&answer, Room::new(room).view(peer.viewer)))
+    })
+    .await
 }
 
 async fn list(
@@ -138,8 +166,11 @@ async fn list(
 ) -> Result<Response, ApiError> {
     let filter = convert::list_filter(&parameters(query)?, peer.viewer)
         .map_err(|e| ApiError::BadRequest(e.to_string()))?;
-    let answer = blocking(move || desk.list(&filter)).await?;
-    json(&convert::list(&answer, peer.viewer))
+    told(move |room| {
+        let answer = desk.list(&filter)?;
+        Ok::<_, QueryError>(convert::list(&answer, Room::new(room).view(peer.viewer)))
+    })
+    .await
 }
 
 async fn log(
@@ -150,8 +181,12 @@ async fn log(
     let mut filter = convert::event_filter(&parameters(query)?, peer.viewer)
         .map_err(|e| ApiError::BadRequest(e.to_string()))?;
     filter.limit = Some(filter.limit.unwrap_or(PAGE).min(PAGE));
-    let answer = blocking(move || desk.log(&filter)).await?;
-    json(&convert::log(&answer, peer.viewer))
+    told(move |room| {
+        filter.bytes = Some(room.min(LARGEST_PAGE));
+        let answer = desk.log(&filter)?;
+        Ok::<_, QueryError>(convert::log(&answer, peer.viewer))
+    })
+    .await
 }
 
 async fn summary(

@@ -143,7 +143,7 @@ impl Answers for Fake {
         Err(refused())
     }
     fn subscribe(&self, _: Option<&EventFilter>) -> Result<Subscription, QueryError> {
-        Ok(Subscription { backlog: vec![], live: self.watchers.subscribe() })
+        Ok(Subscription { backlog: vec![], cut: false, live: self.watchers.subscribe() })
     }
 }
 
@@ -203,6 +203,16 @@ async fn a_failure_tells_the_client_less_than_the_log() {
     assert!(!answer.to_string().contains("secret"), "{answer}");
     let (status, answer) = get(fake(), "/v1/nothing").await;
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::NOT_FOUND, &"not-found".into()));
+}
+
+#[tokio::test]
+async fn what_is_asked_twice_is_answered_once() {
+    let desk = fake();
+    let path = "/v1/who?target=3100&target=3101&target=3100&target=:3100&target=3101/tcp";
+    let (_, answer) = get(Arc::clone(&desk), path).await;
+    let asked: Vec<_> = answer["targets"].as_array().unwrap().iter().map(|t| t["asked"].clone()).collect();
+    assert_eq!(asked, ["3100", "3101", "3101/tcp"]);
+    assert_eq!(desk.asked.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]

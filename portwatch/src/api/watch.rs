@@ -21,6 +21,9 @@ use crate::{
 /// A client that is gone is noticed at the latest after this time without events.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// About so many bytes of events from before: they are in memory until the client has read them.
+const LARGEST_BACKLOG: usize = 1 << 20;
+
 /// Events as they happen. Each client has the broadcast's bounded queue and no more: one that reads too slowly
 /// loses the oldest and is told how many.
 pub(super) async fn watch(
@@ -34,9 +37,12 @@ pub(super) async fn watch(
     let mut filter = convert::event_filter(&query, peer.viewer)
         .map_err(|error| ApiError::BadRequest(error.to_string()))?;
     filter.limit = Some(filter.limit.unwrap_or(router::PAGE).min(router::PAGE));
+    filter.bytes = Some(LARGEST_BACKLOG);
     let wanted = filter.clone();
     let subscription = router::blocking(move || desk.subscribe(backlog.then_some(&wanted))).await?;
-    let before = stream::iter(subscription.backlog).map(move |record| message(&record, peer.viewer));
+    let cut = subscription.cut.then(too_much);
+    let before = cut.into_iter().chain(subscription.backlog);
+    let before = stream::iter(before).map(move |record| message(&record, peer.viewer));
     let begin = (subscription.live, filter, Requests::stream(&requests));
     let live = stream::unfold(begin, move |(mut receiver, filter, open)| async move {
         let record = next(&mut receiver, &filter).await?;
@@ -78,6 +84,13 @@ fn too_slow(missed: u64) -> Record {
     event.message = Some(format!(
         "{missed} events were not sent because this reader was too slow; `portwatch log` has them"
     ));
+    Record { id: None, event, process: None, other: None }
+}
+
+/// The same where the backlog was cut.
+fn too_much() -> Record {
+    let mut event = Event::new(Timestamp::now(), EventKind::Gap, Evidence::Kernel);
+    event.message = Some("older events were too much to be sent first; `portwatch log` has them".to_owned());
     Record { id: None, event, process: None, other: None }
 }
 

@@ -518,14 +518,16 @@ impl Answers for Desk {
                 remedy: "try again; portwatch status shows how it is".to_owned(),
             });
         };
-        let mut records = Vec::new();
+        let (mut records, mut cut) = (Vec::new(), false);
         if let Some(filter) = backlog {
             let filter = EventFilter { order: Order::OldestFirst, ..filter.clone() };
-            (records, _) = self.read(|reader| query::log(reader, &filter))?;
+            (records, cut) = self.read(|reader| query::log(reader, &filter))?;
+            cut &= u64::try_from(records.len())
+                .is_ok_and(|count| filter.limit.is_none_or(|limit| count < limit));
             // What was written since is in the live stream.
             records.retain(|record| record.id.is_some_and(|id| id <= newest));
         }
-        Ok(Subscription { backlog: records, live })
+        Ok(Subscription { backlog: records, cut, live })
     }
 }
 

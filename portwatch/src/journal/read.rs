@@ -129,36 +129,43 @@ impl Reader {
 
     /// Events that match, the newest `limit` of them.
     pub fn events(&self, filter: &EventFilter) -> Result<Page, JournalError> {
+        let failed = |error| self.failed(error);
         let limit = filter.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         // One more than asked for tells whether there are more.
         let most = limit.and_then(|limit| i64::try_from(limit.saturating_add(1)).ok()).unwrap_or(-1);
-        let mut rows = if !filter.ports.is_empty() && filter.pids.is_empty() && filter.after_id.is_none() {
-            self.of_ports(filter, most)?
+        let mut page = Gathered::new(self, limit.unwrap_or(usize::MAX), filter.bytes.unwrap_or(usize::MAX));
+        if !filter.ports.is_empty() && filter.pids.is_empty() && filter.after_id.is_none() {
+            for id in self.ids_of_ports(filter, most)? {
+                for row in self.row(id)? {
+                    page.take(row)?;
+                }
+                if page.full {
+                    break;
+                }
+            }
         } else {
             let mut select = Select::new(filter);
             // What follows an id is few rows at the end of the table, whatever else is asked of them.
-            let (hint, order) = match filter.after_id {
-                Some(_) => (" NOT INDEXED", "event.id DESC"),
-                None => ("", "event.at DESC, event.id DESC"),
-            };
+            let hint = if filter.after_id.is_some() { " NOT INDEXED" } else { "" };
             let sql = format!(
-                "SELECT {} FROM event{hint} WHERE {} ORDER BY {order} LIMIT ?",
+                "SELECT {} FROM event{hint} WHERE {} ORDER BY event.at DESC, event.id DESC LIMIT ?",
                 row::EVENT_COLUMNS,
                 select.condition
             );
             select.values.push(Value::Integer(most));
-            let mut rows = self.rows(&sql, select.values)?;
-            rows.sort_by_key(|r| Reverse((r.event.at, r.id)));
-            rows
-        };
-        let truncated = limit.is_some_and(|limit| rows.len() > limit);
-        if let Some(limit) = limit {
-            rows.truncate(limit);
+            let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
+            let mut rows = statement.query(params_from_iter(select.values)).map_err(failed)?;
+            while let Some(row) = rows.next().map_err(failed)?
+                && !page.full
+            {
+                page.take(row::event(row, &self.path)?)?;
+            }
         }
+        let Gathered { mut events, full: truncated, .. } = page;
         if filter.order == Order::OldestFirst {
-            rows.reverse();
+            events.reverse();
         }
-        Ok(Page { events: self.join(rows)?, truncated })
+        Ok(Page { events, truncated })
     }
 
     /// The newest of each kind that tells of the end of a port's holder: listen, close, refused, and the exits of
@@ -218,10 +225,24 @@ impl Reader {
         self.rows(&sql, vec![Value::Integer(code::kind(EventKind::Exit)), Value::Integer(process)])
     }
 
-    /// The newest `most` (-1: all) rows of the ports, newest first: looked for by port, protocol and type, each
-    /// at the end of its own stretch of the index, because a busy port may have millions of rows of one type
-    /// and none of another.
+    /// The newest `most` (-1: all) rows of the ports, newest first.
     fn of_ports(&self, filter: &EventFilter, most: i64) -> Result<Vec<row::EventRow>, JournalError> {
+        let mut out = Vec::new();
+        for id in self.ids_of_ports(filter, most)? {
+            out.extend(self.row(id)?);
+        }
+        Ok(out)
+    }
+
+    /// A row. Retention may have taken it since its id was found.
+    fn row(&self, id: i64) -> Result<Vec<row::EventRow>, JournalError> {
+        let sql = format!("SELECT {} FROM event WHERE event.id = ?", row::EVENT_COLUMNS);
+        self.rows(&sql, vec![Value::Integer(id)])
+    }
+
+    /// Their ids: looked for by port, protocol and type, each at the end of its own stretch of the index, because a busy port
+    /// may have millions of rows of one type and none of another.
+    fn ids_of_ports(&self, filter: &EventFilter, most: i64) -> Result<Vec<i64>, JournalError> {
         let failed = |error| self.failed(error);
         let protocols = match filter.protocol {
             Some(protocol) => vec![Some(protocol)],
@@ -263,13 +284,7 @@ impl Reader {
         if let Ok(most) = usize::try_from(most) {
             found.truncate(most);
         }
-        let sql = format!("SELECT {} FROM event WHERE event.id = ?", row::EVENT_COLUMNS);
-        let mut out = Vec::with_capacity(found.len());
-        for (_, id) in found {
-            // Retention may have taken it between the two statements.
-            out.extend(self.rows(&sql, vec![Value::Integer(id)])?);
-        }
-        Ok(out)
+        Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
     pub(super) fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<row::EventRow>, JournalError> {
@@ -284,31 +299,11 @@ impl Reader {
     }
 
     pub(super) fn join(&self, rows: Vec<row::EventRow>) -> Result<Vec<LoggedEvent>, JournalError> {
-        let mut known: HashMap<i64, (ProcessId, Option<Arc<Process>>)> = HashMap::new();
-        let mut out = Vec::with_capacity(rows.len());
-        for mut row in rows {
-            let mut facts = [None, None];
-            for (slot, id) in facts.iter_mut().zip([row.process, row.other]) {
-                let Some(id) = id else { continue };
-                *slot = Some(match known.entry(id) {
-                    Entry::Occupied(entry) => entry.get().clone(),
-                    Entry::Vacant(entry) => {
-                        let (id, facts) = self.process(id)?;
-                        entry.insert((id, facts.map(Arc::new))).clone()
-                    }
-                });
-            }
-            let [process, other] = facts;
-            row.event.process = process.as_ref().map(|(id, _)| *id);
-            row.event.other = other.as_ref().map(|(id, _)| *id);
-            out.push(LoggedEvent {
-                id: row.id,
-                event: row.event,
-                process: process.and_then(|(_, facts)| facts),
-                other: other.and_then(|(_, facts)| facts),
-            });
+        let mut gathered = Gathered::new(self, usize::MAX, usize::MAX);
+        for row in rows {
+            gathered.take(row)?;
         }
-        Ok(out)
+        Ok(gathered.events)
     }
 
     pub(super) fn process(&self, id: i64) -> Result<(ProcessId, Option<Process>), JournalError> {
@@ -319,5 +314,54 @@ impl Reader {
 
     pub(super) fn failed(&self, error: rusqlite::Error) -> JournalError {
         JournalError::sqlite("read", &self.path, error)
+    }
+}
+
+/// Rows with their processes, as many as there is room for.
+struct Gathered<'a> {
+    reader: &'a Reader,
+    known: HashMap<i64, (ProcessId, Option<Arc<Process>>)>,
+    events: Vec<LoggedEvent>,
+    rows: usize,
+    bytes: usize,
+    /// One did not fit.
+    full: bool,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(reader: &'a Reader, rows: usize, bytes: usize) -> Self {
+        Self { reader, known: HashMap::new(), events: Vec::new(), rows, bytes, full: false }
+    }
+
+    /// The first fits in any case.
+    fn take(&mut self, mut row: row::EventRow) -> Result<(), JournalError> {
+        let mut facts = [None, None];
+        for (slot, id) in facts.iter_mut().zip([row.process, row.other]) {
+            let Some(id) = id else { continue };
+            *slot = Some(match self.known.entry(id) {
+                Entry::Occupied(entry) => entry.get().clone(),
+                Entry::Vacant(entry) => {
+                    let (id, facts) = self.reader.process(id)?;
+                    entry.insert((id, facts.map(Arc::new))).clone()
+                }
+            });
+        }
+        let [process, other] = facts;
+        row.event.process = process.as_ref().map(|(id, _)| *id);
+        row.event.other = other.as_ref().map(|(id, _)| *id);
+        let event = LoggedEvent {
+            id: row.id,
+            event: row.event,
+            process: process.and_then(|(_, facts)| facts),
+            other: other.and_then(|(_, facts)| facts),
+        };
+        let bytes = if self.bytes == usize::MAX { 0 } else { event.json_bytes() };
+        let is_first = self.events.is_empty() && self.rows > 0;
+        self.full = self.events.len() >= self.rows || (bytes > self.bytes && !is_first);
+        if !self.full {
+            self.bytes = self.bytes.saturating_sub(bytes);
+            self.events.push(event);
+        }
+        Ok(())
     }
 }

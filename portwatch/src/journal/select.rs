@@ -20,6 +20,10 @@ impl Select {
         if let Some(until) = filter.until {
             select.and("event.at < ?", [Value::Integer(time::to_ns(until))]);
         }
+        if let (Some(until), Some(before)) = (filter.until, filter.before_id) {
+            let last = time::to_ns(until).saturating_sub(1);
+            select.and("(event.at < ? OR event.id < ?)", [Value::Integer(last), Value::Integer(before)]);
+        }
         if let Some(after) = filter.after_id {
             select.and("event.id > ?", [Value::Integer(after)]);
         }

@@ -245,8 +245,12 @@ pub struct EventFilter {
     pub pattern: Option<String>,
     /// Who asks. A pattern looks at what this one is shown and at nothing else, or whether it is found would tell the rest.
     pub viewer: Viewer,
+    /// Of the last nanosecond before `until` only rows before this id: where the page before this one ended.
+    pub before_id: Option<i64>,
     /// At most so many (the newest of them); `None` is all.
     pub limit: Option<u64>,
+    /// And not many more than so many bytes of them, as JSON.
+    pub bytes: Option<usize>,
     /// Order of the answer.
     pub order: Order,
 }

@@ -1,7 +1,7 @@
 //! How large texts are as JSON: what others choose is measured as it is stored and told. A control character is one byte in
 //! memory and six there (RFC 8259, section 7).
 
-use super::{Ancestor, CommandLine, Container, Event, Process, Project, Unit};
+use super::{Ancestor, CommandLine, Container, Event, LoggedEvent, Process, Project, Unit};
 
 /// Names of fields and numbers of a process, and of a row around it.
 const FIELDS: usize = 1024;
@@ -109,6 +109,14 @@ impl Event {
     pub fn json_bytes(&self) -> usize {
         let texts = [&self.message, &self.claim, &self.subject].into_iter().flatten();
         FIELDS + texts.map(|text| json_bytes(text)).sum::<usize>()
+    }
+}
+
+impl LoggedEvent {
+    /// The same with its processes.
+    pub fn json_bytes(&self) -> usize {
+        let processes = self.process.iter().chain(&self.other);
+        self.event.json_bytes() + processes.map(|process| process.json_bytes()).sum::<usize>()
     }
 }
 

@@ -39,6 +39,8 @@ pub trait Answers: Office {
 pub struct Subscription {
     /// Events from before, oldest first.
     pub backlog: Vec<Record>,
+    /// Older ones than these were too much for the filter's bytes.
+    pub cut: bool,
     /// Everything after them.
     pub live: broadcast::Receiver<Arc<Record>>,
 }

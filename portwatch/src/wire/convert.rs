@@ -10,7 +10,7 @@ use std::{net::IpAddr, path::Path, str::FromStr};
 use super::{
     Ancestor, Cgroup, Container, Degradation, Event, Exit, FactCoverage, Forward, Gap, Holder, ListQuery,
     LogQuery, LostCounts, Process, Project, Published, SCHEMA, Socket, SourceInfo, Target, Unit,
-    UnprovenContainer, Worktree,
+    UnprovenContainer, View, Worktree,
 };
 use crate::{
     model::{self, AskedPort, Evidence, Owner, Port, ProcessId, Protocol, SocketKey},
@@ -134,6 +134,8 @@ pub fn event_filter(query: &LogQuery, viewer: Viewer) -> Result<model::EventFilt
         protocol: None,
         pids: parts(query.pid.as_deref()).map(pid).collect::<Result<_, _>>()?,
         after_id: query.after_id,
+        before_id: query.before_id,
+        bytes: None,
         pattern: query.filter.clone().filter(|p| !p.is_empty()),
         viewer,
         limit: match query.limit {
@@ -169,8 +171,8 @@ fn path(path: &Path) -> String {
 }
 
 /// A process, as far as `viewer` may see it.
-pub fn process(process: &model::Process, viewer: Viewer) -> Process {
-    let sight = viewer.sight(process);
+pub fn process<'a>(process: &model::Process, view: impl Into<View<'a>>) -> Process {
+    let sight = view.into().sight(process);
     let public = sight >= Sight::Public;
     let full = sight >= Sight::Full;
     let command = process.command.as_ref().filter(|_| public);
@@ -277,7 +279,8 @@ fn project(project: &model::Project) -> Project {
 }
 
 /// A socket with the processes behind it.
-pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
+pub fn socket<'a>(known: &KnownSocket, view: impl Into<View<'a>>) -> Socket {
+    let view = view.into();
     let inner = &known.socket;
     let seen = &inner.seen;
     let (asked_port, random) = asked_port(seen.asked);
@@ -301,12 +304,15 @@ pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
         user: known.user.clone(),
         since: inner.since,
         listening_since: inner.listening_since,
-        creator: inner.creator.map(|id| facts(id, known.process(id), viewer)),
+        creator: inner.creator.map(|id| facts(id, known.process(id), view)),
         holders: inner
             .holders
             .iter()
-            .map(|holder| Holder {
-                process: facts(holder.process, known.process(holder.process), viewer),
+            .enumerate()
+            // The first of each is named in any case.
+            .filter(|(number, _)| *number == 0 || view.names())
+            .map(|(_, holder)| Holder {
+                process: facts(holder.process, known.process(holder.process), view),
                 evidence: holder.evidence.as_str().to_owned(),
             })
             .collect(),
@@ -316,7 +322,7 @@ pub fn socket(known: &KnownSocket, viewer: Viewer) -> Socket {
             _ => None,
         },
         netns_name: known.netns_name.clone(),
-        forwards_to: known.forward.as_ref().map(|f| forward(f, viewer)),
+        forwards_to: known.forward.as_ref().map(|f| forward(f, view)),
         claim: known.standing.as_ref().and_then(claim_of),
         standing: known.standing.as_ref().map(|s| s.as_str().to_owned()),
         explained_by: known.standing.as_ref().and_then(explained_by),
@@ -343,30 +349,30 @@ fn explained_by(standing: &Standing) -> Option<String> {
     }
 }
 
-fn forward(forward: &query::Forward, viewer: Viewer) -> Forward {
-    let (first, full) = (forward.process(), forward.is_open_to(viewer));
+fn forward(forward: &query::Forward, view: View<'_>) -> Forward {
+    let (first, full) = (forward.process(), forward.is_open_to(view.viewer));
     Forward {
         forwarder: forward.forwarder.clone(),
         address: forward.address.map(|a| a.to_string()),
         port: forward.port.map(Port::get),
         container: forward.container.as_ref().map(|c| container(c, full)),
         netns: forward.inside.as_ref().and_then(|known| known.socket.seen.endpoint.netns).map(|n| n.0),
-        process: first.map(|p| process(p, viewer)),
+        process: first.map(|p| process(p, view)),
         evidence: forward.evidence.as_str().to_owned(),
     }
 }
 
-fn published(published: &query::PublishedPort, viewer: Viewer) -> Published {
+fn published(published: &query::PublishedPort, view: View<'_>) -> Published {
     Published {
         address: published.address.map(|a| a.to_string()),
         port: published.port.get(),
         protocol: published.protocol.as_str().to_owned(),
-        to: forward(&published.to, viewer),
+        to: forward(&published.to, view),
     }
 }
 
-fn facts(id: ProcessId, known: Option<&model::Process>, viewer: Viewer) -> Process {
-    known.map_or_else(|| bare(id), |p| process(p, viewer))
+fn facts(id: ProcessId, known: Option<&model::Process>, view: View<'_>) -> Process {
+    known.map_or_else(|| bare(id), |p| process(p, view))
 }
 
 fn asked_port(asked: AskedPort) -> (Option<u16>, Option<bool>) {
@@ -385,7 +391,8 @@ fn cookie(key: SocketKey) -> Option<u64> {
 }
 
 /// An event of the journal or of the live stream.
-pub fn event(record: &Record, viewer: Viewer) -> Event {
+pub fn event<'a>(record: &Record, view: impl Into<View<'a>>) -> Event {
+    let view = view.into();
     let inner = &record.event;
     let (asked_port, random) = asked_port(inner.asked);
     Event {
@@ -401,8 +408,8 @@ pub fn event(record: &Record, viewer: Viewer) -> Event {
         state: inner.phase.map(|p| p.as_str().to_owned()),
         asked_port,
         random,
-        process: inner.process.map(|id| facts(id, record.process.as_deref(), viewer)),
-        other: inner.other.map(|id| facts(id, record.other.as_deref(), viewer)),
+        process: inner.process.map(|id| facts(id, record.process.as_deref(), view)),
+        other: inner.other.map(|id| facts(id, record.other.as_deref(), view)),
         claim: inner.claim.clone(),
         subject: inner.subject.clone(),
         errno: inner.errno,
@@ -503,17 +510,20 @@ pub fn coverage(inner: &[model::Coverage]) -> Vec<FactCoverage> {
 }
 
 /// Answer of `who`.
-pub fn who(answer: &query::WhoAnswer, viewer: Viewer) -> super::Who {
-    super::Who {
+pub fn who<'a>(answer: &query::WhoAnswer, view: impl Into<View<'a>>) -> super::Who {
+    let view = view.into();
+    let mut who = super::Who {
         schema: SCHEMA,
         time: answer.time,
         source: source(&answer.about),
         netns: answer.netns.map(|n| n.0),
-        targets: answer.targets.iter().map(|t| who_target(t, viewer)).collect(),
-    }
+        targets: answer.targets.iter().map(|t| who_target(t, view)).collect(),
+    };
+    view.say(&mut who.source);
+    who
 }
 
-fn who_target(target: &query::TargetAnswer, viewer: Viewer) -> super::WhoTarget {
+fn who_target(target: &query::TargetAnswer, view: View<'_>) -> super::WhoTarget {
     let (port, protocol) = match target.asked {
         Asked::Port { port, protocol, .. } => (Some(port.get()), protocol),
         Asked::Pid(_) | Asked::Claim(_) => (None, None),
@@ -524,12 +534,12 @@ fn who_target(target: &query::TargetAnswer, viewer: Viewer) -> super::WhoTarget 
         protocol: protocol.map(|p| p.as_str().to_owned()),
         state: target.state.as_str().to_owned(),
         reason: target.reason.clone(),
-        sockets: target.sockets.iter().map(|s| socket(s, viewer)).collect(),
-        elsewhere: target.elsewhere.iter().map(|s| socket(s, viewer)).collect(),
-        published: target.published.iter().map(|p| published(p, viewer)).collect(),
-        last: target.last.iter().map(|e| event(e, viewer)).collect(),
-        refused: target.refused.iter().map(|e| event(e, viewer)).collect(),
-        traffic: target.traffic.as_ref().map(|t| connection::traffic(t, viewer)),
+        sockets: target.sockets.iter().map(|s| socket(s, view)).collect(),
+        elsewhere: target.elsewhere.iter().map(|s| socket(s, view)).collect(),
+        published: target.published.iter().map(|p| published(p, view)).collect(),
+        last: target.last.iter().map(|e| event(e, view)).collect(),
+        refused: target.refused.iter().map(|e| event(e, view)).collect(),
+        traffic: target.traffic.as_ref().map(|t| connection::traffic(t, view)),
         claim: target.claim.as_ref().map(super::claims::convert::brief),
         verdict: target.verdict.as_ref().map(verdict),
     }
@@ -549,26 +559,30 @@ fn verdict(outlook: &query::Outlook) -> super::Verdict {
 }
 
 /// Answer of `ls`.
-pub fn list(answer: &query::ListAnswer, viewer: Viewer) -> super::List {
-    super::List {
+pub fn list<'a>(answer: &query::ListAnswer, view: impl Into<View<'a>>) -> super::List {
+    let view = view.into();
+    let mut list = super::List {
         schema: SCHEMA,
         time: answer.time,
         source: source(&answer.about),
-        sockets: answer.sockets.iter().map(|s| socket(s, viewer)).collect(),
+        sockets: answer.sockets.iter().map(|s| socket(s, view)).collect(),
         hidden: answer.hidden,
         netns: answer.netns.map(|n| n.0),
         elsewhere: answer.elsewhere,
         missing: answer.missing.clone(),
         time_wait: answer.time_wait.as_ref().map(connection::connections),
-    }
+    };
+    view.say(&mut list.source);
+    list
 }
 
 /// Answer of `log`.
-pub fn log(answer: &query::LogAnswer, viewer: Viewer) -> super::Log {
+pub fn log<'a>(answer: &query::LogAnswer, view: impl Into<View<'a>>) -> super::Log {
+    let view = view.into();
     super::Log {
         schema: SCHEMA,
         source: source(&answer.about),
-        events: answer.events.iter().map(|e| event(e, viewer)).collect(),
+        events: answer.events.iter().map(|e| event(e, view)).collect(),
         truncated: answer.truncated,
     }
 }

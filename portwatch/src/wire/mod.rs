@@ -15,6 +15,7 @@ mod parts;
 mod probe;
 mod request;
 mod resolve;
+mod room;
 mod schema;
 
 pub use answer::{
@@ -32,6 +33,7 @@ pub use request::{ListQuery, LogQuery, Target, TargetError, WhoQuery};
 pub use resolve::{
     Free, FreeContainer, FreeDependent, FreeProcess, FreeRefusal, FreeTarget, FreeUnit, Wait, WaitTarget,
 };
+pub use room::{Room, View};
 pub use schema::schema;
 
 /// Version of the contract; in every document as `schema`.

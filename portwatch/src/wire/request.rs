@@ -72,6 +72,8 @@ pub struct LogQuery {
     pub newest_first: bool,
     /// Only rows after this id.
     pub after_id: Option<i64>,
+    /// Of the last nanosecond before `until` only rows before this id.
+    pub before_id: Option<i64>,
     /// Noise too.
     pub all: bool,
 }

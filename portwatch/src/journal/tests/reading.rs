@@ -1,11 +1,11 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{at, event, id, place, process, recorded};
 use crate::{
     journal::{Entry, JournalError, Reader, code},
     model::{
-        AskedPort, Event, EventFilter, EventKind, Evidence, ExitStatus, GapReason, LossCounts, Netns, Order,
-        Phase, Port, Protocol, SignalOrigin, SignalSent, SocketKey, Viewer,
+        AskedPort, Event, EventFilter, EventKind, Evidence, ExitStatus, GapReason, LoggedEvent, LossCounts,
+        Netns, Order, Phase, Port, Protocol, SignalOrigin, SignalSent, SocketKey, Viewer,
     },
 };
 
@@ -325,4 +325,48 @@ fn every_query_of_the_guide_runs_and_finds_something() {
     let time: String =
         reader.connection.query_row("SELECT time FROM events WHERE id = 1", [], |row| row.get(0)).unwrap();
     assert_eq!(time, "2026-03-01T01:42:15.123456Z");
+}
+
+#[test]
+fn what_is_too_much_for_one_page_comes_page_by_page_and_each_event_once() {
+    let (_directory, path) = place();
+    let mut entries: Vec<Entry> = (10..13).map(|pid| Entry::Process(process(pid, "node"))).collect();
+    // Many of one moment, as a look at everything gives them.
+    entries.extend((0..100).map(|n| {
+        let mut event = event(n / 60, EventKind::Listen, 3100 + u16::try_from(n % 3).unwrap(), 10);
+        event.message = Some("\u{1}".repeat(200));
+        Entry::Event(event)
+    }));
+    let reader = recorded(&path, entries);
+    let port = |port| vec![Port::new(port).unwrap()];
+    for (asked, after_id, expected) in
+        [(vec![], None, 100), (vec![], Some(10), 90), (port(3100), None, 34), (port(3101), Some(10), 30)]
+    {
+        let mut filter = EventFilter {
+            ports: asked,
+            after_id,
+            bytes: Some(40_000),
+            order: Order::NewestFirst,
+            ..EventFilter::default()
+        };
+        let (mut ids, mut pages) = (Vec::new(), 0);
+        loop {
+            let page = reader.events(&filter).unwrap();
+            let size: usize = page.events.iter().map(LoggedEvent::json_bytes).sum();
+            assert!(size <= 40_000 && !page.events.is_empty());
+            pages += 1;
+            ids.extend(page.events.iter().map(|event| event.id));
+            let Some(last) = page.events.last().filter(|_| page.truncated) else { break };
+            filter.until = Some(last.event.at + Duration::from_nanos(1));
+            filter.before_id = Some(last.id);
+        }
+        assert!(ids.is_sorted_by(|a, b| a > b), "{ids:?}");
+        assert_eq!(ids.len(), expected);
+        assert!(pages > expected / 20, "{pages}");
+    }
+    let filter = EventFilter { bytes: Some(1), ..EventFilter::default() };
+    let page = reader.events(&filter).unwrap();
+    assert_eq!((page.events.len(), page.truncated), (1, true), "a page is never empty");
+    let all = reader.events(&EventFilter { bytes: Some(1 << 20), ..EventFilter::default() }).unwrap();
+    assert_eq!((all.events.len(), all.truncated), (100, false));
 }

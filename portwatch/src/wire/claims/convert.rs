@@ -18,7 +18,7 @@ use crate::{
     },
     registry::{Asked, Name, Pattern, PortRange, PortSet, Rule, State},
     wire::{
-        SCHEMA,
+        SCHEMA, View,
         convert::{event, socket, source},
     },
 };
@@ -38,16 +38,16 @@ fn bad(error: impl ToString) -> OfficeError {
 }
 
 /// A claim with what is on its ports, as far as `viewer` may see it.
-pub fn claim(view: &ClaimView, now: Timestamp, viewer: Viewer) -> Claim {
-    let inner = &view.claim;
-    let own = match viewer {
+pub fn claim<'a>(view: &ClaimView, now: Timestamp, shown: impl Into<View<'a>>) -> Claim {
+    let (inner, shown) = (&view.claim, shown.into());
+    let own = match shown.viewer {
         Viewer::Unrestricted => true,
         Viewer::User { uid, .. } => uid == inner.owner || uid == 0,
     };
     let is_stranger = |index: &usize| view.strangers.contains(index);
     let pick = |wanted: bool| {
         let indexes = (0..view.sockets.len()).filter(|index| is_stranger(index) == wanted);
-        indexes.filter_map(|index| view.sockets.get(index)).map(|s| socket(s, viewer)).collect()
+        indexes.filter_map(|index| view.sockets.get(index)).map(|s| socket(s, shown)).collect()
     };
     Claim {
         name: inner.name.to_string(),
@@ -75,7 +75,7 @@ pub fn claim(view: &ClaimView, now: Timestamp, viewer: Viewer) -> Claim {
         seen: inner.seen,
         sockets: pick(false),
         strangers: pick(true),
-        ended: view.ended.as_ref().map(|record| event(record, viewer)),
+        ended: view.ended.as_ref().map(|record| event(record, shown)),
         health: view.health.as_ref().map(claim_health),
     }
 }
@@ -118,51 +118,63 @@ pub fn brief(view: &ClaimView) -> ClaimBrief {
 }
 
 /// Answer of `find`.
-pub fn claims(answer: &ClaimsAnswer, viewer: Viewer) -> Claims {
-    Claims {
+pub fn claims<'a>(answer: &ClaimsAnswer, view: impl Into<View<'a>>) -> Claims {
+    let view = view.into();
+    let mut told = Claims {
         schema: SCHEMA,
         time: answer.time,
         source: source(&answer.about),
-        claims: answer.claims.iter().map(|view| claim(view, answer.time, viewer)).collect(),
-        unclaimed: answer.unclaimed.iter().map(|s| socket(s, viewer)).collect(),
-    }
+        claims: answer.claims.iter().map(|held| claim(held, answer.time, view)).collect(),
+        unclaimed: answer.unclaimed.iter().map(|s| socket(s, view)).collect(),
+    };
+    view.say(&mut told.source);
+    told
 }
 
 /// Answer of `claim`.
-pub fn claimed(answer: &ClaimAnswer, viewer: Viewer) -> Claimed {
-    Claimed {
+pub fn claimed<'a>(answer: &ClaimAnswer, view: impl Into<View<'a>>) -> Claimed {
+    let view = view.into();
+    let mut told = Claimed {
         schema: SCHEMA,
         time: answer.time,
         source: source(&answer.about),
-        claim: claim(&answer.claim, answer.time, viewer),
+        claim: claim(&answer.claim, answer.time, view),
         fresh: answer.fresh,
-    }
+    };
+    view.say(&mut told.source);
+    told
 }
 
 /// Answer of `release`.
-pub fn released(answer: &ReleaseAnswer, viewer: Viewer) -> Released {
-    Released {
+pub fn released<'a>(answer: &ReleaseAnswer, view: impl Into<View<'a>>) -> Released {
+    let view = view.into();
+    let mut told = Released {
         schema: SCHEMA,
         time: answer.time,
         source: source(&answer.about),
         dry_run: false,
-        released: answer.released.iter().map(|view| claim(view, answer.time, viewer)).collect(),
+        released: answer.released.iter().map(|held| claim(held, answer.time, view)).collect(),
         foreign: answer.foreign.iter().map(ToString::to_string).collect(),
         kept: answer.kept.iter().map(ToString::to_string).collect(),
-    }
+    };
+    view.say(&mut told.source);
+    told
 }
 
 /// Answer of `rogue`.
-pub fn rogue(answer: &RogueAnswer, viewer: Viewer) -> Rogue {
-    Rogue {
+pub fn rogue<'a>(answer: &RogueAnswer, view: impl Into<View<'a>>) -> Rogue {
+    let view = view.into();
+    let mut told = Rogue {
         schema: SCHEMA,
         time: answer.time,
         source: source(&answer.about),
-        sockets: answer.sockets.iter().map(|s| socket(s, viewer)).collect(),
-        gone: answer.gone.iter().map(|e| event(e, viewer)).collect(),
+        sockets: answer.sockets.iter().map(|s| socket(s, view)).collect(),
+        gone: answer.gone.iter().map(|e| event(e, view)).collect(),
         gone_truncated: answer.gone_truncated,
         unknown: answer.unknown,
-    }
+    };
+    view.say(&mut told.source);
+    told
 }
 
 /// The allow-list.

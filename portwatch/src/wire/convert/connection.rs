@@ -2,17 +2,20 @@
 
 use std::{cmp::Reverse, time::Duration};
 
-use super::{super::connection, process};
+use super::{
+    super::{View, connection},
+    process,
+};
 use crate::{
     model::{self, Holder, TcpState},
-    query::{self, Viewer},
+    query,
 };
 
 /// Connections listed with a port; a busy server has many thousands.
 const LISTED: usize = 100;
 
 /// Connections of one port.
-pub(super) fn traffic(traffic: &query::Traffic, viewer: Viewer) -> connection::Traffic {
+pub(super) fn traffic(traffic: &query::Traffic, view: View<'_>) -> connection::Traffic {
     let mut rows: Vec<&model::Connection> = traffic.rows.iter().collect();
     // Those that a process has come first: they are who has the port.
     rows.sort_by_key(|row| (row.inode.is_none(), Reverse(row.expires), row.peer, row.peer_port));
@@ -31,7 +34,7 @@ pub(super) fn traffic(traffic: &query::Traffic, viewer: Viewer) -> connection::T
         time_wait_owners: owners(traffic),
         connections: rows.iter().take(LISTED).map(|row| one(row, traffic)).collect(),
         connections_left_out: count(rows.len().saturating_sub(LISTED)),
-        processes: processes.into_iter().map(|p| process(p, viewer)).collect(),
+        processes: processes.into_iter().map(|p| process(p, view)).collect(),
     }
 }
 
