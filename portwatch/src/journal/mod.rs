@@ -19,6 +19,7 @@ mod retention;
 mod row;
 mod schema;
 mod select;
+mod share;
 mod store;
 mod summary;
 mod time;
@@ -64,7 +65,7 @@ pub enum Entry {
 pub struct Options {
     /// Events older than this go.
     pub retention_age: Duration,
-    /// The oldest events go while the database is larger than this.
+    /// Rows go while the database is larger than this, first of whoever has most.
     pub retention_bytes: u64,
     /// A transaction begins when so many rows wait, or 100 ms after the first.
     pub batch: usize,

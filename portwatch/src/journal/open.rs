@@ -49,12 +49,8 @@ impl Journal {
         let failed = |error| JournalError::sqlite("open", path, error);
         let store = Store::new(connection, &options.boot_id).map_err(failed)?;
         let last_id = last_id(&store.connection).map_err(failed)?;
-        let status = WriterStatus {
-            events: count(first_id(&store.connection).map_err(failed)?, last_id),
-            last_id,
-            bytes: bytes(path),
-            ..WriterStatus::default()
-        };
+        let status =
+            WriterStatus { events: store.events, last_id, bytes: bytes(path), ..WriterStatus::default() };
         mark_begun(&store.connection).map_err(failed)?;
         let shared = Arc::new(Shared::new(status.clone()));
         let batch = options.batch.max(1);
@@ -365,8 +361,14 @@ pub(super) fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT ifnull(max(id), 0) FROM event")?.query_row([], |row| row.get(0))
 }
 
-/// Ids are contiguous, so their ends tell how many there are.
-pub(super) fn count(first: Option<i64>, last: i64) -> u64 {
+/// How many events there are. It reads an index to its end.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// How many ids there are from the first to the last. Some may be of no row: what goes first goes from between.
+pub(super) fn span(first: Option<i64>, last: i64) -> u64 {
     first.map_or(0, |first| u64::try_from(last - first + 1).unwrap_or(0))
 }
 

@@ -100,8 +100,7 @@ impl Reader {
 
     /// Events in the database.
     pub fn count(&self) -> Result<u64, JournalError> {
-        let ends = open::first_id(&self.connection).and_then(|f| Ok((f, open::last_id(&self.connection)?)));
-        ends.map(|(first, last)| open::count(first, last)).map_err(|error| self.failed(error))
+        open::count(&self.connection).map_err(|error| self.failed(error))
     }
 
     /// Row id of the newest event; 0 where there is none.

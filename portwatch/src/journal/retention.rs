@@ -4,19 +4,27 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Options, open, store::Store, time};
+use super::{
+    Options, open,
+    share::{Passes, Thinned},
+    store::Store,
+    time,
+};
 use crate::model::Timestamp;
 
 /// Events looked at in one step. Larger than a batch: a journal at its limit keeps up with its writer.
 const EVENTS: i64 = 10_000;
 /// Fewer than these are not worth a step.
 const AT_LEAST: i64 = 500;
-/// Processes looked at in one step.
+/// Processes looked at at once, and how long in one step.
 const PROCESSES: i64 = 500;
+const SWEEP: Duration = Duration::from_millis(20);
 /// Pages given back to the file system in one step.
 const PAGES: i64 = 256;
 /// Age is looked at, and a sign of life written, so often.
 const PERIOD: Duration = Duration::from_mins(1);
+/// Where the database is too large, processes that nothing names any more go first, if they have not been looked for so long.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Where the sweep stands.
 pub(super) struct Retention {
@@ -25,11 +33,23 @@ pub(super) struct Retention {
     more: bool,
     /// Processes up to this row were looked at in the present sweep; `None` when none is under way.
     swept: Option<i64>,
+    /// Events wait for the end of the present sweep.
+    held: bool,
+    /// When the last one for the sake of the size began.
+    swept_for_size: Option<Instant>,
+    passes: Passes,
 }
 
 impl Retention {
     pub(super) fn new() -> Self {
-        Self { next: Instant::now(), more: true, swept: Some(0) }
+        Self {
+            next: Instant::now(),
+            more: true,
+            swept: Some(0),
+            held: false,
+            swept_for_size: None,
+            passes: Passes::default(),
+        }
     }
 
     /// There is more to do at once.
@@ -48,19 +68,48 @@ impl Retention {
             self.next = Instant::now() + PERIOD;
             open::mark_alive(&store.connection)?;
         }
-        let age = i64::try_from(options.retention_age.as_nanos()).unwrap_or(i64::MAX);
-        let cutoff = time::to_ns(Timestamp::now()).saturating_sub(age);
-        let by_size = size > options.retention_bytes;
-        let rows = if by_size { too_many(&store.connection, size, options.retention_bytes)? } else { EVENTS };
-        let deleted = delete_events(&store.connection, if by_size { i64::MAX } else { cutoff }, rows)?;
-        self.more = deleted > 0;
-        if deleted > 0 && self.swept.is_none() {
-            self.swept = Some(0);
+        if size > options.retention_bytes && self.swept_for_size.is_none_or(|at| at.elapsed() >= AGAIN) {
+            self.swept_for_size = Some(Instant::now());
+            (self.swept, self.held) = (Some(0), true);
         }
         if let Some(from) = self.swept {
             self.swept = sweep_processes(store, from)?;
         }
-        give_back(&store.connection)
+        self.held &= self.swept.is_some();
+        // What the processes that went have left is not looked for among events.
+        let size = used_bytes(&store.connection)?;
+        let by_size = size > options.retention_bytes;
+        let mut looking = false;
+        let deleted = if !by_size {
+            let age = i64::try_from(options.retention_age.as_nanos()).unwrap_or(i64::MAX);
+            delete_events(&store.connection, time::to_ns(Timestamp::now()).saturating_sub(age), EVENTS)?
+        } else if self.held {
+            0
+        } else {
+            let bytes = size - options.retention_bytes;
+            match self.passes.thin(&store.connection, bytes, EVENTS)? {
+                Thinned::Deleted(deleted) => {
+                    self.held = self.passes.leave_processes();
+                    deleted
+                }
+                Thinned::Looking => {
+                    looking = true;
+                    0
+                }
+                Thinned::Nobody => {
+                    let rows = too_many(&store.connection, size, options.retention_bytes)?;
+                    delete_events(&store.connection, i64::MAX, rows)?
+                }
+            }
+        };
+        if deleted > 0 {
+            store.fewer(deleted);
+            // From the beginning where they are waited for: an earlier row may have lost its last event.
+            self.swept = self.swept.filter(|_| !self.held).or(Some(0));
+        }
+        self.more = deleted > 0 || looking;
+        self.more |= give_back(&store.connection)?;
+        Ok(())
     }
 }
 
@@ -70,24 +119,27 @@ fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(pragma("page_count")?.saturating_sub(pragma("freelist_count")?) * pragma("page_size")?)
 }
 
-/// Gives pages back to the file system when a good part of the file is empty; the rest is for new rows.
-fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+/// Gives pages back to the file system when a good part of the file is empty; the rest is for new rows. Whether there are
+/// more of them.
+fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    if pragma("freelist_count")? > (pragma("page_count")? / 4).max(PAGES) {
-        connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    let spare = || Ok(pragma("freelist_count")? > (pragma("page_count")? / 4).max(PAGES));
+    if !spare()? {
+        return Ok(false);
     }
-    Ok(())
+    connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    spare()
 }
 
 /// About so many rows make the database larger than it may be: no more go than must.
 fn too_many(connection: &Connection, size: u64, limit: u64) -> rusqlite::Result<i64> {
-    let count = open::count(open::first_id(connection)?, open::last_id(connection)?);
+    let count = open::span(open::first_id(connection)?, open::last_id(connection)?);
     let rows = u128::from(count) * u128::from(size.saturating_sub(limit)) / u128::from(size.max(1));
     Ok(i64::try_from(rows).unwrap_or(EVENTS).saturating_add(AT_LEAST).min(EVENTS))
 }
 
 /// Deletes the oldest events that are older than `cutoff`, a bounded number; never the newest row, so that ids
-/// go on from it. Ids stay contiguous: what goes is a prefix.
+/// go on from it.
 fn delete_events(connection: &Connection, cutoff: i64, rows: i64) -> rusqlite::Result<usize> {
     let mut find = connection.prepare_cached(
         "SELECT max(id) FROM (SELECT id, at FROM event ORDER BY id LIMIT ?1)
@@ -102,6 +154,18 @@ fn delete_events(connection: &Connection, cutoff: i64, rows: i64) -> rusqlite::R
 /// Deletes processes that no event names any more and that have ended, or are of an earlier boot. A process that
 /// still runs keeps its row: its close may come a year after its listen.
 fn sweep_processes(store: &mut Store, from: i64) -> rusqlite::Result<Option<i64>> {
+    let begun = Instant::now();
+    let mut from = from;
+    while let Some(upto) = sweep_some(store, from)? {
+        if begun.elapsed() >= SWEEP {
+            return Ok(Some(upto));
+        }
+        from = upto;
+    }
+    Ok(None)
+}
+
+fn sweep_some(store: &mut Store, from: i64) -> rusqlite::Result<Option<i64>> {
     let connection = &store.connection;
     let upto: Option<i64> = connection
         .prepare_cached("SELECT max(id) FROM (SELECT id FROM process WHERE id > ?1 ORDER BY id LIMIT ?2)")?

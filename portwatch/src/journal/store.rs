@@ -6,7 +6,7 @@ use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 use serde_json::json;
 
-use super::{Entry, code, time};
+use super::{Entry, code, open, time};
 use crate::model::{
     Ancestor, AskedPort, Cgroup, CommandLine, Container, Engine, Event, EventKind, LossCounts, Process,
     ProcessId, SocketKey,
@@ -56,6 +56,8 @@ pub(super) struct Store {
     boot: i64,
     processes: LruCache<ProcessId, i64>,
     cgroups: HashMap<Cgroup, i64>,
+    /// Events in the database.
+    pub(super) events: u64,
 }
 
 impl Store {
@@ -64,12 +66,18 @@ impl Store {
         connection.execute("INSERT INTO boot (uuid) VALUES (?1) ON CONFLICT DO NOTHING", [boot_id])?;
         let boot =
             connection.query_row("SELECT id FROM boot WHERE uuid = ?1", [boot_id], |row| row.get(0))?;
-        Ok(Self { connection, boot, processes: LruCache::new(REMEMBERED), cgroups: HashMap::new() })
+        let events = open::count(&connection)?;
+        Ok(Self { connection, boot, processes: LruCache::new(REMEMBERED), cgroups: HashMap::new(), events })
     }
 
     /// The row id of this boot.
     pub(super) const fn boot(&self) -> i64 {
         self.boot
+    }
+
+    /// So many events were deleted.
+    pub(super) fn fewer(&mut self, deleted: usize) {
+        self.events = self.events.saturating_sub(u64::try_from(deleted).unwrap_or(u64::MAX));
     }
 
     /// Row ids are to be looked up again: a transaction was rolled back, or rows were deleted.
@@ -85,7 +93,11 @@ impl Store {
             self.connection.execute_batch("COMMIT")?;
             Ok(last)
         });
-        if done.is_err() {
+        if done.is_ok() {
+            let is_event = |entry: &&Entry| matches!(entry, Entry::Event(_));
+            let written = first.iter().chain(batch).filter(is_event).count();
+            self.events = self.events.saturating_add(u64::try_from(written).unwrap_or(0));
+        } else {
             self.forget();
             // SQLite has rolled back by itself after some errors; then there is nothing to roll back.
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -94,7 +106,7 @@ impl Store {
     }
 
     fn rows<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) -> rusqlite::Result<Option<i64>> {
-        let Self { connection, boot, processes, cgroups } = self;
+        let Self { connection, boot, processes, cgroups, .. } = self;
         let mut rows = Rows { connection, boot: *boot, processes, cgroups };
         let mut insert = rows.connection.prepare_cached(INSERT_EVENT)?;
         let mut last = None;

@@ -245,9 +245,7 @@ impl Worker {
     }
 
     fn publish(&mut self, taken: u64) {
-        if let Ok(first) = open::first_id(&self.store.connection) {
-            self.status.events = open::count(first, self.status.last_id);
-        }
+        self.status.events = self.store.events;
         self.status.bytes = open::bytes(&self.path);
         let mut queue = self.shared.lock();
         queue.settled += taken;

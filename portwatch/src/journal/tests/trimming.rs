@@ -1,9 +1,12 @@
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{BOOT, event, id, open, place, process};
 use crate::{
     journal::{Entry, Journal, Options, Reader},
-    model::{Event, EventFilter, EventKind, Evidence, Timestamp},
+    model::{CommandLine, Event, EventFilter, EventKind, Evidence, Timestamp},
 };
 
 /// Writes lines of now until `done`, or fails after a while.
@@ -82,4 +85,122 @@ fn a_journal_over_its_size_loses_its_oldest_rows_and_keeps_its_newest() {
     assert_eq!(page.events.last().unwrap().event.message, Some((total - 1).to_string()));
     assert!(page.events.len() > 1000, "{} are left", page.events.len());
     assert!(page.events.first().unwrap().id > 1);
+}
+
+/// Bytes of pages in use.
+fn used(reader: &Reader) -> u64 {
+    let page = |name| reader.connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).unwrap();
+    u64::from(page("page_count") - page("freelist_count")) * u64::from(page("page_size"))
+}
+
+fn count(reader: &Reader, condition: &str) -> u32 {
+    let sql = format!("SELECT count(*) FROM event WHERE {condition}");
+    reader.connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+}
+
+/// A process of this user.
+fn of_user(pid: u32, uid: u32, size: usize) -> Entry {
+    let mut process = process(pid, "node");
+    let inner = Arc::make_mut(&mut process);
+    inner.uid = Some(uid);
+    inner.command = Some(CommandLine { args: vec!["x".repeat(size)], truncated: false });
+    Entry::Process(process)
+}
+
+fn now(kind: EventKind, pid: Option<u32>) -> Entry {
+    let mut event = event(0, kind, 3100, pid.unwrap_or(1));
+    event.process = pid.map(id);
+    event.at = Timestamp::now();
+    Entry::Event(event)
+}
+
+/// 500 rows of one user, and an order and a start, before everything else.
+fn quiet() -> Vec<Entry> {
+    let mut rows = vec![of_user(10, 1001, 10), now(EventKind::Start, None), now(EventKind::Claim, None)];
+    rows.extend((0..500).map(|_| now(EventKind::Listen, Some(10))));
+    rows
+}
+
+#[test]
+fn who_fills_the_journal_loses_its_own_rows_and_no_orders_go_for_them() {
+    let (_directory, path) = place();
+    let limit = 2 << 20;
+    let boot_id = BOOT.to_owned();
+    let opened =
+        Journal::open(&path, Options { retention_bytes: limit, boot_id, ..Options::default() }).unwrap();
+    opened.writer.write_batch(quiet());
+    opened.writer.write(of_user(20, 1000, 10));
+    let kinds = [EventKind::Bind, EventKind::Listen, EventKind::Close];
+    opened.writer.write_batch((0..60_000).map(|n| now(kinds[n % 3], Some(20))));
+    let last = opened.writer.flush().last_id;
+    let reader = Reader::open(&path).unwrap();
+    until(&opened.writer, &reader, |r| used(r) <= limit);
+    assert_eq!(count(&reader, "process IN (SELECT id FROM process WHERE uid = 1001)"), 500);
+    assert_eq!(count(&reader, "type IN (13, 26)"), 2, "the claim and the start");
+    let of_flood = "process IN (SELECT id FROM process WHERE uid = 1000)";
+    let left = count(&reader, of_flood);
+    assert!((1000..59_000).contains(&left), "{left}");
+    assert_eq!(count(&reader, &format!("{of_flood} AND id = {last}")), 1, "its newest stay");
+    assert_eq!(count(&reader, &format!("{of_flood} AND id < {}", last - 50_000)), 0, "its oldest went");
+    let status = opened.writer.close();
+    assert_eq!(status.events, u64::from(count(&reader, "1")), "events are counted, not their numbers");
+}
+
+#[test]
+fn who_fills_the_journal_with_processes_loses_them_and_their_events() {
+    let (_directory, path) = place();
+    let limit = 4 << 20;
+    let boot_id = BOOT.to_owned();
+    let opened =
+        Journal::open(&path, Options { retention_bytes: limit, boot_id, ..Options::default() }).unwrap();
+    // More rows than the other's, which are larger.
+    opened.writer.write_batch(quiet());
+    opened.writer.write_batch((0..5000).map(|_| now(EventKind::Listen, Some(10))));
+    for pid in 100..1300 {
+        let short =
+            [of_user(pid, 1000, 6000), now(EventKind::Listen, Some(pid)), now(EventKind::Exit, Some(pid))];
+        opened.writer.write_batch(short);
+    }
+    opened.writer.flush();
+    let reader = Reader::open(&path).unwrap();
+    until(&opened.writer, &reader, |r| used(r) <= limit);
+    assert_eq!(count(&reader, "process IN (SELECT id FROM process WHERE uid = 1001)"), 5500);
+    assert_eq!(count(&reader, "type IN (13, 26)"), 2);
+    let left = count(&reader, "process IN (SELECT id FROM process WHERE uid = 1000)");
+    assert!((200..2200).contains(&left), "{left}");
+}
+
+#[test]
+fn where_orders_fill_the_journal_the_oldest_go() {
+    let (_directory, path) = place();
+    let limit = 2 << 20;
+    let opened = Journal::open(&path, Options { retention_bytes: limit, ..Options::default() }).unwrap();
+    opened.writer.write_batch((0..12_000).map(|_| now(EventKind::Claim, None)));
+    opened.writer.write_batch((0..1000).map(|_| now(EventKind::Listen, Some(10))));
+    opened.writer.write_batch((0..8000).map(|_| now(EventKind::Claim, None)));
+    opened.writer.flush();
+    let reader = Reader::open(&path).unwrap();
+    until(&opened.writer, &reader, |r| used(r) <= limit);
+    assert_eq!(count(&reader, "type = 2"), 1000);
+}
+
+#[test]
+fn a_file_that_was_large_is_given_back_at_once_and_rows_are_written_meanwhile() {
+    let (_directory, path) = place();
+    let keeper = open(&path);
+    keeper.writer.write(of_user(20, 1000, 10));
+    let mut long = event(0, EventKind::Listen, 3100, 20);
+    long.message = Some("x".repeat(3000));
+    long.at = Timestamp::now();
+    keeper.writer.write_batch(std::iter::repeat_n(Entry::Event(long), 8000));
+    keeper.writer.close();
+    let size = || std::fs::metadata(&path).unwrap().len();
+    assert!(size() > 24 << 20, "{}", size());
+    let limit = 2 << 20;
+    let boot_id = BOOT.to_owned();
+    let opened =
+        Journal::open(&path, Options { retention_bytes: limit, boot_id, ..Options::default() }).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    // In less than a minute, after which it was looked at again before.
+    until(&opened.writer, &reader, |r| used(r) <= limit && size() < 4 << 20);
 }
