@@ -65,7 +65,7 @@ pub use webhook::{webhook_added, webhook_log, webhook_removed, webhook_tested, w
 pub use who::who;
 pub use work::{note_written, notes, session, sessions};
 
-use crate::wire::SourceInfo;
+use crate::wire::{SourceInfo, escaped};
 
 /// A user's name, else the number.
 fn user(name: Option<&String>, uid: u32) -> String {
@@ -93,13 +93,13 @@ pub struct Look {
 
 /// One JSON document, indented, with a final newline.
 pub fn json(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, document)?;
+    escaped::pretty(out, document)?;
     writeln!(out)
 }
 
 /// One JSON object on one line.
 pub fn json_line(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, document)?;
+    escaped::line(out, document)?;
     writeln!(out)
 }
 

@@ -7,7 +7,7 @@
 //! - On a terminal, characters that deceive the eye are made visible too: direction overrides, zero-width and
 //!   blank-looking ones. In a pipe they stay as they are.
 //!
-//! `--json` carries the exact text, by JSON's own escapes.
+//! `--json` carries the exact text, by JSON's own escapes (`wire::escaped`).
 
 use std::borrow::Cow;
 

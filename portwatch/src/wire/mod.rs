@@ -10,6 +10,7 @@ mod connection;
 pub mod convert;
 pub mod coordinate;
 mod error;
+pub mod escaped;
 pub mod metrics;
 mod parts;
 mod probe;
