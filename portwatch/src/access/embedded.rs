@@ -22,7 +22,7 @@ use crate::{
     },
     platform::user::ROOT,
     query::{
-        self, About, Around, Asked, Check, CheckResult, History, ListAnswer, ListFilter, Live, LogAnswer,
+        self, About, Around, Asked, Check, CheckResult, ListAnswer, ListFilter, Live, LogAnswer,
         MetricsAnswer, QueryError, Space, SummaryAnswer, Viewer, WhoAnswer,
         claims::{Known, OfficeError, add_claims, annotate, expand},
         coordinate::{Asker, Bureau},
@@ -338,9 +338,7 @@ impl Access for Embedded {
         for target in &mut targets {
             if let (Some(reader), Asked::Port { port, protocol, .. }) = (&journal, &target.asked) {
                 match query::of_port(reader, *port, *protocol, space.only(own)) {
-                    Ok(History { last, refused }) => {
-                        target.remember(last, refused, space, own);
-                    }
+                    Ok(history) => target.remember(history, space, own),
                     Err(error) => self.lacks(&mut about, error.to_string()),
                 }
             }

@@ -89,6 +89,7 @@ impl Answers for Fake {
                 published: vec![],
                 last: vec![],
                 refused: vec![],
+                refused_before: false,
                 traffic: None,
                 claim: None,
                 verdict: None,

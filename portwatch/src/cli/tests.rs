@@ -115,6 +115,7 @@ impl Access for Double {
             published: Vec::new(),
             last: Vec::new(),
             refused: Vec::new(),
+            refused_before: false,
             traffic: None,
             claim: None,
             verdict: serde_json::from_value(serde_json::json!({ "sentence": "Nobody knows." })).unwrap(),

@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{
     engine::Problem,
-    journal::{Claims, Commits, Pending, Reader},
+    journal::{Claims, Pending, Reader, WriterStatus},
     model::{ConnectionScope, EventFilter, Netns, Order, Timestamp},
     platform::vitals::{clocks, cpu_time, resident_bytes},
     query::{
-        self, About, Answers, Around, Asked, Check, CheckResult, DoctorAnswer, History, ListAnswer,
-        ListFilter, Live, LogAnswer, MetricsAnswer, QueryError, Running, Space, StatusAnswer, Subscription,
-        SummaryAnswer, TargetAnswer, WhoAnswer,
+        self, About, Answers, Around, Asked, Check, CheckResult, DoctorAnswer, ListAnswer, ListFilter, Live,
+        LogAnswer, MetricsAnswer, QueryError, Running, Space, StatusAnswer, Subscription, SummaryAnswer,
+        TargetAnswer, WhoAnswer,
         claims::{Known, OfficeError, add_claims, annotate, expand, view},
         coordinate::Bureau,
     },
@@ -170,7 +170,7 @@ impl Desk {
     /// Waits until everything seen so far is in the journal; where that takes too long, the answer says so.
     pub(super) fn settle(&self) -> Result<About, QueryError> {
         let written = self.ask(Command::Settle)?;
-        let written = written.is_some_and(|pending| self.is_written(pending.as_ref()));
+        let written = written.is_some_and(|pending| Self::is_written(pending.as_ref()));
         let mut about = self.about();
         if !written {
             about.note.get_or_insert_with(behind);
@@ -179,12 +179,8 @@ impl Desk {
     }
 
     /// Waits for the disk, not for ever.
-    fn is_written(&self, pending: Option<&Pending>) -> bool {
-        pending.is_none_or(|pending| {
-            let written = pending.wait(LOOK);
-            self.pipeline.report().journal = Some(pending.status());
-            written
-        })
+    fn is_written(pending: Option<&Pending>) -> bool {
+        pending.is_none_or(|pending| pending.wait(LOOK))
     }
 
     /// Answers of `who` when the pipeline was late: by a look beside it, where one is possible.
@@ -272,11 +268,17 @@ impl Desk {
         if by.abs() < SET { self.started } else { self.started.saturating_add(by).unwrap_or(self.started) }
     }
 
+    /// How the journal is: its events are counted now, those too that the claims office and its like have written.
+    fn journal(&self) -> Option<WriterStatus> {
+        let status = self.pipeline.journal()?;
+        let counted = self.database.as_ref().and_then(|_| self.read(|reader| Ok(reader.count()?)).ok());
+        Some(WriterStatus { events: counted.unwrap_or(status.events), ..status })
+    }
+
     pub(super) fn about(&self) -> About {
         let mut about = self.about.clone();
-        let report = self.pipeline.report();
-        let journal = report.journal.as_ref().and_then(|j| j.error.clone());
-        if let Some(problem) = report.failure.clone().or(journal) {
+        let journal = self.pipeline.journal().and_then(|journal| journal.error);
+        if let Some(problem) = self.pipeline.report().failure.clone().or(journal) {
             about.note = Some(problem);
         }
         about
@@ -346,7 +348,7 @@ impl Answers for Desk {
             targets = self.beside((asked, &places), space, targets, &known, &mut about);
         }
         // The history below is to have what was seen so far.
-        if verified.late.is_none() && !self.is_written(verified.written.as_ref()) {
+        if verified.late.is_none() && !Self::is_written(verified.written.as_ref()) {
             about.note.get_or_insert_with(behind);
         }
         for target in &mut targets {
@@ -354,9 +356,7 @@ impl Answers for Desk {
                 && self.database.is_some()
             {
                 match self.read(|reader| query::of_port(reader, port, protocol, space.only(own))) {
-                    Ok(History { last, refused }) => {
-                        target.remember(last, refused, space, own);
-                    }
+                    Ok(history) => target.remember(history, space, own),
                     Err(error) => {
                         tracing::warn!(%error, "the history of a port could not be read");
                         about.note.get_or_insert_with(|| "the journal could not be read".to_owned());
@@ -440,7 +440,7 @@ impl Answers for Desk {
             started: self.started(),
             socket: self.socket.clone(),
             database: self.database.clone(),
-            journal: report.journal.clone(),
+            journal: self.journal(),
             listening: u64::try_from(listening).unwrap_or(u64::MAX),
             bound: u64::try_from(bound).unwrap_or(u64::MAX),
             claims,
@@ -458,10 +458,7 @@ impl Answers for Desk {
         let sockets = Some(lock(&self.pipeline.live).sizes());
         let coordination = self.bureau.as_ref().and_then(|bureau| bureau.counts().ok());
         let about = self.about();
-        let (counters, journal) = {
-            let report = self.pipeline.report();
-            (report.counters, report.journal.clone())
-        };
+        let (counters, journal) = (self.pipeline.report().counters, self.journal());
         Ok(MetricsAnswer {
             about,
             time: Timestamp::now(),
@@ -480,20 +477,20 @@ impl Answers for Desk {
                 tallied: self.pipeline.tally.read(),
                 posted: self.posted.read(),
                 journal,
-                commits: self.pipeline.commits.as_ref().map(Commits::read),
+                commits: self.pipeline.commits(),
             }),
         })
     }
 
     fn doctor(&self) -> Result<DoctorAnswer, QueryError> {
-        let report = self.pipeline.report();
-        let journal = match &report.journal {
+        let journal = match self.journal() {
             None => check("journal", CheckResult::Degraded, "this daemon keeps no journal", None),
             Some(status) => match &status.error {
                 Some(error) => check("journal", CheckResult::Failed, error, None),
                 None => check("journal", CheckResult::Ok, &format!("{} events", status.events), None),
             },
         };
+        let report = self.pipeline.report();
         let source = match &report.failure {
             Some(failure) => check("source", CheckResult::Failed, failure, None),
             None => check("source", CheckResult::Ok, self.about.source.as_str(), None),

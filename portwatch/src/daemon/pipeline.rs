@@ -25,7 +25,8 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    journal::{Commits, Entry, Pending, Writer, WriterStatus},
+    journal::{Entry, Pending, Writer, WriterStatus, Writing},
+    meter::Reading,
     model::{
         Completeness, ConnectionScope, Event, EventKind, Evidence, Fact, Local, Netns, Observation, Phase,
         Port, Process, ProcessId, Protocol, Seen, Sharing, Timestamp,
@@ -83,8 +84,6 @@ pub(super) fn lock(live: &SharedLive) -> MutexGuard<'_, Live> {
 pub struct Report {
     /// What the source took in.
     pub counters: Counters,
-    /// How the journal's writing goes.
-    pub journal: Option<WriterStatus>,
     /// The source's last failure, while it lasts.
     pub failure: Option<String>,
     /// The first snapshot was taken in.
@@ -106,8 +105,8 @@ pub struct Handle {
     pub(super) rules: Arc<UserRules>,
     /// What was delivered.
     pub(super) tally: Arc<Tally>,
-    /// How long the journal's batches take; `None` where none is written.
-    pub(super) commits: Option<Commits>,
+    /// How the journal's writing goes.
+    writing: Option<Writing>,
     commands: mpsc::Sender<Command>,
     wake: Wake,
     stop: Arc<AtomicBool>,
@@ -125,6 +124,16 @@ impl Handle {
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.wake.wake();
+    }
+
+    /// How the journal's writing goes; `None` where none is written.
+    pub fn journal(&self) -> Option<WriterStatus> {
+        self.writing.as_ref().map(Writing::status)
+    }
+
+    /// How long the journal's batches take.
+    pub(super) fn commits(&self) -> Option<Reading> {
+        self.writing.as_ref().map(Writing::commits)
     }
 
     /// The thread's report.
@@ -179,7 +188,7 @@ impl Pipeline {
             changed: Arc::default(),
             rules: Arc::default(),
             tally: Arc::default(),
-            commits: writer.as_ref().map(Writer::commits),
+            writing: writer.as_ref().map(Writer::writing),
             commands: sender,
             wake,
             stop: Arc::default(),
@@ -490,10 +499,7 @@ impl Pipeline {
     /// Everything delivered so far is in the journal when this returns; gives the newest row id.
     fn settle(&mut self) -> i64 {
         self.report();
-        let status = self.writer.as_ref().map(Writer::flush);
-        let newest = status.as_ref().map_or(0, |s| s.last_id);
-        self.handle.report().journal = status;
-        newest
+        self.writer.as_ref().map(Writer::flush).map_or(0, |status| status.last_id)
     }
 
     /// The disk is waited for by whoever asked: this thread has the kernel's records to take in.
@@ -502,10 +508,8 @@ impl Pipeline {
     }
 
     fn report(&mut self) {
-        let (counters, journal) = (self.source.counters(), self.writer.as_ref().map(Writer::status));
-        let mut report = self.handle.report();
-        report.counters = counters;
-        report.journal = journal;
+        let counters = self.source.counters();
+        self.handle.report().counters = counters;
     }
 
     /// While the machine slept nothing ran, and nothing was seen either: the record says so.

@@ -194,6 +194,22 @@ fn what_the_kernel_tells_is_answered_and_written_with_its_process() {
 }
 
 #[test]
+fn events_are_counted_as_they_are_when_it_is_asked() {
+    let rig = rig();
+    see(&rig, listen());
+    // They are written a moment after the pipeline has passed them on, and nothing wakes it then.
+    let database = rig.directory.path().join("portwatch.db");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while journal::Reader::open(&database).unwrap().count().unwrap() < 2 {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    assert_eq!(rig.desk.status().unwrap().journal.unwrap().events, 2);
+    assert_eq!(rig.desk.metrics().unwrap().events, Some(2));
+    end(rig);
+}
+
+#[test]
 fn a_port_that_could_not_be_looked_at_is_unknown_not_free() {
     let rig = rig();
     assert_eq!(who(&rig).state, Holding::Free);

@@ -43,7 +43,7 @@ pub use open::{Journal, boot_id};
 pub use read::{Page, Reader};
 pub use summary::{Activity, Held, Refusals, Summary};
 pub use webhooks::{Dropped, Found, NewWebhook, Settled, Webhooks};
-pub use writer::{Commits, Pending, Writer, WriterStatus};
+pub use writer::{Pending, Writer, WriterStatus, Writing};
 
 use crate::model::{Event, Process, Timestamp};
 

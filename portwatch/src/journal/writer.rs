@@ -64,20 +64,30 @@ impl Shared {
         }
     }
 
+    fn status(&self) -> WriterStatus {
+        let queue = self.lock();
+        WriterStatus { waiting: queue.accepted.saturating_sub(queue.settled), ..queue.status.clone() }
+    }
+
     /// The queue is whole between any two of its statements, so a panic elsewhere does not spoil it.
     pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long batches take to be written.
+/// How writing goes, for whoever does not write.
 #[derive(Debug, Clone)]
-pub struct Commits(Arc<Shared>);
+pub struct Writing(Arc<Shared>);
 
-impl Commits {
-    /// Until now.
-    pub fn read(&self) -> Reading {
+impl Writing {
+    /// How long batches took until now.
+    pub fn commits(&self) -> Reading {
         self.0.commits.read()
+    }
+
+    /// What is written now.
+    pub fn status(&self) -> WriterStatus {
+        self.0.status()
     }
 }
 
@@ -151,13 +161,12 @@ impl Writer {
 
     /// How writing goes.
     pub fn status(&self) -> WriterStatus {
-        let queue = self.shared.lock();
-        WriterStatus { waiting: queue.accepted.saturating_sub(queue.settled), ..queue.status.clone() }
+        self.shared.status()
     }
 
-    /// How long it takes.
-    pub fn commits(&self) -> Commits {
-        Commits(Arc::clone(&self.shared))
+    /// How writing goes, to be read elsewhere.
+    pub fn writing(&self) -> Writing {
+        Writing(Arc::clone(&self.shared))
     }
 
     /// Writes what is queued and marks the end as clean.
@@ -195,11 +204,6 @@ impl Pending {
             .wait_timeout_while(queue, timeout, waits)
             .unwrap_or_else(PoisonError::into_inner);
         !waits(&mut queue)
-    }
-
-    /// How writing goes.
-    pub fn status(&self) -> WriterStatus {
-        self.shared.lock().status.clone()
     }
 }
 

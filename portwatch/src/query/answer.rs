@@ -190,6 +190,8 @@ pub struct History {
     pub last: Vec<Record>,
     /// Refused binds, newest first.
     pub refused: Vec<Record>,
+    /// There are older ones.
+    pub refused_before: bool,
 }
 
 /// Whether something holds what was asked about.
@@ -279,6 +281,8 @@ pub struct TargetAnswer {
     pub last: Vec<Record>,
     /// Refused binds.
     pub refused: Vec<Record>,
+    /// There are older ones.
+    pub refused_before: bool,
     /// Connections with this local port; `None` when nobody looked.
     pub traffic: Option<Traffic>,
     /// The claim on the port.
@@ -289,10 +293,11 @@ pub struct TargetAnswer {
 
 impl TargetAnswer {
     /// Adds what the journal says, as far as it is about the namespaces that are meant.
-    pub fn remember(&mut self, last: Vec<Record>, refused: Vec<Record>, space: Space, own: Option<Netns>) {
+    pub fn remember(&mut self, history: History, space: Space, own: Option<Netns>) {
         let meant = |record: &Record| space.holds(record.event.netns, own);
-        self.last = last.into_iter().filter(meant).collect();
-        self.refused = refused.into_iter().filter(meant).collect();
+        self.last = history.last.into_iter().filter(meant).collect();
+        self.refused = history.refused.into_iter().filter(meant).collect();
+        self.refused_before = history.refused_before;
     }
 }
 

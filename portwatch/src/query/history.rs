@@ -36,7 +36,7 @@ pub fn of_port(
     netns: Option<Netns>,
 ) -> Result<History, QueryError> {
     let last = reader.last_of_port(port, protocol, netns)?;
-    let refused = if last.iter().any(|l| l.event.kind == EventKind::Refused) {
+    let (refused, refused_before) = if last.iter().any(|l| l.event.kind == EventKind::Refused) {
         let filter = EventFilter {
             kinds: vec![EventKind::Refused],
             ports: vec![port],
@@ -46,16 +46,21 @@ pub fn of_port(
             order: Order::NewestFirst,
             ..EventFilter::default()
         };
-        let mut events = reader.events(&filter)?.events;
+        let page = reader.events(&filter)?;
+        let mut events = page.events;
         events.retain(|l| netns.is_none() || l.event.netns.is_none() || l.event.netns == netns);
-        events.truncate(usize::try_from(REFUSED).unwrap_or(usize::MAX));
-        events
+        let shown = usize::try_from(REFUSED).unwrap_or(usize::MAX);
+        // Those beyond what was looked at may be of another namespace: that there are more is said of these alone.
+        let before = events.len() > shown || (page.truncated && netns.is_none());
+        events.truncate(shown);
+        (events, before)
     } else {
-        Vec::new()
+        (Vec::new(), false)
     };
     Ok(History {
         last: last.into_iter().filter(|l| l.event.kind != EventKind::Refused).map(Record::from).collect(),
         refused: refused.into_iter().map(Record::from).collect(),
+        refused_before,
     })
 }
 

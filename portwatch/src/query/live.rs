@@ -9,7 +9,10 @@ use std::{
 use super::{
     Asked, KnownSocket, ListFilter, Record, Space, TableSizes, TargetAnswer, Traffic, forward, list, who,
 };
-use crate::platform::user::{ROOT, is_privileged};
+use crate::platform::{
+    ending,
+    user::{ROOT, is_privileged},
+};
 use crate::{
     attribute::Attributor,
     engine::Engines,
@@ -427,7 +430,7 @@ impl Live {
                 let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
                 let completeness = if sockets.is_empty() { self.of_pid() } else { Completeness::Complete };
                 let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
-                who::pid(*pid, sockets, &completeness)
+                who::pid(*pid, sockets, &completeness, ending::exists(*pid))
             }
             Asked::Claim(name) => who::claim(name),
         }

@@ -86,6 +86,7 @@ pub(super) fn port(
         published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
+        refused_before: false,
         traffic,
         claim: None,
         verdict: Some(outlook),
@@ -101,9 +102,15 @@ fn trial(asked: &Asked) -> String {
 }
 
 /// What a process has open.
-pub(super) fn pid(pid: u32, sockets: Vec<KnownSocket>, completeness: &Completeness) -> TargetAnswer {
+pub(super) fn pid(
+    pid: u32,
+    sockets: Vec<KnownSocket>,
+    completeness: &Completeness,
+    exists: Option<bool>,
+) -> TargetAnswer {
     let (state, reason) = match (sockets.is_empty(), completeness.missing(None)) {
         (false, _) => (Holding::Held, None),
+        (true, _) if exists == Some(false) => (Holding::Free, Some(format!("there is no process {pid}"))),
         (true, None) => (Holding::Free, None),
         (true, Some(why)) => (Holding::Unknown, Some(why.to_owned())),
     };
@@ -116,6 +123,7 @@ pub(super) fn pid(pid: u32, sockets: Vec<KnownSocket>, completeness: &Completene
         published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
+        refused_before: false,
         traffic: None,
         claim: None,
         verdict: None,
@@ -133,6 +141,7 @@ pub(super) fn claim(name: &str) -> TargetAnswer {
         published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
+        refused_before: false,
         traffic: None,
         claim: None,
         verdict: None,

@@ -63,6 +63,7 @@ fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
         published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
+        refused_before: false,
         traffic: None,
         claim: None,
         verdict: None,
@@ -128,6 +129,56 @@ fn who_on_a_free_port_tells_the_last_holder_and_how_it_died() {
     insta::assert_snapshot!(everywhere(|out, look| {
         who(out, &answer(true, vec![free.clone(), bare.clone()]), look)
     }));
+}
+
+/// A listen is of somebody who may live, on another address of the port.
+#[test]
+fn who_takes_no_beginning_for_an_end() {
+    let free = WhoTarget {
+        last: vec![event("listen", "2026-03-01T21:45:12Z", Some(3100), Some(node()))],
+        ..target("127.0.0.1:3100", "free", Vec::new())
+    };
+    let text = everywhere(|out, look| who(out, &answer(true, vec![free.clone()]), look));
+    assert!(!text.contains("last") && !text.contains("until"), "{text}");
+}
+
+#[test]
+fn who_folds_the_refusals_of_a_process_that_tries_again_and_counts_no_more_than_it_has() {
+    let times = ["01:14:05", "01:14:04", "01:14:03", "01:14:02", "01:14:01"];
+    let refusals = times.map(|time| refused(&format!("2026-03-02T{time}Z"))).to_vec();
+    let shown = |refused_before, refused: Vec<Event>| {
+        let target = WhoTarget { refused, refused_before, ..target("3100", "free", Vec::new()) };
+        let look = Look { width: None, ..look(80) };
+        render(&look, |out, look| who(out, &answer(true, vec![target.clone()]), look))
+    };
+    let all = shown(true, refusals.clone());
+    assert_eq!(all.matches("python3 seed.py").count(), 1, "{all}");
+    assert!(all.contains("5 times since"), "{all}");
+    assert!(all.contains("and more before: portwatch log --port 3100 --type refused"), "{all}");
+    let all = shown(false, refusals.clone());
+    assert!(all.contains("5 times since") && !all.contains("before"), "{all}");
+    let mut apart = refusals;
+    for (pid, event) in (1..).zip(&mut apart) {
+        event.process = Some(process(pid, "python3", &["python3", "seed.py"]));
+    }
+    let all = shown(false, apart);
+    assert!(all.contains("and 2 more before") && !all.contains("times"), "{all}");
+}
+
+#[test]
+fn who_says_of_a_process_what_it_does_not_have() {
+    let shown = |reason: Option<&str>| {
+        let target = WhoTarget {
+            port: None,
+            protocol: None,
+            reason: reason.map(str::to_owned),
+            ..target("pid:812", "free", Vec::new())
+        };
+        everywhere(|out, look| who(out, &answer(true, vec![target.clone()]), look))
+    };
+    assert!(shown(None).contains("pid:812  has no bound or listening socket\n"));
+    let text = shown(Some("there is no process 812"));
+    assert!(text.contains("pid:812  there is no process 812\n"), "{text}");
 }
 
 #[test]

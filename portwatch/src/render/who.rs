@@ -75,12 +75,15 @@ fn headless(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<
     };
     head.push(Tone::Strong, &name).plain("  ");
     match target.state.as_str() {
-        "free" if target.port.is_none() => head.push(Tone::Strong, "holds nothing"),
+        "free" if target.port.is_none() => {
+            let nothing = "has no bound or listening socket";
+            head.push(Tone::Strong, target.reason.as_deref().unwrap_or(nothing))
+        }
         "free" => head.push(Tone::Strong, "free"),
         other => head.push(Tone::Warn, other),
     };
     if target.state == "free" {
-        if let Some(reason) = &target.reason {
+        if let Some(reason) = target.reason.as_ref().filter(|_| target.port.is_some()) {
             head.plain(", ").plain(reason);
         }
         if let Some(claim) = &target.claim {
@@ -520,9 +523,9 @@ fn last_holder(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Resu
     if !target.sockets.is_empty() || target.last.is_empty() {
         return Ok(());
     }
+    // A listen is no end: whoever began it may live, on another address of the port.
     let ended = target.last.iter().find(|e| matches!(e.kind.as_str(), "close" | "exit" | "unlisten"));
-    let newest = target.last.iter().max_by_key(|e| e.time);
-    let Some(event) = ended.or(newest) else { return Ok(()) };
+    let Some(event) = ended else { return Ok(()) };
     let exit = exit_of_holder(target, event);
     // The creator is the holder people know; the last to close may be any worker.
     let who = exit.and_then(|e| e.process.as_ref()).or(event.other.as_ref()).or(event.process.as_ref());
@@ -569,9 +572,38 @@ fn exit_of_holder<'a>(target: &'a WhoTarget, event: &Event) -> Option<&'a Event>
     of(&event.other).filter(|exit| !outlived(exit)).or_else(|| of(&event.process))
 }
 
+/// Refused binds that read the same but for their times.
+struct Refusals<'a> {
+    newest: &'a Event,
+    oldest: &'a Event,
+    count: usize,
+}
+
+/// The newest of each process, which tries again and again.
+fn folded<'a>(events: &'a [Event], look: &Look) -> Vec<Refusals<'a>> {
+    let is_same = |one: &Event, other: &Event| {
+        let who = |e: &Event| e.process.as_ref().map(|p| (p.pid, p.started));
+        one.process.is_some()
+            && who(one) == who(other)
+            && (one.errno, &one.evidence) == (other.errno, &other.evidence)
+    };
+    let mut folded: Vec<Refusals<'a>> = Vec::new();
+    for event in events {
+        match folded.iter_mut().find(|known| !look.verbose && is_same(known.newest, event)) {
+            Some(known) => {
+                known.count += 1;
+                known.oldest = event;
+            }
+            None => folded.push(Refusals { newest: event, oldest: event, count: 1 }),
+        }
+    }
+    folded
+}
+
 fn refused(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<()> {
     let shown = if look.verbose { usize::MAX } else { 3 };
-    for (index, event) in target.refused.iter().take(shown).enumerate() {
+    let folded = folded(&target.refused, look);
+    for (index, Refusals { newest: event, oldest, count }) in folded.iter().take(shown).enumerate() {
         let mut line = Text::new(look);
         match &event.process {
             Some(process) => line.plain(&format!("{} ({})", process::brief(process, 1, look), process.pid)),
@@ -584,13 +616,21 @@ fn refused(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<(
         if let Some(place) = event.process.as_ref().and_then(|p| process::place(p, look)) {
             line.plain(", in ").plain(&place);
         }
+        if *count > 1 {
+            line.plain(&format!(", {count} times since {}", when::clock(oldest.time, look)));
+        }
         process::evidence(&mut line, &event.evidence, look);
         labelled(out, if index == 0 { "refused" } else { "" }, line, look)?;
     }
-    if target.refused.len() > shown {
-        fact(out, "", &format!("and {} more before", target.refused.len() - shown), Tone::Faint, look)?;
+    let hidden: usize = folded.iter().skip(shown).map(|r| r.count).sum();
+    match (target.refused_before, target.port, hidden) {
+        (true, Some(port), _) => {
+            let words = format!("and more before: portwatch log --port {port} --type refused");
+            fact(out, "", &words, Tone::Faint, look)
+        }
+        (_, _, 0) => Ok(()),
+        (_, _, more) => fact(out, "", &format!("and {more} more before"), Tone::Faint, look),
     }
-    Ok(())
 }
 
 fn fact(out: &mut dyn Write, label: &str, words: &str, tone: Tone, look: &Look) -> io::Result<()> {

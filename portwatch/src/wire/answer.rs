@@ -53,6 +53,9 @@ pub struct WhoTarget {
     pub last: Vec<Event>,
     /// Refused binds since the present holder came, or lately, newest first.
     pub refused: Vec<Event>,
+    /// There are older ones, which are not in `refused`.
+    #[serde(default)]
+    pub refused_before: bool,
     /// Connections with this local port; null when nobody looked, and for `pid:`.
     pub traffic: Option<Traffic>,
     /// The claim on the port, where there is one.

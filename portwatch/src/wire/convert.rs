@@ -539,6 +539,7 @@ fn who_target(target: &query::TargetAnswer, view: View<'_>) -> super::WhoTarget 
         published: target.published.iter().map(|p| published(p, view)).collect(),
         last: target.last.iter().map(|e| event(e, view)).collect(),
         refused: target.refused.iter().map(|e| event(e, view)).collect(),
+        refused_before: target.refused_before,
         traffic: target.traffic.as_ref().map(|t| connection::traffic(t, view)),
         claim: target.claim.as_ref().map(super::claims::convert::brief),
         verdict: target.verdict.as_ref().map(verdict),

@@ -24,6 +24,23 @@ use windows as asked;
 pub use self::asked::{Asked, detach, detached};
 pub use self::system::{Running, may_end};
 
+/// Whether there is a process of this number; `None` where that is not asked. It may have ended and wait for its parent.
+pub fn exists(pid: u32) -> Option<bool> {
+    #[cfg(unix)]
+    {
+        use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+        // Numbers from 2^31 on would be groups.
+        let Ok(number) = i32::try_from(pid) else { return Some(false) };
+        // One that is hidden in /proc (hidepid) is not permitted, and there.
+        Some(kill(Pid::from_raw(number), None) != Err(Errno::ESRCH))
+    }
+    #[cfg(windows)]
+    {
+        let _ = pid;
+        None
+    }
+}
+
 /// What a process is ended by. Where there are no signals (Windows) each of them ends it at once, as the last one does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {

@@ -66,6 +66,7 @@ fn answer(state: &str, sockets: Vec<Socket>, traffic: Traffic, sentence: &str) -
         published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),
+        refused_before: false,
         claim: None,
         traffic: Some(traffic),
         verdict: Some(verdict),
