@@ -8,6 +8,7 @@ use std::{
         fs::{FileTypeExt as _, PermissionsExt as _},
         net::{UnixDatagram, UnixListener},
     },
+    process::Command,
 };
 
 use portwatch_tests::{DEADLINE, Portwatch, Ran, wait_until};
@@ -142,6 +143,52 @@ fn a_socket_that_a_crash_left_is_taken_over_and_others_are_not() {
     let ran = run(&portwatch, &["daemon", "--source", "scan"], 3);
     assert!(ran.stderr.contains("another server listens at"), "{ran:?}");
     assert!(portwatch.socket().exists());
+}
+
+/// What answers at its socket is another one: that is no sign of life of ours.
+#[test]
+fn a_daemon_that_ends_at_once_is_not_started_though_another_answers_at_its_socket() {
+    let portwatch = Portwatch::started(&["--source", "scan"]).unwrap();
+    let pid = pid_of(&portwatch);
+    let state = portwatch.folder().join("elsewhere");
+    let ran = run(&portwatch, &["start", "--source", "scan", "--state", state.to_str().unwrap()], 5);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("the daemon did not start"), "{ran:?}");
+    assert!(
+        ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ").contains("another server listens at"),
+        "{ran:?}"
+    );
+    assert_eq!(pid_of(&portwatch), pid, "the other one answers as before");
+}
+
+#[test]
+fn everybody_comes_to_a_socket_for_everybody_whatever_the_umask_of_who_starts_it() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let portwatch = Portwatch::new().unwrap();
+    let (made, found) = (portwatch.folder().join("made"), portwatch.folder().join("found"));
+    fs::create_dir(&found).unwrap();
+    fs::set_permissions(&found, fs::Permissions::from_mode(0o700)).unwrap();
+    for (directory, expected) in [(&made, 0o755), (&found, 0o700)] {
+        let mut shell = Command::new("sh");
+        let start = portwatch.command(&["start", "--source", "scan", "--socket"]);
+        shell.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(start.get_program()).args(start.get_args());
+        shell.arg(directory.join("socket"));
+        for (name, value) in start.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let daemon = Detached(&portwatch);
+        let started = portwatch.run_command(shell).unwrap();
+        assert_eq!(started.code, Some(0), "{started:?}");
+        let mode = fs::metadata(directory).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, expected, "{}: only what the daemon made is its own to open", directory.display());
+        run(&portwatch, &["stop"], 0);
+        drop(daemon);
+    }
 }
 
 #[test]

@@ -152,6 +152,34 @@ fn watch_shows_what_happens_while_one_looks() {
 }
 
 #[test]
+fn watch_takes_the_room_that_the_terminal_has_by_then() {
+    if !require_bpf() {
+        return;
+    }
+    let portwatch = Portwatch::started(&[]).unwrap();
+    let terminal = Terminal::run(&portwatch, 60, &["watch", "--type", "listen"]);
+    let row = |longest: std::ops::RangeInclusive<usize>| {
+        let seen = wait_until("a listener on the terminal", DEADLINE, || {
+            // One that comes before watch has begun is not shown; another follows.
+            let (listener, port) = Actor::listener("127.51.0.4", 0).ok()?;
+            let shown = wait_until("its row", DEADLINE / 20, || {
+                let screen = terminal.screen();
+                let row = screen.lines().find(|line| line.contains(&format!("{port}/tcp")))?;
+                Some(row.chars().count())
+            });
+            listener.finish().ok()?;
+            shown.ok()
+        });
+        let seen = seen.unwrap_or_else(|error| panic!("{error}:\n{}", terminal.screen()));
+        assert!(longest.contains(&seen), "{seen} of {longest:?}:\n{}", terminal.screen());
+    };
+    row(1..=60);
+    let resized = terminal.tmux().args(["resize-window", "-x", "200"]).status().unwrap();
+    assert!(resized.success());
+    row(61..=200);
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_trouble() {
     if !require_bpf() {
         return;

@@ -86,6 +86,11 @@ impl Client {
         &self.socket
     }
 
+    /// The process that was connected to last, where it is seen from here.
+    pub fn server(&self) -> Option<u32> {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a daemon accepts: as [`ClientError`] says, when it does not.
     pub fn probe(&self) -> Result<(), ClientError> {
         let stream = self.runtime.block_on(self.connect())?;

@@ -18,7 +18,7 @@ use crate::{
     },
     engine::Engines,
     model::{ProcessId, Project},
-    platform::user::ROOT,
+    platform::user::{ROOT, is_privileged},
     webhook::{AllowList, Policy},
 };
 
@@ -31,12 +31,11 @@ fn of(settings: &Settings) -> Result<Places, AccessError> {
         path.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
     };
     let (socket, state) = (absolute(&settings.socket.value), absolute(&settings.state.value));
-    Places::of(socket.as_deref(), state.as_deref(), crate::platform::user::is_privileged(), &environment)
-        .ok_or_else(|| {
-            AccessError::Usage(format!(
-                "there is no home directory for the state; set {HOME}, or name one with --state"
-            ))
-        })
+    Places::of(socket.as_deref(), state.as_deref(), is_privileged(), &environment).ok_or_else(|| {
+        AccessError::Usage(format!(
+            "there is no home directory for the state; set {HOME}, or name one with --state"
+        ))
+    })
 }
 
 pub(super) fn redaction(settings: &Settings) -> Result<Redaction, AccessError> {
@@ -51,8 +50,7 @@ pub(super) fn engines(settings: &Settings) -> Result<Engines, AccessError> {
     match settings.engines.value.as_str() {
         "off" => Ok(Engines::default()),
         "auto" => {
-            let runtime =
-                std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !crate::platform::user::is_privileged());
+            let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !is_privileged());
             let machine = Engines::of_machine(runtime.as_deref().map(Path::new));
             let named: Vec<PathBuf> =
                 ["DOCKER_HOST", "CONTAINER_HOST"].into_iter().filter_map(engine_named).collect();
@@ -203,6 +201,12 @@ fn not_done(error: &ControlError) -> AccessError {
             "look again; {} ends it at once, and what it has acknowledged is kept",
             if cfg!(windows) { format!("taskkill /F /PID {pid}") } else { format!("kill -KILL {pid}") }
         ),
+        // No rights are wanting where the system says something else.
+        ControlError::Io { error, .. }
+            if error.kind() != std::io::ErrorKind::PermissionDenied || is_privileged() =>
+        {
+            "mend that, or choose another place with --state".to_owned()
+        }
         _ => format!("do it as the user whose daemon it is, or as {ROOT}"),
     };
     match error {

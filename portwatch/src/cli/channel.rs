@@ -164,6 +164,7 @@ fn follow(args: &args::Sub, before: Messages, session: &mut Session<'_>) -> Resu
             let mut enough = false;
             let mut each = |followed: Followed| {
                 look.now = Timestamp::now();
+                look.width = look.width.map(|known| super::session::columns().unwrap_or(known));
                 written = if json {
                     render::json_line(out, &followed)
                 } else {

@@ -130,6 +130,12 @@ pub(super) fn tell_terminal(words: &str) {
     }
 }
 
+/// Columns of the terminal now; `None` where stdout is none, or does not say.
+pub(super) fn columns() -> Option<usize> {
+    let size = terminal_size_of(io::stdout())?;
+    width(true, Some(size))
+}
+
 fn width(terminal: bool, size: Option<(Width, terminal_size::Height)>) -> Option<usize> {
     if terminal { Some(size.map_or(80, |(Width(columns), _)| usize::from(columns).max(20))) } else { None }
 }

@@ -27,8 +27,8 @@ const HOOKS: [&str; 5] = ["auto", "fentry", "kprobe", "stable", "none"];
 pub(super) enum SettingsError {
     #[error("there is no configuration file {}; make one, or name another with --config", path.display())]
     Missing { path: PathBuf },
-    #[error("cannot read the configuration file {}: {error}; mend its permissions, or name another with --config",
-            path.display())]
+    #[error("cannot read the configuration file {}: {error}; {}name another with --config", path.display(),
+            if error.kind() == io::ErrorKind::PermissionDenied { "mend its permissions, or " } else { "" })]
     Read { path: PathBuf, error: io::Error },
     #[error("configuration file {}: {message}", path.display())]
     Parse { path: PathBuf, message: String },
@@ -351,6 +351,30 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = resolve(&["portwatch", "ls"], home.path()).unwrap_err().to_string();
         assert!(error.contains("it is not a regular file"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_named_and_no_file_of_text_is_not_waited_for_and_told_as_what_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let told = |path: &Path| {
+            let named = ["portwatch", "ls", "--config", path.to_str().unwrap()];
+            resolve(&named, home.path()).unwrap_err().to_string()
+        };
+        let (fifo, bytes, large) = (home.path().join("fifo"), home.path().join("x"), home.path().join("y"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::write(&bytes, [0xff]).unwrap();
+        std::fs::write(&large, vec![b'#'; (1 << 20) + 1]).unwrap();
+        for (path, words) in [
+            (&*fifo, "it is not a regular file; name another with --config"),
+            (Path::new("/dev/zero"), "it is not a regular file; name another with --config"),
+            (home.path(), "it is a directory; name another with --config"),
+            (&*bytes, "it is not a text in UTF-8; name another with --config"),
+            (&*large, "it has more bytes than are read, 1048576 at most; name another with --config"),
+        ] {
+            let told = told(path);
+            assert!(told.ends_with(words), "{told}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     exit::Exit,
     failure::Failure,
     log,
-    session::{Session, stderr_look},
+    session::{Session, columns, stderr_look},
 };
 use crate::{
     render::{self, LogLines, Look},
@@ -58,6 +58,8 @@ pub(super) fn follow_some(
                 return true;
             }
             look.now = Timestamp::now();
+            // The terminal may have another size by now.
+            look.width = look.width.map(|known| columns().unwrap_or(known));
             written = if json { render::json_line(out, &event) } else { lines.write(out, &event, &look) }
                 .and_then(|()| out.flush());
             left -= 1;

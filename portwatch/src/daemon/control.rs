@@ -96,7 +96,11 @@ pub fn start(places: &Places, program: &Path, arguments: &[std::ffi::OsString]) 
     let mut headway = Headway::of(headway::process(child.id()), START, Instant::now());
     loop {
         match client.probe() {
-            Ok(()) if Lock::holder(&places.lock())?.is_some_and(|h| h.pid == child.id()) => {
+            // At the socket another daemon may answer, of another state: ours, which has its own lock, ends then.
+            Ok(())
+                if client.server().is_none_or(|pid| pid == child.id())
+                    && Lock::holder(&places.lock())?.is_some_and(|h| h.pid == child.id()) =>
+            {
                 return Ok(child.id());
             }
             Ok(()) | Err(ClientError::Absent(_) | ClientError::Stale(_) | ClientError::NoSocket(_)) => {}

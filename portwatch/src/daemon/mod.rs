@@ -347,7 +347,12 @@ fn serve(
     let result = runtime.block_on(async {
         let mut asked = Asked::hear().map_err(socket_error("catch signals for", &places.socket))?;
         if let Some(parent) = local::directory_of(&places.socket) {
-            directory(parent, 0o755)?;
+            // A socket for everybody in a directory for root (umask 077) would be one for nobody else.
+            if crate::platform::user::is_privileged() && options.socket_mode & 0o007 != 0 {
+                made(parent, files::thoroughfare(parent))?;
+            } else {
+                directory(parent, 0o755)?;
+            }
         }
         let mut listener =
             Listener::bind(&places.socket, options.socket_mode).map_err(|error| match error.kind() {
@@ -441,7 +446,11 @@ fn beginning(report: &OpenReport, started: Timestamp, about: &About) -> Vec<Even
 }
 
 fn directory(path: &Path, mode: u32) -> Result<(), DaemonError> {
-    files::directory(path, mode).map_err(|error| DaemonError::Io {
+    made(path, files::directory(path, mode))
+}
+
+fn made(path: &Path, made: io::Result<()>) -> Result<(), DaemonError> {
+    made.map_err(|error| DaemonError::Io {
         operation: "make directory",
         path: path.to_owned(),
         error,

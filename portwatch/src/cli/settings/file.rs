@@ -1,7 +1,7 @@
 //! The configuration file: what may stand in it, and whether it is read.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +33,7 @@ const KEYS: [&str; 14] = [
 const DAEMON_KEYS: [&str; 5] = ["all", "retention_days", "retention_mb", "reserve_ports", "ports_per_user"];
 const WEBHOOK_KEYS: [&str; 1] = ["allow"];
 
-/// Bytes of a file that nobody named.
+/// Bytes of a file: a device has no end, whoever named it.
 const LARGEST: u64 = 1 << 20;
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,7 +115,7 @@ pub(super) fn judge(
 /// What a file says. One that nobody named must be of somebody who is believed where everybody may put one there.
 pub(super) fn text(path: &Path, asked: bool) -> io::Result<String> {
     if asked {
-        return fs::read_to_string(path);
+        return files::text(path, LARGEST);
     }
     let file = files::readable(path)?;
     if !files::is_believed(&file)? {

@@ -16,8 +16,8 @@ use std::{
 };
 
 pub use self::system::{
-    append, directory, hold, identity, is_believed, is_held, is_of, lockable, readable, try_lock,
-    try_lock_shared, turn,
+    append, directory, hold, identity, is_believed, is_held, is_of, lockable, readable, thoroughfare,
+    try_lock, try_lock_shared, turn,
 };
 
 /// Which file it is, whatever its name: device and number on it.
@@ -31,12 +31,20 @@ pub fn text(path: &Path, most: u64) -> io::Result<String> {
 
 /// The same of a file that was opened by [`readable`].
 pub fn text_of(file: File, most: u64) -> io::Result<String> {
-    if !file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    if found.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    if !found.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
     }
     let mut text = String::new();
     // It may grow while it is read.
-    let count = file.take(most.saturating_add(1)).read_to_string(&mut text)?;
+    let read = file.take(most.saturating_add(1)).read_to_string(&mut text);
+    let count = read.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => io::Error::new(io::ErrorKind::InvalidData, "it is not a text in UTF-8"),
+        _ => error,
+    })?;
     if u64::try_from(count).unwrap_or(u64::MAX) > most {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
@@ -84,6 +92,8 @@ mod tests {
         assert_eq!(text(&path, 3).unwrap_err().to_string(), "it has more bytes than are read, 3 at most");
         assert_eq!(text(&folder.path().join("x"), 3).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(text(folder.path(), 3).is_err());
+        std::fs::write(&path, [b'a', 0xff]).unwrap();
+        assert_eq!(text(&path, 3).unwrap_err().to_string(), "it is not a text in UTF-8");
     }
 
     /// Nobody writes into it, and whoever opens it to read waits for somebody who does (fifo(7)).

@@ -3,13 +3,35 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt, PermissionsExt as _},
     path::Path,
 };
 
 /// Makes a directory and what is missing above it, with this mode.
 pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// Makes a directory through which everybody may come to what is in it, whatever the umask. One that is there stays as it is.
+pub fn thoroughfare(path: &Path) -> io::Result<()> {
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        directory(above, 0o755)?;
+    }
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return directory(path, 0o755),
+        Err(error) => return Err(error),
+    }
+    // By a handle of what was made: whoever may write above it could have put something else there.
+    let flags = nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW;
+    let made = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if made.metadata()?.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "somebody else has put another directory there",
+        ));
+    }
+    made.set_permissions(fs::Permissions::from_mode(0o755))
 }
 
 /// Which file is at `path`.

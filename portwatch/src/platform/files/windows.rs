@@ -30,6 +30,11 @@ use crate::platform::{
 /// reaches.
 const BYTE: u64 = 1 << 62;
 
+/// Makes a directory in which everybody may come to what is in it.
+pub fn thoroughfare(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
 /// Makes a directory and what is missing above it. One that only its owner is to enter (no bits for others in `mode`)
 /// is made so; where it exists already, it must be this user's, the system's or the administrators': in a place where
 /// all may make directories somebody else's could be waiting.

@@ -318,7 +318,7 @@ Examples:
   sudo portwatch start
   portwatch start --retention-days 7
 
-Exit codes: 0 started, 1 one runs already, 3 not permitted.";
+Exit codes: 0 started, 1 one runs already, 3 not permitted, 5 it did not start.";
 
 pub(in super::super) const STOP: &str = "\
 Examples:
@@ -328,7 +328,9 @@ Exit codes: 0 stopped, 1 none was running, 3 not permitted.";
 
 pub(in super::super) const RESTART: &str = "\
 Examples:
-  sudo portwatch restart";
+  sudo portwatch restart
+
+Exit codes: as those of stop and start.";
 
 pub(in super::super) const CONFIG: &str = "\
 Examples:

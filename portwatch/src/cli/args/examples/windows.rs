@@ -313,7 +313,7 @@ Examples:
 
 It outlives the terminal, and ends with the session. To have it from boot on,
 see portwatch-task.xml in packaging.
-Exit codes: 0 started, 1 one runs already, 3 not permitted.";
+Exit codes: 0 started, 1 one runs already, 3 not permitted, 5 it did not start.";
 
 pub(in super::super) const STOP: &str = "\
 Examples:
@@ -323,7 +323,9 @@ Exit codes: 0 stopped, 1 none was running, 3 not permitted.";
 
 pub(in super::super) const RESTART: &str = "\
 Examples:
-  portwatch restart";
+  portwatch restart
+
+Exit codes: as those of stop and start.";
 
 pub(in super::super) const CONFIG: &str = "\
 Examples:
