@@ -184,8 +184,8 @@ fn everybody_comes_to_a_socket_for_everybody_whatever_the_umask_of_who_starts_it
         let daemon = Detached(&portwatch);
         let started = portwatch.run_command(shell).unwrap();
         assert_eq!(started.code, Some(0), "{started:?}");
-        let mode = fs::metadata(directory).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, expected, "{}: only what the daemon made is its own to open", directory.display());
+        let rights = fs::metadata(directory).unwrap().permissions().mode() & 0o777;
+        assert_eq!(rights, expected, "{}: only what the daemon made is its own to open", directory.display());
         run(&portwatch, &["stop"], 0);
         drop(daemon);
     }

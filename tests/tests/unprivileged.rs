@@ -99,7 +99,10 @@ fn without_a_daemon_a_held_port_is_held_and_its_owner_is_not_guessed() {
     assert!(answer["source"]["note"].as_str().unwrap().contains("portwatch start"));
     let ran = nobody.run(&["who", &port.to_string()]);
     assert!(ran.stdout.contains("not permitted to see the owner"), "{ran:?}");
-    assert!(ran.stdout.contains("the socket belongs to uid 0; run as root or start the daemon"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("the socket belongs to uid 0; run as root, or start the daemon as root"),
+        "{ran:?}"
+    );
 
     // What a process of root's has open cannot be known: never "nothing".
     let ran = nobody.run(&["who", &format!("pid:{}", std::process::id())]);

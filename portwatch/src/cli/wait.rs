@@ -34,7 +34,7 @@ pub(super) fn run(args: &args::Wait, session: &mut Session<'_>) -> Result<Exit, 
     let terminal = io::stderr().is_terminal() && !session.settings.json.value;
     let request = WaitRequest {
         condition,
-        timeout: Some(duration(&args.timeout)?),
+        timeout: Some(if args.timeout == "0" { Duration::ZERO } else { duration(&args.timeout)? }),
         names: terminal || session.settings.json.value,
         places,
     };

@@ -82,8 +82,19 @@ impl<'a> Scene<'a> {
 
 pub(super) fn outlook(place: Place, scene: Scene<'_>) -> Outlook {
     let mentioned = |p| scene.sockets.iter().any(|s| s.socket.seen.endpoint.protocol == p);
-    let only_udp = mentioned(Protocol::Udp) && !mentioned(Protocol::Tcp);
-    let protocol = place.protocol.unwrap_or(if only_udp { Protocol::Udp } else { Protocol::Tcp });
+    match place.protocol {
+        Some(protocol) => of_protocol(place, protocol, scene),
+        None if mentioned(Protocol::Udp) && !mentioned(Protocol::Tcp) => {
+            let udp = of_protocol(place, Protocol::Udp, scene);
+            // What is there is of UDP, and says nothing of the other protocol, which most ask about.
+            let tcp = of_protocol(place, Protocol::Tcp, scene);
+            Outlook { sentence: format!("{} {}", udp.sentence, tcp.sentence), ..udp }
+        }
+        None => of_protocol(place, Protocol::Tcp, scene),
+    }
+}
+
+fn of_protocol(place: Place, protocol: Protocol, scene: Scene<'_>) -> Outlook {
     let ask = |Local { address, zone }: Local| BindRequest {
         v6_only: address.is_ipv6() && scene.rules.v6_only == Some(true),
         zone,

@@ -74,7 +74,7 @@ pub fn rogue(out: &mut dyn Write, answer: &Rogue, look: &Look) -> io::Result<()>
             format!("{belong} that could not be seen: another user's or the system's ({ROOT} sees it)")
         } else {
             format!(
-                "{belong} that could not be seen: another user's ({ROOT} sees it), one in another pid namespace, or the socket is on its way between two"
+                "{belong} that could not be seen: another user's ({ROOT} sees it), one in another pid namespace, or the socket is on its way between two processes"
             )
         };
         sentence(out, Tone::Warn, &words, look)?;

@@ -375,7 +375,7 @@ fn owner(out: &mut dyn Write, group: &Group<'_>, socket: &Socket, look: &Look) -
             },
             "not-permitted" => {
                 format!(
-                    "no process that you may look into has it, and there are others{whose}; run as {ROOT} or start the daemon"
+                    "no process that you may look into has it, and there are others{whose}; run as {ROOT}, or start the daemon as {ROOT}"
                 )
             }
             "no-process" => format!(

@@ -118,6 +118,8 @@ pub enum Caveat {
         /// `net.ipv4.ip_unprivileged_port_start`; `None` when that could not be read either.
         from: Option<u16>,
     },
+    /// A connection over IPv6 may be older than the listener on its address, and then takes the place of IPv4 too.
+    OlderConnection,
     /// Whether this machine has the address was not looked at.
     AddressNotChecked,
 }

@@ -23,8 +23,9 @@ pub use party::Party;
 pub use sharing::Refusal;
 
 use crate::model::{
-    BindRules, Connection, Endpoint, Interface, Interfaces, Local, Protocol, Sharing, Socket, Zone,
+    BindRules, Connection, Endpoint, Interface, Interfaces, Local, Phase, Protocol, Sharing, Socket, Zone,
 };
+use meeting::Meeting;
 use rule::refused_by_rule;
 use sharing::Now;
 use tally::Tally;
@@ -115,7 +116,12 @@ pub fn would_bind_in<'a>(
         here && party.shuts()
     });
     let mut tally = Tally::default();
-    for party in parties {
+    let mut may_be_older = false;
+    for &party in &parties {
+        if let Some(inherited) = inherited(request, party, &parties) {
+            may_be_older |= inherited == Inherited::UnlessOlder;
+            continue;
+        }
         let now = party.options_now(world.sharing);
         let meets = meets_by_interface(request, party.interface(world.interfaces));
         if meets != Some(false) {
@@ -124,9 +130,40 @@ pub fn would_bind_in<'a>(
         }
     }
     match tally.outcome(request.place.protocol) {
-        Outcome::Succeeds => Verdict { outcome: Outcome::Succeeds, caveats: caveats(request, world) },
+        Outcome::Succeeds => {
+            let mut caveats = caveats(request, world);
+            caveats.extend(may_be_older.then_some(Caveat::OlderConnection));
+            Verdict { outcome: Outcome::Succeeds, caveats }
+        }
         other => other.into(),
     }
+}
+
+/// How sure it is that a connection has IPV6_V6ONLY from its listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inherited {
+    Certainly,
+    UnlessOlder,
+}
+
+/// Whether a connection over IPv6 is kept apart from IPv4 by its listener: of connections sock_diag does not tell IPV6_V6ONLY
+/// (`inet_diag_msg_attrs_fill`), but the bind of an address that is not `::` sets it (`inet6_bind`), and what is accepted there has it too. One
+/// that `::` accepted has it not, and may be older than a listener on its address, where both share by an option; without one the listener's bind
+/// would have failed beside it, and the kernel lends the port to no connection while somebody is bound to it (`__inet_hash_connect`).
+fn inherited(request: &BindRequest, party: Party<'_>, parties: &[Party<'_>]) -> Option<Inherited> {
+    let Party::Connection(connection) = party else { return None };
+    if !matches!(meeting::meeting(request, party), Meeting::Perhaps(Overlap::TheirIpv6Connection))
+        || connection.options.v6_only.is_some()
+    {
+        return None;
+    }
+    let accepts = |other: &&Party<'_>| {
+        matches!(other, Party::Socket(socket) if socket.seen.phase == Phase::Listening
+            && socket.seen.endpoint == connection.local)
+    };
+    let options = parties.iter().find(accepts)?.options();
+    let shares_nothing = options.reuse_addr == Some(false) && options.reuse_port == Some(false);
+    Some(if shares_nothing { Inherited::Certainly } else { Inherited::UnlessOlder })
 }
 
 /// Whether two sockets on one port can meet by the interfaces they are bound to (`inet_bind_conflict`, `udp_lib_lport_inuse`): one that is

@@ -268,12 +268,22 @@ fn an_option_that_would_help_is_named() {
 }
 
 #[test]
-fn a_port_that_only_udp_has_is_judged_for_udp() {
+fn one_that_is_bound_elsewhere_without_listening_is_told_in_order() {
+    let mut socket = held(Protocol::Tcp, "::", Phase::Bound);
+    socket.socket.seen.options.v6_only = Some(false);
+    let sentence = told(Some("0.0.0.0"), &[socket]).1;
+    let words = "node (48291) is bound, without listening, on [::]:3100, which takes IPv4 too.";
+    assert!(sentence.contains(words), "{sentence}");
+}
+
+#[test]
+fn a_port_that_only_udp_has_is_judged_for_udp_and_then_for_tcp() {
     let sockets = [held(Protocol::Udp, "0.0.0.0", Phase::Bound)];
-    assert_eq!(
-        told(None, &sockets).1,
-        "A UDP bind of 0.0.0.0:3100 would fail with EADDRINUSE: node (48291) receives there."
-    );
+    let (bindable, sentence) = told(None, &sockets);
+    let udp = "A UDP bind of 0.0.0.0:3100 would fail with EADDRINUSE: node (48291) receives there. ";
+    let after = sentence.strip_prefix(udp).unwrap_or_else(|| panic!("{sentence}"));
+    assert!(after.starts_with("A bind of 0.0.0.0:3100 would succeed"), "{sentence}");
+    assert_eq!(bindable, Some(false), "it is that of what is there");
     let tcp = Place { protocol: Some(Protocol::Tcp), ..asked(None) };
     let outlook = seen(tcp, &sockets, &Completeness::Complete);
     assert!(outlook.sentence.starts_with("A bind of 0.0.0.0:3100 would succeed"), "{outlook:?}");
@@ -388,8 +398,8 @@ fn privilege_range_and_address_are_told() {
     let told = known(None, Vec::new(), &low);
     assert_eq!(
         told.sentence,
-        "A bind of 0.0.0.0:3100 would succeed for root and whoever has CAP_NET_BIND_SERVICE, which ports below 4000 \
-         need (net.ipv4.ip_unprivileged_port_start)."
+        "A bind of 0.0.0.0:3100 would succeed for root and whoever has CAP_NET_BIND_SERVICE, and fail with EACCES for \
+         others: ports below 4000 need it (net.ipv4.ip_unprivileged_port_start)."
     );
     assert_eq!(told.bindable, None, "it depends on who asks");
     let lent = BindRules { ephemeral: Some(3000..=4000), ..rules() };

@@ -138,14 +138,18 @@ fn unless(caveats: &[Caveat], scene: &Scene<'_>) -> String {
     for caveat in caveats {
         match caveat {
             Caveat::Connections => not_looked.push("a connection still uses the port".to_owned()),
+            Caveat::OlderConnection => {
+                not_looked
+                    .push("a connection over IPv6 is older than the listener on its address".to_owned());
+            }
             Caveat::AddressNotChecked => {
                 not_looked.push(format!("{} lacks the address", scene.whose.words()));
             }
             Caveat::Privileged { from: Some(from) } => {
                 let _ = write!(
                     text,
-                    " for root and whoever has CAP_NET_BIND_SERVICE, which ports below {from} need \
-                     (net.ipv4.ip_unprivileged_port_start)"
+                    " for root and whoever has CAP_NET_BIND_SERVICE, and fail with EACCES for others: ports below \
+                     {from} need it (net.ipv4.ip_unprivileged_port_start)"
                 );
             }
             Caveat::Privileged { from: None } => {
@@ -202,7 +206,10 @@ fn holds(blocker: Party<'_>, overlap: Overlap, scene: &Scene<'_>) -> String {
     match (seen.phase, seen.endpoint.protocol) {
         (Phase::Listening, _) => format!("{who} listens {there}"),
         (Phase::Bound, Protocol::Udp) => format!("{who} receives {there}"),
-        (Phase::Bound, Protocol::Tcp) => format!("{who} is bound {there} without listening"),
+        (Phase::Bound, Protocol::Tcp) if overlap == Overlap::Same => {
+            format!("{who} is bound there without listening")
+        }
+        (Phase::Bound, Protocol::Tcp) => format!("{who} is bound, without listening, {there}"),
     }
 }
 

@@ -169,13 +169,18 @@ fn connections(diag: &mut Diag, port: Port, options: SocketOptions) -> Vec<Conne
     rows
 }
 
+/// It has an address of IPv6 that no IPv4 address is mapped to.
+fn is_alone(row: &Connection) -> bool {
+    row.local.address.to_canonical().is_ipv6()
+}
+
 #[test]
 fn beside_connections_and_time_wait_every_bind_fares_as_predicted() {
     ran(in_own_namespace(|users| {
         let mut diag = Diag::open(None).unwrap();
         let rules = BindRules::default();
         let mut outcomes: BTreeMap<Option<Result<(), i32>>, usize> = BTreeMap::new();
-        let (mut time_wait, mut next) = (0, 20_000);
+        let (mut time_wait, mut next, mut by_listener) = (0, 20_000, 0);
         let any = Port::new(1).unwrap();
         let servers: Vec<_> = requests(Protocol::Tcp, any, users)
             .into_iter()
@@ -213,6 +218,14 @@ fn beside_connections_and_time_wait_every_bind_fares_as_predicted() {
                             .filter(|_| port == set.server)
                             .map(|_| as_known(&server, Phase::Listening))
                             .collect();
+                        let untold: Vec<_> = rows
+                            .iter()
+                            .cloned()
+                            .map(|mut row| {
+                                row.options.v6_only = None;
+                                row
+                            })
+                            .collect();
                         let world = World {
                             connections: Some(&rows),
                             rules: &rules,
@@ -235,12 +248,29 @@ fn beside_connections_and_time_wait_every_bind_fares_as_predicted() {
                                 ),
                             }
                             *outcomes.entry(told).or_default() += 1;
+                            // The kernel does not tell the option of a connection.
+                            let world = World { connections: Some(&untold), ..world };
+                            let Verdict { outcome, caveats } = would_bind_in(&wanted, &listener, world);
+                            if let Some(told) = predicted(outcome) {
+                                assert_eq!(
+                                    told, real,
+                                    "{wanted:?} beside {end:?} of {server:?} untold, {caveats:?}"
+                                );
+                                let any4 = wanted.place.address == IpAddr::from([0, 0, 0, 0]);
+                                let known = told.is_ok()
+                                    && any4
+                                    && !wanted.reuse_addr
+                                    && !wanted.reuse_port
+                                    && rows.iter().any(is_alone);
+                                by_listener += usize::from(known && caveats.is_empty());
+                            }
                         }
                     }
                 }
             }
         }
         let many = |outcome| outcomes.get(&Some(outcome)).copied().unwrap_or(0) > 5000;
+        assert!(by_listener > 0, "no plain bind of 0.0.0.0 was judged by the listener of an address of IPv6");
         assert!(many(Ok(())) && many(Err(98)) && time_wait > 100, "{outcomes:?}, {time_wait} in TIME_WAIT");
     }));
 }
