@@ -8,6 +8,13 @@ use std::{
     time::Instant,
 };
 
+use aya::{
+    BtfError, Ebpf, EbpfError, EbpfLoader,
+    maps::Array,
+    programs::{CgroupAttachMode, Program as Handle, ProgramError, ProgramType},
+    sys::{BpfHelper, is_helper_supported},
+};
+
 use super::{
     hooks::{
         Attach, DESCRIPTORS, EXIT_LISTEN, Family, HookChoice, LADDERS, LISTEN_END, Ladder, Program,
@@ -17,12 +24,6 @@ use super::{
     offsets::Offsets,
 };
 use crate::model::{Coverage, Degradation, Fact};
-use aya::{
-    BtfError, Ebpf, EbpfError, EbpfLoader,
-    maps::Array,
-    programs::{CgroupAttachMode, Program as Handle, ProgramError, ProgramType},
-    sys::{BpfHelper, is_helper_supported},
-};
 
 /// Where the kernel describes its types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
