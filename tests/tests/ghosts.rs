@@ -110,7 +110,7 @@ fn what_is_no_regular_file_is_not_waited_for_and_a_gigantic_one_is_not_read() {
     refused("not a regular file");
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
-    refused("not a regular file");
+    refused("it is a directory");
     std::fs::remove_dir(&file).unwrap();
     std::fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
     refused("65536 at most");

@@ -285,8 +285,7 @@ fn no_wake(error: &std::io::Error) -> AccessError {
 impl Access for Embedded {
     fn who(&self, query: &WhoQuery) -> Result<Who, AccessError> {
         let asked = query.targets.iter().map(convert::asked).collect::<Result<Vec<_>, _>>();
-        let mut asked = asked.map_err(|error| AccessError::Usage(error.to_string()))?;
-        query::fold(&mut asked);
+        let asked = asked.map_err(|error| AccessError::Usage(error.to_string()))?;
         let space = convert::space(query.netns, query.all_namespaces);
         let (known, unreadable) = match self.known() {
             Ok(known) => (known, None),

@@ -21,7 +21,7 @@ use super::{
     watch,
 };
 use crate::{
-    query::{self, Answers, QueryError},
+    query::{Answers, QueryError},
     wire::{self, ListQuery, LogQuery, Room, Target, convert, metrics::CONTENT_TYPE},
 };
 
@@ -144,7 +144,6 @@ async fn who(
         let target = convert::asked(&target).map_err(|error| ApiError::BadRequest(error.to_string()))?;
         asked.push(target);
     }
-    query::fold(&mut asked);
     if asked.is_empty() {
         return Err(ApiError::BadRequest("nothing was asked; say target=3100".to_owned()));
     }

@@ -207,16 +207,6 @@ async fn a_failure_tells_the_client_less_than_the_log() {
 }
 
 #[tokio::test]
-async fn what_is_asked_twice_is_answered_once() {
-    let desk = fake();
-    let path = "/v1/who?target=3100&target=3101&target=3100&target=:3100&target=3101/tcp";
-    let (_, answer) = get(Arc::clone(&desk), path).await;
-    let asked: Vec<_> = answer["targets"].as_array().unwrap().iter().map(|t| t["asked"].clone()).collect();
-    assert_eq!(asked, ["3100", "3101", "3101/tcp"]);
-    assert_eq!(desk.asked.lock().unwrap().len(), 3);
-}
-
-#[tokio::test]
 async fn a_slow_watcher_is_told_how_many_events_it_missed() {
     let desk = fake();
     let request = Request::get("/v1/watch").body(Body::empty()).unwrap();

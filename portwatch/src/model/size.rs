@@ -40,11 +40,12 @@ impl CommandLine {
                 continue;
             }
             left = left.saturating_sub(3);
-            let fits = |(end, c): (usize, char)| {
-                let end = end + c.len_utf8();
-                arg.get(..end).is_some_and(|text| json_bytes(text) <= left).then_some(end)
-            };
-            let end = arg.char_indices().map_while(fits).last().unwrap_or(0);
+            let mut end = 0;
+            for c in arg.chars() {
+                let Some(less) = left.checked_sub(json_bytes(c.encode_utf8(&mut [0; 4]))) else { break };
+                left = less;
+                end += c.len_utf8();
+            }
             arg.truncate(end);
             self.args.truncate(if end == 0 { at } else { at + 1 });
             self.args.shrink_to_fit();

@@ -92,18 +92,6 @@ pub enum Asked {
     Claim(String),
 }
 
-/// What is asked twice is answered once.
-pub fn fold(asked: &mut Vec<Asked>) {
-    let mut known = Vec::with_capacity(asked.len());
-    asked.retain(|one| {
-        let is_new = !known.contains(one);
-        if is_new {
-            known.push(one.clone());
-        }
-        is_new
-    });
-}
-
 impl Asked {
     /// The port, where an address of it was asked about together with an interface.
     pub fn with_interface(&self) -> Option<Port> {

@@ -20,7 +20,7 @@ mod who;
 pub use crate::model::{Sight, Viewer};
 pub use answer::{
     About, Asked, Check, CheckResult, DoctorAnswer, History, Holding, KnownSocket, ListAnswer, ListFilter,
-    LogAnswer, Outlook, Record, Sort, StatusAnswer, SummaryAnswer, TargetAnswer, Traffic, WhoAnswer, fold,
+    LogAnswer, Outlook, Record, Sort, StatusAnswer, SummaryAnswer, TargetAnswer, Traffic, WhoAnswer,
 };
 pub use answers::{Answers, Subscription};
 pub use doctor::doctor;
