@@ -26,6 +26,7 @@ use Why::{Because, Kernel, LooksForItself, NoSockets};
 const WITHOUT: &[(&str, &str, Why)] = &[
     ("background", "*", Kernel),
     ("bad_input", "*", NoSockets),
+    ("bounds", "*", Kernel),
     ("burst", "*", Kernel),
     ("channels", "*", NoSockets),
     ("clock", "*", Kernel),
