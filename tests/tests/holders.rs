@@ -236,8 +236,8 @@ print('closed', flush=True)",
         portwatch.wait_for("bind", &["--port", "3100"]).unwrap();
         client.say("connect").unwrap();
         assert_eq!(client.line().unwrap(), "connected");
-        // Each question is a look; a poll comes in between.
-        for _ in 0..5 {
+        // Each question is a look; and what is told of a listener that came meanwhile was found by another.
+        for other in 3300..3303_u16 {
             let answer = netns.enter(|| portwatch.who("3100")).unwrap();
             let connection = &answer["traffic"]["connections"][0];
             assert_eq!(connection["state"], "established", "{source} {answer:#}");
@@ -247,7 +247,8 @@ print('closed', flush=True)",
                 Value::Array(Vec::new()),
                 "{source}: it has the connection's place"
             );
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            let _listener = netns.enter(|| Actor::listener("127.0.0.1", other)).unwrap();
+            portwatch.wait_for("listen", &["--port", &other.to_string()]).unwrap();
             assert_eq!(closes(), [] as [Value; 0], "{source}: it is connected");
         }
         client.say("close").unwrap();
