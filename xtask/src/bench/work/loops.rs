@@ -59,9 +59,8 @@ pub(super) fn bind(arguments: &Arguments) -> Result<()> {
     let (mut times, mut met) = (0, Duration::ZERO);
     let turned = turn(arguments, own_namespace, |_| {
         let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        if let Err(error) = bind_socket(socket.as_raw_fd(), &place) {
-            ensure!(error == Errno::EADDRINUSE, "bind: {error}");
-            met = met.max(bind_again(&socket, &place)?);
+        if let Some(took) = bind_when_free(&socket, &place)? {
+            met = met.max(took);
             times += 1;
         }
         listen(&socket, backlog)?;
@@ -70,16 +69,17 @@ pub(super) fn bind(arguments: &Arguments) -> Result<()> {
     super::report(&Turned { met: (times, u64::try_from(met.as_nanos())?), ..turned })
 }
 
-/// How long the socket of the turn before was still there: whoever looks at all descriptors (the daemon after a loss, lsof, ss) keeps
-/// one that is closed just then for microseconds. Counted from the first refusal.
-fn bind_again(socket: &OwnedFd, place: &SockaddrIn) -> Result<Duration> {
+/// Binds. Where the socket of the turn before is still there, how long it was, counted from the first refusal: whoever looks at all descriptors (the
+/// daemon after a loss, lsof, ss) keeps one that is closed just then for microseconds.
+pub(super) fn bind_when_free(socket: &OwnedFd, place: &SockaddrIn) -> Result<Option<Duration>> {
     /// One that is in the way for longer is somebody's.
     const LONGEST: Duration = Duration::from_millis(100);
-    let begun = Instant::now();
+    let mut refused: Option<Instant> = None;
     while let Err(error) = bind_socket(socket.as_raw_fd(), place) {
-        ensure!(error == Errno::EADDRINUSE && begun.elapsed() < LONGEST, "bind: {error}");
+        let since = *refused.get_or_insert_with(Instant::now);
+        ensure!(error == Errno::EADDRINUSE && since.elapsed() < LONGEST, "bind: {error}");
     }
-    Ok(begun.elapsed())
+    Ok(refused.map(|since| since.elapsed()))
 }
 
 /// connect, accept, close, close. The addresses go round, so that the ports do not run out while thousands of
