@@ -1,6 +1,6 @@
 //! Real binds on their way out.
 
-use super::{super::probe, errno_name};
+use super::{super::probe, names::errno_name};
 use crate::{
     resolve::{Attempt, Fate},
     wire::{SourceInfo, Verdict},

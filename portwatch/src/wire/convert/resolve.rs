@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{container, process};
+use super::process::{container, process};
 use crate::{
     model::Timestamp,
     query::Viewer,
