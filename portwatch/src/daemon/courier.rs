@@ -16,7 +16,7 @@ use std::{
 use hyper::body::Bytes;
 use tokio::task::{Id, JoinSet};
 
-use super::{Handle, pipeline::Command};
+use super::{Handle, handle::Command};
 use crate::{
     api::Peer,
     deliver::{self, Outcome},

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use super::{
     beside::{Beside, Doubted, Places, Verified, best},
     courier::Posted,
-    pipeline::{Command, Handle, lock},
+    handle::{Command, Handle, lock},
 };
 use crate::{
     engine::Problem,

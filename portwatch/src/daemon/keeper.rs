@@ -27,7 +27,7 @@ use checks::{Checks, Plan};
 use news::News;
 use policy::Policies;
 
-use super::pipeline::{Command, Handle, lock};
+use super::handle::{Command, Handle, lock};
 use crate::{
     health::{self, Check},
     journal::{ClaimError, Claims},

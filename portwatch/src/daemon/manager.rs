@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Handle, pipeline};
+use super::{Handle, handle};
 
 /// Questions are answered.
 pub(super) fn ready() {
@@ -70,7 +70,7 @@ pub(super) async fn watchdog(handle: Handle) {
     loop {
         every.tick().await;
         let handle = handle.clone();
-        let alive = tokio::task::spawn_blocking(move || drop(pipeline::lock(&handle.live))).await;
+        let alive = tokio::task::spawn_blocking(move || drop(handle::lock(&handle.live))).await;
         if alive.is_ok() {
             notify(Told::Alive);
         }

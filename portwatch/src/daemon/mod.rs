@@ -21,6 +21,7 @@ pub mod control;
 mod courier;
 mod desk;
 mod doubt;
+mod handle;
 mod headway;
 mod heap;
 mod keeper;
@@ -49,9 +50,10 @@ use self::{
 };
 pub use self::{
     desk::Desk,
+    handle::Handle,
     keeper::AutoPolicy,
     lock::{Lock, LockError, start_ticks},
-    pipeline::{Handle, Pipeline},
+    pipeline::Pipeline,
 };
 use crate::{
     api::{self, Limits, Places},

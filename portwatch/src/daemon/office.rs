@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 use super::{
     beside::Verified,
     desk::Desk,
-    pipeline::{Command, lock},
+    handle::{Command, lock},
 };
 use crate::{
     journal::{ClaimError, Claims},

@@ -4,43 +4,30 @@
 //! at the kernel again, and the asker reads the live table behind its lock. When the journal's queue is full,
 //! writing blocks, the ring fills, and the kernel counts what it drops: the loss becomes a `Gap`.
 
+mod commands;
+mod sink;
+
 use std::{
     collections::VecDeque,
-    num::NonZeroUsize,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
-use lru::LruCache;
-use tokio::sync::broadcast;
-
 use super::{
     doubt::connected,
-    keeper::{Changed, UserRules},
+    handle::{Command, Handle, lock},
     sleep::Sleep,
-    tally::Tally,
 };
 use crate::{
-    journal::{Entry, Pending, Writer, WriterStatus, Writing},
-    meter::Reading,
-    model::{
-        Completeness, ConnectionScope, Event, EventKind, Evidence, Fact, Local, Netns, Observation, Phase,
-        Port, Process, ProcessId, Protocol, Seen, Sharing, Timestamp,
-    },
-    query::{Around, Live, Record, Space},
-    source::{Counters, Progress, Refresh, Source, SourceKind, Wake},
+    journal::{Writer, WriterStatus},
+    model::{Completeness, Event, EventKind, Evidence, Fact, Observation, Port, Seen, Timestamp},
+    query::{Live, Record},
+    source::{Progress, Refresh, Source, SourceKind, Wake},
 };
+use sink::Sink;
 
-/// Records a slow watcher may fall behind before it loses the oldest.
-pub(super) const WATCHER_QUEUE: usize = 4096;
 /// Observations taken in while the live table is locked once: askers wait no longer than these take.
 const CHUNK: usize = 64;
-/// Processes whose facts in the journal are remembered to be up to date.
-const WRITTEN: usize = 2048;
 /// Wait after a source failed, so that a broken one does not spin.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Children and execs of holders are looked at together, so late: a server that forks for each connection costs four
@@ -52,109 +39,12 @@ const REST: u32 = 9;
 /// Longest wait of a source that has nothing to say.
 const IDLE: Duration = Duration::from_hours(1);
 
-/// What askers want of the pipeline's thread.
-#[derive(Debug)]
-pub enum Command {
-    /// Look at the kernel again; the reply tells when everything seen so far is in the journal.
-    Verify(Refresh, mpsc::SyncSender<Option<Pending>>),
-    /// Look at the interfaces that sockets of the own network namespace are bound to.
-    Attach(mpsc::SyncSender<()>),
-    /// Look at connections, and at the settings that decide binds of these addresses. Nothing of it is kept.
-    Around(ConnectionScope, Vec<Local>, mpsc::SyncSender<Around>),
-    /// Take in what the source has; the reply tells when all of it is in the journal.
-    Settle(mpsc::SyncSender<Option<Pending>>),
-    /// As `Settle`, and wait for the journal; the reply is a receiver that misses nothing after, and the newest row id before.
-    Subscribe(mpsc::SyncSender<(broadcast::Receiver<Arc<Record>>, i64)>),
-    /// Tell watchers of rows that the claims office has written itself.
-    Announce(Vec<Record>),
-    /// Write a row of the registry's own.
-    Tell(Box<Event>),
-}
-
-/// The live knowledge, shared with askers.
-pub(super) type SharedLive = Arc<Mutex<Live>>;
-
-/// Locks it. Live is whole between any two of its calls, so a panic elsewhere does not spoil it.
-pub(super) fn lock(live: &SharedLive) -> MutexGuard<'_, Live> {
-    live.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the thread tells about itself without being asked.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// What the source took in.
-    pub counters: Counters,
-    /// The source's last failure, while it lasts.
-    pub failure: Option<String>,
-    /// The first snapshot was taken in.
-    pub ready: bool,
-    /// When the source was last heard; while it has nothing to say, what is known stays true.
-    pub heard: Option<Timestamp>,
-}
-
-/// What askers hold: everything that may be used from any thread.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    /// What is known now.
-    pub live: SharedLive,
-    /// The thread's report.
-    pub report: Arc<Mutex<Report>>,
-    /// For the registry: where something changed.
-    pub(super) changed: Arc<Changed>,
-    /// What users' configuration files allow.
-    pub(super) rules: Arc<UserRules>,
-    /// What was delivered.
-    pub(super) tally: Arc<Tally>,
-    /// How the journal's writing goes.
-    writing: Option<Writing>,
-    commands: mpsc::Sender<Command>,
-    wake: Wake,
-    stop: Arc<AtomicBool>,
-}
-
-impl Handle {
-    /// Sends a command. `false` when the pipeline has ended.
-    pub fn send(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).is_ok();
-        self.wake.wake();
-        sent
-    }
-
-    /// Asks the pipeline to end.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.wake.wake();
-    }
-
-    /// How the journal's writing goes; `None` where none is written.
-    pub fn journal(&self) -> Option<WriterStatus> {
-        self.writing.as_ref().map(Writing::status)
-    }
-
-    /// How long the journal's batches take.
-    pub(super) fn commits(&self) -> Option<Reading> {
-        self.writing.as_ref().map(Writing::commits)
-    }
-
-    /// The thread's report.
-    pub fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The journal's thread is told of what others wrote once for so many rows of the log.
-const STIR_AT: usize = 64;
-
 /// The stages, joined.
 pub struct Pipeline {
     source: Box<dyn Source>,
-    writer: Option<Writer>,
-    /// Rows of the log that others wrote, since the journal's thread was told of them.
-    others_wrote: usize,
+    sink: Sink,
     handle: Handle,
     commands: mpsc::Receiver<Command>,
-    watchers: broadcast::Sender<Arc<Record>>,
-    written: LruCache<ProcessId, Arc<Process>>,
     seen: Vec<Observation>,
     records: Vec<Record>,
     /// Ports to look at again: a listener left them without a close.
@@ -165,8 +55,6 @@ pub struct Pipeline {
     settling: Option<Instant>,
     /// How long the last of these looks took.
     settled_in: Duration,
-    /// The newest row that the claims office has written.
-    announced: i64,
     sleep: Sleep,
 }
 
@@ -179,35 +67,20 @@ impl std::fmt::Debug for Pipeline {
 impl Pipeline {
     /// Joins a source, the live knowledge and a journal. `wake` must be the one that ends the source's wait.
     pub fn new(source: Box<dyn Source>, wake: Wake, live: Live, writer: Option<Writer>) -> (Self, Handle) {
-        let (sender, commands) = mpsc::channel();
         let waker = wake.clone();
         live.engines().on_news(move || waker.wake());
-        let handle = Handle {
-            live: Arc::new(Mutex::new(live)),
-            report: Arc::default(),
-            changed: Arc::default(),
-            rules: Arc::default(),
-            tally: Arc::default(),
-            writing: writer.as_ref().map(Writer::writing),
-            commands: sender,
-            wake,
-            stop: Arc::default(),
-        };
+        let (handle, commands) = Handle::new(live, writer.as_ref().map(Writer::writing), wake);
         let pipeline = Self {
             source,
-            writer,
-            others_wrote: 0,
+            sink: Sink::new(writer, &handle),
             handle: handle.clone(),
             commands,
-            watchers: broadcast::Sender::new(WATCHER_QUEUE),
-            written: LruCache::new(NonZeroUsize::new(WRITTEN).unwrap_or(NonZeroUsize::MIN)),
             seen: Vec::new(),
             records: Vec::new(),
             unsettled: Vec::new(),
             waiting: VecDeque::new(),
             settling: None,
             settled_in: Duration::ZERO,
-            announced: 0,
             sleep: Sleep::new(),
         };
         (pipeline, handle)
@@ -216,7 +89,7 @@ impl Pipeline {
     /// Runs until [`Handle::stop`]; then tells what is pending, writes the stop and closes the journal in order.
     pub fn run(mut self) -> Option<WriterStatus> {
         let mut source_ended = false;
-        while !self.handle.stop.load(Ordering::Acquire) {
+        while !self.handle.is_stopped() {
             let wait = self.until_tick();
             if source_ended {
                 // A recording is over; its answers are still wanted.
@@ -253,7 +126,7 @@ impl Pipeline {
         lock(&self.handle.live).finish(now, &mut self.records);
         self.deliver();
         self.tell(Event::new(now, EventKind::Stop, Evidence::Kernel));
-        self.writer.take().map(Writer::close)
+        self.sink.close()
     }
 
     fn until_tick(&self) -> Duration {
@@ -356,89 +229,9 @@ impl Pipeline {
         if self.records.is_empty() {
             return;
         }
+        self.unsettled.extend(Live::unsettled(&self.records));
         let own = lock(&self.handle.live).own();
-        deliver(
-            &mut self.records,
-            self.writer.as_ref(),
-            &mut self.written,
-            &self.watchers,
-            &mut self.unsettled,
-            (&self.handle.changed, &self.handle.tally),
-            own,
-        );
-    }
-
-    /// Obeys commands that do not need everything taken in that was seen; the others wait, in their order.
-    fn obey_what_can_be(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
-            match command {
-                Command::Tell(_) | Command::Announce(_) | Command::Around(..) | Command::Attach(_) => {
-                    self.obey(command);
-                }
-                Command::Verify(..) | Command::Settle(_) | Command::Subscribe(_) => {
-                    self.waiting.push_back(command);
-                }
-            }
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Verify(scope, reply) => {
-                self.refresh(&scope);
-                let _ = reply.try_send(self.pending());
-            }
-            Command::Attach(reply) => {
-                match self.source.attached() {
-                    Ok(found) => lock(&self.handle.live).attach(found),
-                    Err(error) => tracing::warn!(%error, "interfaces of sockets could not be looked at"),
-                }
-                let _ = reply.try_send(());
-            }
-            Command::Around(scope, addresses, reply) => {
-                let connections = self.source.connections(&scope).unwrap_or_else(|error| {
-                    tracing::warn!(%error, "connections could not be looked at");
-                    None
-                });
-                let netns = scope.netns();
-                let rules = self.source.bind_rules(&addresses, netns);
-                let netns = netns.or(lock(&self.handle.live).own());
-                let sharing = match &scope {
-                    ConnectionScope::Ports { ports, .. } => {
-                        let held = lock(&self.handle.live).held(ports, connections.as_ref());
-                        self.source.sharing(&held)
-                    }
-                    ConnectionScope::TimeWait { .. } | ConnectionScope::Sockets { .. } => Sharing::default(),
-                };
-                let _ = reply.try_send(Around { netns, connections, rules, sharing });
-            }
-            Command::Settle(reply) => {
-                let _ = self.poll(Duration::ZERO);
-                let _ = reply.try_send(self.pending());
-            }
-            Command::Subscribe(reply) => {
-                let _ = self.poll(Duration::ZERO);
-                let newest = self.settle();
-                let _ = reply.try_send((self.watchers.subscribe(), newest.max(self.announced)));
-            }
-            Command::Tell(event) => self.tell(*event),
-            Command::Announce(records) => {
-                self.others_wrote += records.len();
-                if self.others_wrote >= STIR_AT
-                    && let Some(writer) = &self.writer
-                {
-                    self.others_wrote = 0;
-                    writer.stir();
-                }
-                for record in records {
-                    self.handle.tally.count(&record);
-                    self.announced = self.announced.max(record.id.unwrap_or(0));
-                    if self.watchers.receiver_count() > 0 {
-                        let _ = self.watchers.send(Arc::new(record));
-                    }
-                }
-            }
-        }
+        self.sink.deliver(&mut self.records, own);
     }
 
     fn refresh(&mut self, scope: &Refresh) {
@@ -488,23 +281,13 @@ impl Pipeline {
         let Some(named) = lock(&self.handle.live).news() else { return };
         // A forwarder's port may be known by its container from now on.
         self.handle.changed.add_all();
-        if let Some(writer) = &self.writer {
-            for process in named {
-                writer.write(Entry::Process(Arc::clone(&process)));
-                self.written.put(process.id, process);
-            }
-        }
+        self.sink.correct(named);
     }
 
     /// Everything delivered so far is in the journal when this returns; gives the newest row id.
     fn settle(&mut self) -> i64 {
         self.report();
-        self.writer.as_ref().map(Writer::flush).map_or(0, |status| status.last_id)
-    }
-
-    /// The disk is waited for by whoever asked: this thread has the kernel's records to take in.
-    fn pending(&self) -> Option<Pending> {
-        self.writer.as_ref().map(Writer::pending)
+        self.sink.flush()
     }
 
     fn report(&mut self) {
@@ -519,54 +302,6 @@ impl Pipeline {
             self.tell(event);
         }
         self.handle.report().heard = Some(now);
-    }
-}
-
-/// Facts before the events that name them, then the events; both to the journal, events to watchers.
-fn deliver(
-    records: &mut Vec<Record>,
-    writer: Option<&Writer>,
-    written: &mut LruCache<ProcessId, Arc<Process>>,
-    watchers: &broadcast::Sender<Arc<Record>>,
-    unsettled: &mut Vec<Port>,
-    (changed, tally): (&Changed, &Tally),
-    own: Option<Netns>,
-) {
-    unsettled.extend(Live::unsettled(records));
-    for record in records.drain(..) {
-        tally.count(&record);
-        // Claims are on ports of the daemon's own namespace.
-        if Space::Own.holds(record.event.netns, own)
-            && let Some(port) = changed_port(&record.event)
-        {
-            let came = matches!(record.event.kind, EventKind::Listen | EventKind::Bind);
-            changed.add(port, record.event.protocol.zip(record.process.clone().filter(|_| came)));
-        }
-        if let Some(writer) = writer {
-            for process in record.process.iter().chain(&record.other) {
-                let known = written.get(&process.id).is_some_and(|known| Arc::ptr_eq(known, process));
-                if !known {
-                    writer.write(Entry::Process(Arc::clone(process)));
-                    written.put(process.id, Arc::clone(process));
-                }
-            }
-            writer.write(Entry::Event(record.event.clone()));
-        }
-        if watchers.receiver_count() > 0 {
-            let _ = watchers.send(Arc::new(record));
-        }
-    }
-}
-
-/// The port on which a program came or went.
-fn changed_port(event: &Event) -> Option<Port> {
-    match event.kind {
-        EventKind::Listen | EventKind::Unlisten => event.port,
-        EventKind::Bind if event.protocol == Some(Protocol::Udp) => event.port,
-        EventKind::Close if event.phase != Some(Phase::Bound) || event.protocol == Some(Protocol::Udp) => {
-            event.port
-        }
-        _ => None,
     }
 }
 

@@ -12,8 +12,8 @@ use super::{DaemonError, Headway, first_look, headway};
 use super::{
     Desk, Handle, Lock, LockError, Pipeline,
     beside::Beside,
+    handle::Command,
     keeper::{AutoPolicy, Keeper},
-    pipeline::Command,
 };
 use crate::{
     attribute::{Attributor, Roots},

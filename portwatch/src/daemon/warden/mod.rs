@@ -28,7 +28,7 @@ use self::pace::{LOOK, Pace};
 use self::sweeps::{Handles, Writes};
 #[cfg(target_os = "linux")]
 use self::{pidfds::Handles, writes::Writes};
-use super::{DaemonError, Handle, Lock, pipeline::Command};
+use super::{DaemonError, Handle, Lock, handle::Command};
 use crate::{
     journal::Told,
     model::Timestamp,

@@ -1,0 +1,70 @@
+//! What askers want done in the pipeline's thread.
+
+use std::time::Duration;
+
+use super::Pipeline;
+use crate::{
+    daemon::handle::{Command, lock},
+    model::{ConnectionScope, Sharing},
+    query::Around,
+};
+
+impl Pipeline {
+    /// Obeys commands that do not need everything taken in that was seen; the others wait, in their order.
+    pub(super) fn obey_what_can_be(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Tell(_) | Command::Announce(_) | Command::Around(..) | Command::Attach(_) => {
+                    self.obey(command);
+                }
+                Command::Verify(..) | Command::Settle(_) | Command::Subscribe(_) => {
+                    self.waiting.push_back(command);
+                }
+            }
+        }
+    }
+
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Verify(scope, reply) => {
+                self.refresh(&scope);
+                let _ = reply.try_send(self.sink.pending());
+            }
+            Command::Attach(reply) => {
+                match self.source.attached() {
+                    Ok(found) => lock(&self.handle.live).attach(found),
+                    Err(error) => tracing::warn!(%error, "interfaces of sockets could not be looked at"),
+                }
+                let _ = reply.try_send(());
+            }
+            Command::Around(scope, addresses, reply) => {
+                let connections = self.source.connections(&scope).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "connections could not be looked at");
+                    None
+                });
+                let netns = scope.netns();
+                let rules = self.source.bind_rules(&addresses, netns);
+                let netns = netns.or(lock(&self.handle.live).own());
+                let sharing = match &scope {
+                    ConnectionScope::Ports { ports, .. } => {
+                        let held = lock(&self.handle.live).held(ports, connections.as_ref());
+                        self.source.sharing(&held)
+                    }
+                    ConnectionScope::TimeWait { .. } | ConnectionScope::Sockets { .. } => Sharing::default(),
+                };
+                let _ = reply.try_send(Around { netns, connections, rules, sharing });
+            }
+            Command::Settle(reply) => {
+                let _ = self.poll(Duration::ZERO);
+                let _ = reply.try_send(self.sink.pending());
+            }
+            Command::Subscribe(reply) => {
+                let _ = self.poll(Duration::ZERO);
+                let newest = self.settle();
+                let _ = reply.try_send(self.sink.watch(newest));
+            }
+            Command::Tell(event) => self.tell(*event),
+            Command::Announce(records) => self.sink.announce(records),
+        }
+    }
+}
