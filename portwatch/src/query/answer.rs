@@ -465,6 +465,13 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
+impl Check {
+    /// A check and how it went.
+    pub fn new(name: &'static str, result: CheckResult, found: &str, remedy: Option<&str>) -> Self {
+        Self { name, result, found: found.to_owned(), remedy: remedy.map(str::to_owned) }
+    }
+}
+
 /// Answer of `doctor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoctorAnswer {
