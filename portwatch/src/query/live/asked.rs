@@ -1,0 +1,85 @@
+//! What `who` is told, and why an empty answer may not be believed.
+
+use super::{
+    super::{Asked, Space, TargetAnswer, who},
+    Around, Live,
+    connected::Connected,
+    listing,
+};
+use crate::{
+    model::{Beyond, Completeness, Owner, Viewer},
+    platform::{
+        ending,
+        user::{ROOT, is_privileged},
+    },
+};
+
+impl Live {
+    /// Answers of `who`, without history.
+    pub fn who(&mut self, asked: &[Asked], space: Space, around: &Around) -> Vec<TargetAnswer> {
+        let mut answers: Vec<_> = asked.iter().map(|asked| self.target(asked, space, around)).collect();
+        self.complete(answers.iter_mut().flat_map(|a| a.sockets.iter_mut().chain(&mut a.elsewhere)));
+        for answer in &mut answers {
+            self.publish(answer, space);
+        }
+        answers
+    }
+
+    fn target(&mut self, asked: &Asked, space: Space, around: &Around) -> TargetAnswer {
+        match asked {
+            Asked::Port { address, port, protocol } => {
+                let mut sockets = self.on_port(*port, *protocol);
+                let seen = self.completeness_in(space);
+                let there = space.one(self.own).map_or(Space::Own, Space::One);
+                let seen_there = self.completeness_in(there);
+                // Of another namespace they say nothing.
+                let nothing = Around { sharing: around.sharing.clone(), ..Around::default() };
+                let around = if around.netns == space.one(self.own) { around } else { &nothing };
+                let connections = around.connections.as_ref();
+                let connected = connections.map(Connected::of).unwrap_or_default();
+                sockets.retain(|known| !connected.has(&known.socket));
+                let traffic = connections.map(|c| self.traffic(c, |row| row.local.port == *port));
+                let place = (*address, *port, *protocol);
+                who::port(place, sockets, (space, self.own), (&seen, &seen_there), (traffic, around))
+            }
+            Asked::Pid(pid) => {
+                let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
+                let completeness = if sockets.is_empty() { self.of_pid() } else { Completeness::Complete };
+                let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
+                who::pid(*pid, sockets, &completeness, ending::exists(*pid))
+            }
+            Asked::Claim(name) => who::claim(name),
+        }
+    }
+
+    /// Whether an empty answer about these namespaces may be believed.
+    pub(super) fn completeness_in(&self, space: Space) -> Completeness {
+        match space {
+            Space::One(netns) if self.own != Some(netns) && !self.looked.contains(&netns) => {
+                Completeness::Partial(format!(
+                    "network namespace {netns} could not be looked into; ask as {ROOT}, a daemon that runs as {ROOT}, or from \
+                     there with --no-daemon"
+                ))
+            }
+            Space::All { .. } if self.beyond == Beyond::Hidden => {
+                let what = "network namespaces of processes that may not be looked into here are not known";
+                Completeness::Partial(if is_privileged() {
+                    what.to_owned()
+                } else {
+                    format!("{what}; ask as {ROOT}, or a daemon that runs as {ROOT}")
+                })
+            }
+            _ => self.completeness.clone(),
+        }
+    }
+
+    /// Whether "this process has no socket" may be believed: not while some socket's processes are hidden.
+    fn of_pid(&self) -> Completeness {
+        let hidden = self.table.sockets().filter(|s| s.owner == Owner::NotPermitted).count();
+        if hidden == 0 {
+            self.completeness.clone()
+        } else {
+            Completeness::Partial(listing::hidden(hidden, Viewer::Unrestricted))
+        }
+    }
+}
