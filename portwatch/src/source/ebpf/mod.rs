@@ -3,9 +3,11 @@
 //! Order of a start: attach, look at the kernel's tables, tell the programs which sockets existed before,
 //! look again; so nothing falls between. After a loss: a `Gap` with the exact counts, then a `Snapshot`.
 
+mod adopt;
 mod btf;
 mod descriptors;
 mod hooks;
+mod intake;
 mod left;
 mod load;
 mod mounts;
@@ -14,19 +16,12 @@ mod offsets;
 mod ring;
 mod sharing;
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use aya::maps::{Array, HashMap as KernelMap, MapData, PerCpuArray, RingBuf};
-use jiff::SignedDuration;
 use portwatch_common::{
     counter::{self, Counters as KernelCounters},
-    decode::decode,
-    record::{ExecRecord, kind},
+    record::ExecRecord,
 };
 
 use self::{
@@ -42,22 +37,18 @@ pub use self::{
 use super::{
     Counters, Progress, Refresh, Source, SourceError, SourceKind, Wake,
     clock::Clock,
-    convert,
     procfs::Descriptors,
     replay::Recorder,
     scan::{HolderSearch, Roots, Scanner},
 };
 use crate::model::{
-    Attached, BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, GapReason,
-    Local, LossCounts, Netns, Observation, Phase, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
+    Attached, BindRules, ConnectionScope, Connections, Coverage, Degradation, Evidence, Fact, Local, Netns,
+    Observation, ProcessId, Seen, Sharing, Snapshot, SocketKey, Timestamp,
 };
 
 /// A pass over all descriptors that takes no longer than this is made for every question: it finds holders to whom a
 /// descriptor was passed, whom nobody saw receive it.
 const CHEAP: Duration = Duration::from_millis(3);
-
-/// The observer was stopped, or got no time, if records waited for so long.
-const STOPPED: SignedDuration = SignedDuration::from_secs(1);
 
 /// Records taken in one call of `poll`: bounds memory in a burst, and how long a caller is kept.
 const BATCH: usize = 8192;
@@ -152,31 +143,6 @@ impl EbpfSource {
         Ok(())
     }
 
-    /// The first delivery: what happened since the programs were attached, and the snapshot.
-    fn first(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
-        let before = self.look(HolderSearch::First)?;
-        self.adopt(&before);
-        if let Some(left) = &mut self.left {
-            left.adopt(&before);
-        }
-        self.follow(&before);
-        self.take(self.full, out)?;
-        // A socket that was closed between the first look and its adoption was closed unseen. The second
-        // look is cheap, and what it does not find any more is let go.
-        // A child that was made before its parent was followed was made unseen too: where it costs little, holders
-        // are looked for again.
-        let again = if self.pass.is_some() { HolderSearch::All } else { HolderSearch::None };
-        let mut now = self.look(again)?;
-        self.take(self.full, out)?;
-        self.release_gone(&before, &now);
-        if again == HolderSearch::None {
-            keep_holders(&before, &mut now);
-        }
-        self.follow(&now);
-        self.say(snapshot(now), out);
-        Ok(())
-    }
-
     /// Every socket.
     fn look(&mut self, search: HolderSearch) -> Result<Snapshot, SourceError> {
         let begun = self.clock.now();
@@ -186,117 +152,6 @@ impl EbpfSource {
         }?;
         // By the clock of the records.
         Ok(Snapshot { begun, ended: self.clock.now(), ..found })
-    }
-
-    /// Has the programs tell of the children, execs, signals and the end of holders that were found by looking.
-    fn follow(&mut self, snapshot: &Snapshot) {
-        /// `BPF_NOEXIST`: what a program wrote knows the start to the nanosecond.
-        const NO_EXIST: u64 = 1;
-        /// No exec id: the process is announced with its next bind or listen.
-        const UNANNOUNCED: u64 = u64::MAX;
-        let holders: HashSet<ProcessId> =
-            snapshot.sockets.iter().flat_map(|s| &s.holders).map(|h| h.process).collect();
-        for process in holders {
-            let start_ns = process.start_ticks.saturating_mul(convert::NS_PER_TICK);
-            // Fails for one that is followed already, and where the map is full, which the programs count too.
-            let begun = self.processes.insert(process.pid, [start_ns, UNANNOUNCED], NO_EXIST).is_ok();
-            if begun && !self.scanner.lives(process) {
-                // It ended between the look and now, unseen.
-                let _ = self.processes.remove(&process.pid);
-            }
-        }
-    }
-
-    /// Puts sockets that existed before into the map of bound sockets, so that their close is seen.
-    fn adopt(&mut self, snapshot: &Snapshot) {
-        /// `BPF_NOEXIST`: what a program wrote meanwhile is newer.
-        const NO_EXIST: u64 = 1;
-        for found in &snapshot.sockets {
-            if let SocketKey::Cookie(cookie) = found.socket.key {
-                let netns = found.socket.endpoint.netns.map_or(0, |n| n.0);
-                let listens = u32::from(found.socket.phase == Phase::Listening);
-                if let Err(error) = self.bound.insert(cookie, [netns, 0, listens], NO_EXIST) {
-                    tracing::debug!(cookie, %error, "socket not adopted");
-                }
-            }
-        }
-        if let Err(error) = self.adopted.set(0, 1, 0) {
-            tracing::warn!(%error, "listens without bind cannot be told from older sockets");
-        }
-    }
-
-    fn release_gone(&mut self, before: &Snapshot, now: &Snapshot) {
-        let there: HashSet<SocketKey> = now.sockets.iter().map(|s| s.socket.key).collect();
-        for found in &before.sockets {
-            if let SocketKey::Cookie(cookie) = found.socket.key
-                && !there.contains(&found.socket.key)
-            {
-                // Absent when the program saw the close, which is as good.
-                let _ = self.bound.remove(&cookie);
-            }
-        }
-    }
-
-    /// Takes records from the ring. A loss is told as a gap, before the records among which it was: whoever judges
-    /// them knows that others are missing.
-    fn take(&mut self, limit: usize, out: &mut Vec<Observation>) -> Result<(), SourceError> {
-        let begin = out.len();
-        let clock = self.clock.held();
-        let mut oldest = None;
-        let (counters, undecodable) = (&mut self.counters, &mut self.undecodable);
-        let recorder = &mut self.recorder;
-        if let Some(recorder) = recorder {
-            recorder.clock(clock);
-            recorder.begin_batch();
-        }
-        self.ring.drain(limit, |bytes| {
-            counters.received += 1;
-            if let Some(recorder) = recorder {
-                recorder.record(bytes);
-            }
-            match decode(bytes) {
-                Ok(record) => {
-                    oldest.get_or_insert(clock.at(record.boot_ns()));
-                    out.extend(convert::observation(&record, clock));
-                }
-                Err(error) => {
-                    counters.undecodable += 1;
-                    *undecodable += 1;
-                    tracing::warn!(%error, "undecodable record");
-                }
-            }
-        });
-        // After the look into the ring: records can be lost only while it is full, and then the next look
-        // finds some. So no loss stays untold for want of another record.
-        let now = self.read_counters().inspect_err(|_| {
-            if let Some(recorder) = &mut self.recorder {
-                recorder.end_batch(None);
-            }
-        })?;
-        let lost =
-            LossCounts { undecodable: std::mem::take(&mut self.undecodable), ..loss(&self.counted, &now) };
-        self.counted = now;
-        let now = self.clock.now();
-        let whole = std::mem::replace(&mut self.whole_until, now);
-        let gap = (lost.total() > 0).then(|| {
-            // Records wait for milliseconds. Where the oldest waited for longer, and nobody came by meanwhile, nobody could.
-            let unseen = oldest.map(|oldest| oldest.max(whole));
-            let stopped = unseen.filter(|&since| now.duration_since(since) >= STOPPED);
-            let (since, reason) = match stopped {
-                Some(since) => (since, GapReason::Paused),
-                None => (whole, GapReason::BufferFull),
-            };
-            Observation::new(now, Evidence::Kernel, Seen::Gap { lost, since, reason })
-        });
-        if let Some(recorder) = &mut self.recorder {
-            recorder.end_batch(gap.as_ref());
-        }
-        if let Some(gap) = gap {
-            self.counters.lost += lost.total() - lost.undecodable;
-            self.stale = true;
-            out.insert(begin, gap);
-        }
-        Ok(())
     }
 
     /// Takes over the wall clock, before anything is dated by it.
@@ -315,21 +170,6 @@ impl EbpfSource {
             recorder.observation(&observation);
         }
         out.push(observation);
-    }
-
-    /// The sums over all CPUs.
-    fn read_counters(&self) -> Result<KernelCounters, SourceError> {
-        let read = self.lost.get(&0, 0).map_err(|error| SourceError::Read {
-            what: "the loss counters".to_owned(),
-            error: io::Error::other(error),
-        })?;
-        let mut sums = [0; counter::END];
-        for cpu in read.iter() {
-            for (sum, count) in sums.iter_mut().zip(cpu) {
-                *sum += count;
-            }
-        }
-        Ok(sums)
     }
 
     /// Tells how many connections were left, and by whom.
@@ -357,40 +197,8 @@ fn table<'a>(loaded: &'a mut Loaded, took: &'a mut Option<Duration>) -> Option<T
     loaded.iterates.then_some(Table { ebpf: &mut loaded.ebpf, took })
 }
 
-/// Holders found by the first look stand where the second found the same socket.
-fn keep_holders(before: &Snapshot, now: &mut Snapshot) {
-    let known: HashMap<SocketKey, _> = before.sockets.iter().map(|s| (s.socket.key, s)).collect();
-    for found in &mut now.sockets {
-        if let Some(older) = known.get(&found.socket.key) {
-            found.holders.clone_from(&older.holders);
-            found.owner = older.owner;
-        }
-    }
-    now.processes.clone_from(&before.processes);
-}
-
 fn snapshot(found: Snapshot) -> Observation {
     Observation::new(found.ended, Evidence::Scan, Seen::Snapshot(Box::new(found)))
-}
-
-/// What was lost between two looks at the counters.
-fn loss(before: &KernelCounters, now: &KernelCounters) -> LossCounts {
-    let of = |kind: u16| {
-        let at = usize::from(kind);
-        match (before.get(at), now.get(at)) {
-            (Some(before), Some(now)) => now.saturating_sub(*before),
-            _ => 0,
-        }
-    };
-    LossCounts {
-        process: of(kind::PROCESS) + of(kind::FORK) + of(kind::EXEC),
-        bind: of(kind::BIND),
-        refused: of(kind::REFUSED),
-        listen: of(kind::LISTEN),
-        close: of(kind::CLOSE) + of(kind::UNLISTEN),
-        exit: of(kind::EXIT) + of(kind::KILLED),
-        undecodable: 0,
-    }
 }
 
 /// The pids that programs are told (`task->tgid`) are those of the first namespace: here they would name other processes, or none.
