@@ -10,11 +10,6 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-};
-
 /// A handle that ends a waiting [`Source::poll`](crate::source::Source::poll) from any thread. Clones wake the same source.
 #[derive(Debug, Clone)]
 pub struct Wake(Arc<Ends>);
@@ -42,15 +37,7 @@ impl Wake {
 
     /// Waits for a wake, at most so long; `true` when one is pending. It stays so until [`Wake::clear`].
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        // Rounded up, so that a wait of less than a millisecond is not a spin.
-        let millis = timeout.as_nanos().div_ceil(1_000_000);
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let mut descriptors = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut descriptors, timeout) {
-            Ok(ready) => Ok(ready > 0),
-            Err(Errno::EINTR) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
+        super::is_readable(self.as_fd(), timeout)
     }
 
     /// Takes pending wakes back, so that the next wait waits.
