@@ -22,8 +22,11 @@ pub use meeting::Overlap;
 pub use party::Party;
 pub use sharing::Refusal;
 
+use std::collections::HashMap;
+
 use crate::model::{
-    BindRules, Connection, Endpoint, Interface, Interfaces, Local, Phase, Protocol, Sharing, Socket, Zone,
+    BindRules, Connection, Endpoint, Interface, Interfaces, Local, Phase, Protocol, Sharing, Socket,
+    SocketOptions, Zone,
 };
 use meeting::Meeting;
 use rule::refused_by_rule;
@@ -115,10 +118,11 @@ pub fn would_bind_in<'a>(
         let here = request.place.netns == party.endpoint().netns;
         here && party.shuts()
     });
+    let listeners = listeners(&parties);
     let mut tally = Tally::default();
     let mut may_be_older = false;
     for &party in &parties {
-        if let Some(inherited) = inherited(request, party, &parties) {
+        if let Some(inherited) = inherited(request, party, &listeners) {
             may_be_older |= inherited == Inherited::UnlessOlder;
             continue;
         }
@@ -150,20 +154,34 @@ enum Inherited {
 /// (`inet_diag_msg_attrs_fill`), but the bind of an address that is not `::` sets it (`inet6_bind`), and what is accepted there has it too. One
 /// that `::` accepted has it not, and may be older than a listener on its address, where both share by an option; without one the listener's bind
 /// would have failed beside it, and the kernel lends the port to no connection while somebody is bound to it (`__inet_hash_connect`).
-fn inherited(request: &BindRequest, party: Party<'_>, parties: &[Party<'_>]) -> Option<Inherited> {
+fn inherited(
+    request: &BindRequest,
+    party: Party<'_>,
+    listeners: &HashMap<Endpoint, SocketOptions>,
+) -> Option<Inherited> {
     let Party::Connection(connection) = party else { return None };
     if !matches!(meeting::meeting(request, party), Meeting::Perhaps(Overlap::TheirIpv6Connection))
         || connection.options.v6_only.is_some()
     {
         return None;
     }
-    let accepts = |other: &&Party<'_>| {
-        matches!(other, Party::Socket(socket) if socket.seen.phase == Phase::Listening
-            && socket.seen.endpoint == connection.local)
-    };
-    let options = parties.iter().find(accepts)?.options();
+    let options = listeners.get(&connection.local)?;
     let shares_nothing = options.reuse_addr == Some(false) && options.reuse_port == Some(false);
     Some(if shares_nothing { Inherited::Certainly } else { Inherited::UnlessOlder })
+}
+
+/// The options of who listens, by its place: a port can have as many connections as its maker likes.
+fn listeners(parties: &[Party<'_>]) -> HashMap<Endpoint, SocketOptions> {
+    let mut all = HashMap::new();
+    for party in parties {
+        if let Party::Socket(socket) = party
+            && socket.seen.phase == Phase::Listening
+        {
+            // Of several in one place each shares it.
+            all.entry(socket.seen.endpoint).or_insert(socket.seen.options);
+        }
+    }
+    all
 }
 
 /// Whether two sockets on one port can meet by the interfaces they are bound to (`inet_bind_conflict`, `udp_lib_lport_inuse`): one that is

@@ -27,7 +27,8 @@ use super::{
 };
 use crate::{
     model::{
-        BindRules, Connection, Local, Netns, Phase, Port, Protocol, Sharing, Socket, SocketOptions, TcpState,
+        BindRules, Connection, Interface, Local, Netns, Owner, Phase, Port, Protocol, Sharing, Socket,
+        SocketOptions, TcpState,
     },
     source::{diag::Diag, rules::Rules},
 };
@@ -434,4 +435,35 @@ fn where_overlaps_are_shared_only_the_same_address_without_an_option_is_certainl
     assert_eq!(outcome("127.0.0.1", true), unknown);
     assert_eq!((outcome("0.0.0.0", false), outcome("::", false)), (unknown, unknown));
     assert_eq!(predicted(outcome("127.0.0.2", false)), Some(Ok(())));
+}
+
+#[test]
+fn connections_by_the_ten_thousand_cost_no_walk_over_all_of_them_for_each() {
+    let port = Port::new(3100).unwrap();
+    let place = |address| request(Protocol::Tcp, address, port).place;
+    let row = Connection {
+        local: place("::1"),
+        peer: "::1".parse().unwrap(),
+        peer_port: None,
+        state: TcpState::Established,
+        expires: None,
+        is_remnant: false,
+        key: None,
+        inode: None,
+        uid: None,
+        options: SocketOptions::default(),
+        interface: Interface::Any,
+        holders: Vec::new(),
+        owner: Owner::Unknown,
+    };
+    // They came in by a listener on all addresses, so none of them is explained by one on its own.
+    let rows = vec![row; 100_000];
+    let rules = BindRules::default();
+    let world =
+        World { connections: Some(&rows), rules: &rules, sharing: &Sharing::AsBound, interfaces: None };
+    let begun = Instant::now();
+    let told = would_bind_in(&request(Protocol::Tcp, "0.0.0.0", port), [], world);
+    // Each compared with each would take half a minute.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(matches!(told.outcome, Outcome::Unknown { why: Doubt::V6OnlyUnknown(_) }), "{:?}", told.outcome);
 }
