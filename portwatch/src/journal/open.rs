@@ -352,10 +352,6 @@ fn previous_run(connection: &Connection) -> rusqlite::Result<Option<PreviousRun>
     Ok(alive.max(written).map(|last| PreviousRun { clean: ended == "in order", last }))
 }
 
-pub(super) fn first_id(connection: &Connection) -> rusqlite::Result<Option<i64>> {
-    connection.prepare_cached("SELECT min(id) FROM event")?.query_row([], |row| row.get(0))
-}
-
 /// 0 when there is no event.
 pub(super) fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT ifnull(max(id), 0) FROM event")?.query_row([], |row| row.get(0))
@@ -365,11 +361,6 @@ pub(super) fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
     let count: i64 = connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
-}
-
-/// How many ids there are from the first to the last. Some may be of no row: what goes first goes from between.
-pub(super) fn span(first: Option<i64>, last: i64) -> u64 {
-    first.map_or(0, |first| u64::try_from(last - first + 1).unwrap_or(0))
 }
 
 /// The write-ahead log of a database.

@@ -1,6 +1,9 @@
 //! Old rows out: a bounded number of them at a time, so that writing never stalls.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -19,12 +22,19 @@ const AT_LEAST: i64 = 500;
 /// Processes looked at at once, and how long in one step.
 const PROCESSES: i64 = 500;
 const SWEEP: Duration = Duration::from_millis(20);
+/// Of those that events named which went, so many in one transaction.
+const SOME: usize = 100;
+/// A process that no event names any more and that has ended, or is of an earlier boot than `?2`.
+const IS_UNNAMED: &str = "(ended IS NOT NULL OR boot <> ?2)
+    AND NOT EXISTS (SELECT 1 FROM event WHERE event.process = process.id)
+    AND NOT EXISTS (SELECT 1 FROM event WHERE event.other = process.id)";
 /// Pages given back to the file system in one step.
 const PAGES: i64 = 256;
 /// Age is looked at, and a sign of life written, so often.
 const PERIOD: Duration = Duration::from_mins(1);
-/// Where the database is too large, processes that nothing names any more go first, if they have not been looked for so long.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Where the database is too large, all processes are looked through for those that nothing names any more, if they were not for so
+/// long. Mostly they have gone with the last event that named them.
+const AGAIN: Duration = Duration::from_mins(1);
 
 /// Where the sweep stands.
 pub(super) struct Retention {
@@ -33,10 +43,10 @@ pub(super) struct Retention {
     more: bool,
     /// Processes up to this row were looked at in the present sweep; `None` when none is under way.
     swept: Option<i64>,
-    /// Events wait for the end of the present sweep.
-    held: bool,
-    /// When the last one for the sake of the size began.
+    /// When the last one for the sake of the size began; events wait for its end.
     swept_for_size: Option<Instant>,
+    /// Events that named these went.
+    named: BTreeSet<i64>,
     passes: Passes,
 }
 
@@ -46,15 +56,15 @@ impl Retention {
             next: Instant::now(),
             more: true,
             swept: Some(0),
-            held: false,
             swept_for_size: None,
+            named: BTreeSet::new(),
             passes: Passes::default(),
         }
     }
 
     /// There is more to do at once.
-    pub(super) const fn due(&self) -> bool {
-        self.more || self.swept.is_some()
+    pub(super) fn due(&self) -> bool {
+        self.more || self.swept.is_some() || !self.named.is_empty()
     }
 
     /// One step.
@@ -69,44 +79,37 @@ impl Retention {
             open::mark_alive(&store.connection)?;
         }
         if size > options.retention_bytes && self.swept_for_size.is_none_or(|at| at.elapsed() >= AGAIN) {
-            self.swept_for_size = Some(Instant::now());
-            (self.swept, self.held) = (Some(0), true);
+            (self.swept_for_size, self.swept) = (Some(Instant::now()), Some(0));
         }
+        sweep_named(store, &mut self.named)?;
         if let Some(from) = self.swept {
             self.swept = sweep_processes(store, from)?;
         }
-        self.held &= self.swept.is_some();
         // What the processes that went have left is not looked for among events.
         let size = used_bytes(&store.connection)?;
         let by_size = size > options.retention_bytes;
         let mut looking = false;
         let deleted = if !by_size {
             let age = i64::try_from(options.retention_age.as_nanos()).unwrap_or(i64::MAX);
-            delete_events(&store.connection, time::to_ns(Timestamp::now()).saturating_sub(age), EVENTS)?
-        } else if self.held {
+            let cutoff = time::to_ns(Timestamp::now()).saturating_sub(age);
+            delete_oldest(&store.connection, cutoff, EVENTS, &mut self.named)?
+        } else if self.swept.is_some() || !self.named.is_empty() {
             0
         } else {
             let bytes = size - options.retention_bytes;
-            match self.passes.thin(&store.connection, bytes, EVENTS)? {
-                Thinned::Deleted(deleted) => {
-                    self.held = self.passes.leave_processes();
-                    deleted
-                }
+            match self.passes.thin(&store.connection, (bytes, EVENTS), &mut self.named)? {
+                Thinned::Deleted(deleted) => deleted,
                 Thinned::Looking => {
                     looking = true;
                     0
                 }
                 Thinned::Nobody => {
-                    let rows = too_many(&store.connection, size, options.retention_bytes)?;
-                    delete_events(&store.connection, i64::MAX, rows)?
+                    let rows = too_many(store.events, size, options.retention_bytes);
+                    delete_oldest(&store.connection, i64::MAX, rows, &mut self.named)?
                 }
             }
         };
-        if deleted > 0 {
-            store.fewer(deleted);
-            // From the beginning where they are waited for: an earlier row may have lost its last event.
-            self.swept = self.swept.filter(|_| !self.held).or(Some(0));
-        }
+        store.fewer(deleted);
         self.more = deleted > 0 || looking;
         self.more |= give_back(&store.connection)?;
         Ok(())
@@ -134,16 +137,20 @@ fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
     spare()
 }
 
-/// About so many rows make the database larger than it may be: no more go than must.
-fn too_many(connection: &Connection, size: u64, limit: u64) -> rusqlite::Result<i64> {
-    let count = open::span(open::first_id(connection)?, open::last_id(connection)?);
-    let rows = u128::from(count) * u128::from(size.saturating_sub(limit)) / u128::from(size.max(1));
-    Ok(i64::try_from(rows).unwrap_or(EVENTS).saturating_add(AT_LEAST).min(EVENTS))
+/// About so many of the events make the database larger than it may be: no more go than must.
+fn too_many(events: u64, size: u64, limit: u64) -> i64 {
+    let rows = u128::from(events) * u128::from(size.saturating_sub(limit)) / u128::from(size.max(1));
+    i64::try_from(rows).unwrap_or(EVENTS).saturating_add(AT_LEAST).min(EVENTS)
 }
 
 /// Deletes the oldest events that are older than `cutoff`, a bounded number; never the newest row, so that ids
-/// go on from it.
-fn delete_events(connection: &Connection, cutoff: i64, rows: i64) -> rusqlite::Result<usize> {
+/// go on from it. The processes that they named are added to `processes`.
+fn delete_oldest(
+    connection: &Connection,
+    cutoff: i64,
+    rows: i64,
+    processes: &mut BTreeSet<i64>,
+) -> rusqlite::Result<usize> {
     let mut find = connection.prepare_cached(
         "SELECT max(id) FROM (SELECT id, at FROM event ORDER BY id LIMIT ?1)
          WHERE at < ?2 AND id < (SELECT max(id) FROM event)",
@@ -151,7 +158,41 @@ fn delete_events(connection: &Connection, cutoff: i64, rows: i64) -> rusqlite::R
     let Some(upto) = find.query_row(params![rows, cutoff], |row| row.get::<_, Option<i64>>(0))? else {
         return Ok(0);
     };
+    let mut find = connection.prepare_cached("SELECT process, other FROM event WHERE id <= ?1")?;
+    let mut rows = find.query([upto])?;
+    while let Some(row) = rows.next()? {
+        processes.extend(row.get::<_, Option<i64>>(0)?);
+        processes.extend(row.get::<_, Option<i64>>(1)?);
+    }
     connection.prepare_cached("DELETE FROM event WHERE id <= ?1")?.execute([upto])
+}
+
+/// Deletes those of `named` that no event names any more and that have ended, or are of an earlier boot, as many as there is time for.
+fn sweep_named(store: &mut Store, named: &mut BTreeSet<i64>) -> rusqlite::Result<()> {
+    let begun = Instant::now();
+    while let Some(&first) = named.first() {
+        if begun.elapsed() >= SWEEP {
+            break;
+        }
+        let some: Vec<i64> = named.range(first..).take(SOME).copied().collect();
+        let transaction = store.connection.unchecked_transaction()?;
+        let mut gone = Vec::new();
+        {
+            let mut delete = transaction.prepare_cached(&format!(
+                "DELETE FROM process WHERE id = ?1 AND {IS_UNNAMED} RETURNING pid, start_ticks"
+            ))?;
+            for &id in &some {
+                let boot = store.boot();
+                gone.extend(delete.query_row([id, boot], |row| Ok((row.get(0)?, row.get(1)?))).optional()?);
+            }
+        }
+        transaction.commit()?;
+        store.forget_those(gone);
+        for id in some {
+            named.remove(&id);
+        }
+    }
+    Ok(())
 }
 
 /// Deletes processes that no event names any more and that have ended, or are of an earlier boot. A process that
@@ -187,12 +228,8 @@ fn sweep_some(store: &mut Store, from: i64) -> rusqlite::Result<Option<i64>> {
         return Ok(None);
     };
     let deleted = connection
-        .prepare_cached(
-            "DELETE FROM process WHERE id > ?1 AND id <= ?2 AND (ended IS NOT NULL OR boot <> ?3)
-               AND NOT EXISTS (SELECT 1 FROM event WHERE event.process = process.id)
-               AND NOT EXISTS (SELECT 1 FROM event WHERE event.other = process.id)",
-        )?
-        .execute(params![from, upto, store.boot()])?;
+        .prepare_cached(&format!("DELETE FROM process WHERE id > ?1 AND id <= ?3 AND {IS_UNNAMED}"))?
+        .execute(params![from, store.boot(), upto])?;
     if deleted > 0 {
         store.forget();
     }
@@ -202,6 +239,34 @@ fn sweep_some(store: &mut Store, from: i64) -> rusqlite::Result<Option<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        journal::{Entry, OpenReport},
+        model::{Event, EventKind, Evidence, ProcessId},
+    };
+
+    #[test]
+    fn a_process_whose_row_went_is_not_remembered_by_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db");
+        let connection = open::prepare(&path, open::Depth::Head, &mut OpenReport::default()).unwrap();
+        let mut store = Store::new(connection, "boot").unwrap();
+        let entry = |kind, process| {
+            let mut event = Event::new(Timestamp::now(), kind, Evidence::Kernel);
+            event.process = process;
+            Entry::Event(event)
+        };
+        let id = Some(ProcessId { pid: 7, start_ticks: 7 });
+        let rows = [entry(EventKind::Listen, id), entry(EventKind::Exit, id), entry(EventKind::Note, None)];
+        store.write(&[], &rows).unwrap();
+        let mut named = BTreeSet::new();
+        assert_eq!(delete_oldest(&store.connection, i64::MAX, 10, &mut named).unwrap(), 2);
+        assert_eq!(named.len(), 1);
+        sweep_named(&mut store, &mut named).unwrap();
+        let left: i64 =
+            store.connection.query_row("SELECT count(*) FROM process", [], |row| row.get(0)).unwrap();
+        assert_eq!((left, named.len()), (0, 0));
+        store.write(&[], &[entry(EventKind::Close, id)]).unwrap();
+    }
 
     #[test]
     fn a_megabyte_is_given_back_in_one_step() {

@@ -80,6 +80,15 @@ impl Store {
         self.events = self.events.saturating_sub(u64::try_from(deleted).unwrap_or(u64::MAX));
     }
 
+    /// The rows of these processes, of this boot or another, were deleted: their pids and start times.
+    pub(super) fn forget_those(&mut self, processes: Vec<(i64, i64)>) {
+        for (pid, start_ticks) in processes {
+            if let Ok(pid) = u32::try_from(pid) {
+                self.processes.pop(&ProcessId { pid, start_ticks: start_ticks.cast_unsigned() });
+            }
+        }
+    }
+
     /// Row ids are to be looked up again: a transaction was rolled back, or rows were deleted.
     pub(super) fn forget(&mut self) {
         self.processes.clear();

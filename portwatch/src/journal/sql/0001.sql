@@ -55,7 +55,7 @@ CREATE TABLE process (
 ) STRICT;
 CREATE INDEX process_cgroup ON process (cgroup) WHERE cgroup IS NOT NULL;
 
--- Ids are contiguous: rows go in at the end and out at the beginning.
+-- Rows go in at the end, and out at the beginning and from between: ids rise and have holes.
 CREATE TABLE event (
     id          INTEGER PRIMARY KEY,
     at          INTEGER NOT NULL,

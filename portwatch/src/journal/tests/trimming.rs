@@ -204,3 +204,110 @@ fn a_file_that_was_large_is_given_back_at_once_and_rows_are_written_meanwhile() 
     // In less than a minute, after which it was looked at again before.
     until(&opened.writer, &reader, |r| used(r) <= limit && size() < 4 << 20);
 }
+
+/// As after hours in which most rows came and went: the next id is far from the last.
+fn leave_a_hole(path: &std::path::Path, table: &str) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let sql = format!("UPDATE {table} SET id = id + 500000000 WHERE id = (SELECT max(id) FROM {table})");
+    assert_eq!(connection.execute(&sql, []).unwrap(), 1);
+}
+
+#[test]
+fn who_fills_the_journal_for_hours_loses_its_own_rows() {
+    let (_directory, path) = place();
+    let limit = 2 << 20;
+    let options = || Options { retention_bytes: limit, boot_id: BOOT.to_owned(), ..Options::default() };
+    let before = Journal::open(&path, options()).unwrap();
+    // Whose rows are in front has the first of any that are looked at.
+    before.writer.write_batch([of_user(10, 1001, 10), now(EventKind::Listen, Some(10))]);
+    before.writer.write_batch(quiet());
+    before.writer.write(now(EventKind::Claim, None));
+    before.writer.close();
+    leave_a_hole(&path, "event");
+    let opened = Journal::open(&path, options()).unwrap();
+    opened.writer.write(of_user(20, 1000, 10));
+    let kinds = [EventKind::Bind, EventKind::Listen, EventKind::Close];
+    opened.writer.write_batch((0..60_000).map(|n| now(kinds[n % 3], Some(20))));
+    opened.writer.flush();
+    let reader = Reader::open(&path).unwrap();
+    until(&opened.writer, &reader, |r| used(r) <= limit);
+    assert_eq!(count(&reader, "process IN (SELECT id FROM process WHERE uid = 1001)"), 501);
+    assert_eq!(count(&reader, "type IN (13, 26)"), 3, "the claims and the start");
+    assert!(count(&reader, "1") > 5000, "no more go than must");
+}
+
+#[test]
+fn where_orders_fill_the_journal_for_hours_no_more_go_than_must() {
+    let (_directory, path) = place();
+    let limit = 2 << 20;
+    let before = open(&path);
+    before.writer.write(now(EventKind::Claim, None));
+    before.writer.write_batch((0..20_000).map(|_| now(EventKind::Claim, None)));
+    before.writer.close();
+    leave_a_hole(&path, "event");
+    let opened = Journal::open(&path, Options { retention_bytes: limit, ..Options::default() }).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    until(&opened.writer, &reader, |r| used(r) <= limit);
+    assert!(used(&reader) > limit / 10 * 9, "{}", used(&reader));
+}
+
+#[test]
+fn whose_texts_are_long_is_told_by_their_bytes() {
+    let (_directory, path) = place();
+    let limit = 3 << 20;
+    let boot_id = BOOT.to_owned();
+    let opened =
+        Journal::open(&path, Options { retention_bytes: limit, boot_id, ..Options::default() }).unwrap();
+    // As many characters as the other's have, each of four bytes.
+    let wide = |pid| match of_user(pid, 1000, 0) {
+        Entry::Process(mut process) => {
+            let inner = Arc::make_mut(&mut process);
+            inner.command = Some(CommandLine { args: vec!["🦀".repeat(1000)], truncated: false });
+            inner.cwd = Some("🦀".repeat(1000).into());
+            Entry::Process(process)
+        }
+        event @ Entry::Event(_) => event,
+    };
+    for pid in 100..500 {
+        opened.writer.write_batch([of_user(pid, 1001, 2000), now(EventKind::Listen, Some(pid))]);
+        opened.writer.write(now(EventKind::Exit, Some(pid)));
+    }
+    for pid in 1100..1400 {
+        let short = [wide(pid), now(EventKind::Listen, Some(pid)), now(EventKind::Exit, Some(pid))];
+        opened.writer.write_batch(short);
+    }
+    opened.writer.flush();
+    let reader = Reader::open(&path).unwrap();
+    until(&opened.writer, &reader, |r| used(r) <= limit);
+    assert_eq!(count(&reader, "process IN (SELECT id FROM process WHERE uid = 1001)"), 800);
+    let left = count(&reader, "process IN (SELECT id FROM process WHERE uid = 1000)");
+    assert!((100..600).contains(&left), "{left}");
+}
+
+#[test]
+fn a_process_goes_with_the_last_event_that_named_it_and_is_written_again_when_another_does() {
+    let (_directory, path) = place();
+    let limit = 2 << 20;
+    let boot_id = BOOT.to_owned();
+    let opened =
+        Journal::open(&path, Options { retention_bytes: limit, boot_id, ..Options::default() }).unwrap();
+    for pid in [30, 31] {
+        opened.writer.write_batch([of_user(pid, 1000, 10), now(EventKind::Listen, Some(pid))]);
+    }
+    opened.writer.write(now(EventKind::Exit, Some(30)));
+    opened.writer.write(of_user(20, 1000, 10));
+    opened.writer.write_batch((0..60_000).map(|_| now(EventKind::Bind, Some(20))));
+    opened.writer.flush();
+    let reader = Reader::open(&path).unwrap();
+    until(&opened.writer, &reader, |r| used(r) <= limit);
+    let rows = |pid: u32| -> u32 {
+        let sql = "SELECT count(*) FROM process WHERE pid = ?1";
+        reader.connection.query_row(sql, [pid], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count(&reader, "type IN (2, 5)"), 0, "their events went");
+    assert_eq!((rows(30), rows(31)), (0, 1), "one that has not ended stays");
+    opened.writer.write(now(EventKind::Close, Some(30)));
+    let status = opened.writer.flush();
+    assert_eq!((status.error, rows(30)), (None, 1));
+    assert_eq!(count(&reader, "type = 3 AND process IN (SELECT id FROM process WHERE pid = 30)"), 1);
+}
