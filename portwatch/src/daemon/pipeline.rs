@@ -51,6 +51,8 @@ pub struct Pipeline {
     unsettled: Vec<Port>,
     /// Commands that came while something was taken in and need all of it.
     waiting: VecDeque<Command>,
+    /// Until then no command is obeyed in between.
+    rest: Instant,
     /// When the holders of stirred ports are looked at.
     settling: Option<Instant>,
     /// How long the last of these looks took.
@@ -79,6 +81,7 @@ impl Pipeline {
             records: Vec::new(),
             unsettled: Vec::new(),
             waiting: VecDeque::new(),
+            rest: Instant::now(),
             settling: None,
             settled_in: Duration::ZERO,
             sleep: Sleep::new(),
@@ -88,9 +91,9 @@ impl Pipeline {
 
     /// Runs until [`Handle::stop`]; then tells what is pending, writes the stop and closes the journal in order.
     pub fn run(mut self) -> Option<WriterStatus> {
-        let mut source_ended = false;
+        let (mut source_ended, mut is_asked) = (false, false);
         while !self.handle.is_stopped() {
-            let wait = self.until_tick();
+            let wait = if is_asked { Duration::ZERO } else { self.until_tick() };
             if source_ended {
                 // A recording is over; its answers are still wanted.
                 if let Ok(command) = self.commands.recv_timeout(wait.min(Duration::from_secs(1))) {
@@ -103,9 +106,7 @@ impl Pipeline {
             self.tell_names();
             self.look_again();
             self.look_at_stirred();
-            while let Some(command) = self.waiting.pop_front().or_else(|| self.commands.try_recv().ok()) {
-                self.obey(command);
-            }
+            is_asked = self.obey_some();
             self.report();
         }
         self.end()
@@ -194,7 +195,14 @@ impl Pipeline {
                 for mut observation in drain.by_ref().take(chunk) {
                     if let Seen::Snapshot(snapshot) = &mut observation.seen {
                         let doubted = live.doubted(snapshot);
-                        snapshot.connected = connected(&mut *self.source, &doubted);
+                        if lossy {
+                            snapshot.connected = connected(&mut *self.source, &doubted);
+                        } else if !doubted.is_empty() {
+                            // To read all connections takes long, and nobody but this thread changes the table.
+                            drop(live);
+                            snapshot.connected = connected(&mut *self.source, &doubted);
+                            live = lock(&self.handle.live);
+                        }
                         live.set_completeness(match &complete {
                             Completeness::Complete => completeness(snapshot.bound_included, kernel_binds),
                             partial => partial.clone(),

@@ -1,5 +1,7 @@
 //! The stages joined, driven by a source that says what it is told.
 
+mod busy;
+
 use std::{
     net::IpAddr,
     path::PathBuf,

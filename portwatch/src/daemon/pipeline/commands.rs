@@ -1,6 +1,6 @@
 //! What askers want done in the pipeline's thread.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Pipeline;
 use crate::{
@@ -9,10 +9,31 @@ use crate::{
     query::Around,
 };
 
+/// Commands are obeyed for so long in a row: whoever asks again and again does not keep the source unheard. Between the
+/// parts of what is taken in they get no more than half of the time.
+const TURN: Duration = Duration::from_millis(50);
+
 impl Pipeline {
+    /// Obeys what was asked, for one turn. Whether there may be more.
+    pub(super) fn obey_some(&mut self) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < TURN {
+            let next = self.waiting.pop_front().or_else(|| self.commands.try_recv().ok());
+            let Some(command) = next else { return false };
+            self.obey(command);
+        }
+        true
+    }
+
     /// Obeys commands that do not need everything taken in that was seen; the others wait, in their order.
     pub(super) fn obey_what_can_be(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
+        let begun = Instant::now();
+        if begun < self.rest {
+            return;
+        }
+        while begun.elapsed() < TURN
+            && let Ok(command) = self.commands.try_recv()
+        {
             match command {
                 Command::Tell(_) | Command::Announce(_) | Command::Around(..) | Command::Attach(_) => {
                     self.obey(command);
@@ -22,6 +43,7 @@ impl Pipeline {
                 }
             }
         }
+        self.rest = begun + 2 * begun.elapsed();
     }
 
     pub(super) fn obey(&mut self, command: Command) {
