@@ -48,7 +48,8 @@ pub trait Access: Registry + Coordination {
     /// What do registry and reality disagree in, of a project or of all?
     fn drift(&self, project: Option<&str>) -> Result<Drift, AccessError> {
         let claims = self.claims(&["*".to_owned()])?;
-        let list = self.list(&ListQuery { protocol: Some("tcp".to_owned()), ..ListQuery::default() })?;
+        let mut list = self.list(&ListQuery { protocol: Some("tcp".to_owned()), ..ListQuery::default() })?;
+        list.sockets.retain(|socket| claims::is_unclaimed(socket, project));
         Ok(claims::drift(claims, list, project))
     }
     /// A daemon answers, as far as is known: what happens is seen as it happens.

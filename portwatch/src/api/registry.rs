@@ -27,8 +27,8 @@ use crate::{
     wire::{
         self, Room,
         claims::{
-            self, AllowRequest, ClaimRequest, CleanupRequest, DriftQuery, HealthReport, ReleaseRequest,
-            RogueQuery, Sweep, convert,
+            AllowRequest, ClaimRequest, CleanupRequest, DriftQuery, HealthReport, ReleaseRequest, RogueQuery,
+            Sweep, convert,
         },
     },
 };
@@ -144,16 +144,17 @@ async fn cleanup(
     let sweep = convert::sweep(&order)?;
     let caller = caller(peer);
     router::told(move |room| {
-        let room = Room::new(room);
-        let view = room.view(peer.viewer);
-        let found = convert::claims(&desk.claims(&[Pattern::all()])?, view);
+        // What is looked through does not keep out what is told of.
+        let half = [Room::new(room / 2), Room::new(room / 2)];
+        let [looked_at, told] = half.each_ref().map(|room| room.view(peer.viewer));
+        let found = convert::claims(&desk.claims(&[Pattern::all()])?, looked_at);
         let stale = sweep.stale(found.claims, found.time, caller.uid);
         if order.dry_run || stale.is_empty() {
             return Ok(sweep.preview(stale, found.time, found.source, order.dry_run));
         }
         // What came to life since it was looked at is kept.
         let done = desk.release(&Sweep::patterns(&stale), true, Some(Sweep::REASON), &caller)?;
-        Ok::<_, OfficeError>(convert::released(&done, view))
+        Ok::<_, OfficeError>(convert::released(&done, told))
     })
     .await
 }
@@ -165,11 +166,10 @@ async fn drift(
 ) -> Result<Response, ApiError> {
     let query = router::parameters(query)?;
     router::told(move |room| {
-        let room = Room::new(room);
-        let claims = convert::claims(&desk.claims(&[Pattern::all()])?, room.view(peer.viewer));
+        let claims = desk.claims(&[Pattern::all()])?;
         let filter = ListFilter { protocol: Some(Protocol::Tcp), ..ListFilter::default() };
-        let list = wire::convert::list(&desk.list(&filter)?, room.view(peer.viewer));
-        Ok::<_, OfficeError>(claims::drift(claims, list, query.project.as_deref()))
+        let list = desk.list(&filter)?;
+        Ok::<_, OfficeError>(convert::drift(&claims, list, query.project.as_deref(), (peer.viewer, room)))
     })
     .await
 }

@@ -4,13 +4,14 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     AllowList, AllowRequest, AllowRule, Claim, ClaimBrief, ClaimCounts, ClaimHealth, ClaimPort, ClaimRequest,
-    Claimed, Claims, CleanupRequest, HealthReport, ReleaseRequest, Released, Rogue, RogueQuery, Sweep,
+    Claimed, Claims, CleanupRequest, Drift, HealthReport, ReleaseRequest, Released, Rogue, RogueQuery, Sweep,
+    is_unclaimed,
 };
 use crate::{
     journal::HealthRecord,
     model::{Port, Protocol, Timestamp},
     query::{
-        ListFilter, Viewer,
+        ListAnswer, ListFilter, Viewer,
         claims::{
             AllowedAnswer, ClaimAnswer, ClaimView, ClaimsAnswer, OfficeError, ReleaseAnswer, RogueAnswer,
             Wanted, user_name,
@@ -18,8 +19,8 @@ use crate::{
     },
     registry::{Asked, Name, Pattern, PortRange, PortSet, Rule, State},
     wire::{
-        SCHEMA, View,
-        convert::{event, socket, source},
+        Room, SCHEMA, View,
+        convert::{event, list, socket, source},
     },
 };
 
@@ -175,6 +176,20 @@ pub fn rogue<'a>(answer: &RogueAnswer, view: impl Into<View<'a>>) -> Rogue {
     };
     view.say(&mut told.source);
     told
+}
+
+/// Answer of `drift`, in which processes take no more than so many bytes.
+pub fn drift(
+    claims: &ClaimsAnswer,
+    mut listed: ListAnswer,
+    project: Option<&str>,
+    (viewer, bytes): (Viewer, usize),
+) -> Drift {
+    // Each has its half, and none is taken by what is not told.
+    let (of_claims, of_list) = (Room::new(bytes / 2), Room::new(bytes / 2));
+    listed.sockets.retain(|known| is_unclaimed(&socket(known, viewer), project));
+    let claims = self::claims(claims, of_claims.view(viewer));
+    super::drift(claims, list(&listed, of_list.view(viewer)), project)
 }
 
 /// The allow-list.

@@ -3,12 +3,14 @@
 pub mod convert;
 mod health;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub use health::{HealthAnswer, HealthCheck};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-pub use sweep::{Sweep, drift};
+pub use sweep::{Sweep, drift, is_unclaimed};
 
 use super::parts::{Event, Socket, SourceInfo};
 

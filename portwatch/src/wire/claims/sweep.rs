@@ -87,30 +87,36 @@ impl Sweep {
     }
 }
 
-/// What registry and reality disagree in, of a project or of all.
-pub fn drift(claims: Claims, list: List, project: Option<&str>) -> Drift {
-    let of_project = |found: Option<&str>| project.is_none_or(|project| found == Some(project));
+/// What registry and reality disagree in, of a project or of all; `unclaimed` has what [`is_unclaimed`] has found.
+pub fn drift(claims: Claims, unclaimed: List, project: Option<&str>) -> Drift {
     let strays = |claim: &Claim| {
         // An automatic claim follows its listener by itself.
         (claim.state != "live" && claim.kind != "auto") || !claim.strangers.is_empty()
     };
-    let unclaimed = |socket: &Socket| {
-        // What a unit, a container or a rule explains needs no claim.
-        socket.state == "listening"
-            && matches!(socket.standing.as_deref(), Some("project" | "rogue"))
-            && of_project(holder_project(socket).as_deref())
-    };
+    let mut source = claims.source;
+    // Each says by itself what it does not tell.
+    if let Some(note) = unclaimed.source.note.filter(|note| source.note.as_ref() != Some(note)) {
+        source.note = Some(source.note.map_or_else(|| note.clone(), |known| format!("{known}; {note}")));
+    }
     Drift {
         schema: SCHEMA,
         time: claims.time,
-        source: claims.source,
+        source,
         claims: claims
             .claims
             .into_iter()
-            .filter(|claim| of_project(Some(&claim.project)) && strays(claim))
+            .filter(|claim| project.is_none_or(|project| claim.project == project) && strays(claim))
             .collect(),
-        unclaimed: list.sockets.into_iter().filter(unclaimed).collect(),
+        unclaimed: unclaimed.sockets,
     }
+}
+
+/// Whether it listens in the project, or in any, without a claim and where nothing else explains it: what a unit, a container or a rule
+/// explains needs none. To be asked of a socket that is told in full: by its name alone a process has no project.
+pub fn is_unclaimed(socket: &Socket, project: Option<&str>) -> bool {
+    socket.state == "listening"
+        && matches!(socket.standing.as_deref(), Some("project" | "rogue"))
+        && project.is_none_or(|project| holder_project(socket).as_deref() == Some(project))
 }
 
 fn holder_project(socket: &Socket) -> Option<String> {
