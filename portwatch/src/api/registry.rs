@@ -180,8 +180,9 @@ async fn rogue(
     query: Result<Query<RogueQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let query = router::parameters(query)?;
-    let filter = convert::rogue_filter(&query);
     router::told(move |room| {
+        // Here, as in `ls`: a directory service may be asked.
+        let filter = convert::rogue_filter(&query);
         let answer = desk.rogue(&filter, query.since)?;
         Ok::<_, OfficeError>(convert::rogue(&answer, Room::new(room).view(peer.viewer)))
     })

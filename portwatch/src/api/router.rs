@@ -163,11 +163,13 @@ async fn list(
     Extension(peer): Extension<Peer>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let filter = convert::list_filter(&parameters(query)?, peer.viewer)
-        .map_err(|e| ApiError::BadRequest(e.to_string()))?;
+    let query = parameters(query)?;
     told(move |room| {
+        // Here, as the name of a user may be asked of a directory service, which takes its time.
+        let filter = convert::list_filter(&query, peer.viewer)
+            .map_err(|error| ApiError::BadRequest(error.to_string()))?;
         let answer = desk.list(&filter)?;
-        Ok::<_, QueryError>(convert::list(&answer, Room::new(room).view(peer.viewer)))
+        Ok::<_, ApiError>(convert::list(&answer, Room::new(room).view(peer.viewer)))
     })
     .await
 }
