@@ -65,10 +65,13 @@ const KEYS: [&str; 15] = [
 ];
 
 /// A name that ends so says something about a secret.
-const ABOUT: [&str; 37] = [
+const ABOUT: [&str; 41] = [
     "age",
     "algorithm",
+    "algorithms",
+    "alias",
     "audience",
+    "checking",
     "count",
     "dir",
     "directory",
@@ -92,6 +95,7 @@ const ABOUT: [&str; 37] = [
     "path",
     "policy",
     "prompt",
+    "prompts",
     "provider",
     "required",
     "size",

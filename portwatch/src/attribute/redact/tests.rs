@@ -156,6 +156,10 @@ const TOOLS: &[(&str, &str)] = &[
         "app --password-file=/run/secrets/db --token-ttl 60 --secret-name db",
     ),
     ("docker␣login␣--password-stdin␣registry", "docker login --password-stdin registry"),
+    (
+        "ssh␣-o␣StrictHostKeyChecking=no␣-oHostKeyAlgorithms=ssh-ed25519␣-o␣NumberOfPasswordPrompts=1␣host",
+        "ssh -o StrictHostKeyChecking=no -oHostKeyAlgorithms=ssh-ed25519 -o NumberOfPasswordPrompts=1 host",
+    ),
     ("psql␣--no-password␣shop", "psql --no-password shop"),
     ("nginx: master process nginx -g daemon off;", "nginx: master process nginx -g daemon off;"),
     ("nginx␣-g␣proxy_pass http://127.0.0.1:3000;", "nginx -g proxy_pass http://127.0.0.1:3000;"),
