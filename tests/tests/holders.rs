@@ -7,7 +7,10 @@
     reason = "helpers of tests fail like tests"
 )]
 
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use portwatch_tests::{Actor, DEADLINE, Netns, Portwatch, require_bpf, wait_until};
 use serde_json::Value;
 
@@ -86,8 +89,8 @@ struct Ended(u64);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0).unwrap());
-        let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+        let pid = Pid::from_raw(i32::try_from(self.0).unwrap());
+        let _ = kill(pid, Signal::SIGKILL);
     }
 }
 
@@ -182,6 +185,36 @@ s.bind(('127.0.0.1', 3100)); s.listen(); print()";
 }
 
 #[test]
+fn a_reuseport_group_that_is_older_than_the_daemon_is_one_group_too() {
+    if !require_bpf() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    let member = |port: u16, before: &str, after: &str| {
+        let program = format!(
+            "share = lambda: s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+s = socket.socket(); {before}
+s.bind(('127.0.0.1', {port}))
+{after}
+s.listen(); print()"
+        );
+        python(&netns, &program).0
+    };
+    let _members = [member(3100, "share()", ""), member(3100, "share()", "")];
+    let portwatch = netns.enter(|| Portwatch::started(&[])).unwrap();
+    // And one that sets the option after its bind, of which no hook tells.
+    let _late = member(3101, "", "share()");
+    for (port, count) in [("3100", 2), ("3101", 1)] {
+        let answer = portwatch.run_inside(&["who", port, "--json"]).unwrap().json().unwrap();
+        let options: Vec<_> =
+            answer["targets"][0]["sockets"].as_array().unwrap().iter().map(|s| &s["reuse_port"]).collect();
+        assert_eq!(options, vec![&Value::Bool(true); count], "{answer:#}");
+    }
+    let text = portwatch.run_inside(&["who", "3100"]).unwrap().stdout;
+    assert!(text.contains("127.0.0.1:3100, 2 sockets sharing it, SO_REUSEPORT"), "{text}");
+}
+
+#[test]
 fn a_free_port_says_who_killed_its_last_holder() {
     let Some((netns, portwatch)) = begin() else { return };
     let (victim, _) = python(&netns, "s = socket.create_server(('127.0.0.1', 3100)); print()");
@@ -208,6 +241,74 @@ fn a_free_port_says_who_killed_its_last_holder() {
     assert!(text.contains("killed by SIGKILL from ") && text.contains(&format!("({killer})")), "{text}");
 }
 
+/// What `who` says of a free port's last holder, without line breaks, once it has these words.
+fn last(portwatch: &Portwatch, port: &str, words: &str) -> String {
+    let mut text = String::new();
+    let found = wait_until(&format!("{words:?} of {port}"), DEADLINE, || {
+        text = portwatch.run_inside(&["who", port]).unwrap().stdout;
+        text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.contains(words).then_some(())
+    });
+    found.unwrap_or_else(|error| panic!("{error}: {text}"));
+    text
+}
+
+#[test]
+fn who_became_a_daemon_is_told_by_its_own_end_and_not_by_that_of_who_bound_the_socket() {
+    let Some((netns, portwatch)) = begin() else { return };
+    let (_binder, daemon) = python(
+        &netns,
+        "s = socket.create_server(('127.0.0.1', 3100))
+if os.fork(): os._exit(0)
+print(os.getpid())",
+    );
+    who(&portwatch, "3100", &[daemon.parse().unwrap()]);
+    kill(Pid::from_raw(daemon.parse().unwrap()), Signal::SIGTERM).unwrap();
+    let text = last(&portwatch, "3100", "killed by SIGTERM from ");
+    let killer = format!("({})", std::process::id());
+    assert!(text.contains(&format!("({daemon}, ")) && text.contains(&killer), "{text}");
+}
+
+#[test]
+fn what_ended_a_master_is_told_of_a_port_that_its_worker_closed_last() {
+    let Some((netns, portwatch)) = begin() else { return };
+    // As nginx does: its binder becomes a daemon, and who is told to quit closes its sockets, and has its workers end in order.
+    let (_binder, master) = python(
+        &netns,
+        "sockets = [socket.create_server(('127.0.0.1', port)) for port in (3100, 3101)]
+if os.fork(): os._exit(0)
+told, tell = os.pipe()
+worker = os.fork()
+if worker == 0:
+    os.close(tell)
+    os.read(told, 1)
+    os._exit(0)
+os.close(told)
+def quit(*_):
+    for s in sockets: s.close()
+    os.close(tell)
+    os.waitpid(worker, 0)
+    os._exit(0)
+signal.signal(signal.SIGQUIT, quit)
+print(os.getpid())",
+    );
+    let pid = master.parse().unwrap();
+    for port in ["3100", "3101"] {
+        wait_until("both to hold it", DEADLINE, || {
+            let answer = portwatch.run_inside(&["who", port, "--json"]).unwrap().json().unwrap();
+            let holders = holders(&answer["targets"][0]["sockets"][0]);
+            (holders.len() == 2 && holders.contains(&u64::try_from(pid).unwrap())).then_some(())
+        })
+        .unwrap();
+    }
+    kill(Pid::from_raw(pid), Signal::SIGQUIT).unwrap();
+    for port in ["3100", "3101"] {
+        let reason = format!("its parent python3 ({master}) exited with code 0 after SIGQUIT from ");
+        let text = last(&portwatch, port, &reason);
+        assert!(text.contains(&format!("({})", std::process::id())), "{text}");
+    }
+}
+
 #[test]
 fn a_bound_socket_that_connects_is_not_closed_until_it_is() {
     if !require_bpf() {
@@ -232,7 +333,13 @@ client.close()
 print('closed', flush=True)",
         );
         let logged = |kinds: &[&str]| portwatch.events(&[&["--port", "3100"], kinds].concat()).unwrap();
-        let closes = || logged(&["--type", "close"]);
+        // Kernel programs tell of other namespaces too, where port 3100 is as usual as here.
+        let here = netns.inode().unwrap();
+        let closes = || {
+            let mut closes = logged(&["--type", "close"]);
+            closes.retain(|event| event["netns"] == here);
+            closes
+        };
         portwatch.wait_for("bind", &["--port", "3100"]).unwrap();
         client.say("connect").unwrap();
         assert_eq!(client.line().unwrap(), "connected");
@@ -253,7 +360,7 @@ print('closed', flush=True)",
         }
         client.say("close").unwrap();
         assert_eq!(client.line().unwrap(), "closed");
-        portwatch.wait_for("close", &["--port", "3100"]).unwrap();
+        wait_until("its close", DEADLINE, || (!closes().is_empty()).then_some(())).unwrap();
         assert_eq!(closes().len(), 1, "{source} {:#?}", logged(&[]));
         assert!(netns.enter(|| portwatch.who("3100")).unwrap()["sockets"].as_array().unwrap().is_empty());
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, params_from_iter, types::Value};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params_from_iter, types::Value};
 
 use super::{JournalError, code, error::io as refused, open, row, schema, select::Select};
 use crate::model::{EventFilter, EventKind, LoggedEvent, Netns, Order, Port, Process, ProcessId, Protocol};
@@ -184,8 +184,12 @@ impl Reader {
         }
         // An exit is a process's and has no port.
         let closed = rows.iter().find(|r| r.event.kind == EventKind::Close);
-        let holders: BTreeSet<i64> =
+        let mut holders: BTreeSet<i64> =
             closed.into_iter().flat_map(|r| [r.process, r.other]).flatten().collect();
+        // A worker closes last and ends in order, since its master was ended.
+        if let Some(closer) = closed.and_then(|r| r.process) {
+            holders.extend(self.parent_of(closer)?);
+        }
         for holder in holders {
             rows.extend(self.exit_of(holder)?);
         }
@@ -210,6 +214,17 @@ impl Reader {
             return Ok(newest.into_iter().next());
         }
         Ok(self.of_ports(filter, NEWEST)?.into_iter().find(is_in))
+    }
+
+    /// The parent of a process, where that has a row too.
+    fn parent_of(&self, process: i64) -> Result<Option<i64>, JournalError> {
+        let sql = "SELECT parent.id FROM process AS child JOIN process AS parent
+                 ON parent.boot = child.boot
+                AND parent.pid = json_extract(child.lineage, '$[0].pid')
+                AND parent.start_ticks = json_extract(child.lineage, '$[0].start_ticks')
+             WHERE child.id = ?1";
+        let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.failed(error))?;
+        statement.query_row([process], |row| row.get(0)).optional().map_err(|error| self.failed(error))
     }
 
     /// The exit of a process, by the time its own row has: a process may have a million events.

@@ -86,6 +86,14 @@ impl Sharing {
         SocketOptions { reuse_addr, reuse_port, v6_only: bound.v6_only }
     }
 
+    /// What is newest of what is known of a socket: as read, else by what was told of its bind.
+    pub fn newest(&self, inode: Option<u64>, bound: SocketOptions) -> SocketOptions {
+        match (self, inode) {
+            (Self::Read(found), Some(inode)) if found.contains_key(&inode) => self.of(Some(inode), bound),
+            _ => bound,
+        }
+    }
+
     /// Adds what was read later.
     pub fn add(&mut self, later: Self) {
         match (self, later) {

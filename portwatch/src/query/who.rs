@@ -62,8 +62,13 @@ pub(super) fn port(
             })
         })
         .collect();
+    let as_now = |mut known: KnownSocket| {
+        let seen = &mut known.socket.seen;
+        seen.options = sharing.newest(seen.inode, seen.options);
+        known
+    };
     let (sockets, elsewhere): (Vec<_>, Vec<_>) =
-        sockets.into_iter().partition(|s| space.holds(s.socket.seen.endpoint.netns, own));
+        sockets.into_iter().map(as_now).partition(|s| space.holds(s.socket.seen.endpoint.netns, own));
     let asked = Asked::Port { address, port, protocol };
     let (state, reason) = match completeness.missing(protocol) {
         _ if !sockets.is_empty() => (Holding::Held, None),

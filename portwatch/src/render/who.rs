@@ -4,6 +4,7 @@ mod card;
 mod fact;
 mod forward;
 mod history;
+mod last;
 
 use std::io::{self, Write};
 
@@ -16,7 +17,7 @@ use crate::wire::{Connection, Socket, Traffic, Who, WhoTarget};
 use card::{card, main_facts};
 use fact::{FACT, SIDE, fact, labelled};
 use forward::published;
-use history::{last_holder, refused};
+use history::refused;
 
 /// Writes the answer.
 pub fn who(out: &mut dyn Write, answer: &Who, look: &Look) -> io::Result<()> {
@@ -56,7 +57,7 @@ fn one(out: &mut dyn Write, answer: &Who, target: &WhoTarget, look: &Look) -> io
     }
     traffic_line(out, target, look)?;
     elsewhere(out, target, look)?;
-    last_holder(out, target, look)?;
+    last::holder(out, target, look)?;
     refused(out, target, look)?;
     if let Some(verdict) = &target.verdict {
         let mut line = Text::new(look);

@@ -5,7 +5,7 @@ use crate::{
     journal::{Entry, JournalError, Reader, code},
     model::{
         AskedPort, Event, EventFilter, EventKind, Evidence, ExitStatus, GapReason, LoggedEvent, LossCounts,
-        Netns, Order, Phase, Port, Protocol, SignalOrigin, SignalSent, SocketKey, Viewer,
+        Netns, Order, Phase, Port, ProcessId, Protocol, SignalOrigin, SignalSent, SocketKey, Viewer,
     },
 };
 
@@ -244,6 +244,31 @@ fn the_last_of_a_port_has_the_exits_of_those_who_bound_and_closed_it() {
     };
     assert_eq!(last(3100), [5, 4, 3, 1]);
     assert_eq!(last(3200), [6, 2]);
+}
+
+#[test]
+fn the_last_of_a_port_has_the_exit_of_the_parent_of_who_closed_it() {
+    let (_directory, path) = place();
+    let exit = |second, process| {
+        let mut exit = Event::new(at(second), EventKind::Exit, Evidence::Kernel);
+        exit.process = Some(process);
+        Entry::Event(exit)
+    };
+    let closer = process(20, "nginx");
+    let parent = &closer.lineage[0];
+    let start_ticks = parent.start_ticks.unwrap();
+    let reader = recorded(
+        &path,
+        [
+            // Another one that had the parent's pid.
+            exit(1, ProcessId { pid: parent.pid, start_ticks: start_ticks - 1 }),
+            exit(2, ProcessId { pid: parent.pid, start_ticks }),
+            Entry::Process(closer),
+            Entry::Event(event(3, EventKind::Close, 3100, 20)),
+        ],
+    );
+    let last = reader.last_of_port(Port::new(3100).unwrap(), None, None).unwrap();
+    assert_eq!(last.iter().map(|e| e.id).collect::<Vec<_>>(), [3, 2]);
 }
 
 #[test]
