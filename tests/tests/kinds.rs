@@ -98,6 +98,34 @@ fn udp_is_apart_from_tcp() {
 }
 
 #[test]
+fn udp_lite_has_ports_of_its_own_and_takes_none_of_udp() {
+    let Some((netns, portwatch)) = begin() else { return };
+    let program = "
+udp = lambda *protocol: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, *protocol)
+try: lite = udp(136)
+except OSError: print('none'); sys.exit()
+lite.bind(('127.0.0.1', 5300))
+udp().bind(('127.0.0.1', 5300))
+other = udp(); other.bind(('127.0.0.1', 5301))
+print('bound')";
+    let (_actor, line) = python(&netns, program);
+    if line == "none" {
+        eprintln!("SKIPPED: this kernel has no UDP-Lite");
+        return;
+    }
+    // What came after it is told.
+    sockets(&portwatch, &netns, "5301", 1);
+    for way in [&[][..], &["--no-daemon"]] {
+        let words = [&["who", "5300/udp", "--json"], way].concat();
+        let ran = netns.enter(|| portwatch.run(&words)).unwrap();
+        let target = ran.json().unwrap()["targets"][0].clone();
+        assert_eq!((ran.code, &target["verdict"]["bindable"]), (Some(1), &json!(true)), "{target:#}");
+        let ran = netns.enter(|| portwatch.run(&["probe", "5300/udp"])).unwrap();
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+}
+
+#[test]
 fn ipv6_only_dual_stack_and_ipv4_are_told_apart() {
     let Some((netns, portwatch)) = begin() else { return };
     let program = "

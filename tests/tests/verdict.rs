@@ -348,6 +348,8 @@ fn probes_leave_no_trace_in_the_record_unless_asked_for() {
                 }
                 let holder = hold("127.0.0.1 3100 listen");
                 assert_eq!(portwatch.run(&["probe", "3100"])?.code, Some(1));
+                // A UDP socket is a server's as soon as it is bound, and who had one has an end that is told.
+                assert_eq!(portwatch.run(&["probe", "3101/udp"])?.code, Some(0));
                 let (loser, errno) = Actor::bind("127.0.0.1", 3100)?;
                 assert_eq!(errno, 98);
                 let mine = |portwatch: &Portwatch| -> anyhow::Result<Vec<Value>> {
@@ -367,6 +369,10 @@ fn probes_leave_no_trace_in_the_record_unless_asked_for() {
                     own.iter().all(|e| e["message"].as_str().is_some_and(|m| m.starts_with("self"))),
                     "{own:?}"
                 );
+                let log = portwatch.run(&["log", "--port", "3101", "--json"])?.json()?;
+                let rows = log["events"].as_array().unwrap().iter();
+                let own: Vec<_> = rows.filter(|e| e["process"]["comm"] == "portwatch").collect();
+                assert_eq!(!own.is_empty(), traces, "{own:?}");
                 drop(holder);
                 portwatch.stop()?;
                 Ok(())

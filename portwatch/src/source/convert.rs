@@ -62,15 +62,16 @@ impl BootClock {
 }
 
 /// What a record says. `None` when its whole subject is a process (facts, exit) whose start time was not
-/// readable: a pid alone is not an identity, so nothing could be told of it that holds.
+/// readable: a pid alone is not an identity, so nothing could be told of it that holds. And `None` of a socket whose ports are
+/// not those of TCP or UDP.
 pub fn observation(record: &Record, clock: BootClock) -> Option<Observation> {
     let seen = match record {
         Record::Process(r) => Seen::Process(process_seen(r)?),
-        Record::Bind(r) => Seen::Bound(Bound { socket: socket_seen(r, Phase::Bound), by: by(r.actor) }),
+        Record::Bind(r) => Seen::Bound(Bound { socket: socket_seen(r, Phase::Bound)?, by: by(r.actor) }),
         Record::Listen(r) => {
-            Seen::Listening(Listening { socket: socket_seen(r, Phase::Listening), by: by(r.actor) })
+            Seen::Listening(Listening { socket: socket_seen(r, Phase::Listening)?, by: by(r.actor) })
         }
-        Record::Refused(r) => Seen::Refused(bind_refused(r)),
+        Record::Refused(r) => Seen::Refused(bind_refused(r)?),
         Record::Unlisten(Close { cookie, .. }) => {
             Seen::Unlistened(Unlistened { key: SocketKey::Cookie(cookie.get()) })
         }
@@ -118,13 +119,13 @@ fn process_seen(r: &Process) -> Option<ProcessSeen> {
     })
 }
 
-fn socket_seen(r: &Socket, phase: Phase) -> SocketSeen {
-    SocketSeen {
+fn socket_seen(r: &Socket, phase: Phase) -> Option<SocketSeen> {
+    Some(SocketSeen {
         key: SocketKey::Cookie(r.cookie.get()),
         inode: None,
         endpoint: Endpoint {
             netns: r.netns.map(|inode| Netns(inode.get())),
-            protocol: protocol(r.protocol),
+            protocol: protocol(r.protocol)?,
             // An IPv4-mapped address stays an IPv6 one: the socket is an IPv6 socket, and what blocks it
             // depends on that.
             address: r.address,
@@ -137,20 +138,24 @@ fn socket_seen(r: &Socket, phase: Phase) -> SocketSeen {
         uid: None,
         cgroup_id: r.cgroup_id.map(Into::into),
         attached: Attached::Unknown,
-    }
+    })
 }
 
-fn bind_refused(r: &Refused) -> BindRefused {
-    BindRefused {
+fn bind_refused(r: &Refused) -> Option<BindRefused> {
+    let protocol = match r.protocol {
+        Some(number) => Some(protocol(number)?),
+        None => None,
+    };
+    Some(BindRefused {
         key: r.cookie.map(|cookie| SocketKey::Cookie(cookie.get())),
         listen: r.listen,
         netns: r.netns.map(|inode| Netns(inode.get())),
-        protocol: r.protocol.map(protocol),
+        protocol,
         address: r.address,
         port: r.asked_port.and_then(Port::new),
         errno: i32::from(r.errno.get().cast_signed()),
         by: by(r.actor),
-    }
+    })
 }
 
 fn exited(r: &Exit) -> Option<Exited> {
@@ -174,10 +179,12 @@ fn forked(r: &Fork) -> Option<Forked> {
     Some(Forked { parent: process_id(&r.actor)?, child })
 }
 
-const fn protocol(protocol: Wire) -> Protocol {
+/// Whose ports a socket has. `None` for UDP-Lite, which has ports of its own (`udplite_table`): no UDP socket meets them.
+const fn protocol(protocol: Wire) -> Option<Protocol> {
     match protocol {
-        Wire::Tcp | Wire::Mptcp => Protocol::Tcp,
-        Wire::Udp | Wire::UdpLite => Protocol::Udp,
+        Wire::Tcp | Wire::Mptcp => Some(Protocol::Tcp),
+        Wire::Udp => Some(Protocol::Udp),
+        Wire::UdpLite => None,
     }
 }
 
@@ -292,10 +299,11 @@ mod tests {
     }
 
     #[test]
-    fn mptcp_is_tcp_and_udp_lite_is_udp() {
-        let of = |protocol| bound(Socket { protocol, ..socket() }).socket.endpoint.protocol;
-        assert_eq!(of(Wire::Mptcp), Protocol::Tcp);
-        assert_eq!(of(Wire::UdpLite), Protocol::Udp);
+    fn mptcp_is_tcp_and_udp_lite_is_none() {
+        let mptcp = bound(Socket { protocol: Wire::Mptcp, ..socket() });
+        assert_eq!(mptcp.socket.endpoint.protocol, Protocol::Tcp);
+        let lite = Record::Bind(Socket { protocol: Wire::UdpLite, ..socket() });
+        assert_eq!(observation(&lite, CLOCK), None);
     }
 
     #[test]

@@ -98,11 +98,11 @@ impl Live {
         }
     }
 
-    /// What portwatch does by itself to look: binds that are refused or never listen, and the connections of its health
-    /// checks. A listener is never hidden.
+    /// What portwatch does by itself to look: binds that are refused or never listen, the connections of its health
+    /// checks, and its end after that. A listener is never hidden.
     fn is_self(&mut self, event: &Event) -> bool {
         let probes = match event.kind {
-            EventKind::Refused | EventKind::Noise | EventKind::Timewait => true,
+            EventKind::Refused | EventKind::Noise | EventKind::Timewait | EventKind::Exit => true,
             EventKind::Bind | EventKind::Close => event.phase == Some(Phase::Bound),
             _ => false,
         };

@@ -56,7 +56,7 @@ const RESPONSE: usize = 72;
 pub(super) struct Table {
     /// IPv6 rather than IPv4.
     pub v6: bool,
-    /// `IPPROTO_TCP` (6), `IPPROTO_UDP` (17) or `IPPROTO_UDPLITE` (136).
+    /// `IPPROTO_TCP` (6) or `IPPROTO_UDP` (17).
     pub protocol: u8,
     /// States wanted, a bit each.
     pub states: u32,

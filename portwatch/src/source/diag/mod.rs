@@ -24,7 +24,6 @@ use crate::model::{
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const UDP_LITE: u8 = 136;
 
 /// The kernel repeats nothing by itself when its table changed during a dump; we ask again this often.
 const TRIES: usize = 4;
@@ -138,14 +137,6 @@ impl Diag {
                 let states = 1 << CLOSE | 1 << ESTABLISHED;
                 self.rows("UDP over IPv4", Table { v6: false, protocol: UDP, states, port }, &mut rows)?;
                 self.rows("UDP over IPv6", Table { v6: true, protocol: UDP, states, port }, &mut rows)?;
-                for v6 in [false, true] {
-                    let table = Table { v6, protocol: UDP_LITE, states, port };
-                    match self.rows("UDP-Lite", table, &mut rows) {
-                        // Kernels from 7.1 on have no UDP-Lite any more, others have it as a module.
-                        Err(DiagError { error, .. }) if error.raw_os_error() == Some(nix::libc::ENOENT) => {}
-                        other => other?,
-                    }
-                }
             }
         }
         Ok(rows)
