@@ -1,7 +1,7 @@
 //! What machines do at their worst. Afterwards the live table is the kernel's, and no answer names the wrong process:
 //! unknown is allowed, wrong is not.
 //!
-//! `PORTWATCH_TORTURE=full` runs with 5,000 listeners and 20,000 processes; without it with a tenth.
+//! `PORTWATCH_TORTURE=full` runs with 5,000 listeners and 20,000 processes; without it with a tenth. `cargo xtask test --strict` sets it.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
 //! A server with thousands of workers that all have its socket: every one of them is told, and what a fork and an end cost does
 //! not grow with their number.
 //!
-//! `PORTWATCH_TORTURE=full` runs with 20,000 workers; without it with a tenth.
+//! `PORTWATCH_TORTURE=full` runs with 20,000 workers; without it with a tenth. `cargo xtask test --strict` sets it.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
 

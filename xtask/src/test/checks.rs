@@ -195,9 +195,10 @@ pub(super) fn tests(root: &Path) -> Result<Outcome> {
     all_tests(root, &[], &[])
 }
 
-/// With every test that needs kernel programs: none may be skipped.
+/// With every test that needs kernel programs: none may be skipped. And at full size: 5,000 listeners, 20,000 processes.
 pub(super) fn tests_with_kernel(root: &Path) -> Result<Outcome> {
-    all_tests(root, &[("PORTWATCH_REQUIRE", "ebpf")], &["--profile", "ci"])
+    let environment = [("PORTWATCH_REQUIRE", "ebpf"), ("PORTWATCH_TORTURE", "full")];
+    all_tests(root, &environment, &["--profile", "ci"])
 }
 
 fn all_tests(root: &Path, environment: &[(&str, &str)], nextest: &[&str]) -> Result<Outcome> {
