@@ -39,7 +39,9 @@ pub(super) fn summary(traffic: &Traffic) -> Option<String> {
 
 fn owners(traffic: &Traffic) -> String {
     let ends = |expires: Option<u64>| {
-        seconds(expires).map_or_else(String::new, |s| format!(", last expires in {s}"))
+        // It stays for up to 5 s after its time: the kernel's timers of a minute are coarse.
+        let last = seconds(expires).map(|s| if s == "0s" { "a few seconds".to_owned() } else { s });
+        last.map_or_else(String::new, |last| format!(", last expires in {last}"))
     };
     let latest = traffic.time_wait_owners.iter().filter_map(|o| o.expires_in_ms).max();
     let one = |owner: &TimeWaitOwner| owner.process.as_ref().map_or("nobody saw".to_owned(), name);

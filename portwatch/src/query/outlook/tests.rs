@@ -359,6 +359,10 @@ fn time_wait_is_told_with_its_owner_and_what_would_help() {
     assert!(without.sentence.contains("for 38s, with SO_REUSEADDR too"), "{without:?}");
     assert_eq!(without.with_reuse_addr, Some(false));
 
+    // Its time is over, and the kernel has not got to it yet.
+    let over = known(None, vec![time_wait(0, Some(true))], &rules());
+    assert!(over.sentence.contains("without it in a few seconds (1 in TIME_WAIT"), "{over:?}");
+
     let mut unseen = time_wait(37_200, None);
     unseen.holders.clear();
     let unseen = known(None, vec![unseen], &rules());

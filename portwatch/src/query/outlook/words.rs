@@ -371,7 +371,10 @@ fn zoned(address: IpAddr, zone: &str, port: Port) -> String {
     format!("[{address}%{zone}]:{port}")
 }
 
-/// Rounded up: a bind after so many seconds comes late enough.
+/// Rounded up. The kernel's timers of a minute are coarse: a connection stays for up to 5 s after its time.
 fn seconds(left: Duration) -> String {
-    format!("{}s", left.as_millis().div_ceil(1000))
+    match left.as_millis().div_ceil(1000) {
+        0 => "a few seconds".to_owned(),
+        seconds => format!("{seconds}s"),
+    }
 }
