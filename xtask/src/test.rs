@@ -2,6 +2,7 @@
 
 mod checks;
 mod packages;
+mod room;
 mod steps;
 
 use std::{path::Path, time::Instant};
