@@ -205,7 +205,7 @@ pub(super) fn tests_with_kernel(root: &Path) -> Result<Outcome> {
     match room::missing() {
         None => environment.push(("PORTWATCH_TORTURE", "full")),
         Some(limit) => {
-            crate::say(&format!("thousands of listeners and processes: a tenth of them ({limit})"))
+            crate::say(&format!("thousands of listeners and processes: a tenth of them ({limit})"));
         }
     }
     all_tests(root, &environment, &["--profile", "ci"])
