@@ -97,9 +97,8 @@ fn a_close_that_no_daemon_saw_is_told_by_the_next_one_with_what_is_known_of_its_
             let mut portwatch = Portwatch::started_on(source)?;
             let (gone, port) = Actor::listener("127.0.0.1", 0)?;
             let (stays, kept) = Actor::listener("127.0.0.1", 0)?;
-            for port in [port, kept] {
-                portwatch.wait_for("listen", &["--port", &port.to_string()])?;
-            }
+            portwatch.wait_for("listen", &["--port", &port.to_string()])?;
+            let found = portwatch.wait_for("listen", &["--port", &kept.to_string()])?["time"].clone();
             portwatch.crash()?;
             let dead = jiff::Timestamp::now();
             gone.finish()?;
@@ -114,6 +113,10 @@ fn a_close_that_no_daemon_saw_is_told_by_the_next_one_with_what_is_known_of_its_
             assert_eq!(close["evidence"], "scan", "{close:#}");
             assert!(moment("since")? <= dead && again <= moment("time")?, "{close:#}");
             assert_eq!(close["process"], Value::Null, "nobody saw who: {close:#}");
+            let since = |target: &Value| target["sockets"][0]["since"].clone();
+            assert_eq!(since(&portwatch.who(&kept.to_string())?), found, "it is the same socket");
+            let of_other = since(&portwatch.who(&port.to_string())?);
+            assert!(of_other.as_str().unwrap_or_default().parse::<jiff::Timestamp>()? >= again, "{of_other}");
             let said = portwatch.run(&["log", "--type", "close"])?.stdout;
             assert!(said.contains("while no daemon was running"), "{said}");
             stays.finish()?;

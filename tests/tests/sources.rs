@@ -106,6 +106,7 @@ const WITHOUT: &[(&str, &str, Why)] = &[
     ("running", "*", LooksForItself),
     ("sessions", "*", NoSockets),
     ("signals", "*", NoSockets),
+    ("since", "*", Kernel),
     ("slow", "*", Kernel),
     ("sources", "*", NoSockets),
     ("story", "*", Kernel),

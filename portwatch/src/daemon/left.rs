@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::own_netns;
 use crate::{
-    journal::{JournalError, OpenSocket, Reader},
+    journal::{JournalError, OpenSocket, Reader, UNKNOWN_BOOT},
     model::{Endpoint, LeftOpen, Timestamp},
     source::SourceKind,
 };
@@ -23,9 +23,11 @@ pub(super) fn open(database: &Path, boot_id: &str, last: Timestamp, source: Sour
         }
     };
     let own = own_netns();
+    // Where boots have no names, a socket of an earlier one may have the same numbers.
+    let is_this_boot = boot_id != UNKNOWN_BOOT;
     open.into_iter()
         .filter(|open| shows(source, open))
-        .filter_map(|OpenSocket { event, by, source }| {
+        .filter_map(|OpenSocket { event, by, source, began }| {
             let here = event.netns.is_none() || event.netns == own;
             // The last run watched it to its own end; one of another kind may have had other eyes.
             let watched = here && source == before;
@@ -42,6 +44,7 @@ pub(super) fn open(database: &Path, boot_id: &str, last: Timestamp, source: Sour
                 options: event.options,
                 by: by.map(|process| (process, event.evidence)),
                 since: if watched { last.max(event.at) } else { event.at },
+                began: is_this_boot.then_some(began),
             })
         })
         .collect()

@@ -217,7 +217,7 @@ pub fn run(options: &Options, open: Box<Opener<'_>>) -> Result<(), DaemonError> 
     };
 
     // 3. Files
-    let boot_id = journal::boot_id(Path::new("/proc")).unwrap_or_else(|| "unknown".to_owned());
+    let boot_id = journal::boot_id(Path::new("/proc")).unwrap_or_else(|| journal::UNKNOWN_BOOT.to_owned());
     let journal = journal::Options {
         retention_age: options.retention_age,
         retention_bytes: options.retention_bytes,

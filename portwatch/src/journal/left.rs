@@ -4,8 +4,8 @@ use std::{cmp::Reverse, collections::HashMap};
 
 use rusqlite::{OptionalExtension, params, types::Value};
 
-use super::{JournalError, Reader, code, row};
-use crate::model::{Event, EventKind, Port, ProcessId};
+use super::{JournalError, Reader, code, row, time};
+use crate::model::{Began, Event, EventKind, Evidence, Port, ProcessId};
 
 /// So many beginnings of each type on a port are looked at, the newest: a port that was taken more often since has few
 /// of the older ones left.
@@ -24,6 +24,8 @@ pub struct Open {
     pub by: Option<ProcessId>,
     /// The source that it was written by, where that is known.
     pub source: Option<String>,
+    /// Since when it is there, as far as its rows are still in the record.
+    pub began: Began,
 }
 
 /// What tells a socket from others on its port: cookie, inode, namespace; where the source has neither of the first two, the
@@ -44,22 +46,43 @@ struct Place {
 /// A row of a port.
 struct Line {
     id: i64,
+    kind: EventKind,
     at: i64,
     process: Option<i64>,
     identity: Identity,
+    evidence: Evidence,
 }
 
 impl Line {
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+    fn read(kind: EventKind, row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let (cookie, inode): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
         let address = if cookie.is_none() && inode.is_none() { row.get(6)? } else { None };
         Ok(Self {
             id: row.get(0)?,
+            kind,
             at: row.get(1)?,
             process: row.get(2)?,
             identity: (cookie, inode, row.get(5)?, address),
+            evidence: code::to_evidence(row.get(7)?).unwrap_or(Evidence::Unknown),
         })
     }
+}
+
+/// What tells of a socket that is open: its newest row, who made it, and since when it is there.
+type Told = (i64, Option<i64>, Began);
+
+/// What the rows of one socket tell, oldest first; `None` where there are none.
+fn told(lines: &[Line]) -> Option<Told> {
+    let (first, newest) = (lines.first()?, lines.last()?);
+    let process = lines.iter().rev().find_map(|line| line.process);
+    // A look finds a listener, and not when it began.
+    let seen = newest.kind == EventKind::Listen && newest.evidence == Evidence::Kernel;
+    let began = Began {
+        since: time::from_ns(first.at),
+        listening_since: seen.then(|| time::from_ns(newest.at)),
+        evidence: lines.iter().map(|line| line.evidence).min()?,
+    };
+    Some((newest.id, process, began))
 }
 
 impl Reader {
@@ -76,9 +99,9 @@ impl Reader {
         for place in self.places().map_err(failed)? {
             self.open_on(place, boot, &mut ids).map_err(failed)?;
         }
-        ids.sort_unstable_by_key(|&(id, _)| id);
+        ids.sort_unstable_by_key(|&(id, ..)| id);
         let mut open = Vec::with_capacity(ids.len());
-        for (id, by) in ids {
+        for (id, by, began) in ids {
             let sql = format!("SELECT {} FROM event WHERE event.id = ?1", row::EVENT_COLUMNS);
             let rows = self.join(self.rows(&sql, vec![Value::Integer(id)])?)?;
             let by = by.map(|process| self.process(process)).transpose()?.map(|(id, _)| id);
@@ -87,6 +110,7 @@ impl Reader {
                 event: logged.event,
                 by,
                 source: source.clone(),
+                began,
             }));
         }
         Ok(open)
@@ -145,32 +169,23 @@ impl Reader {
     }
 
     /// Appends the rows that tell of open sockets on a port, and who made them.
-    fn open_on(
-        &self,
-        (port, protocol): (i64, i64),
-        boot: i64,
-        out: &mut Vec<(i64, Option<i64>)>,
-    ) -> rusqlite::Result<()> {
+    fn open_on(&self, (port, protocol): (i64, i64), boot: i64, out: &mut Vec<Told>) -> rusqlite::Result<()> {
         if u16::try_from(port).ok().and_then(Port::new).is_none() {
             return Ok(());
         }
         let lines = |kind: EventKind, most: i64| -> rusqlite::Result<Vec<Line>> {
-            let sql = "SELECT id, at, process, cookie, inode, netns, address FROM event
+            let sql = "SELECT id, at, process, cookie, inode, netns, address, evidence FROM event
                 WHERE port = ?1 AND protocol = ?2 AND type = ?3 AND boot = ?4 ORDER BY at DESC, id DESC LIMIT ?5";
             let mut rows = self.connection.prepare_cached(sql)?;
-            rows.query_map(params![port, protocol, code::kind(kind), boot, most], Line::read)?.collect()
+            rows.query_map(params![port, protocol, code::kind(kind), boot, most], |row| {
+                Line::read(kind, row)
+            })?
+            .collect()
         };
-        let mut begun: HashMap<Identity, Line> = HashMap::new();
+        let mut begun: HashMap<Identity, Vec<Line>> = HashMap::new();
         for kind in [EventKind::Bind, EventKind::Listen, EventKind::Unlisten] {
-            for mut line in lines(kind, BEGINNINGS)? {
-                match begun.get_mut(&line.identity) {
-                    Some(known) if known.id > line.id => known.process = known.process.or(line.process),
-                    Some(known) => {
-                        line.process = line.process.or(known.process);
-                        *known = line;
-                    }
-                    None => drop(begun.insert(line.identity.clone(), line)),
-                }
+            for line in lines(kind, BEGINNINGS)? {
+                begun.entry(line.identity.clone()).or_default().push(line);
             }
         }
         if begun.is_empty() {
@@ -180,12 +195,21 @@ impl Reader {
         let all = i64::try_from(ended.len()).is_ok_and(|count| count < ENDS);
         let oldest = ended.last().filter(|_| !all).map(|line| line.at);
         for end in &ended {
-            if begun.get(&end.identity).is_some_and(|line| line.id < end.id) {
-                begun.remove(&end.identity);
+            if let Some(lines) = begun.get_mut(&end.identity) {
+                lines.retain(|line| line.id > end.id);
             }
         }
-        let judged = begun.into_values().filter(|line| oldest.is_none_or(|oldest| line.at > oldest));
-        out.extend(judged.map(|line| (line.id, line.process)));
+        for (identity, mut lines) in begun {
+            lines.sort_unstable_by_key(|line| line.id);
+            if lines.last().is_some_and(|newest| oldest.is_some_and(|oldest| newest.at <= oldest)) {
+                continue;
+            }
+            // A cookie is one socket's; of others an older end may be another's.
+            if identity.0.is_none() {
+                lines.retain(|line| oldest.is_none_or(|oldest| line.at > oldest));
+            }
+            out.extend(told(&lines));
+        }
         Ok(())
     }
 }

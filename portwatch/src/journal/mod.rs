@@ -39,7 +39,7 @@ pub use coordinate::{
 };
 pub use error::JournalError;
 pub use left::Open as OpenSocket;
-pub use open::{Journal, boot_id};
+pub use open::{Journal, UNKNOWN_BOOT, boot_id};
 pub use read::{Page, Reader};
 pub use summary::{Activity, Held, Refusals, Summary};
 pub use webhooks::{Dropped, Found, NewWebhook, Settled, Webhooks};
@@ -79,7 +79,7 @@ impl Default for Options {
             retention_age: Duration::from_hours(30 * 24),
             retention_bytes: 256 << 20,
             batch: 4096,
-            boot_id: "unknown".to_owned(),
+            boot_id: UNKNOWN_BOOT.to_owned(),
         }
     }
 }

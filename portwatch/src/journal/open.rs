@@ -72,6 +72,9 @@ impl Journal {
     }
 }
 
+/// What a boot is called that has no name.
+pub const UNKNOWN_BOOT: &str = "unknown";
+
 /// The identity of this boot, from `<proc>/sys/kernel/random/boot_id`; `None` where there is none.
 pub fn boot_id(proc_root: &Path) -> Option<String> {
     let text = fs::read_to_string(proc_root.join("sys/kernel/random/boot_id")).ok()?;

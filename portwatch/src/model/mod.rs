@@ -31,7 +31,7 @@ pub use process::{
 pub use rules::BindRules;
 pub use size::json_bytes;
 pub use socket::{
-    AskedPort, Attached, DeviceName, Holder, LeftOpen, Owner, Phase, Sharing, Socket, SocketKey,
+    AskedPort, Attached, Began, DeviceName, Holder, LeftOpen, Owner, Phase, Sharing, Socket, SocketKey,
     SocketOptions, SocketSeen, Tunnel, described,
 };
 pub use url::{UrlError, without_url};

@@ -293,6 +293,19 @@ pub struct LeftOpen {
     pub by: Option<(ProcessId, Evidence)>,
     /// The last moment at which it is known to have been there.
     pub since: Timestamp,
+    /// Since when it is there; `None` where the times of the record cannot be those of this boot.
+    pub began: Option<Began>,
+}
+
+/// Since when a socket has been there, as the record tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Began {
+    /// When it was bound, or first seen when evidence is `Scan`.
+    pub since: Timestamp,
+    /// When it began to listen, if that was seen.
+    pub listening_since: Option<Timestamp>,
+    /// How that is known.
+    pub evidence: Evidence,
 }
 
 /// A socket in the live table.

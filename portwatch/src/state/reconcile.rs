@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     Entry, LiveTable, Telling,
+    left::{Known, recall},
     lifecycle::fill,
     memory::Scope,
     rows::{oldest, row},
@@ -17,7 +18,7 @@ impl LiveTable {
     pub(super) fn reconcile(&mut self, at: Timestamp, snapshot: &Snapshot, out: &mut Vec<Change>) {
         let existing = !std::mem::replace(&mut self.started, true);
         let scope = Scope::of(snapshot);
-        self.tell_ended(at, &scope, snapshot, out);
+        let left = self.tell_ended(at, &scope, snapshot, out);
         let mut found = HashSet::with_capacity(snapshot.sockets.len());
         for item in &snapshot.sockets {
             let key = item.socket.key;
@@ -28,7 +29,7 @@ impl LiveTable {
             if self.sockets.contains_key(&key) {
                 self.confirm(at, &scope, item, out);
             } else {
-                self.discover(at, scope.begun, existing, item, out);
+                self.discover(at, (scope.begun, existing.then_some(&left)), item, out);
             }
         }
         for &key in &snapshot.connected {
@@ -82,13 +83,12 @@ impl LiveTable {
     fn discover(
         &mut self,
         at: Timestamp,
-        begun: Timestamp,
-        existing: bool,
+        (begun, existing): (Timestamp, Option<&Known>),
         item: &SnapshotSocket,
         out: &mut Vec<Change>,
     ) {
         let (holders, owner) = self.holders(item);
-        let socket = Socket {
+        let mut socket = Socket {
             seen: item.socket.clone(),
             creator: None,
             holders,
@@ -97,9 +97,12 @@ impl LiveTable {
             listening_since: None,
             evidence: Evidence::Scan,
         };
+        if let Some(known) = existing {
+            recall(known, &mut socket);
+        }
         let listens = socket.seen.phase == Phase::Listening;
         let looked = if item.owner == Owner::Unknown { Timestamp::MIN } else { begun };
-        let telling = if existing {
+        let telling = if existing.is_some() {
             if self.is_noise(&socket.seen) { Telling::Quiet } else { Telling::Told }
         } else if listens {
             out.push(row(at, EventKind::Listen, Evidence::Scan, None, &socket));

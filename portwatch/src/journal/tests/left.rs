@@ -69,6 +69,20 @@ fn what_began_and_did_not_end_is_left_open_with_who_made_it_and_what_saw_it() {
             (EventKind::Listen, 3104, Some(id(5)), "lsof"),
         ]
     );
+    let began: Vec<_> = left.iter().map(|open| (open.began.since, open.began.listening_since)).collect();
+    assert_eq!(
+        began,
+        [
+            (at(2), Some(at(3))),
+            // Since it stopped listening it is bound as before.
+            (at(3), None),
+            (at(7), Some(at(7))),
+            (at(7), Some(at(7))),
+            // And not since another was there.
+            (at(9), Some(at(9))),
+        ]
+    );
+    assert!(left.iter().all(|open| open.began.evidence == Evidence::Kernel));
     assert_eq!(reader.last_source().unwrap().as_deref(), Some("lsof"));
     assert!(reader.left_open("another boot").unwrap().is_empty());
 }
