@@ -85,6 +85,7 @@ impl Answers for Fake {
                 state: crate::query::Holding::Unknown,
                 reason: Some(format!("{:?}", Completeness::Complete)),
                 sockets: vec![],
+                other_addresses: vec![],
                 elsewhere: vec![],
                 published: vec![],
                 last: vec![],

@@ -6,9 +6,9 @@ use crate::{access::AccessError, wire::Target};
 /// The target with the number of its interface. `here`: the caller's own namespace is meant, in which names are looked up.
 pub(super) fn numbered(target: Target, here: bool) -> Result<Target, Failure> {
     match target {
-        Target::Port { address, zone: Some(zone), port, protocol } => {
+        Target::Port { address, localhost, zone: Some(zone), port, protocol } => {
             let zone = Some(number(&zone, here)?.to_string());
-            Ok(Target::Port { address, zone, port, protocol })
+            Ok(Target::Port { address, localhost, zone, port, protocol })
         }
         other => Ok(other),
     }

@@ -23,7 +23,7 @@ pub(super) fn own_places(words: &[String], session: &mut Session<'_>) -> Result<
 fn place(word: &str, session: &mut Session<'_>, own: bool) -> Result<Place, Failure> {
     // What is typed for a port and is none reads here as it does for `who`.
     match word.parse::<Target>() {
-        Ok(Target::Port { address: Some(address), zone: Some(typed), port, protocol }) => {
+        Ok(Target::Port { address: Some(address), zone: Some(typed), port, protocol, .. }) => {
             let zone = Zone::new(link::number(&typed, true)?);
             return Ok(Place::on_link(Local { address, zone }, typed, port, protocol));
         }

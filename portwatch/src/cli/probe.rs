@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{args, exit::Exit, failure::Failure, link, netns, session::Session};
 use crate::{
     access::AccessError,
-    model::{Port, Protocol, Zone, without_url},
+    model::{Port, Protocol, Zone},
     render,
     resolve::{self, Spot},
     wire::{Probe, Target, WhoQuery, convert},
@@ -27,6 +27,7 @@ pub(super) fn run(args: &args::Probe, session: &mut Session<'_>) -> Result<Exit,
         .iter()
         .map(|place| Target::Port {
             address: Some(place.address),
+            localhost: false,
             zone: place.zone.map(|zone| zone.to_string()),
             port: place.port,
             protocol: Some(place.protocol),
@@ -53,7 +54,7 @@ fn exit(answer: &Probe, reuse_addr: bool) -> Exit {
 
 /// The addresses that a target means: one, those of localhost, or the wildcards of both families.
 fn places(text: &str) -> Result<Vec<Spot>, Failure> {
-    let Target::Port { address, zone, port, protocol } = text.parse()? else {
+    let Target::Port { address, localhost, zone, port, protocol } = text.parse()? else {
         return Err(AccessError::Usage(format!(
             "'{text}' is no place to bind; write PORT, HOST:PORT, [v6]:PORT or PORT/udp"
         ))
@@ -61,7 +62,7 @@ fn places(text: &str) -> Result<Vec<Spot>, Failure> {
     };
     let addresses = match address {
         Some(address) => vec![address],
-        None if without_url(text.trim()).is_ok_and(|place| place.starts_with("localhost")) => {
+        None if localhost => {
             vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 1])]
         }
         None => vec![IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])],

@@ -111,6 +111,7 @@ impl Access for Double {
             state: (*state).to_owned(),
             reason: None,
             sockets: Vec::new(),
+            other_addresses: Vec::new(),
             elsewhere: Vec::new(),
             published: Vec::new(),
             last: Vec::new(),

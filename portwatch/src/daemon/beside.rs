@@ -85,9 +85,9 @@ impl Places {
     pub(super) fn of(asked: &[Asked]) -> Self {
         let mut places = Self::default();
         for asked in asked {
-            if let Asked::Port { port, address, .. } = asked {
+            if let Asked::Port { port, .. } = asked {
                 places.ports.push(*port);
-                places.addresses.extend(*address);
+                places.addresses.extend(asked.addresses());
                 places.interfaces.extend(asked.with_interface());
             }
         }

@@ -142,7 +142,8 @@ fn listen_on(port: u16) -> [Seen; 3] {
 }
 
 fn who(rig: &Rig) -> crate::query::TargetAnswer {
-    let asked = Asked::Port { address: None, port: Port::new(3100).unwrap(), protocol: None };
+    let asked =
+        Asked::Port { address: None, localhost: false, port: Port::new(3100).unwrap(), protocol: None };
     rig.desk.who(&[asked], Space::Own).unwrap().targets.remove(0)
 }
 
@@ -235,7 +236,12 @@ fn a_look_that_hangs_is_answered_with_what_is_known_and_its_age_and_never_with_f
     see(&rig, listen());
     logged(&rig, EventKind::Listen);
     let go = hang(&rig);
-    let asked = |port| Asked::Port { address: None, port: Port::new(port).unwrap(), protocol: None };
+    let asked = |port| Asked::Port {
+        address: None,
+        localhost: false,
+        port: Port::new(port).unwrap(),
+        protocol: None,
+    };
     let answer = rig.desk.who(&[asked(3100), asked(3101)], Space::Own).unwrap();
     let [held, other] = &answer.targets[..] else { panic!("{answer:?}") };
     assert_eq!((held.state, held.sockets[0].socket.creator), (Holding::Held, Some(WHO)));
@@ -286,6 +292,7 @@ fn where_the_machine_can_be_looked_at_a_late_pipeline_does_not_keep_the_answer_b
     let go = hang(&rig);
     let asked = [3100, 3101, 3102].map(|port| Asked::Port {
         address: None,
+        localhost: false,
         port: Port::new(port).unwrap(),
         protocol: None,
     });
@@ -294,7 +301,12 @@ fn where_the_machine_can_be_looked_at_a_late_pipeline_does_not_keep_the_answer_b
     assert_eq!(states, [Holding::Held, Holding::Held, Holding::Free]);
     // A bind of it is told by the settings that were looked at beside, also where the sockets are those that were known.
     let any: IpAddr = "::".parse().unwrap();
-    let six = Asked::Port { address: Some(any.into()), port: Port::new(3100).unwrap(), protocol: None };
+    let six = Asked::Port {
+        address: Some(any.into()),
+        localhost: false,
+        port: Port::new(3100).unwrap(),
+        protocol: None,
+    };
     let told = rig.desk.who(&[six], Space::Own).unwrap().targets.remove(0).verdict.unwrap();
     assert_eq!(told.bindable, Some(true), "{told:?}");
     // What was seen by the kernel is not made less sure.

@@ -1,6 +1,12 @@
 //! What answers are made of.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Forward, Listed, PublishedPort, QueryError, Space, claims::ClaimView, coordinate::Counts};
 use crate::platform::user::ROOT;
@@ -74,6 +80,12 @@ impl About {
     }
 }
 
+/// What `localhost` means.
+pub(super) const LOOPBACKS: [Local; 2] = [
+    Local { address: IpAddr::V4(Ipv4Addr::LOCALHOST), zone: None },
+    Local { address: IpAddr::V6(Ipv6Addr::LOCALHOST), zone: None },
+];
+
 /// A thing `who` is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
@@ -81,6 +93,8 @@ pub enum Asked {
     Port {
         /// Only sockets that a bind of this address would meet.
         address: Option<Local>,
+        /// Those of every address, and what binds of 127.0.0.1 and ::1 would come to: a server that is told the name binds one of them, or both.
+        localhost: bool,
         /// The port.
         port: Port,
         /// Only this protocol.
@@ -93,6 +107,15 @@ pub enum Asked {
 }
 
 impl Asked {
+    /// The addresses that a bind is thought of, where some were named.
+    pub fn addresses(&self) -> Vec<Local> {
+        match self {
+            Self::Port { address: Some(local), .. } => vec![*local],
+            Self::Port { localhost: true, .. } => LOOPBACKS.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The port, where an address of it was asked about together with an interface.
     pub fn with_interface(&self) -> Option<Port> {
         match self {
@@ -106,8 +129,9 @@ impl fmt::Display for Asked {
     /// As it is typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Port { address, port, protocol } => {
+            Self::Port { address, localhost, port, protocol } => {
                 match address {
+                    None if *localhost => f.write_str("localhost:")?,
                     None => {}
                     Some(local) if local.address.is_ipv4() => write!(f, "{local}:")?,
                     Some(local) => write!(f, "[{local}]:")?,
@@ -261,7 +285,10 @@ pub struct TargetAnswer {
     pub reason: Option<String>,
     /// The sockets, in the namespaces that are meant.
     pub sockets: Vec<KnownSocket>,
-    /// Sockets on the same port in other network namespaces: no conflict, but perhaps what is looked for.
+    /// Sockets on the same port of the namespaces that are meant, at addresses that were not asked about: no conflict, but perhaps what is
+    /// looked for.
+    pub other_addresses: Vec<KnownSocket>,
+    /// The same in other network namespaces.
     pub elsewhere: Vec<KnownSocket>,
     /// Container engines forward this port without a socket of its own.
     pub published: Vec<PublishedPort>,

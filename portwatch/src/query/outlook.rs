@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{KnownSocket, Outlook, Traffic};
+use super::{KnownSocket, Outlook, Traffic, answer::LOOPBACKS};
 use crate::{
     model::{BindRules, Completeness, Endpoint, Interfaces, Local, Netns, Port, Protocol, Sharing},
     verdict::{BindRequest, Cause, Outcome, Party, Verdict, World, would_bind_in},
@@ -14,6 +14,8 @@ mod words;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) address: Option<Local>,
+    /// Both loopback addresses.
+    pub(super) localhost: bool,
     pub(super) port: Port,
     pub(super) protocol: Option<Protocol>,
     pub(super) netns: Option<Netns>,
@@ -102,6 +104,8 @@ fn of_protocol(place: Place, protocol: Protocol, scene: Scene<'_>) -> Outlook {
     };
     let requests = if let Some(address) = place.address {
         vec![ask(address)]
+    } else if place.localhost {
+        LOOPBACKS.map(ask).to_vec()
     } else {
         // Most servers bind one of these two; where they fare the same, one is enough.
         let wildcard = |address: IpAddr| ask(address.into());

@@ -15,13 +15,13 @@ use crate::model::{Completeness, Interface, Local, Netns, Port, Protocol, addres
 /// A socket in another namespace is told apart and does not make the port held here: a container's 3000 and the
 /// host's are two places.
 pub(super) fn port(
-    (address, port, protocol): (Option<Local>, Port, Option<Protocol>),
+    (address, localhost, port, protocol): (Option<Local>, bool, Port, Option<Protocol>),
     sockets: Vec<KnownSocket>,
     (space, own): (Space, Option<Netns>),
     (completeness, there): (&Completeness, &Completeness),
     (traffic, around): (Option<Traffic>, &Around),
 ) -> TargetAnswer {
-    let place = Place { address, port, protocol, netns: space.one(own) };
+    let place = Place { address, localhost, port, protocol, netns: space.one(own) };
     let Around { rules, sharing, connections, .. } = around;
     let interfaces = connections.as_ref().map(|found| &found.interfaces);
     let scene = Scene {
@@ -50,26 +50,30 @@ pub(super) fn port(
             .collect(),
         ..traffic
     });
-    let sockets: Vec<_> = sockets
+    let (sockets, other_addresses): (Vec<_>, Vec<_>) = sockets
         .into_iter()
         .filter(|s| s.socket.seen.endpoint.port == port)
         .filter(|s| protocol.is_none_or(|p| p == s.socket.seen.endpoint.protocol))
-        .filter(|s| {
+        .partition(|s| {
             let seen = &s.socket.seen;
             let there = (seen.endpoint.address, seen.options.v6_only);
             address.is_none_or(|a| {
                 covers(there, interfaces.map_or(Interface::Unknown, |known| known.of(seen.key)), a)
             })
-        })
-        .collect();
+        });
     let as_now = |mut known: KnownSocket| {
         let seen = &mut known.socket.seen;
         seen.options = sharing.newest(seen.inode, seen.options);
         known
     };
+    let other_addresses: Vec<_> = other_addresses
+        .into_iter()
+        .filter(|s| space.holds(s.socket.seen.endpoint.netns, own))
+        .map(as_now)
+        .collect();
     let (sockets, elsewhere): (Vec<_>, Vec<_>) =
         sockets.into_iter().map(as_now).partition(|s| space.holds(s.socket.seen.endpoint.netns, own));
-    let asked = Asked::Port { address, port, protocol };
+    let asked = Asked::Port { address, localhost, port, protocol };
     let (state, reason) = match completeness.missing(protocol) {
         _ if !sockets.is_empty() => (Holding::Held, None),
         // An outgoing connection that borrowed the port, or one that outlived its listener.
@@ -87,6 +91,7 @@ pub(super) fn port(
         state,
         reason,
         sockets,
+        other_addresses,
         elsewhere,
         published: Vec::new(),
         last: Vec::new(),
@@ -124,6 +129,7 @@ pub(super) fn pid(
         state,
         reason,
         sockets,
+        other_addresses: Vec::new(),
         elsewhere: Vec::new(),
         published: Vec::new(),
         last: Vec::new(),
@@ -142,6 +148,7 @@ pub(super) fn claim(name: &str) -> TargetAnswer {
         state: Holding::Free,
         reason: Some(format!("nothing is claimed as {name}; portwatch find shows every claim")),
         sockets: Vec::new(),
+        other_addresses: Vec::new(),
         elsewhere: Vec::new(),
         published: Vec::new(),
         last: Vec::new(),

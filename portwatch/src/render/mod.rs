@@ -15,6 +15,7 @@ mod health;
 mod lock;
 mod log;
 mod ls;
+mod others;
 mod probe;
 mod process;
 mod rogue;

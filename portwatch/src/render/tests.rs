@@ -59,6 +59,7 @@ fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
         state: state.to_owned(),
         reason: None,
         sockets,
+        other_addresses: Vec::new(),
         elsewhere: Vec::new(),
         published: Vec::new(),
         last: Vec::new(),
@@ -129,6 +130,29 @@ fn who_on_a_free_port_tells_the_last_holder_and_how_it_died() {
     insta::assert_snapshot!(everywhere(|out, look| {
         who(out, &answer(true, vec![free.clone(), bare.clone()]), look)
     }));
+}
+
+#[test]
+fn who_on_a_free_address_names_who_has_the_port_on_others() {
+    let mut hidden = socket("192.0.2.7", 3100, vec![]);
+    hidden.owner = "not-permitted".to_owned();
+    let free = WhoTarget {
+        other_addresses: vec![
+            socket("127.0.0.1", 3100, vec![node()]),
+            hidden,
+            socket("::1", 3100, vec![hostile()]),
+        ],
+        verdict: Some(verdict(true, "A bind of 127.0.0.2:3100 would succeed.")),
+        ..target("127.0.0.2:3100", "free", Vec::new())
+    };
+    let unknown = WhoTarget { state: "unknown".to_owned(), reason: Some("why".to_owned()), ..free.clone() };
+    insta::assert_snapshot!(everywhere(|out, look| {
+        who(out, &answer(true, vec![free.clone(), unknown.clone()]), look)
+    }));
+    // What is there is the answer.
+    let held = WhoTarget { sockets: vec![socket("127.0.0.2", 3100, vec![node()])], ..free };
+    let said = render(&look(80), |out, look| who(out, &answer(true, vec![held.clone()]), look));
+    assert!(!said.contains("192.0.2.7"), "{said}");
 }
 
 /// A listen is of somebody who may live, on another address of the port.

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use super::{
     Look, Text, Tone,
     group::{self, Group},
-    note, process, traffic, when,
+    note, others, process, traffic, when,
 };
 use crate::wire::{Connection, Socket, Traffic, Who, WhoTarget};
 use card::{card, main_facts};
@@ -56,6 +56,15 @@ fn one(out: &mut dyn Write, answer: &Who, target: &WhoTarget, look: &Look) -> io
         fact(out, &target.state, reason(target), Tone::Warn, look)?;
     }
     traffic_line(out, target, look)?;
+    if let Some(words) = others::words(target) {
+        if target.published.is_empty()
+            && target.state == "free"
+            && target.traffic.as_ref().and_then(traffic::summary).is_none()
+        {
+            writeln!(out)?;
+        }
+        fact(out, "beside", &words, Tone::Plain, look)?;
+    }
     elsewhere(out, target, look)?;
     last::holder(out, target, look)?;
     refused(out, target, look)?;

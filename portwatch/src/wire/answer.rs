@@ -43,6 +43,9 @@ pub struct WhoTarget {
     pub reason: Option<String>,
     /// The sockets on it (or, for `pid:`, of that process).
     pub sockets: Vec<Socket>,
+    /// Where an address was asked about: sockets on the same port at others, which a bind of it does not meet.
+    #[serde(default)]
+    pub other_addresses: Vec<Socket>,
     /// Sockets on the same port in other network namespaces: no conflict.
     #[serde(default)]
     pub elsewhere: Vec<Socket>,

@@ -79,6 +79,7 @@ fn who_target(target: &query::TargetAnswer, view: View<'_>) -> super::WhoTarget 
         state: target.state.as_str().to_owned(),
         reason: target.reason.clone(),
         sockets: target.sockets.iter().map(|s| socket(s, view)).collect(),
+        other_addresses: target.other_addresses.iter().map(|s| socket(s, view)).collect(),
         elsewhere: target.elsewhere.iter().map(|s| socket(s, view)).collect(),
         published: target.published.iter().map(|p| published(p, view)).collect(),
         last: target.last.iter().map(|e| event(e, view)).collect(),

@@ -10,6 +10,9 @@ use crate::{
     registry::{Pattern, PatternError},
 };
 
+/// The name that means the loopback addresses of both families.
+const LOCALHOST: &str = "localhost";
+
 /// Parameters of `who`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WhoQuery {
@@ -83,8 +86,10 @@ pub struct LogQuery {
 pub enum Target {
     /// `3100`, `3100/udp`, `127.0.0.1:3100`, `[::1]:3100/tcp`, `:3100`, `localhost:3100`, `[fe80::1%eth0]:3100`
     Port {
-        /// Address, where one was given. `localhost` is kept out: it means two addresses.
+        /// Address, where one was given.
         address: Option<IpAddr>,
+        /// `localhost` was given in place of one: it means two addresses.
+        localhost: bool,
         /// Interface of an address of a link, by name or number. A daemon is asked by number: names are those of the asker's namespace.
         zone: Option<String>,
         /// Port.
@@ -193,7 +198,8 @@ impl FromStr for Target {
             {
                 return Err(TargetError::Zone { address, zone });
             }
-            return Ok(Self::Port { address, zone, port: port.parse()?, protocol });
+            let localhost = host == LOCALHOST;
+            return Ok(Self::Port { address, localhost, zone, port: port.parse()?, protocol });
         }
         // A claim has no host: what follows one is meant as a port.
         if port.is_empty() {
@@ -239,7 +245,7 @@ fn mistaken(text: &str, place: &str) -> Result<(), TargetError> {
     if !is_place && let Some((address, zone)) = split_zone(place) {
         let zone = zone.map_or_else(String::new, |zone| format!("%{zone}"));
         let example = match address.parse() {
-            _ if place == "localhost" => Some("localhost:3100".to_owned()),
+            _ if place == LOCALHOST => Some("localhost:3100".to_owned()),
             Ok(IpAddr::V4(address)) => Some(format!("{address}:3100")),
             Ok(IpAddr::V6(address)) => Some(format!("[{address}{zone}]:3100")),
             Err(_) => None,
@@ -258,7 +264,7 @@ fn mistaken(text: &str, place: &str) -> Result<(), TargetError> {
 
 /// The address, where `None` means every one, and its zone. `None` when it is no host.
 fn parse_host(host: &str) -> Option<(Option<IpAddr>, Option<String>)> {
-    if matches!(host, "" | "*" | "localhost") {
+    if matches!(host, "" | "*" | LOCALHOST) {
         return Some((None, None));
     }
     let (address, zone) = split_zone(host)?;
@@ -281,9 +287,10 @@ fn split_zone(host: &str) -> Option<(&str, Option<&str>)> {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Port { address, zone, port, protocol } => {
+            Self::Port { address, localhost, zone, port, protocol } => {
                 let zone = zone.as_ref().map_or(Cow::Borrowed(""), |zone| Cow::Owned(format!("%{zone}")));
                 match address {
+                    None if *localhost => write!(f, "{LOCALHOST}:")?,
                     None => {}
                     Some(IpAddr::V4(a)) => write!(f, "{a}:")?,
                     Some(IpAddr::V6(a)) => write!(f, "[{a}{zone}]:")?,
@@ -343,7 +350,8 @@ mod tests {
     #[test]
     fn what_is_meant_is_taken_or_what_to_type_is_said() {
         for (text, meant) in [
-            ("http://localhost:3100/", "3100/tcp"),
+            ("http://localhost:3100/", "localhost:3100/tcp"),
+            ("localhost:53", "localhost:53"),
             ("https://127.0.0.1:8443/x?y", "127.0.0.1:8443/tcp"),
             ("ws://[::1]", "[::1]:80/tcp"),
             ("3100/TCP", "3100/tcp"),

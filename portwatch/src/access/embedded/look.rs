@@ -78,9 +78,9 @@ pub(super) fn around(
     let netns = space.other(live.own());
     let (mut ports, mut addresses) = (Vec::new(), Vec::new());
     for asked in asked {
-        if let Asked::Port { port, address, .. } = asked {
+        if let Asked::Port { port, .. } = asked {
             ports.push(*port);
-            addresses.extend(*address);
+            addresses.extend(asked.addresses());
         }
     }
     let interfaces = asked.iter().filter_map(Asked::with_interface).collect();

@@ -149,6 +149,7 @@ pub fn expand(known: &Known, asked: &[Asked]) -> Vec<Asked> {
                 if pattern.matches(&claim.name, claim.ports.iter().map(|p| p.port)) {
                     out.extend(claim.ports.iter().map(|p| Asked::Port {
                         address: None,
+                        localhost: false,
                         port: p.port,
                         protocol: Some(p.protocol),
                     }));

@@ -18,7 +18,11 @@ impl Live {
     /// Answers of `who`, without history.
     pub fn who(&mut self, asked: &[Asked], space: Space, around: &Around) -> Vec<TargetAnswer> {
         let mut answers: Vec<_> = asked.iter().map(|asked| self.target(asked, space, around)).collect();
-        self.complete(answers.iter_mut().flat_map(|a| a.sockets.iter_mut().chain(&mut a.elsewhere)));
+        self.complete(
+            answers
+                .iter_mut()
+                .flat_map(|a| a.sockets.iter_mut().chain(&mut a.other_addresses).chain(&mut a.elsewhere)),
+        );
         for answer in &mut answers {
             self.publish(answer, space);
         }
@@ -27,7 +31,7 @@ impl Live {
 
     fn target(&mut self, asked: &Asked, space: Space, around: &Around) -> TargetAnswer {
         match asked {
-            Asked::Port { address, port, protocol } => {
+            Asked::Port { address, localhost, port, protocol } => {
                 let mut sockets = self.on_port(*port, *protocol);
                 let seen = self.completeness_in(space);
                 let there = space.one(self.own).map_or(Space::Own, Space::One);
@@ -39,7 +43,7 @@ impl Live {
                 let connected = connections.map(Connected::of).unwrap_or_default();
                 sockets.retain(|known| !connected.has(&known.socket));
                 let traffic = connections.map(|c| self.traffic(c, |row| row.local.port == *port));
-                let place = (*address, *port, *protocol);
+                let place = (*address, *localhost, *port, *protocol);
                 who::port(place, sockets, (space, self.own), (&seen, &seen_there), (traffic, around))
             }
             Asked::Pid(pid) => {

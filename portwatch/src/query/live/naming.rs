@@ -167,7 +167,7 @@ impl Live {
 
     /// Adds ports that engines forward without a socket.
     pub(super) fn publish(&mut self, answer: &mut TargetAnswer, space: Space) {
-        let Asked::Port { address, port, protocol } = answer.asked else { return };
+        let Asked::Port { address, port, protocol, .. } = answer.asked else { return };
         let (report, _) = self.engines.known();
         let netns = space.one(self.own);
         let held: Vec<KnownSocket> = answer.sockets.clone();

@@ -73,7 +73,7 @@ fn listener(address: &str) -> KnownSocket {
 
 fn asked(address: Option<&str>) -> Place {
     let address = address.map(|a| a.parse::<IpAddr>().unwrap().into());
-    Place { address, port: Port::new(3100).unwrap(), protocol: None, netns: None }
+    Place { address, localhost: false, port: Port::new(3100).unwrap(), protocol: None, netns: None }
 }
 
 /// As where nobody looked at connections, settings and addresses.
@@ -274,6 +274,33 @@ fn one_that_is_bound_elsewhere_without_listening_is_told_in_order() {
     let sentence = told(Some("0.0.0.0"), &[socket]).1;
     let words = "node (48291) is bound, without listening, on [::]:3100, which takes IPv4 too.";
     assert!(sentence.contains(words), "{sentence}");
+}
+
+#[test]
+fn localhost_is_judged_by_both_of_its_addresses() {
+    let localhost = Place { localhost: true, ..asked(None) };
+    let completeness = &Completeness::Complete;
+    let outlook = seen(localhost, &[listener("::1")], completeness);
+    assert_eq!((outlook.bindable, outlook.cause), (Some(false), Some("listening")));
+    let (v4, v6) = ("A bind of 127.0.0.1:3100 would succeed", "A bind of [::1]:3100 would fail with ");
+    assert!(outlook.sentence.starts_with(v4) && outlook.sentence.contains(v6), "{outlook:?}");
+    // A listener elsewhere is in the way of neither.
+    let outlook = seen(localhost, &[listener("192.0.2.7")], completeness);
+    assert!(!outlook.sentence.contains("would fail"), "{outlook:?}");
+    // What holds for both is said once.
+    let rules =
+        &BindRules { ephemeral: Some(1024..=65_535), reserved: Some(Vec::new()), ..BindRules::default() };
+    let scene = Scene {
+        sockets: &[],
+        traffic: None,
+        rules,
+        sharing: &Sharing::AsBound,
+        interfaces: None,
+        completeness,
+        whose: Whose::Machine,
+    };
+    let sentence = super::outlook(localhost, scene).sentence;
+    assert_eq!(sentence.matches("The kernel may lend").count(), 1, "{sentence}");
 }
 
 #[test]

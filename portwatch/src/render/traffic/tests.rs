@@ -62,6 +62,7 @@ fn answer(state: &str, sockets: Vec<Socket>, traffic: Traffic, sentence: &str) -
         state: state.to_owned(),
         reason: None,
         sockets,
+        other_addresses: Vec::new(),
         elsewhere: Vec::new(),
         published: Vec::new(),
         last: Vec::new(),

@@ -52,7 +52,7 @@ pub enum BadQuery {
 /// What `who` is asked, for the query stage.
 pub fn asked(target: &Target) -> Result<Asked, BadQuery> {
     Ok(match target {
-        Target::Port { address, zone, port, protocol } => {
+        Target::Port { address, localhost, zone, port, protocol } => {
             let number = |zone: &String| {
                 let digits = zone.bytes().all(|byte| byte.is_ascii_digit());
                 let number = zone.parse().ok().filter(|_| digits).and_then(model::Zone::new);
@@ -60,7 +60,7 @@ pub fn asked(target: &Target) -> Result<Asked, BadQuery> {
             };
             let zone = zone.as_ref().map(number).transpose()?;
             let address = address.map(|address| model::Local { address, zone });
-            Asked::Port { address, port: *port, protocol: *protocol }
+            Asked::Port { address, localhost: *localhost, port: *port, protocol: *protocol }
         }
         Target::Pid(pid) => Asked::Pid(*pid),
         Target::Claim(name) => Asked::Claim(name.clone()),

@@ -1,0 +1,81 @@
+//! One port, several addresses: what was asked about, what is at others, and `localhost`.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
+
+use std::{io::Write as _, os::unix::net::UnixStream};
+
+use portwatch_tests::{Actor, Netns, Portwatch, Source, each_source, http, require_netns};
+use serde_json::Value;
+
+each_source![
+    a_free_address_is_told_with_who_has_the_port_on_another,
+    localhost_is_judged_alike_by_the_command_and_by_the_daemon_itself,
+];
+
+fn a_free_address_is_told_with_who_has_the_port_on_another(source: Source) {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            let mut portwatch = Portwatch::started_on(source)?;
+            let (actor, port) = Actor::listener("127.0.0.1", 0)?;
+            let asked = format!("127.0.0.2:{port}");
+            for daemon in [true, false] {
+                let target = portwatch.who(&asked)?;
+                assert_eq!(target["state"], source.nothing_seen().0, "{daemon} {target:#}");
+                assert_eq!(target["sockets"].as_array().map(Vec::len), Some(0), "{daemon} {target:#}");
+                let other = &target["other_addresses"][0];
+                assert_eq!((&other["address"], &other["port"]), (&"127.0.0.1".into(), &port.into()));
+                assert_eq!(other["holders"][0]["process"]["pid"], actor.pid(), "{daemon} {target:#}");
+                let ran = portwatch.run(&["who", &asked])?;
+                assert_eq!(ran.code, Some(source.nothing_seen().1), "{ran:?}");
+                let said = format!("on {asked}; 127.0.0.1:{port} is held by python3 ({})", actor.pid());
+                let words = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(words.contains(&said), "{daemon} {ran:?}");
+                // It is what was asked about here.
+                let target = portwatch.who(&port.to_string())?;
+                assert_eq!(target["other_addresses"].as_array().map(Vec::len), Some(0), "{target:#}");
+                if daemon {
+                    portwatch.stop()?;
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn localhost_is_judged_alike_by_the_command_and_by_the_daemon_itself(source: Source) {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            let mut portwatch = Portwatch::started_on(source)?;
+            let (_actor, port) = Actor::listener("127.0.0.1", 0)?;
+            let asked = format!("localhost:{port}");
+            let mut stream = UnixStream::connect(portwatch.socket())?;
+            write!(stream, "GET /v1/who?target={asked} HTTP/1.1\r\nhost: portwatch\r\n\r\n")?;
+            let answer: Value = http::document(&mut stream)?;
+            let by_api = &answer["targets"][0];
+            let sentence = by_api["verdict"]["sentence"].as_str().unwrap_or_default();
+            for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+                assert!(sentence.contains(&format!("bind of {address} ")), "{by_api:#}");
+            }
+            assert!(!sentence.contains("0.0.0.0"), "{by_api:#}");
+            assert_eq!(
+                (&by_api["verdict"]["bindable"], &by_api["asked"]),
+                (&false.into(), &(&*asked).into())
+            );
+            let by_command = portwatch.who(&asked)?;
+            assert_eq!(by_command["verdict"], by_api["verdict"]);
+            portwatch.stop()?;
+            let alone = portwatch.who(&asked)?;
+            assert_eq!(alone["verdict"]["bindable"], false, "{alone:#}");
+            assert!(alone["verdict"]["sentence"].as_str().unwrap_or_default().contains("[::1]"), "{alone:#}");
+            Ok(())
+        })
+        .unwrap();
+}
