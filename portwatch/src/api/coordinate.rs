@@ -27,7 +27,10 @@ use super::{
 };
 use crate::{
     query::coordinate::Asker,
-    wire::coordinate::{FOLLOW, FollowQuery, Followed, LONGEST_WAIT, Method, Serve, Visit, every},
+    wire::{
+        coordinate::{FOLLOW, FollowQuery, Followed, LONGEST_WAIT, Method, Serve, Visit, every},
+        escaped,
+    },
 };
 
 /// An order is a small document.
@@ -159,12 +162,15 @@ fn refusal(error: &ApiError) -> Message {
     data(Message::default().event("error"), &document)
 }
 
-fn data(message: Message, document: &impl Serialize) -> Message {
-    let fallback = message.clone();
-    message.json_data(document).unwrap_or_else(|error| {
-        tracing::error!(%error, "a message could not be written as JSON");
-        fallback.comment("a message could not be written")
-    })
+/// A message with a document on one line: the fields of this protocol are lines.
+pub(super) fn data(message: Message, document: &impl Serialize) -> Message {
+    match escaped::text(document) {
+        Ok(text) => message.data(text),
+        Err(error) => {
+            tracing::error!(%error, "a message could not be written as JSON");
+            message.comment("a message could not be written")
+        }
+    }
 }
 
 fn pid(peer: Peer) -> Option<u32> {

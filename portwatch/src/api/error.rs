@@ -1,14 +1,13 @@
 //! Errors as the API gives them: one sentence for the client, another for the log.
 
 use axum::{
-    Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 
 use crate::{
     query::QueryError,
-    wire::{ErrorBody, ErrorDocument, SCHEMA},
+    wire::{ErrorBody, ErrorDocument, SCHEMA, escaped},
 };
 
 /// Why a request has no answer.
@@ -195,6 +194,7 @@ impl IntoResponse for ApiError {
             Self::Query(_) | Self::Internal(_) => tracing::warn!(error = %self, "request failed"),
         }
         let (status, document) = self.document();
-        (status, Json(document)).into_response()
+        let text = escaped::text(&document).unwrap_or_default();
+        (status, [("content-type", "application/json")], text).into_response()
     }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     query::{Answers, QueryError},
-    wire::{self, ListQuery, LogQuery, Room, Target, convert, metrics::CONTENT_TYPE},
+    wire::{self, ListQuery, LogQuery, Room, Target, convert, escaped, metrics::CONTENT_TYPE},
 };
 
 /// What handlers share.
@@ -113,7 +113,7 @@ pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T
 
 pub(super) fn json(document: &impl Serialize) -> Result<Response, ApiError> {
     // One buffer of the whole document: its length is then known, and the desk is not held while a client reads.
-    let mut body = serde_json::to_vec(document).map_err(|error| ApiError::Internal(error.to_string()))?;
+    let mut body = escaped::text(document).map_err(|error| ApiError::Internal(error.to_string()))?;
     body.shrink_to_fit();
     Ok(([("content-type", "application/json")], body).into_response())
 }
@@ -273,6 +273,22 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    #[test]
+    fn what_drives_a_terminal_is_written_by_its_number_in_every_answer() {
+        let hostile = "a\u{9b}2J\u{202e}b\u{2028}";
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let refusal = ApiError::BadRequest(hostile.to_owned()).into_response();
+        for answer in [json(&[hostile]).unwrap(), refusal] {
+            assert_eq!(answer.headers()["content-type"], "application/json");
+            let body = http_body_util::BodyExt::collect(answer.into_body());
+            let text = String::from_utf8(runtime.block_on(body).unwrap().to_bytes().to_vec()).unwrap();
+            assert!(text.contains("a\\u009b2J\\u202eb\\u2028"), "{text}");
+        }
+        let message = coordinate::data(axum::response::sse::Event::default(), &[hostile]);
+        let said = format!("{message:?}");
+        assert!(!said.contains("\\u{9b}") && !said.contains('\u{9b}'), "{said}");
+    }
 
     #[test]
     fn what_waits_for_a_thread_is_not_begun_when_who_asked_goes() {

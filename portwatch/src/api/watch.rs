@@ -11,7 +11,7 @@ use axum::{
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::{ApiError, Peer, requests::Requests, router, turns};
+use super::{ApiError, Peer, coordinate, requests::Requests, router, turns};
 use crate::{
     model::{Event, EventFilter, EventKind, Evidence, Timestamp},
     query::{self, Record, Viewer},
@@ -101,9 +101,5 @@ fn message(record: &Record, viewer: Viewer) -> Message {
         Some(id) => message.id(id.to_string()),
         None => message,
     };
-    let fallback = message.clone();
-    message.json_data(&event).unwrap_or_else(|error| {
-        tracing::error!(%error, "an event could not be written as JSON");
-        fallback.comment("an event could not be written")
-    })
+    coordinate::data(message, &event)
 }

@@ -26,7 +26,7 @@ use crate::{
     platform::user,
     query::{self, Record, Viewer, coordinate::Bureau},
     webhook::{self, Delivery, Policy, QUEUE, Target, Webhook},
-    wire::convert,
+    wire::{convert, escaped},
 };
 
 /// While there are webhooks the journal is looked into so often.
@@ -427,7 +427,7 @@ impl Round {
 
 /// What is sent: the document that `watch --json` would show to the webhook's user.
 fn document(record: &Record, viewer: Viewer) -> Vec<u8> {
-    serde_json::to_vec(&convert::event(record, viewer)).unwrap_or_default()
+    escaped::text(&convert::event(record, viewer)).unwrap_or_default().into_bytes()
 }
 
 fn test(webhook: &Webhook) -> Vec<u8> {

@@ -7,9 +7,6 @@ use crate::{
     source::Source,
 };
 
-/// Beyond so many ports all connections are read once, and not those of each port.
-const FILTERED_DUMPS: usize = 8;
-
 /// Of bound TCP sockets that a table does not show any more, those that have become connections: the kernel's tables show a bound socket as
 /// long as it does nothing (`inet_diag_dump_icsk`, TCPF_BOUND_INACTIVE).
 pub(super) fn connected(source: &mut dyn Source, doubted: &[(SocketKey, Endpoint)]) -> HashSet<SocketKey> {
@@ -26,12 +23,8 @@ fn within(
     sockets: &BTreeMap<SocketKey, Port>,
 ) -> Vec<SocketKey> {
     let ports: BTreeSet<Port> = sockets.values().copied().collect();
-    let scope = if ports.len() > FILTERED_DUMPS {
-        ConnectionScope::Sockets { netns }
-    } else {
-        let ports = ports.into_iter().collect();
-        ConnectionScope::Ports { ports, netns, holders: false, interfaces: Vec::new() }
-    };
+    let ports = ports.into_iter().collect();
+    let scope = ConnectionScope::Ports { ports, netns, holders: false, interfaces: Vec::new() };
     match source.connections(&scope) {
         Ok(None) => Vec::new(),
         Ok(Some(found)) => {

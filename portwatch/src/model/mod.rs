@@ -29,7 +29,7 @@ pub use process::{
     SignalOrigin, SignalSent, Worktree,
 };
 pub use rules::BindRules;
-pub use size::json_bytes;
+pub use size::{is_written_by_number, json_bytes};
 pub use socket::{
     AskedPort, Attached, Began, DeviceName, Holder, LeftOpen, Owner, Phase, Sharing, Socket, SocketKey,
     SocketOptions, SocketSeen, Tunnel, described,

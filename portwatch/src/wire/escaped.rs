@@ -6,6 +6,15 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
+use crate::model::is_written_by_number;
+
+/// One document on one line, as text.
+pub fn text(document: &impl Serialize) -> io::Result<String> {
+    let mut text = Vec::new();
+    line(&mut text, document)?;
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
 /// One document on one line.
 pub fn line(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
     document.serialize(&mut Serializer::with_formatter(out, Escaping(CompactFormatter)))?;
@@ -16,18 +25,6 @@ pub fn line(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
 pub fn pretty(out: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
     document.serialize(&mut Serializer::with_formatter(out, Escaping(PrettyFormatter::new())))?;
     Ok(())
-}
-
-/// DEL, C1, the separators that some readers take for line ends, and what turns the direction of text (Unicode's Bidi_Control).
-fn is_written_by_number(c: char) -> bool {
-    matches!(
-        c,
-        '\u{7f}'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200e}' | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-    )
 }
 
 /// Writes as another formatter does, but for these characters.

@@ -20,7 +20,7 @@ impl Diag {
     pub fn forget_time_wait(&mut self, port: Port, wanted: &dyn Fn(&Connection) -> bool) -> io::Result<u64> {
         let mut forgotten = 0;
         let mut rows = Vec::new();
-        self.tcp_rows(1 << TIME_WAIT, Some(port), &mut rows).map_err(|error| error.error)?;
+        self.tcp_rows(1 << TIME_WAIT, &[port], &mut rows).map_err(|error| error.error)?;
         for row in rows.iter().filter(|row| row.state == TIME_WAIT) {
             if self.connection(row).is_some_and(|connection| wanted(&connection)) {
                 match self.forget(row) {

@@ -53,15 +53,15 @@ const RESPONSE: usize = 72;
 
 /// One dump: a protocol of one address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Table {
+pub(super) struct Table<'a> {
     /// IPv6 rather than IPv4.
     pub v6: bool,
     /// `IPPROTO_TCP` (6) or `IPPROTO_UDP` (17).
     pub protocol: u8,
     /// States wanted, a bit each.
     pub states: u32,
-    /// Only sockets with this local port, filtered in the kernel.
-    pub port: Option<Port>,
+    /// Only sockets with one of these local ports, filtered in the kernel: in ascending order, at most [`MOST_PORTS`]; empty for all.
+    pub ports: &'a [Port],
 }
 
 /// A socket as sock_diag reports it.
@@ -99,8 +99,8 @@ pub(super) enum ParseError {
 }
 
 /// The whole netlink message that asks for `table`.
-pub(super) fn request(table: Table, sequence: u32) -> Vec<u8> {
-    let filter = table.port.map(port_filter).unwrap_or_default();
+pub(super) fn request(table: Table<'_>, sequence: u32) -> Vec<u8> {
+    let filter = port_filter(table.ports);
     let length = NLMSG_HEADER + REQUEST + filter.len();
     let family = if table.v6 { AF_INET6 } else { AF_INET };
     let mut bytes = header(length, SOCK_DIAG_BY_FAMILY, sequence);
@@ -113,8 +113,8 @@ pub(super) fn request(table: Table, sequence: u32) -> Vec<u8> {
 }
 
 /// The whole netlink message that asks for TCP sockets of both families in these states: `inet_diag_req`.
-pub(super) fn request_both(states: u32, port: Option<Port>, sequence: u32) -> Vec<u8> {
-    let filter = port.map(port_filter).unwrap_or_default();
+pub(super) fn request_both(states: u32, ports: &[Port], sequence: u32) -> Vec<u8> {
+    let filter = port_filter(ports);
     let length = NLMSG_HEADER + REQUEST_BOTH + filter.len();
     let mut bytes = header(length, TCPDIAG_GETSOCK, sequence);
     // The kernel reads neither the family nor the lengths of addresses, and `inet_diag_sockid` not for a dump.
@@ -137,24 +137,64 @@ fn header(length: usize, kind: u16, sequence: u32) -> Vec<u8> {
     bytes
 }
 
-/// Bytecode for "local port ≥ P and ≤ P". (`S_EQ` is one instruction, but only newer kernels have it.)
-fn port_filter(port: Port) -> Vec<u8> {
+/// So many ports fit into one filter: its length and its jumps are 16-bit numbers.
+pub(super) const MOST_PORTS: usize = 1024;
+
+/// A comparison: the operation and the port, which takes the place of another one.
+const COMPARISON: usize = 8;
+/// One port: not below, not above, and then to the end, which accepts.
+const LEAF: usize = 2 * COMPARISON + 4;
+
+/// Bytes of the program for so many ports.
+const fn size(ports: usize) -> usize {
+    ports * LEAF + ports.saturating_sub(1) * COMPARISON
+}
+
+/// Bytecode for "local port is one of these": halves the ports until one is left, so that a socket costs as many steps as the number of ports
+/// has digits. (`S_EQ` is one instruction, but only newer kernels have it.)
+fn port_filter(ports: &[Port]) -> Vec<u8> {
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let length = 4 + size(ports.len());
+    let mut attribute = Vec::with_capacity(length);
+    attribute.extend(u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes());
+    attribute.extend(INET_DIAG_REQ_BYTECODE.to_ne_bytes());
+    one_of(ports, 0, &mut attribute);
+    attribute
+}
+
+fn distance(bytes: usize) -> [u8; 2] {
+    u16::try_from(bytes).unwrap_or(u16::MAX).to_ne_bytes()
+}
+
+/// Appends the program for `ports`, behind which `after` bytes of the whole follow. A jump to the end accepts, one four bytes further rejects
+/// (`inet_diag_bc_run`). Jumps lead forward, to where one operation follows the other (`inet_diag_bc_audit`).
+fn one_of(ports: &[Port], after: usize, out: &mut Vec<u8>) {
+    const JUMP: u8 = 1;
     const S_GE: u8 = 2;
     const S_LE: u8 = 3;
-    let operation = |code: u8, reject: u16| {
-        let mut op = vec![code, 8];
-        op.extend(reject.to_ne_bytes());
-        op.extend([0, 0]);
-        op.extend(port.get().to_ne_bytes());
-        op
+    let compare = |code: u8, port: Port, otherwise: usize, out: &mut Vec<u8>| {
+        out.extend([code, 8]);
+        out.extend(distance(otherwise));
+        out.extend([0, 0]);
+        out.extend(port.get().to_ne_bytes());
     };
-    let mut attribute = Vec::with_capacity(20);
-    attribute.extend(20_u16.to_ne_bytes());
-    attribute.extend(INET_DIAG_REQ_BYTECODE.to_ne_bytes());
-    // A jump to the end accepts, one four bytes further rejects.
-    attribute.extend(operation(S_GE, 16 + 4));
-    attribute.extend(operation(S_LE, 8 + 4));
-    attribute
+    let (below, from) = ports.split_at(ports.len() / 2);
+    match (below, from) {
+        (_, []) => {}
+        ([], [only, ..]) => {
+            compare(S_GE, *only, LEAF + after + 4, out);
+            compare(S_LE, *only, LEAF - COMPARISON + after + 4, out);
+            out.extend([JUMP, 4]);
+            out.extend(distance(4 + after));
+        }
+        (_, [first, ..]) => {
+            compare(S_GE, *first, COMPARISON + size(from.len()), out);
+            one_of(from, size(below.len()) + after, out);
+            one_of(below, after, out);
+        }
+    }
 }
 
 /// Reads the payload of one answer.

@@ -1,6 +1,6 @@
 //! The kernel's socket tables, by sock_diag over netlink. No privilege is needed: any user may ask.
 //!
-//! TCP: listening and (kernel 6.8+) bound without listening. UDP and UDP-Lite: everything with a port.
+//! TCP: listening and (kernel 6.8+) bound without listening. UDP: everything with a port.
 //! Connections: when asked for ([`Diag::connections`]).
 //! An MPTCP listener appears as the TCP listener it is, with the inode of the MPTCP socket.
 
@@ -14,8 +14,8 @@ use netlink_packet_core::{DoneBuffer, ErrorBuffer, NLM_F_DUMP_INTR, NLMSG_DONE, 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 
 use self::message::{
-    BOUND_INACTIVE, CLOSE, ESTABLISHED, LISTEN, Row, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK, Table, parse,
-    request, request_both,
+    BOUND_INACTIVE, CLOSE, ESTABLISHED, LISTEN, MOST_PORTS, Row, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK, Table,
+    parse, request, request_both,
 };
 use crate::model::{
     AskedPort, Attached, Endpoint, Interface, Interfaces, Netns, Phase, Port, Protocol, SocketKey,
@@ -94,7 +94,7 @@ impl Diag {
 
     /// Every socket of `protocol`, or those on `port`.
     pub fn dump(&mut self, protocol: Protocol, port: Option<Port>, bound: Bound) -> Result<Dump, DiagError> {
-        let rows = self.rows_of(protocol, port, bound)?;
+        let rows = self.rows_of(protocol, port.as_slice(), bound)?;
         let bound_included = match protocol {
             Protocol::Udp => true,
             Protocol::Tcp if bound == Bound::LeftOut => false,
@@ -117,12 +117,7 @@ impl Diag {
     }
 
     /// The rows of every table of `protocol`.
-    fn rows_of(
-        &mut self,
-        protocol: Protocol,
-        port: Option<Port>,
-        bound: Bound,
-    ) -> Result<Vec<Row>, DiagError> {
+    fn rows_of(&mut self, protocol: Protocol, ports: &[Port], bound: Bound) -> Result<Vec<Row>, DiagError> {
         let mut rows = Vec::new();
         match protocol {
             Protocol::Tcp => {
@@ -130,24 +125,26 @@ impl Diag {
                     Bound::Included => 1 << LISTEN | 1 << BOUND_INACTIVE,
                     Bound::LeftOut => 1 << LISTEN,
                 };
-                self.rows("TCP over IPv4", Table { v6: false, protocol: TCP, states, port }, &mut rows)?;
-                self.rows("TCP over IPv6", Table { v6: true, protocol: TCP, states, port }, &mut rows)?;
+                self.rows("TCP over IPv4", Table { v6: false, protocol: TCP, states, ports }, &mut rows)?;
+                self.rows("TCP over IPv6", Table { v6: true, protocol: TCP, states, ports }, &mut rows)?;
             }
             Protocol::Udp => {
                 let states = 1 << CLOSE | 1 << ESTABLISHED;
-                self.rows("UDP over IPv4", Table { v6: false, protocol: UDP, states, port }, &mut rows)?;
-                self.rows("UDP over IPv6", Table { v6: true, protocol: UDP, states, port }, &mut rows)?;
+                self.rows("UDP over IPv4", Table { v6: false, protocol: UDP, states, ports }, &mut rows)?;
+                self.rows("UDP over IPv6", Table { v6: true, protocol: UDP, states, ports }, &mut rows)?;
             }
         }
         Ok(rows)
     }
 
-    /// The interfaces that sockets on `port` are bound to, as [`Diag::dump`] names the sockets.
-    pub fn interfaces(&mut self, port: Port) -> Result<Interfaces, DiagError> {
+    /// The interfaces that sockets on `ports` are bound to, as [`Diag::dump`] names the sockets.
+    pub fn interfaces(&mut self, ports: &[Port]) -> Result<Interfaces, DiagError> {
         let mut found = Interfaces::default();
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            for row in self.rows_of(protocol, Some(port), Bound::Included)? {
-                found.add(SocketKey::Cookie(row.cookie), Interface::of(row.interface));
+        for part in in_order(ports).chunks(MOST_PORTS) {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                for row in self.rows_of(protocol, part, Bound::Included)? {
+                    found.add(SocketKey::Cookie(row.cookie), Interface::of(row.interface));
+                }
             }
         }
         Ok(found)
@@ -177,7 +174,7 @@ impl Diag {
         places.into_iter().find(|&address| bind(fd.as_raw_fd(), &at(address)).is_ok())?;
         let port = Port::new(getsockname::<SockaddrIn>(fd.as_raw_fd()).ok()?.port())?;
         let mut rows = Vec::new();
-        let table = Table { v6: false, protocol: TCP, states: 1 << BOUND_INACTIVE, port: Some(port) };
+        let table = Table { v6: false, protocol: TCP, states: 1 << BOUND_INACTIVE, ports: &[port] };
         self.rows("TCP over IPv4", table, &mut rows).ok()?;
         Some(rows.iter().any(|row| row.port == port.get()))
     }
@@ -207,23 +204,23 @@ impl Diag {
     }
 
     /// Appends the rows of one table, asking again while the kernel says that it changed during the dump.
-    fn rows(&mut self, name: &'static str, table: Table, rows: &mut Vec<Row>) -> Result<(), DiagError> {
+    fn rows(&mut self, name: &'static str, table: Table<'_>, rows: &mut Vec<Row>) -> Result<(), DiagError> {
         self.rows_by(name, &|sequence| request(table, sequence), rows)
     }
 
     /// Appends the TCP sockets in these states, of both address families: by one walk over the kernel's table, or by two where
     /// it does not know that request. Each costs as much as the table is large, whatever is in it.
-    fn tcp_rows(&mut self, states: u32, port: Option<Port>, rows: &mut Vec<Row>) -> Result<(), DiagError> {
+    fn tcp_rows(&mut self, states: u32, ports: &[Port], rows: &mut Vec<Row>) -> Result<(), DiagError> {
         let start = rows.len();
         if !self.families_apart {
-            match self.rows_by("TCP", &|sequence| request_both(states, port, sequence), rows) {
+            match self.rows_by("TCP", &|sequence| request_both(states, ports, sequence), rows) {
                 Err(DiagError { error, .. }) if error.raw_os_error().is_some() => self.families_apart = true,
                 other => return other,
             }
         }
         rows.truncate(start);
-        self.rows("TCP over IPv4", Table { v6: false, protocol: TCP, states, port }, rows)?;
-        self.rows("TCP over IPv6", Table { v6: true, protocol: TCP, states, port }, rows)
+        self.rows("TCP over IPv4", Table { v6: false, protocol: TCP, states, ports }, rows)?;
+        self.rows("TCP over IPv6", Table { v6: true, protocol: TCP, states, ports }, rows)
     }
 
     fn rows_by(
@@ -287,6 +284,14 @@ impl Diag {
             }
         }
     }
+}
+
+/// As a filter wants ports: in ascending order, each once.
+fn in_order(ports: &[Port]) -> Vec<Port> {
+    let mut ports = ports.to_vec();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 /// The kernel reports the state it was asked for, or the socket's own, which is CLOSE.

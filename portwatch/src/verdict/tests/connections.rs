@@ -155,7 +155,7 @@ fn connections(diag: &mut Diag, port: Port, options: SocketOptions) -> Vec<Conne
     // An acknowledgement may take its time; then the connection is still on its way.
     let end = Instant::now() + Duration::from_secs(20);
     let mut rows = loop {
-        let rows = diag.connections(&TcpState::ALL, Some(port)).unwrap();
+        let rows = diag.connections(&TcpState::ALL, &[port]).unwrap();
         let under_way = [TcpState::FinWait1, TcpState::LastAck, TcpState::Closing];
         if rows.iter().all(|row| !under_way.contains(&row.state)) {
             break rows;
@@ -289,7 +289,7 @@ fn a_connection_is_in_every_answer_also_while_its_remnant_takes_its_place() {
             let closing = thread::spawn(move || drop(accepted));
             loop {
                 let closed = closing.is_finished();
-                let rows = diag.connections(&TcpState::ALL, Some(port)).unwrap();
+                let rows = diag.connections(&TcpState::ALL, &[port]).unwrap();
                 assert!(!rows.is_empty(), "connection {number} is missing from an answer");
                 // Mostly a remnant by now; a socket that was in use when the acknowledgement came stays one.
                 if closed && rows.iter().all(|row| row.state == TcpState::FinWait2) {

@@ -1,9 +1,6 @@
 //! What a bind meets besides sockets, in our own network namespace or in another one: connections, settings and addresses.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
 use super::{Scanner, read_error};
 use crate::{
@@ -146,19 +143,17 @@ pub(super) fn name_interfaces(sockets: &mut [SocketSeen]) {
 fn read(diag: &mut Diag, scope: &ConnectionScope) -> Result<(Vec<Connection>, Interfaces), DiagError> {
     let (mut rows, mut interfaces) = (Vec::new(), Interfaces::default());
     match scope {
-        ConnectionScope::TimeWait { .. } => rows = diag.connections(&[TcpState::TimeWait], None)?,
+        ConnectionScope::TimeWait { .. } => rows = diag.connections(&[TcpState::TimeWait], &[])?,
         ConnectionScope::Sockets { .. } => {
             let states = TcpState::ALL.into_iter().filter(|&state| state != TcpState::TimeWait);
-            rows = diag.connections(&states.collect::<Vec<_>>(), None)?;
+            rows = diag.connections(&states.collect::<Vec<_>>(), &[])?;
         }
         ConnectionScope::Ports { ports, interfaces: wanted, .. } => {
-            // A port that is asked about twice has its connections once.
-            for port in ports.iter().copied().collect::<BTreeSet<_>>() {
-                rows.extend(diag.connections(&TcpState::ALL, Some(port))?);
-                if wanted.contains(&port) {
-                    interfaces.extend(diag.interfaces(port)?);
-                }
+            // No ports would mean all.
+            if !ports.is_empty() {
+                rows = diag.connections(&TcpState::ALL, ports)?;
             }
+            interfaces = diag.interfaces(wanted)?;
         }
     }
     Ok((rows, interfaces))
