@@ -79,3 +79,65 @@ fn localhost_is_judged_alike_by_the_command_and_by_the_daemon_itself(source: Sou
         })
         .unwrap();
 }
+
+/// Listens, and connects to the place that comes on a line, as often as it says.
+const CONNECTS: &str = "
+import socket, sys
+s = socket.create_server(('127.0.0.1', 0))
+print(s.getsockname()[1], flush=True)
+held = []
+for line in sys.stdin:
+    port, count = map(int, line.split())
+    held += [socket.create_connection(('127.0.0.1', port)) for _ in range(count)]
+    if port == s.getsockname()[1]:
+        held += [s.accept()[0] for _ in range(count)]
+    print('there', flush=True)
+";
+
+#[test]
+fn a_process_is_told_with_its_connections_and_where_they_lead() {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            for source in ["auto", "scan"] {
+                let mut portwatch = Portwatch::started(&["--source", source])?;
+                let (silent, served) = Actor::listener("127.0.0.1", 0)?;
+                let mut client = Actor::python(CONNECTS, &[])?;
+                let own = client.line()?;
+                for order in [format!("{served} 5"), format!("{own} 2")] {
+                    client.say(&order)?;
+                    assert_eq!(client.line()?, "there");
+                }
+                for daemon in [true, false] {
+                    let asked = format!("pid:{}", client.pid());
+                    let target = portwatch.who(&asked)?;
+                    let traffic = &target["traffic"];
+                    // Both ends of the two that it has with itself.
+                    assert_eq!((&target["state"], &traffic["established"]), (&"held".into(), &9.into()));
+                    let rows = traffic["connections"].as_array().unwrap();
+                    assert!(rows.iter().all(|row| row["process"]["pid"] == client.pid()), "{traffic:#}");
+                    let to = rows.iter().filter(|row| row["peer_port"] == served).count();
+                    assert_eq!(to, 5, "{daemon} {traffic:#}");
+                    let said = portwatch.run(&["who", &asked])?.stdout;
+                    for words in [
+                        "9 established".to_owned(),
+                        format!("5 to 127.0.0.1:{served}"),
+                        format!("2 on its port {own}"),
+                    ] {
+                        assert!(said.contains(&words), "{daemon} {words}: {said}");
+                    }
+                    // Who accepts nothing has none.
+                    let target = portwatch.who(&format!("pid:{}", silent.pid()))?;
+                    assert_eq!(target["traffic"]["established"], 0, "{daemon} {target:#}");
+                    if daemon {
+                        portwatch.stop()?;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}

@@ -25,6 +25,11 @@ use Why::{Because, Kernel, LooksForItself, NoSockets};
 /// File, test (`*`: all that have no row of their own), why.
 const WITHOUT: &[(&str, &str, Why)] = &[
     ("background", "*", Kernel),
+    (
+        "addresses",
+        "a_process_is_told_with_its_connections_and_where_they_lead",
+        Because("lsof and netstat are not asked for connections"),
+    ),
     ("bad_input", "*", NoSockets),
     ("bounds", "*", Kernel),
     ("burst", "*", Kernel),

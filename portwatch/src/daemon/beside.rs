@@ -137,7 +137,16 @@ impl Beside {
             };
             let connections = look.connections(&scope)?;
             let rules = look.bind_rules(&places.addresses, None);
-            Ok((live, Around { netns: look.netns(), connections, rules, sharing: Sharing::Unseen }))
+            Ok((
+                live,
+                Around {
+                    netns: look.netns(),
+                    connections,
+                    of_processes: None,
+                    rules,
+                    sharing: Sharing::Unseen,
+                },
+            ))
         })
     }
 

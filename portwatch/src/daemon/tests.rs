@@ -281,6 +281,7 @@ fn where_the_machine_can_be_looked_at_a_late_pipeline_does_not_keep_the_answer_b
         Ok((
             live,
             Around {
+                of_processes: None,
                 netns: Some(NETNS),
                 connections: Some(Connections::default()),
                 rules,

@@ -157,10 +157,10 @@ pub enum ConnectionScope {
         /// In this network namespace; `None` is the observer's own.
         netns: Option<Netns>,
     },
-    /// All that still have a socket; whose they are is left open.
-    Sockets {
-        /// In this network namespace; `None` is the observer's own.
-        netns: Option<Netns>,
+    /// Those that these processes have, in the network namespaces in which they are.
+    Processes {
+        /// Their pids.
+        pids: Vec<u32>,
     },
 }
 
@@ -168,7 +168,8 @@ impl ConnectionScope {
     /// The network namespace that is meant; `None` is the observer's own.
     pub const fn netns(&self) -> Option<Netns> {
         match self {
-            Self::Ports { netns, .. } | Self::TimeWait { netns } | Self::Sockets { netns } => *netns,
+            Self::Ports { netns, .. } | Self::TimeWait { netns } => *netns,
+            Self::Processes { .. } => None,
         }
     }
 }

@@ -107,6 +107,12 @@ pub enum Asked {
 }
 
 impl Asked {
+    /// The processes asked about.
+    pub fn pids(asked: &[Self]) -> Vec<u32> {
+        let pid = |asked: &Self| if let Self::Pid(pid) = asked { Some(*pid) } else { None };
+        asked.iter().filter_map(pid).collect()
+    }
+
     /// The addresses that a bind is thought of, where some were named.
     pub fn addresses(&self) -> Vec<Local> {
         match self {

@@ -114,11 +114,12 @@ fn trial(asked: &Asked) -> String {
 /// What a process has open.
 pub(super) fn pid(
     pid: u32,
-    sockets: Vec<KnownSocket>,
+    (sockets, traffic): (Vec<KnownSocket>, Option<Traffic>),
     completeness: &Completeness,
     exists: Option<bool>,
 ) -> TargetAnswer {
-    let (state, reason) = match (sockets.is_empty(), completeness.missing(None)) {
+    let has_any = !sockets.is_empty() || traffic.as_ref().is_some_and(Traffic::lives);
+    let (state, reason) = match (!has_any, completeness.missing(None)) {
         (false, _) => (Holding::Held, None),
         (true, _) if exists == Some(false) => (Holding::Free, Some(format!("there is no process {pid}"))),
         (true, None) => (Holding::Free, None),
@@ -135,7 +136,7 @@ pub(super) fn pid(
         last: Vec::new(),
         refused: Vec::new(),
         refused_before: false,
-        traffic: None,
+        traffic,
         claim: None,
         verdict: None,
     }

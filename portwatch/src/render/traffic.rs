@@ -105,6 +105,31 @@ fn seconds(milliseconds: Option<u64>) -> Option<String> {
     Some(format!("{}s", milliseconds?.div_ceil(1000)))
 }
 
+/// `9 on its port 3100`, `5 to 10.0.0.7:5432`: where the connections of a process lead, most first. `own` are ports that it listens on.
+pub(super) fn by_place(traffic: &Traffic, own: &[u16]) -> Vec<String> {
+    let mut places: Vec<(String, usize)> = Vec::new();
+    for connection in living(traffic) {
+        let place = if own.contains(&connection.port) {
+            format!("on its port {}", connection.port)
+        } else {
+            format!("to {}", peer(connection))
+        };
+        match places.iter_mut().find(|(known, _)| *known == place) {
+            Some((_, count)) => *count += 1,
+            None => places.push((place, 1)),
+        }
+    }
+    places.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let rest: usize = places.iter().skip(NAMED).map(|(_, count)| count).sum();
+    let more = u64::try_from(rest).unwrap_or(u64::MAX).saturating_add(traffic.connections_left_out);
+    let mut words: Vec<String> =
+        places.iter().take(NAMED).map(|(place, count)| format!("{count} {place}")).collect();
+    if more > 0 {
+        words.push(format!("{more} more; --verbose shows a hundred of them"));
+    }
+    words
+}
+
 /// The connections that a process has.
 pub(super) fn living(traffic: &Traffic) -> Vec<&Connection> {
     traffic.connections.iter().filter(|c| c.inode.is_some()).collect()

@@ -123,7 +123,8 @@ fn connected(
     look: &Look,
 ) -> io::Result<()> {
     let mut head = Text::new(look);
-    head.push(Tone::Strong, &format!("{}/tcp", first.port)).plain("  ");
+    let name = if target.port.is_some() { format!("{}/tcp", first.port) } else { target.asked.clone() };
+    head.push(Tone::Strong, &name).plain("  ");
     head.push(Tone::Warn, "CONNECTED, not listening").plain("  ");
     match &first.process {
         Some(process) => head.push(Tone::Strong, &traffic::name(process)),
@@ -166,6 +167,13 @@ fn traffic_line(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Res
         writeln!(out)?;
     }
     fact(out, "traffic", &words, Tone::Plain, look)?;
+    // Of a port they have the same place, of a process each may have another.
+    if target.port.is_none() && !look.verbose {
+        let own: Vec<u16> = target.sockets.iter().map(|socket| socket.port).collect();
+        for words in traffic::by_place(traffic, &own) {
+            fact(out, "", &words, Tone::Plain, look)?;
+        }
+    }
     if !look.verbose {
         return Ok(());
     }

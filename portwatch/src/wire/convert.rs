@@ -15,7 +15,7 @@ use std::path::Path;
 use super::{Degradation, FactCoverage, SCHEMA, SourceInfo, View};
 use crate::{
     model::{self, Protocol},
-    query::{self, Asked},
+    query::{self, Asked, Holding, Sight},
 };
 use names::errno_name;
 use socket::published;
@@ -72,12 +72,24 @@ fn who_target(target: &query::TargetAnswer, view: View<'_>) -> super::WhoTarget 
         Asked::Port { port, protocol, .. } => (Some(port.get()), protocol),
         Asked::Pid(_) | Asked::Claim(_) => (None, None),
     };
+    // Whom a process talks to is what `/proc` shows of it to its user and to root.
+    let shown = |traffic: &&query::Traffic| {
+        port.is_some() || traffic.processes.iter().all(|process| view.viewer.sight(process) >= Sight::Full)
+    };
+    let traffic = target.traffic.as_ref().filter(shown);
+    let withheld = traffic.is_none() && target.traffic.is_some() && target.sockets.is_empty();
+    let (state, reason) = if withheld {
+        let why = "what connections a process of another user has is told to that user and to root";
+        (Holding::Unknown, Some(why.to_owned()))
+    } else {
+        (target.state, target.reason.clone())
+    };
     super::WhoTarget {
         asked: target.asked.to_string(),
         port,
         protocol: protocol.map(|p| p.as_str().to_owned()),
-        state: target.state.as_str().to_owned(),
-        reason: target.reason.clone(),
+        state: state.as_str().to_owned(),
+        reason,
         sockets: target.sockets.iter().map(|s| socket(s, view)).collect(),
         other_addresses: target.other_addresses.iter().map(|s| socket(s, view)).collect(),
         elsewhere: target.elsewhere.iter().map(|s| socket(s, view)).collect(),
@@ -85,7 +97,7 @@ fn who_target(target: &query::TargetAnswer, view: View<'_>) -> super::WhoTarget 
         last: target.last.iter().map(|e| event(e, view)).collect(),
         refused: target.refused.iter().map(|e| event(e, view)).collect(),
         refused_before: target.refused_before,
-        traffic: target.traffic.as_ref().map(|t| connection::traffic(t, view)),
+        traffic: traffic.map(|t| connection::traffic(t, view)),
         claim: target.claim.as_ref().map(super::claims::convert::brief),
         verdict: target.verdict.as_ref().map(verdict),
     }

@@ -50,8 +50,12 @@ impl Access for Embedded {
         let (within, search) =
             if pids { (&[][..], HolderSearch::All) } else { (ports.as_slice(), HolderSearch::First) };
         let (mut live, mut about) = self.look_with(&mut *scanner, within, search)?;
-        let around =
+        let mut around =
             if ports.is_empty() { Around::default() } else { around(&mut *scanner, &live, &asked, space)? };
+        if pids {
+            around.of_processes =
+                scanner.connections(&ConnectionScope::Processes { pids: Asked::pids(&asked) })?;
+        }
         entered(space, own, &about)?;
         if live.wants_engines(&asked, space) {
             about.unnamed(&self.engines.ask(Duration::ZERO, ENGINE_WAIT).problems);

@@ -89,7 +89,13 @@ pub(super) fn around(
     let unexplained = connections.as_ref().map(|found| live.unexplained(found)).unwrap_or_default();
     let rules = scanner.bind_rules(&addresses, netns);
     // A look without kernel programs knows of no option.
-    let mut around = Around { netns: space.one(live.own()), connections, rules, sharing: Sharing::AsBound };
+    let mut around = Around {
+        netns: space.one(live.own()),
+        connections,
+        of_processes: None,
+        rules,
+        sharing: Sharing::AsBound,
+    };
     if !unexplained.is_empty() {
         let scope = ConnectionScope::Ports {
             ports: unexplained.clone(),

@@ -49,7 +49,13 @@ impl Answers for Desk {
         if looks && around.is_none() {
             verified.late = Some(self.late());
         }
-        let around = around.unwrap_or_default();
+        let mut around = around.unwrap_or_default();
+        let pids = Asked::pids(asked);
+        if !pids.is_empty() && verified.late.is_none() {
+            let scope = ConnectionScope::Processes { pids };
+            let found = self.ask(|reply| Command::Around(scope, Vec::new(), reply))?;
+            around.of_processes = found.and_then(|found| found.connections);
+        }
         let time = Timestamp::now();
         about.unnamed(&problems);
         let mut targets = {

@@ -72,9 +72,11 @@ impl Pipeline {
                         let held = lock(&self.handle.live).held(ports, connections.as_ref());
                         self.source.sharing(&held)
                     }
-                    ConnectionScope::TimeWait { .. } | ConnectionScope::Sockets { .. } => Sharing::default(),
+                    ConnectionScope::TimeWait { .. } | ConnectionScope::Processes { .. } => {
+                        Sharing::default()
+                    }
                 };
-                let _ = reply.try_send(Around { netns, connections, rules, sharing });
+                let _ = reply.try_send(Around { netns, connections, of_processes: None, rules, sharing });
             }
             Command::Settle(reply) => {
                 let _ = self.poll(Duration::ZERO);

@@ -19,6 +19,8 @@ pub struct Around {
     pub netns: Option<Netns>,
     /// Connections on the ports asked about; `None` when nobody could look.
     pub connections: Option<Connections>,
+    /// Connections of the processes asked about, with those processes that could be looked into; `None` when nobody looked.
+    pub of_processes: Option<Connections>,
     /// What the kernel decides binds by.
     pub rules: BindRules,
     /// The sharing options that sockets have now.

@@ -7,7 +7,7 @@ use super::{
     listing,
 };
 use crate::{
-    model::{Beyond, Completeness, Owner, Viewer},
+    model::{Beyond, Completeness, Connection, Connections, Owner, Viewer},
     platform::{
         ending,
         user::{ROOT, is_privileged},
@@ -50,7 +50,12 @@ impl Live {
                 let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
                 let completeness = if sockets.is_empty() { self.of_pid() } else { Completeness::Complete };
                 let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
-                who::pid(*pid, sockets, &completeness, ending::exists(*pid))
+                let looked =
+                    |found: &&Connections| found.processes.iter().any(|process| process.id.pid == *pid);
+                let has_it = |row: &Connection| row.holders.iter().any(|holder| holder.process.pid == *pid);
+                let traffic =
+                    around.of_processes.as_ref().filter(looked).map(|found| self.traffic(found, has_it));
+                who::pid(*pid, (sockets, traffic), &completeness, ending::exists(*pid))
             }
             Asked::Claim(name) => who::claim(name),
         }

@@ -15,7 +15,7 @@ use rustix::{
 
 use super::{ProcFs, READ_DIR, Stat, numbered, stat::number};
 use crate::{
-    model::{Owner, ProcessId},
+    model::{Netns, Owner, ProcessId},
     source::scan::HolderSearch,
 };
 
@@ -154,6 +154,22 @@ impl ProcFs {
             holders.dedup_by_key(|found| found.process);
         }
         Ok(search)
+    }
+
+    /// The process with this pid, the network namespace in which it is, and the inodes of the sockets that it has open. `None` where there is no such process
+    /// or it may not be looked into.
+    pub fn sockets_of(&mut self, pid: u32) -> Option<(ProcessId, Netns, HashSet<u64>)> {
+        let before = self.identify(pid)?;
+        let stat = statat(&self.root, format!("{pid}/ns/net"), AtFlags::empty()).ok()?;
+        let netns = Netns(u32::try_from(stat.st_ino).ok()?);
+        let directory = openat(&self.root, format!("{pid}/fd"), READ_DIR, Mode::empty()).ok()?;
+        let mut inodes = HashSet::new();
+        each_socket(&directory, &mut |_, inode| {
+            inodes.insert(inode);
+        })
+        .ok()?;
+        // The pid may have passed to another process between the reads.
+        (self.identify(pid)? == before).then_some((before, netns, inodes))
     }
 
     /// Whether this very process still has this socket under this descriptor.

@@ -1,12 +1,15 @@
 //! What a bind meets besides sockets, in our own network namespace or in another one: connections, settings and addresses.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    path::Path,
+};
 
 use super::{Scanner, read_error};
 use crate::{
     model::{
         Attached, BindRules, Connection, ConnectionScope, Connections, DeviceName, Evidence, Holder,
-        Interfaces, Local, Netns, ProcessSeen, Protocol, SocketKey, SocketSeen, TcpState,
+        Interfaces, Local, Netns, Owner, ProcessId, ProcessSeen, Protocol, SocketKey, SocketSeen, TcpState,
     },
     source::{
         SourceError,
@@ -30,7 +33,24 @@ impl Scanner {
         scope: &ConnectionScope,
         table: Option<&mut dyn Descriptors>,
     ) -> Result<Option<Connections>, SourceError> {
+        if let ConnectionScope::Processes { pids } = scope {
+            return self.of_processes(scope, pids).map(Some);
+        }
         let netns = self.beyond(scope.netns());
+        let Some((mut rows, interfaces)) = self.read_in(netns, scope)? else { return Ok(None) };
+        let processes = match scope {
+            ConnectionScope::Ports { holders: true, .. } => self.hold(&mut rows, table)?,
+            _ => Vec::new(),
+        };
+        Ok(Some(Connections { netns: netns.or(self.netns()), rows, processes, interfaces }))
+    }
+
+    /// The connections of a namespace, without holders, and the interfaces of sockets; `None` where it cannot be entered.
+    fn read_in(
+        &mut self,
+        netns: Option<Netns>,
+        scope: &ConnectionScope,
+    ) -> Result<Option<(Vec<Connection>, Interfaces)>, SourceError> {
         let read = match netns {
             None => Some(read(&mut self.diag, scope)),
             Some(netns) => {
@@ -41,12 +61,36 @@ impl Scanner {
                 })?
             }
         };
-        let Some((mut rows, interfaces)) = read.transpose().map_err(read_error)? else { return Ok(None) };
-        let processes = match scope {
-            ConnectionScope::Ports { holders: true, .. } => self.hold(&mut rows, table)?,
-            _ => Vec::new(),
-        };
-        Ok(Some(Connections { netns: netns.or(self.netns()), rows, processes, interfaces }))
+        read.transpose().map_err(read_error)
+    }
+
+    /// The connections that processes have: by one walk over the table of each network namespace, for all of them. Those of a process that could be looked into
+    /// are told, also when there are none: it is among the processes then.
+    fn of_processes(&mut self, scope: &ConnectionScope, pids: &[u32]) -> Result<Connections, SourceError> {
+        let mut spaces: BTreeMap<Netns, Vec<(ProcessId, HashSet<u64>)>> = BTreeMap::new();
+        for &pid in &pids.iter().copied().collect::<BTreeSet<u32>>() {
+            if let Some((process, netns, inodes)) = self.procfs.sockets_of(pid) {
+                spaces.entry(netns).or_default().push((process, inodes));
+            }
+        }
+        let mut all = Connections { netns: self.netns(), ..Connections::default() };
+        for (netns, processes) in spaces {
+            let Some((rows, _)) = self.read_in(self.beyond(Some(netns)), scope)? else { continue };
+            for mut row in rows {
+                let has_it = |(_, inodes): &&(ProcessId, HashSet<u64>)| {
+                    row.inode.is_some_and(|inode| inodes.contains(&inode))
+                };
+                let holders = processes.iter().filter(has_it);
+                row.holders =
+                    holders.map(|&(process, _)| Holder { process, evidence: Evidence::Scan }).collect();
+                if !row.holders.is_empty() {
+                    row.owner = Owner::Known;
+                    all.rows.push(row);
+                }
+            }
+            all.processes.extend(processes.iter().filter_map(|(process, _)| self.procfs.process(*process)));
+        }
+        Ok(all)
     }
 
     /// What decides a bind besides sockets, in the network namespace `netns` or (`None`) our own. Of one that cannot be entered
@@ -144,7 +188,7 @@ fn read(diag: &mut Diag, scope: &ConnectionScope) -> Result<(Vec<Connection>, In
     let (mut rows, mut interfaces) = (Vec::new(), Interfaces::default());
     match scope {
         ConnectionScope::TimeWait { .. } => rows = diag.connections(&[TcpState::TimeWait], &[])?,
-        ConnectionScope::Sockets { .. } => {
+        ConnectionScope::Processes { .. } => {
             let states = TcpState::ALL.into_iter().filter(|&state| state != TcpState::TimeWait);
             rows = diag.connections(&states.collect::<Vec<_>>(), &[])?;
         }
