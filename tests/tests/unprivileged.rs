@@ -58,16 +58,20 @@ impl Nobody {
         (watch, wait_until("its first words", DEADLINE, line).unwrap())
     }
 
-    /// A process of nobody's that listens until its input ends. Not one that becomes nobody by itself: the kernel then lets
-    /// only root look at its descriptors.
+    /// A process of nobody's. Not one that becomes nobody by itself: the kernel then lets only root look at its descriptors.
+    fn python(program: &str, arguments: &[&str]) -> Actor {
+        let mut python = std::process::Command::new("/usr/bin/python3");
+        python.args(["-S", "-u", "-c", program]).args(arguments).uid(NOBODY).gid(NOBODY);
+        Actor::start(&mut python).unwrap()
+    }
+
+    /// A process of nobody's that listens until its input ends.
     fn listener(address: &str, port: u16) -> (Actor, String) {
         let program = format!(
             "import socket, sys
 s = socket.create_server(('{address}', {port})); print(s.getsockname()[1]); sys.stdin.read()"
         );
-        let mut python = std::process::Command::new("/usr/bin/python3");
-        let mut own =
-            Actor::start(python.args(["-S", "-u", "-c", &program]).uid(NOBODY).gid(NOBODY)).unwrap();
+        let mut own = Self::python(&program, &[]);
         let port = own.line().unwrap();
         (own, port)
     }
@@ -338,4 +342,77 @@ fn the_system_daemon_answers_everybody_and_obeys_only_its_own() {
     assert!(stop.stderr.contains("do it as the user whose daemon it is, or as root"), "{stop:?}");
     let database = nobody.run(&["log", "--no-daemon"]);
     assert_eq!(database.code, Some(3), "the journal is root's: {database:?}");
+}
+
+/// Connects to each place named and says so; has them until its input ends.
+const CONNECTS: &str = "
+import socket, sys
+held = [socket.create_connection(('127.41.0.8', int(port))) for port in sys.argv[1:]]
+print('there', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn which_connections_a_process_has_is_told_to_its_user_and_to_root() {
+    if !require_bpf() {
+        return;
+    }
+    let Some(mut nobody) = Nobody::new() else { return };
+    nobody.portwatch.start(&[]).unwrap();
+    let (server, port) = Actor::listener("127.41.0.8", 0).unwrap();
+    let port = port.to_string();
+    let (mut busy, mut silent) =
+        (Actor::python(CONNECTS, &[&port, &port]).unwrap(), Actor::python(CONNECTS, &[]).unwrap());
+    let mut own = Nobody::python(CONNECTS, &[&port]);
+    for actor in [&mut busy, &mut silent, &mut own] {
+        assert_eq!(actor.line().unwrap(), "there");
+    }
+    let of = |actor: &Actor| format!("pid:{}", actor.pid());
+    let target = |ran: &Ran, index: usize| ran.json().unwrap()["targets"][index].clone();
+
+    // Of another's neither which it has nor whether it has any.
+    let mut told = Vec::new();
+    for foreign in [&busy, &silent] {
+        let json = nobody.run(&["who", &of(foreign), "--json"]);
+        let mut answer = target(&json, 0);
+        assert_eq!((json.code, &answer["state"]), (Some(3), &"unknown".into()), "{json:?}");
+        assert_eq!(answer["traffic"], Value::Null, "{json:?}");
+        assert_eq!(answer["asked"].take(), of(foreign).as_str());
+        let ran = nobody.run(&["who", &of(foreign), "--verbose"]);
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        let said = ran.stdout.replace(&of(foreign), "pid:N");
+        assert!(!said.contains(&port) && said.contains("is told to that user and to root"), "{ran:?}");
+        told.push((answer, said));
+    }
+    assert_eq!(told.first(), told.last());
+    // What `who PORT` tells everybody, the socket and whose it is, `who pid:N` does too; and no more.
+    let held = nobody.run(&["who", &of(&server), "--json"]);
+    let answer = target(&held, 0);
+    assert_eq!((held.code, &answer["state"], &answer["traffic"]), (Some(0), &"held".into(), &Value::Null));
+    assert_eq!(answer["sockets"][0]["port"].to_string(), port, "{answer:#}");
+
+    // Asked together, each is judged for itself.
+    for words in [[of(&own), of(&busy)], [of(&busy), of(&own)]] {
+        let ran = nobody.run(&["who", &words[0], &words[1], "--json"]);
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        for (index, asked) in words.iter().enumerate() {
+            let count = if *asked == of(&own) { 1.into() } else { Value::Null };
+            assert_eq!(target(&ran, index)["traffic"]["established"], count, "{ran:?}");
+        }
+    }
+    let ran = nobody.run(&["who", &of(&own)]);
+    assert!(ran.code == Some(0) && ran.stdout.contains(&port), "{ran:?}");
+    for (actor, count) in [(&busy, 2), (&silent, 0), (&own, 1)] {
+        let answer = nobody.portwatch.who(&of(actor)).unwrap();
+        assert_eq!(answer["traffic"]["established"], count, "{answer:#}");
+    }
+
+    // Without a daemon the kernel lets nobody look: no answer that it has none.
+    let ran = nobody.run(&["--no-daemon", "who", &of(&silent)]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    let ran = nobody.run(&["--no-daemon", "who", &of(&own)]);
+    assert!(ran.code == Some(0) && ran.stdout.contains(&port), "{ran:?}");
+    for actor in [busy, silent, own, server] {
+        actor.finish().unwrap();
+    }
 }

@@ -59,7 +59,7 @@ pub struct WhoTarget {
     /// There are older ones, which are not in `refused`.
     #[serde(default)]
     pub refused_before: bool,
-    /// Connections with this local port, or of that process (without those that it left in TIME_WAIT); null when nobody looked.
+    /// Connections with this local port, or of that process (without those that it left in TIME_WAIT); null when nobody looked, and of a process of another user to whom is not root.
     pub traffic: Option<Traffic>,
     /// The claim on the port, where there is one.
     #[serde(default)]

@@ -72,9 +72,11 @@ fn who_target(target: &query::TargetAnswer, view: View<'_>) -> super::WhoTarget 
         Asked::Port { port, protocol, .. } => (Some(port.get()), protocol),
         Asked::Pid(_) | Asked::Claim(_) => (None, None),
     };
-    // Whom a process talks to is what `/proc` shows of it to its user and to root.
+    // Which connections a process has is what `/proc` shows of it to its user and to root. That it has none is told to nobody else
+    // either, and of a process that nothing is known of no more than of another's.
     let shown = |traffic: &&query::Traffic| {
-        port.is_some() || traffic.processes.iter().all(|process| view.viewer.sight(process) >= Sight::Full)
+        let own = traffic.processes.first().is_some_and(|process| view.viewer.sight(process) >= Sight::Full);
+        port.is_some() || !view.viewer.is_restricted() || own
     };
     let traffic = target.traffic.as_ref().filter(shown);
     let withheld = traffic.is_none() && target.traffic.is_some() && target.sockets.is_empty();

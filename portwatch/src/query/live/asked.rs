@@ -1,13 +1,13 @@
 //! What `who` is told, and why an empty answer may not be believed.
 
 use super::{
-    super::{Asked, Space, TargetAnswer, who},
+    super::{Asked, Space, TargetAnswer, Traffic, who},
     Around, Live,
     connected::Connected,
     listing,
 };
 use crate::{
-    model::{Beyond, Completeness, Connection, Connections, Owner, Viewer},
+    model::{Beyond, Completeness, Connections, Owner, Viewer},
     platform::{
         ending,
         user::{ROOT, is_privileged},
@@ -48,17 +48,30 @@ impl Live {
             }
             Asked::Pid(pid) => {
                 let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
-                let completeness = if sockets.is_empty() { self.of_pid() } else { Completeness::Complete };
+                let traffic = around.of_processes.as_ref().and_then(|found| self.of_process(found, *pid));
+                let closed = around.of_processes.is_some() && traffic.is_none();
+                let completeness = match self.of_pid() {
+                    _ if !sockets.is_empty() => Completeness::Complete,
+                    Completeness::Complete if closed => closed_process(*pid),
+                    other => other,
+                };
                 let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
-                let looked =
-                    |found: &&Connections| found.processes.iter().any(|process| process.id.pid == *pid);
-                let has_it = |row: &Connection| row.holders.iter().any(|holder| holder.process.pid == *pid);
-                let traffic =
-                    around.of_processes.as_ref().filter(looked).map(|found| self.traffic(found, has_it));
                 who::pid(*pid, (sockets, traffic), &completeness, ending::exists(*pid))
             }
             Asked::Claim(name) => who::claim(name),
         }
+    }
+
+    /// The connections of a process and, also where it has none, that process; `None` where it could not be looked into.
+    fn of_process(&mut self, found: &Connections, pid: u32) -> Option<Traffic> {
+        let id = found.processes.iter().find(|process| process.id.pid == pid)?.id;
+        let mut traffic = self.traffic(found, |row| row.holders.iter().any(|holder| holder.process == id));
+        for row in &mut traffic.rows {
+            // Who else has it is told of that process, to whom it may be.
+            row.holders.retain(|holder| holder.process == id);
+        }
+        traffic.processes = self.named(id).into_iter().collect();
+        Some(traffic)
     }
 
     /// Whether an empty answer about these namespaces may be believed.
@@ -91,4 +104,13 @@ impl Live {
             Completeness::Partial(listing::hidden(hidden, Viewer::Unrestricted))
         }
     }
+}
+
+fn closed_process(pid: u32) -> Completeness {
+    let what = format!("what connections process {pid} has could not be looked at");
+    Completeness::Partial(if is_privileged() {
+        what
+    } else {
+        format!("{what}; ask as {ROOT}, or a daemon that runs as {ROOT}")
+    })
 }
