@@ -1,6 +1,9 @@
 //! What the kernel side remembers of connections in maps: who left one behind, and how many they were. No record
 //! travels per connection; user space reads these maps when it is asked, and once a minute.
 //!
+//! Who left which connection is a ring of [`Left`], written without a lock by every processor, each into a chunk of its own. Its
+//! entries bear a sum, so that one which two wrote at once, or one which is read while it is written, is not believed.
+//!
 //! Native byte order, explicit padding, sizes asserted. User space reads and writes them as bytes.
 
 #[cfg(not(target_arch = "bpf"))]
@@ -8,9 +11,9 @@ mod bytes;
 
 use crate::record::COMM_LEN;
 
-/// A connection: the key of the map of owners. An IPv4 address is written as IPv4-mapped.
+/// A connection: what owners are looked for by. An IPv4 address is written as IPv4-mapped.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tuple {
     /// Network namespace inode.
     pub netns: u32,
@@ -44,6 +47,32 @@ pub struct Owner {
     pub pad: u32,
     /// Name of the thread-group leader.
     pub comm: [u8; COMM_LEN],
+}
+
+/// An entry of the ring.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Which connection.
+    pub tuple: Tuple,
+    /// Who left it.
+    pub owner: Owner,
+    /// [`fold`] over the words before this one.
+    pub sum: u64,
+}
+
+/// Entries in the ring: the oldest give way.
+pub const LEFT_ENTRIES: u32 = 16_384;
+/// Entries that a processor takes at once.
+pub const LEFT_CHUNK: u32 = 64;
+/// What a [`Left::sum`] begins with: not zero, so that an entry nobody wrote has a wrong one.
+pub const SUM_START: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The sum with one more word.
+#[inline]
+#[must_use]
+pub const fn fold(sum: u64, word: u64) -> u64 {
+    (sum ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(23)
 }
 
 /// Bits of [`Owner::flags`].
@@ -100,6 +129,10 @@ pub struct Tally {
 pub const TUPLE: usize = size_of::<Tuple>();
 /// Size of an [`Owner`].
 pub const OWNER: usize = size_of::<Owner>();
+/// Size of a [`Left`].
+pub const LEFT: usize = size_of::<Left>();
+/// Words of a [`Left`] that its sum is over.
+pub const LEFT_WORDS: usize = (TUPLE + OWNER) / 8;
 /// Size of a [`Place`].
 pub const PLACE: usize = size_of::<Place>();
 /// Size of a [`TallyKey`].
@@ -108,3 +141,6 @@ pub const TALLY_KEY: usize = size_of::<TallyKey>();
 pub const TALLY: usize = size_of::<Tally>();
 
 const _: () = assert!(TUPLE == 40 && OWNER == 56 && PLACE == 8 && TALLY_KEY == 24 && TALLY == 64);
+// A power of two, so that the next index is a mask; whole pages, so that the map can be mapped.
+const _: () =
+    assert!(LEFT == 104 && LEFT_ENTRIES.is_power_of_two() && LEFT_ENTRIES.is_multiple_of(LEFT_CHUNK));

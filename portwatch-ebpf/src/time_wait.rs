@@ -10,10 +10,13 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     helpers::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_buf},
     macros::map,
-    maps::LruHashMap,
+    maps::{Array, LruHashMap, PerCpuArray},
 };
 use portwatch_common::{
-    connection::{Owner, Place, Tally, TallyKey, Tuple, owner},
+    connection::{
+        LEFT_CHUNK, LEFT_ENTRIES, LEFT_WORDS, Left, Owner, Place, SUM_START, Tally, TallyKey, Tuple, fold,
+        owner,
+    },
     layout as word,
     record::{AF_INET, Actor, flag},
 };
@@ -30,9 +33,31 @@ const TICK_NS: u64 = 10_000_000;
 /// `PF_KTHREAD`
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// Who left which connection. LRU: the oldest give way.
+/// `BPF_F_MMAPABLE`: user space reads all of it at once.
+const MAPPABLE: u32 = 1 << 10;
+
+/// Who left which connection, in the order in which they were left, as far as one processor goes. A hash map would find one by its addresses, and costs
+/// three times as much: each connection's entry lies where nothing in the processor's caches is.
 #[map]
-pub(crate) static LEFT: LruHashMap<Tuple, Owner> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static LEFT: Array<Left> = Array::with_max_entries(LEFT_ENTRIES, MAPPABLE);
+
+/// How many chunks of [`LEFT`] were taken.
+#[map]
+pub(crate) static LEFT_TAKEN: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Where each processor writes next.
+#[map]
+pub(crate) static LEFT_NEXT: PerCpuArray<Next> = PerCpuArray::with_max_entries(1, 0);
+
+/// A place in the ring.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Next {
+    /// The chunk, counted from the first that was ever taken.
+    chunk: u64,
+    /// Entries of it that are used; none is a chunk's beginning, and of a processor that has no chunk.
+    used: u64,
+}
 
 /// Who listens, or listened last, on a port. Never believed alone: a connection is a listener's only if the
 /// listener's process or a child of it closed it.
@@ -132,8 +157,9 @@ unsafe fn copy_words<T: Copy>(to: *mut T, from: *const T) {
 
 #[inline(always)]
 fn left(sock: u64, head: &Head, place: Place, port: u16) {
-    let mut who = Room::EMPTY;
-    let who = who.zeroed();
+    let mut entry = Room::<Left>::EMPTY;
+    let entry = entry.zeroed();
+    let who = &mut entry.owner;
     current(sock, who);
     let mut counted_port = 0;
     if let Some(listener) = LISTENERS.get_ptr(&place) {
@@ -163,14 +189,52 @@ fn left(sock: u64, head: &Head, place: Place, port: u16) {
     if options & flag::V6_ONLY != 0 {
         who.flags |= owner::V6_ONLY;
     }
-    let mut tuple = Room::<Tuple>::EMPTY;
-    let tuple = tuple.zeroed();
+    let tuple = &mut entry.tuple;
     tuple.netns = place.netns;
     tuple.local_port = port;
     if ends(head, tuple) {
-        let _ = LEFT.insert(&*tuple, &*who, 0);
+        append(entry);
     }
-    count(place.netns, counted_port, who);
+    count(place.netns, counted_port, &entry.owner);
+}
+
+/// Writes an entry into the ring, with its sum.
+///
+/// Nothing is locked. Two processors may take the same chunk, and a processor that was interrupted for long may write into one that is
+/// another's by now: what they write into one another has a wrong sum, and of an entry written over, nothing is known.
+#[inline(always)]
+fn append(entry: &Left) {
+    const CHUNKS: u64 = (LEFT_ENTRIES / LEFT_CHUNK) as u64;
+    let (Some(taken), Some(next)) = (LEFT_TAKEN.get_ptr_mut(0), LEFT_NEXT.get_ptr_mut(0)) else { return };
+    // SAFETY: pointers into maps, valid while we run; this processor's, or written by an atomic addition.
+    let place = unsafe {
+        let begun = taken.read_volatile();
+        let Next { chunk, used } = *next;
+        // A chunk that was begun when half a ring ago was written is old: the ring may come round to it.
+        if used % u64::from(LEFT_CHUNK) == 0 || begun.wrapping_sub(chunk) > CHUNKS / 2 {
+            let _ = core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
+                taken, 1,
+            );
+            *next = Next { chunk: begun, used: 1 };
+            begun * u64::from(LEFT_CHUNK)
+        } else {
+            (*next).used = used + 1;
+            chunk * u64::from(LEFT_CHUNK) + used
+        }
+    };
+    let Some(to) = LEFT.get_ptr_mut(place as u32 & (LEFT_ENTRIES - 1)) else { return };
+    let (from, to) = ((&raw const *entry).cast::<u64>(), to.cast::<u64>());
+    let mut sum = SUM_START;
+    for number in 0..LEFT_WORDS {
+        // SAFETY: within the entry here and in the map, both aligned by their type.
+        unsafe {
+            let word = from.add(number).read_volatile();
+            to.add(number).write_volatile(word);
+            sum = fold(sum, word);
+        }
+    }
+    // SAFETY: the last word of the entry.
+    unsafe { to.add(LEFT_WORDS).write_volatile(sum) };
 }
 
 /// A function of its own, because the stack of one is 512 bytes.

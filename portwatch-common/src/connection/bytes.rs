@@ -2,7 +2,10 @@
 
 use core::mem::offset_of;
 
-use super::{OWNER, Owner, PLACE, Place, TALLY, TALLY_KEY, TUPLE, Tally, TallyKey, Tuple};
+use super::{
+    LEFT, LEFT_WORDS, Left, OWNER, Owner, PLACE, Place, SUM_START, TALLY, TALLY_KEY, TUPLE, Tally, TallyKey,
+    Tuple, fold,
+};
 
 /// Takes fields out of bytes. Every field is a number or an array of bytes, so any bytes are a value.
 fn at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
@@ -17,15 +20,15 @@ fn put(bytes: &mut [u8], offset: usize, field: &[u8]) {
 }
 
 impl Tuple {
-    /// As it lies in the map.
-    pub fn to_bytes(self) -> [u8; TUPLE] {
-        let mut bytes = [0; TUPLE];
-        put(&mut bytes, offset_of!(Self, netns), &self.netns.to_ne_bytes());
-        put(&mut bytes, offset_of!(Self, local_port), &self.local_port.to_ne_bytes());
-        put(&mut bytes, offset_of!(Self, peer_port), &self.peer_port.to_ne_bytes());
-        put(&mut bytes, offset_of!(Self, local), &self.local);
-        put(&mut bytes, offset_of!(Self, peer), &self.peer);
-        bytes
+    /// As it lies in the ring.
+    fn from_bytes(bytes: &[u8; TUPLE]) -> Self {
+        Self {
+            netns: u32::from_ne_bytes(at(bytes, offset_of!(Self, netns))),
+            local_port: u16::from_ne_bytes(at(bytes, offset_of!(Self, local_port))),
+            peer_port: u16::from_ne_bytes(at(bytes, offset_of!(Self, peer_port))),
+            local: at(bytes, offset_of!(Self, local)),
+            peer: at(bytes, offset_of!(Self, peer)),
+        }
     }
 }
 
@@ -56,6 +59,29 @@ impl Owner {
         put(&mut bytes, offset_of!(Self, pad), &self.pad.to_ne_bytes());
         put(&mut bytes, offset_of!(Self, comm), &self.comm);
         bytes
+    }
+}
+
+impl Left {
+    /// The port that a connection had here, from the first word of its entry.
+    pub fn local_port(first: u64) -> u16 {
+        u16::from_ne_bytes(at(&first.to_ne_bytes(), offset_of!(Tuple, local_port)))
+    }
+
+    /// From the words of an entry; `None` where its sum is wrong.
+    pub fn from_words(words: &[u64; LEFT / 8]) -> Option<Self> {
+        let (summed, sum) = words.split_at(LEFT_WORDS);
+        let &[sum] = sum else { return None };
+        if summed.iter().copied().fold(SUM_START, fold) != sum {
+            return None;
+        }
+        let mut bytes = [0; LEFT];
+        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *to = word.to_ne_bytes();
+        }
+        let tuple = Tuple::from_bytes(&at(&bytes, offset_of!(Self, tuple)));
+        let owner = Owner::from_bytes(&at(&bytes, offset_of!(Self, owner)));
+        Some(Self { tuple, owner, sum })
     }
 }
 
@@ -94,7 +120,9 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::*;
+    use core::mem::offset_of;
+
+    use super::{super::*, put};
 
     #[test]
     fn an_owner_comes_out_as_it_went_in() {
@@ -116,12 +144,38 @@ mod tests {
     }
 
     #[test]
-    fn a_tuple_lies_as_the_kernel_side_writes_it() {
-        let tuple = Tuple { netns: 1, local_port: 0x0203, peer_port: 0x0405, local: [6; 16], peer: [7; 16] };
-        let bytes = tuple.to_bytes();
-        assert_eq!(bytes[..4], 1_u32.to_ne_bytes());
-        assert_eq!(bytes[4..6], 0x0203_u16.to_ne_bytes());
-        assert_eq!(bytes[6..8], 0x0405_u16.to_ne_bytes());
-        assert_eq!((bytes[8], bytes[23], bytes[24], bytes[39]), (6, 6, 7, 7));
+    fn an_entry_of_the_ring_is_believed_only_whole() {
+        let tuple = Tuple { netns: 1, local_port: 3100, peer_port: 4, local: [5; 16], peer: [6; 16] };
+        let owner = Owner {
+            start_ns: 7,
+            when_ns: 8,
+            cgroup_id: 9,
+            pid: 10,
+            uid: 11,
+            flags: owner::REUSE_ADDR,
+            pad: 0,
+            comm: *b"node\0\0\0\0\0\0\0\0\0\0\0\0",
+        };
+        let mut bytes = [0; LEFT];
+        put(&mut bytes, offset_of!(Tuple, netns), &tuple.netns.to_ne_bytes());
+        put(&mut bytes, offset_of!(Tuple, local_port), &tuple.local_port.to_ne_bytes());
+        put(&mut bytes, offset_of!(Tuple, peer_port), &tuple.peer_port.to_ne_bytes());
+        put(&mut bytes, offset_of!(Tuple, local), &tuple.local);
+        put(&mut bytes, offset_of!(Tuple, peer), &tuple.peer);
+        put(&mut bytes, offset_of!(Left, owner), &owner.to_bytes());
+        let mut words = [0; LEFT / 8];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        let sum = words[..LEFT_WORDS].iter().copied().fold(SUM_START, fold);
+        words[LEFT_WORDS] = sum;
+        assert_eq!(Left::from_words(&words), Some(Left { tuple, owner, sum }));
+        assert_eq!(Left::local_port(words[0]), 3100);
+        for place in 0..LEFT / 8 {
+            let mut torn = words;
+            torn[place] ^= 1;
+            assert_eq!(Left::from_words(&torn), None, "word {place}");
+        }
+        assert_eq!(Left::from_words(&[0; LEFT / 8]), None, "nobody wrote it");
     }
 }

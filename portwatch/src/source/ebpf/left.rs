@@ -1,8 +1,10 @@
 //! Connections that were left to TIME_WAIT, from the maps in which the kernel side remembers who left them. Nothing
 //! comes here by itself: the maps are read when somebody asks, and the counts once a minute.
 
+mod ring;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -12,9 +14,10 @@ use aya::{
     maps::{HashMap as KernelMap, MapData},
 };
 use portwatch_common::connection::{
-    OWNER, Owner as Left, PLACE, Place, TALLY, TALLY_KEY, TUPLE, Tally, TallyKey, Tuple, owner,
+    OWNER, Owner as Left, PLACE, Place, TALLY, TALLY_KEY, Tally, TallyKey, Tuple, owner,
 };
 
+use self::ring::Ring;
 use crate::{
     model::{
         Connection, Connections, ConnectionsLeft, Evidence, Holder, Netns, Observation, Owner, Phase, Port,
@@ -28,7 +31,7 @@ const EVERY: Duration = Duration::from_mins(1);
 
 /// The maps, and what of the counts was told.
 pub(super) struct LeftConnections {
-    owners: KernelMap<MapData, [u8; TUPLE], [u8; OWNER]>,
+    owners: Ring,
     listeners: KernelMap<MapData, [u8; PLACE], [u8; OWNER]>,
     counts: KernelMap<MapData, [u8; TALLY_KEY], [u8; TALLY]>,
     told: HashMap<[u8; TALLY_KEY], u64>,
@@ -41,7 +44,7 @@ impl LeftConnections {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, &'static str> {
         let mut take = |name| ebpf.take_map(name).ok_or(name);
         Ok(Self {
-            owners: KernelMap::try_from(take("LEFT")?).map_err(|_| "LEFT")?,
+            owners: Ring::of(take("LEFT")?).ok_or("LEFT")?,
             listeners: KernelMap::try_from(take("LISTENERS")?).map_err(|_| "LISTENERS")?,
             counts: KernelMap::try_from(take("LEFT_COUNT")?).map_err(|_| "LEFT_COUNT")?,
             told: HashMap::new(),
@@ -79,11 +82,15 @@ impl LeftConnections {
 
     /// Adds to connections that no process has who left them.
     pub(super) fn name(&self, connections: &mut Connections) {
+        let key = |row: &Connection| key(row).filter(|_| row.inode.is_none());
+        let wanted: HashSet<Tuple> = connections.rows.iter().filter_map(key).collect();
+        let owners = self.owners.owners(&wanted).unwrap_or_else(|error| {
+            tracing::warn!(%error, "who left connections is not read");
+            HashMap::new()
+        });
         let mut processes: HashMap<ProcessId, ProcessSeen> = HashMap::new();
-        for row in connections.rows.iter_mut().filter(|row| row.inode.is_none()) {
-            let Some(key) = key(row) else { continue };
-            let Ok(value) = self.owners.get(&key.to_bytes(), 0) else { continue };
-            let left = Left::from_bytes(&value);
+        for row in &mut connections.rows {
+            let Some(left) = key(row).and_then(|key| owners.get(&key)) else { continue };
             if left.flags & owner::OPTIONS_KNOWN != 0 {
                 row.options = SocketOptions {
                     reuse_addr: Some(left.flags & owner::REUSE_ADDR != 0),
@@ -91,7 +98,7 @@ impl LeftConnections {
                     v6_only: Some(left.flags & owner::V6_ONLY != 0),
                 };
             }
-            let Some(seen) = process(&left) else { continue };
+            let Some(seen) = process(left) else { continue };
             let inherited = left.flags & owner::INHERITED != 0;
             let evidence = if inherited { Evidence::Inherited } else { Evidence::Kernel };
             row.holders = vec![Holder { process: seen.id, evidence }];
