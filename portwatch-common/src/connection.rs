@@ -33,8 +33,8 @@ pub struct Tuple {
 pub struct Owner {
     /// Start of the process, ns since boot; 0 when unknown.
     pub start_ns: u64,
-    /// When this was written, ns since boot.
-    pub when_ns: u64,
+    /// When this was written, in ticks of the kernel: reading a clock costs more.
+    pub when_ticks: u64,
     /// cgroup v2 id, 0 when unknown.
     pub cgroup_id: u64,
     /// Thread-group id; 0 when nobody can be named.

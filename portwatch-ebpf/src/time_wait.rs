@@ -8,7 +8,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    helpers::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_buf},
+    helpers::{bpf_jiffies64, bpf_probe_read_kernel_buf},
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray},
 };
@@ -71,14 +71,16 @@ pub(crate) static LEFT_COUNT: LruHashMap<TallyKey, Tally> = LruHashMap::with_max
 /// The current process, which is this actor, listens. Called by the program that tells so: it knows all of this, and a program of its own would
 /// find it once more.
 #[inline(always)]
-pub(crate) fn listens(place: Place, actor: &Actor, current: &Current, boot_ns: u64) {
+pub(crate) fn listens(place: Place, actor: &Actor, current: &Current) {
+    // SAFETY: a helper without arguments.
+    let ticks = unsafe { bpf_jiffies64() };
     let leader = of_task::<u64>(current.task, word::TASK_LEADER, 0);
     if let Some(known) = LISTENERS.get_ptr_mut(&place) {
         // SAFETY: a pointer into the map, valid while we run. Of one process no reader can mix two owners.
         unsafe {
             if (*known).pid == actor.pid && (*known).start_ns == actor.start_ns {
                 // An update of an LRU map takes a fresh element for the same key.
-                (*known).when_ns = boot_ns;
+                (*known).when_ticks = ticks;
                 (*known).cgroup_id = current.cgroup_id;
                 (*known).uid = actor.uid;
                 comm(leader, &mut *known);
@@ -88,7 +90,7 @@ pub(crate) fn listens(place: Place, actor: &Actor, current: &Current, boot_ns: u
     }
     let mut listener = Room::<Owner>::EMPTY;
     let listener = listener.zeroed();
-    listener.when_ns = boot_ns;
+    listener.when_ticks = ticks;
     if !is_kernel_thread(current.task) {
         listener.start_ns = actor.start_ns;
         listener.cgroup_id = current.cgroup_id;
@@ -168,10 +170,10 @@ fn left(sock: u64, head: &Head, place: Place, port: u16) {
         // somebody who listens there.
         let (pid, start_ns) = unsafe { ((*listener).pid, (*listener).start_ns) };
         if who.pid != 0 && pid > 1 && who.pid != pid && parent_is(pid, start_ns) {
-            let when_ns = who.when_ns;
+            let when_ticks = who.when_ticks;
             // SAFETY: as above.
             unsafe { copy_words(who, listener) };
-            who.when_ns = when_ns;
+            who.when_ticks = when_ticks;
             (who.pid, who.start_ns) = (pid, start_ns);
             who.flags |= owner::INHERITED;
         }
@@ -248,7 +250,7 @@ fn count(netns: u32, port: u32, who: &Owner) {
             let _ = core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
                 cell, 1,
             );
-            (*tally).owner.when_ns = who.when_ns;
+            (*tally).owner.when_ticks = who.when_ticks;
         },
         None => drop(LEFT_COUNT.insert(&key, &Tally { count: 1, owner: *who }, 0)),
     }
@@ -259,7 +261,7 @@ fn count(netns: u32, port: u32, who: &Owner) {
 #[inline(always)]
 fn current(sock: u64, who: &mut Owner) {
     // SAFETY: a helper without arguments.
-    who.when_ns = unsafe { bpf_ktime_get_boot_ns() };
+    who.when_ticks = unsafe { bpf_jiffies64() };
     let owned = field::<u32>(sock, word::SOCK_OWNED).unwrap_or(0) != 0;
     let current = Current::new();
     if !owned || is_kernel_thread(current.task) {

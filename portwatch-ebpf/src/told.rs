@@ -210,7 +210,7 @@ pub(crate) fn listening_socket(sock: u64, listen: u32, refused: u32) {
     if cookie == 0 {
         emit::count(usize::from(kind::LISTEN));
         let place = connection::Place { netns: head.netns(), port: u32::from(at.port) };
-        time_wait::listens(place, &actor, &current, boot_ns);
+        time_wait::listens(place, &actor, &current);
         return;
     }
     listening(sock, head.options(), cookie, &at, actor, &current, boot_ns);
@@ -246,7 +246,7 @@ pub(crate) fn listening(
         netns
     };
     let place = connection::Place { netns, port: u32::from(at.port) };
-    time_wait::listens(place, &actor, current, boot_ns);
+    time_wait::listens(place, &actor, current);
     let Some(mut entry) = emit::reserve::<SocketRecord>(kind::LISTEN) else { return };
     entry.write(SocketRecord {
         header: emit::header::<SocketRecord>(kind::LISTEN, boot_ns),

@@ -37,7 +37,7 @@ impl Owner {
     pub fn from_bytes(bytes: &[u8; OWNER]) -> Self {
         Self {
             start_ns: u64::from_ne_bytes(at(bytes, offset_of!(Self, start_ns))),
-            when_ns: u64::from_ne_bytes(at(bytes, offset_of!(Self, when_ns))),
+            when_ticks: u64::from_ne_bytes(at(bytes, offset_of!(Self, when_ticks))),
             cgroup_id: u64::from_ne_bytes(at(bytes, offset_of!(Self, cgroup_id))),
             pid: u32::from_ne_bytes(at(bytes, offset_of!(Self, pid))),
             uid: u32::from_ne_bytes(at(bytes, offset_of!(Self, uid))),
@@ -51,7 +51,7 @@ impl Owner {
     pub fn to_bytes(self) -> [u8; OWNER] {
         let mut bytes = [0; OWNER];
         put(&mut bytes, offset_of!(Self, start_ns), &self.start_ns.to_ne_bytes());
-        put(&mut bytes, offset_of!(Self, when_ns), &self.when_ns.to_ne_bytes());
+        put(&mut bytes, offset_of!(Self, when_ticks), &self.when_ticks.to_ne_bytes());
         put(&mut bytes, offset_of!(Self, cgroup_id), &self.cgroup_id.to_ne_bytes());
         put(&mut bytes, offset_of!(Self, pid), &self.pid.to_ne_bytes());
         put(&mut bytes, offset_of!(Self, uid), &self.uid.to_ne_bytes());
@@ -128,7 +128,7 @@ mod tests {
     fn an_owner_comes_out_as_it_went_in() {
         let owner = Owner {
             start_ns: 0x0102_0304_0506_0708,
-            when_ns: 2,
+            when_ticks: 2,
             cgroup_id: 3,
             pid: 4,
             uid: 5,
@@ -148,7 +148,7 @@ mod tests {
         let tuple = Tuple { netns: 1, local_port: 3100, peer_port: 4, local: [5; 16], peer: [6; 16] };
         let owner = Owner {
             start_ns: 7,
-            when_ns: 8,
+            when_ticks: 8,
             cgroup_id: 9,
             pid: 10,
             uid: 11,

@@ -67,7 +67,7 @@ impl LeftConnections {
             comm.iter_mut().zip(facts.comm.bytes().take(15)).for_each(|(to, byte)| *to = byte);
             let listener = Left {
                 start_ns: holder.process.start_ticks * NS_PER_TICK,
-                when_ns: 0,
+                when_ticks: 0,
                 cgroup_id: 0,
                 pid: holder.process.pid,
                 uid: facts.uid.unwrap_or(0),

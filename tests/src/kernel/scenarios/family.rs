@@ -2,12 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a scenario asserts")]
 
 use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd},
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::socket::{setsockopt, sockopt},
+};
 use portwatch::{
     model::{AskedPort, Connection, ConnectionScope, Evidence, Port, Protocol, Seen, SocketKey, TcpState},
     source::{
@@ -156,6 +159,64 @@ pub(super) fn who_left_a_connection_in_time_wait_is_known(watch: &mut Watch) -> 
     Outcome::Held
 }
 
+/// How many connections were left on a port since the counts were told last.
+fn left_on(watch: &mut Watch, port: u16) -> u64 {
+    let mut out = Vec::new();
+    watch.source.finish(&mut out);
+    let counted = |o: &portwatch::model::Observation| match &o.seen {
+        Seen::ConnectionsLeft(left) if left.port == Port::new(port) => Some(left.count),
+        _ => None,
+    };
+    out.iter().filter_map(counted).sum()
+}
+
+pub(super) fn a_connection_that_is_shut_down_is_left_and_one_that_is_reset_is_not(
+    watch: &mut Watch,
+) -> Outcome {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connected = || {
+        let client = TcpStream::connect(address).unwrap();
+        (listener.accept().unwrap().0, client)
+    };
+    assert_eq!(left_on(watch, address.port()), 0);
+
+    // Shut down, and not closed while it is looked at.
+    let (server, client) = connected();
+    server.shutdown(Shutdown::Write).unwrap();
+    let borrowed = client.local_addr().unwrap().port();
+    drop(client);
+    let ports = vec![Port::new(address.port()).unwrap()];
+    let scope = ConnectionScope::Ports { ports, netns: None, holders: false, interfaces: Vec::new() };
+    let left = || {
+        let found = watch.source.connections(&scope).unwrap().unwrap();
+        found.rows.into_iter().find(|row| {
+            row.state == TcpState::TimeWait && row.peer_port.is_some_and(|port| port.get() == borrowed)
+        })
+    };
+    let row = wait_until("a connection in TIME_WAIT", DEADLINE, left).unwrap();
+    assert_eq!(row.holders.first().map(|h| h.process.pid), Some(me()), "{row:?}");
+    drop(server);
+    assert_eq!(left_on(watch, address.port()), 1, "left once, by the shutdown");
+
+    // The client leaves it: this side has nothing in TIME_WAIT.
+    let (server, client) = connected();
+    drop(client);
+    assert_eq!(server.peek(&mut [0]).unwrap(), 0, "the client's FIN");
+    drop(server);
+    // What was not read is reset.
+    let (server, mut client) = connected();
+    client.write_all(b"unread").unwrap();
+    assert_eq!(server.peek(&mut [0]).unwrap(), 1, "the first byte of what was sent");
+    drop((server, client));
+    // So is what lingers for no time.
+    let (server, client) = connected();
+    setsockopt(&server, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
+    drop((server, client));
+    assert_eq!(left_on(watch, address.port()), 0, "connections that the peer left, or that were reset");
+    Outcome::Held
+}
+
 /// How often a bind, a listen, a close of a socket, and refusals of its port were told.
 fn times(watch: &Watch, key: SocketKey, port: u16) -> (usize, usize, usize, usize) {
     let count = |of: &dyn Fn(&Seen) -> bool| watch.seen.iter().filter(|s| of(s)).count();
@@ -185,13 +246,7 @@ fn once(watch: &mut Watch) {
     super::refusal::a_listen_that_another_was_first_to_is_seen_refused(watch);
     let (port, row) = left_one(watch);
     assert_eq!(row.holders.first().map(|h| h.process.pid), Some(me()), "{row:?}");
-    let mut out = Vec::new();
-    watch.source.finish(&mut out);
-    let counted = |o: &portwatch::model::Observation| match &o.seen {
-        Seen::ConnectionsLeft(left) if left.port == Port::new(port) => Some(left.count),
-        _ => None,
-    };
-    assert_eq!(out.iter().filter_map(counted).sum::<u64>(), 1, "connections left on {port}");
+    assert_eq!(left_on(watch, port), 1, "connections left on {port}");
     // A shut-down listener stops listening once.
     let fd = tcp();
     bind4(&fd, Ipv4Addr::LOCALHOST, 0).unwrap();

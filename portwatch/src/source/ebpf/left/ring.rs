@@ -53,7 +53,8 @@ impl Ring {
             else {
                 continue;
             };
-            if wanted.contains(&tuple) && found.get(&tuple).is_none_or(|known| known.when_ns <= owner.when_ns)
+            if wanted.contains(&tuple)
+                && found.get(&tuple).is_none_or(|known| known.when_ticks <= owner.when_ticks)
             {
                 found.insert(tuple, owner);
             }
