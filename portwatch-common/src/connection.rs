@@ -63,8 +63,8 @@ pub struct Left {
 
 /// Entries in the ring: the oldest give way.
 pub const LEFT_ENTRIES: u32 = 16_384;
-/// Entries that a processor takes at once.
-pub const LEFT_CHUNK: u32 = 64;
+/// Entries that a processor takes at once: whole cache lines. Few, because a processor that leaves connections seldom keeps others from the rest of its chunk.
+pub const LEFT_CHUNK: u32 = 8;
 /// What a [`Left::sum`] begins with: not zero, so that an entry nobody wrote has a wrong one.
 pub const SUM_START: u64 = 0x9e37_79b9_7f4a_7c15;
 

@@ -112,8 +112,9 @@ fn of_two_that_asked_the_later_is_told() {
     let program = "
 import os, signal
 def first(number, frame):
-    print('handled')
+    # The next one may come as soon as it is said.
     signal.signal(number, end)
+    print('handled')
 def end(number, frame):
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

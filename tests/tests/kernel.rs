@@ -71,6 +71,7 @@ on_this_kernel![
     an_mptcp_bind_to_a_taken_port_is_seen_refused_once,
     an_mptcp_socket_that_was_bound_and_never_listened_is_seen_closed,
     who_left_a_connection_in_time_wait_is_known,
+    who_left_many_connections_is_known_of_each,
     a_connection_that_is_shut_down_is_left_and_one_that_is_reset_is_not,
     each_event_is_told_once,
     a_process_that_is_gone_at_once_is_known_with_its_command_line_and_exit_code,

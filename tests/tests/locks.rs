@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::{
+    signal::{Signal, kill},
+    wait::{Id, WaitPidFlag, waitid},
+};
 use portwatch_tests::{Actor, DEADLINE, Portwatch, require_root, wait_until};
 use serde_json::Value;
 
@@ -406,6 +409,10 @@ fn of_many_holders_killed_at_once_the_log_says_how_each_ended_whoever_found_it_d
     }
     for holder in &holders {
         kill(pid(holder), Signal::SIGKILL).unwrap();
+    }
+    // Dead, and not waited for: their pids stay theirs.
+    for holder in &holders {
+        waitid(Id::Pid(pid(holder)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
     }
     // It asks while the daemon is at the ends of the first of them.
     assert!(locks(&portwatch).is_empty());

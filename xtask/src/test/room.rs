@@ -1,4 +1,4 @@
-//! Whether a machine has room for twenty thousand processes at once.
+//! Whether a machine has room for twenty thousand processes at once: pids, and memory.
 
 use std::{fs, path::Path};
 
@@ -7,9 +7,22 @@ const NEEDED: u64 = 25_000;
 
 /// What is in the way; `None` where nothing is known to be.
 pub(super) fn missing() -> Option<String> {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    if let Some(short) = short_of_memory(&memory) {
+        return Some(short);
+    }
     let kernel = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].map(str::to_owned);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     first_below(kernel.into_iter().chain(limits(&groups)), |path| fs::read_to_string(path).ok())
+}
+
+/// Each of them is a process of a few hundred kilobytes in the kernel and outside.
+fn short_of_memory(meminfo: &str) -> Option<String> {
+    const NEEDED_KB: u64 = 6 << 20;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let available: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    (available < NEEDED_KB)
+        .then(|| format!("{available} kB of memory are available, and {NEEDED_KB} are needed"))
 }
 
 /// Files with the limits of this process's control groups, theirs and of those above, of both versions.
@@ -72,6 +85,8 @@ mod tests {
         assert_eq!(read("max\n"), None);
         assert_eq!(read("32768\n"), None);
         assert_eq!(read("4096\n").as_deref(), Some("f is 4096, and 25000 are needed"));
+        assert_eq!(short_of_memory("MemTotal: 9 kB\nMemAvailable:   23000000 kB\n"), None);
+        assert!(short_of_memory("MemAvailable:   3000000 kB\n").is_some());
         assert_eq!(first_below(["absent".to_owned()], |_| None), None);
     }
 }

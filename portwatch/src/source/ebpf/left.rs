@@ -6,6 +6,7 @@ mod ring;
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    sync::Once,
     time::{Duration, Instant},
 };
 
@@ -85,7 +86,9 @@ impl LeftConnections {
         let key = |row: &Connection| key(row).filter(|_| row.inode.is_none());
         let wanted: HashSet<Tuple> = connections.rows.iter().filter_map(key).collect();
         let owners = self.owners.owners(&wanted).unwrap_or_else(|error| {
-            tracing::warn!(%error, "who left connections is not read");
+            // Once: whoever asks again would fill the log.
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| tracing::warn!(%error, "who left connections is not read"));
             HashMap::new()
         });
         let mut processes: HashMap<ProcessId, ProcessSeen> = HashMap::new();

@@ -159,6 +159,30 @@ pub(super) fn who_left_a_connection_in_time_wait_is_known(watch: &mut Watch) -> 
     Outcome::Held
 }
 
+/// More than a processor notes in one piece.
+pub(super) fn who_left_many_connections_is_known_of_each(watch: &mut Watch) -> Outcome {
+    const MANY: usize = 200;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    for _ in 0..MANY {
+        let client = TcpStream::connect(address).unwrap();
+        drop(listener.accept().unwrap());
+        drop(client);
+    }
+    drop(listener);
+    let ports = vec![Port::new(address.port()).unwrap()];
+    let scope = ConnectionScope::Ports { ports, netns: None, holders: false, interfaces: Vec::new() };
+    let all = || {
+        let mut rows = watch.source.connections(&scope).unwrap().unwrap().rows;
+        rows.retain(|row| row.state == TcpState::TimeWait);
+        (rows.len() == MANY).then_some(rows)
+    };
+    let rows = wait_until("all connections in TIME_WAIT", DEADLINE, all).unwrap();
+    let named = rows.iter().filter(|row| row.holders.first().map(|h| h.process.pid) == Some(me())).count();
+    assert_eq!(named, MANY);
+    Outcome::Held
+}
+
 /// How many connections were left on a port since the counts were told last.
 fn left_on(watch: &mut Watch, port: u16) -> u64 {
     let mut out = Vec::new();

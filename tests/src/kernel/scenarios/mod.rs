@@ -48,6 +48,7 @@ pub(super) const ALL: &[Scenario] = scenarios![
     watching family::an_mptcp_bind_to_a_taken_port_is_seen_refused_once,
     watching family::an_mptcp_socket_that_was_bound_and_never_listened_is_seen_closed.blind(&[STABLE]),
     watching family::who_left_a_connection_in_time_wait_is_known,
+    watching family::who_left_many_connections_is_known_of_each,
     watching family::a_connection_that_is_shut_down_is_left_and_one_that_is_reset_is_not,
     watching family::each_event_is_told_once,
     watching process::a_process_that_is_gone_at_once_is_known_with_its_command_line_and_exit_code,
