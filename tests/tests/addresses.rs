@@ -141,3 +141,43 @@ fn a_process_is_told_with_its_connections_and_where_they_lead() {
         })
         .unwrap();
 }
+
+#[test]
+fn of_a_process_with_many_connections_all_are_counted_and_no_place_has_a_number_of_those_listed() {
+    if !require_netns() {
+        return;
+    }
+    let netns = Netns::new().unwrap();
+    netns
+        .enter(|| {
+            for source in ["auto", "scan"] {
+                let mut portwatch = Portwatch::started(&["--source", source])?;
+                let mut client = Actor::python(CONNECTS, &[])?;
+                let own = client.line()?;
+                client.say(&format!("{own} 75"))?;
+                assert_eq!(client.line()?, "there");
+                for daemon in [true, false] {
+                    let asked = format!("pid:{}", client.pid());
+                    let traffic = portwatch.who(&asked)?["traffic"].clone();
+                    // Both ends of each.
+                    assert_eq!((&traffic["established"], &traffic["other"]), (&150.into(), &0.into()));
+                    assert_eq!(traffic["connections_left_out"], 50, "{daemon}");
+                    let rows = traffic["connections"].as_array().unwrap();
+                    assert_eq!(rows.len(), 100, "{daemon}");
+                    assert!(rows.iter().all(|row| row["process"]["pid"] == client.pid()), "{traffic:#}");
+                    let said = portwatch.run(&["who", &asked])?.stdout;
+                    for words in ["150 established", "150 in all"] {
+                        assert!(said.contains(words), "{daemon} {words}: {said}");
+                    }
+                    let mut places = said.lines().map(str::trim);
+                    let of_own = |line: &str| line == format!("on its port {own}");
+                    assert!(places.any(of_own), "{daemon}: {said}");
+                    if daemon {
+                        portwatch.stop()?;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}

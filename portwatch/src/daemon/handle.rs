@@ -1,10 +1,13 @@
 //! What askers hold of the pipeline: the live knowledge, its reports, and a way to send it commands. All of it may be used from any
 //! thread.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Instant,
 };
 
 use tokio::sync::broadcast;
@@ -21,23 +24,60 @@ use crate::{
     source::{Counters, Refresh, Wake},
 };
 
+/// Where an answer of the pipeline's goes, for as long as somebody waits for it.
+#[derive(Debug, Clone)]
+pub struct Reply<T> {
+    to: mpsc::SyncSender<T>,
+    until: Instant,
+}
+
+impl<T> Reply<T> {
+    /// To this asker, who waits until then.
+    pub(super) const fn new(to: mpsc::SyncSender<T>, until: Instant) -> Self {
+        Self { to, until }
+    }
+
+    /// Whether the asker still waits.
+    pub(super) fn is_awaited(&self) -> bool {
+        Instant::now() < self.until
+    }
+
+    /// Answers; an asker that has left hears nothing.
+    pub(super) fn send(&self, answer: T) {
+        let _ = self.to.try_send(answer);
+    }
+}
+
 /// What askers want of the pipeline's thread.
 #[derive(Debug)]
 pub enum Command {
     /// Look at the kernel again; the reply tells when everything seen so far is in the journal.
-    Verify(Refresh, mpsc::SyncSender<Option<Pending>>),
+    Verify(Refresh, Reply<Option<Pending>>),
     /// Look at the interfaces that sockets of the own network namespace are bound to.
-    Attach(mpsc::SyncSender<()>),
+    Attach(Reply<()>),
     /// Look at connections, and at the settings that decide binds of these addresses. Nothing of it is kept.
-    Around(ConnectionScope, Vec<Local>, mpsc::SyncSender<Around>),
+    Around(ConnectionScope, Vec<Local>, Reply<Around>),
     /// Take in what the source has; the reply tells when all of it is in the journal.
-    Settle(mpsc::SyncSender<Option<Pending>>),
+    Settle(Reply<Option<Pending>>),
     /// As `Settle`, and wait for the journal; the reply is a receiver that misses nothing after, and the newest row id before.
-    Subscribe(mpsc::SyncSender<(broadcast::Receiver<Arc<Record>>, i64)>),
+    Subscribe(Reply<(broadcast::Receiver<Arc<Record>>, i64)>),
     /// Tell watchers of rows that the claims office has written itself.
     Announce(Vec<Record>),
     /// Write a row of the registry's own.
     Tell(Box<Event>),
+}
+
+impl Command {
+    /// Whether it is still to be carried out: not where nobody waits any more for what it replies.
+    pub(super) fn is_wanted(&self) -> bool {
+        match self {
+            Self::Verify(_, reply) | Self::Settle(reply) => reply.is_awaited(),
+            Self::Attach(reply) => reply.is_awaited(),
+            Self::Around(_, _, reply) => reply.is_awaited(),
+            Self::Subscribe(reply) => reply.is_awaited(),
+            Self::Announce(_) | Self::Tell(_) => true,
+        }
+    }
 }
 
 /// The live knowledge, shared with askers.

@@ -14,7 +14,7 @@ use super::{DaemonError, Headway, first_look, headway};
 use super::{
     Desk, Handle, Lock, LockError, Pipeline,
     beside::Beside,
-    handle::Command,
+    handle::{Command, Reply},
     keeper::{AutoPolicy, Keeper},
 };
 use crate::{
@@ -359,7 +359,8 @@ impl Source for Interrupted {
         if out.len() >= FLOOD
             && let Some((handle, settled)) = self.handle.get()
         {
-            handle.send(Command::Settle(settled.clone()));
+            let until = Instant::now() + Duration::from_secs(20);
+            handle.send(Command::Settle(Reply::new(settled.clone(), until)));
             let told = Event::new(Timestamp::now(), EventKind::Ghost, Evidence::Inferred);
             handle.send(Command::Tell(Box::new(told)));
         }

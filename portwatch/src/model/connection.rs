@@ -1,8 +1,13 @@
 //! TCP connections, as far as they matter for a port: who has one, or left one behind.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
 
-use super::{Endpoint, Holder, Netns, Owner, Port, ProcessSeen, SocketKey, SocketOptions, Zone};
+use super::{Endpoint, Holder, Netns, Owner, Port, ProcessId, ProcessSeen, SocketKey, SocketOptions, Zone};
 
 /// How far a connection has come. Every one of these keeps its local port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,13 +130,36 @@ pub struct Connection {
     pub interface: Interface,
 }
 
+impl Connection {
+    /// So many are listed in one answer; a busy server has many thousands.
+    pub const LISTED: usize = 100;
+
+    /// Those that are listed first: the living, which are who has the port, then those that stay longest.
+    pub fn order(&self) -> impl Ord + use<> {
+        (self.inode.is_none(), Reverse(self.expires), self.peer, self.peer_port)
+    }
+}
+
+/// The connections of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfProcess {
+    /// The process.
+    pub process: ProcessId,
+    /// Those that are listed, with this process and no other holder: forked children share thousands.
+    pub rows: Vec<Connection>,
+    /// How many more there are in each state.
+    pub left_out: BTreeMap<TcpState, usize>,
+}
+
 /// What a look at connections found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Connections {
     /// The namespace looked at.
     pub netns: Option<Netns>,
-    /// The connections.
+    /// The connections; of processes they are in `of_processes` instead.
     pub rows: Vec<Connection>,
+    /// Each process that was asked about and could be looked into, also one that has none.
+    pub of_processes: Vec<OfProcess>,
     /// Facts of the processes named by them.
     pub processes: Vec<ProcessSeen>,
     /// Interfaces of the sockets on these ports, where they were asked for and are told.

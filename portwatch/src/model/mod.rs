@@ -14,7 +14,7 @@ mod url;
 mod viewer;
 
 pub use connection::{
-    Connection, ConnectionScope, Connections, ConnectionsLeft, Interface, Interfaces, TcpState,
+    Connection, ConnectionScope, Connections, ConnectionsLeft, Interface, Interfaces, OfProcess, TcpState,
 };
 pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
 pub use evidence::{Coverage, Degradation, Evidence, Fact};

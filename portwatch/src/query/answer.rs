@@ -1,6 +1,7 @@
 //! What answers are made of.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Forward, Listed, PublishedPort, QueryError, Space, claims::ClaimView, coordinate::Counts};
+use super::{Forward, Listed, PublishedPort, QueryError, Space, claims::ClaimView, coordinate::Counts, who};
 use crate::platform::user::ROOT;
 use crate::{
     engine::Problem,
@@ -259,6 +260,8 @@ pub struct Outlook {
 pub struct Traffic {
     /// The connections.
     pub rows: Vec<Connection>,
+    /// How many more a process has in each state.
+    pub left_out: BTreeMap<TcpState, usize>,
     /// Facts of their processes, as far as known.
     pub processes: Vec<Arc<Process>>,
 }
@@ -269,14 +272,17 @@ impl Traffic {
         self.processes.iter().map(AsRef::as_ref).find(|p| p.id == id)
     }
 
-    /// How many are in a state.
-    pub fn count(&self, state: TcpState) -> usize {
-        self.rows.iter().filter(|row| row.state == state).count()
-    }
-
-    /// A process has one of these: the port is in use, whatever its sockets.
-    pub fn lives(&self) -> bool {
-        self.rows.iter().any(|row| row.inode.is_some())
+    /// Those that are meant where this was asked: of one address those that a bind of it would meet, and none of them is of UDP. Targets share
+    /// the connections of their port; a copy for each would be megabytes a target.
+    pub fn rows_of(&self, asked: &Asked) -> impl Iterator<Item = &Connection> {
+        let (address, none) = match asked {
+            Asked::Port { address, protocol, .. } => (*address, *protocol == Some(Protocol::Udp)),
+            Asked::Pid(_) | Asked::Claim(_) => (None, false),
+        };
+        let meant = move |row: &&Connection| {
+            !none && address.is_none_or(|a| who::covers((row.local.address, None), row.interface, a))
+        };
+        self.rows.iter().filter(meant)
     }
 }
 
@@ -304,8 +310,8 @@ pub struct TargetAnswer {
     pub refused: Vec<Record>,
     /// There are older ones.
     pub refused_before: bool,
-    /// Connections with this local port; `None` when nobody looked.
-    pub traffic: Option<Traffic>,
+    /// Connections with this local port or of this process; `None` when nobody looked. [`Traffic::rows_of`] tells those that are meant.
+    pub traffic: Option<Arc<Traffic>>,
     /// The claim on the port.
     pub claim: Option<ClaimView>,
     /// Would a bind succeed?

@@ -238,3 +238,6 @@ impl Live {
         TableSizes { listening, bound: all.then_some(bound), udp }
     }
 }
+
+#[cfg(test)]
+mod tests;

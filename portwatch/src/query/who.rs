@@ -1,6 +1,6 @@
 //! `who`: one answer for one thing asked.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
 use super::{
     Around, Asked, Holding, KnownSocket, Space, TargetAnswer, Traffic,
@@ -19,14 +19,14 @@ pub(super) fn port(
     sockets: Vec<KnownSocket>,
     (space, own): (Space, Option<Netns>),
     (completeness, there): (&Completeness, &Completeness),
-    (traffic, around): (Option<Traffic>, &Around),
+    (traffic, around): (Option<Arc<Traffic>>, &Around),
 ) -> TargetAnswer {
     let place = Place { address, localhost, port, protocol, netns: space.one(own) };
     let Around { rules, sharing, connections, .. } = around;
     let interfaces = connections.as_ref().map(|found| &found.interfaces);
     let scene = Scene {
         sockets: &sockets,
-        traffic: traffic.as_ref(),
+        traffic: traffic.as_deref(),
         rules,
         sharing,
         interfaces,
@@ -38,18 +38,7 @@ pub(super) fn port(
         let whose = if from.is_some() { "the asker's own" } else { "the observer's own" };
         let _ = write!(outlook.sentence, " This is of network namespace {netns}, {whose}.");
     }
-    // What was asked of one address means the connections that a bind of it would meet.
-    let traffic = traffic.filter(|_| protocol != Some(Protocol::Udp)).map(|traffic| Traffic {
-        rows: traffic
-            .rows
-            .into_iter()
-            .filter(|row| {
-                let there = (row.local.address, None);
-                address.is_none_or(|a| covers(there, row.interface, a))
-            })
-            .collect(),
-        ..traffic
-    });
+    let traffic = traffic.filter(|_| protocol != Some(Protocol::Udp));
     let (sockets, other_addresses): (Vec<_>, Vec<_>) = sockets
         .into_iter()
         .filter(|s| s.socket.seen.endpoint.port == port)
@@ -77,7 +66,7 @@ pub(super) fn port(
     let (state, reason) = match completeness.missing(protocol) {
         _ if !sockets.is_empty() => (Holding::Held, None),
         // An outgoing connection that borrowed the port, or one that outlived its listener.
-        _ if traffic.as_ref().is_some_and(Traffic::lives) => (Holding::Held, None),
+        _ if traffic.as_deref().is_some_and(|t| lives(t, &asked)) => (Holding::Held, None),
         None if sockets.is_empty() => (Holding::Free, None),
         None => (Holding::Free, Some("here; the sockets above are in other network namespaces".to_owned())),
         // A trial is made from here.
@@ -114,11 +103,12 @@ fn trial(asked: &Asked) -> String {
 /// What a process has open.
 pub(super) fn pid(
     pid: u32,
-    (sockets, traffic): (Vec<KnownSocket>, Option<Traffic>),
+    (sockets, traffic): (Vec<KnownSocket>, Option<Arc<Traffic>>),
     completeness: &Completeness,
     exists: Option<bool>,
 ) -> TargetAnswer {
-    let has_any = !sockets.is_empty() || traffic.as_ref().is_some_and(Traffic::lives);
+    let asked = Asked::Pid(pid);
+    let has_any = !sockets.is_empty() || traffic.as_deref().is_some_and(|t| lives(t, &asked));
     let (state, reason) = match (!has_any, completeness.missing(None)) {
         (false, _) => (Holding::Held, None),
         (true, _) if exists == Some(false) => (Holding::Free, Some(format!("there is no process {pid}"))),
@@ -126,7 +116,7 @@ pub(super) fn pid(
         (true, Some(why)) => (Holding::Unknown, Some(why.to_owned())),
     };
     TargetAnswer {
-        asked: Asked::Pid(pid),
+        asked,
         state,
         reason,
         sockets,
@@ -161,8 +151,13 @@ pub(super) fn claim(name: &str) -> TargetAnswer {
     }
 }
 
+/// A process has one of these: what was asked about is in use, whatever its sockets.
+fn lives(traffic: &Traffic, asked: &Asked) -> bool {
+    traffic.rows_of(asked).any(|row| row.inode.is_some())
+}
+
 /// Whether a socket takes what is sent to `local`, or a bind of `local` would meet it, as far as its interface is known.
-fn covers(there: (IpAddr, Option<bool>), interface: Interface, local: Local) -> bool {
+pub(super) fn covers(there: (IpAddr, Option<bool>), interface: Interface, local: Local) -> bool {
     let is_elsewhere = matches!((interface, local.zone), (Interface::One(on), Some(zone)) if on != zone);
     addresses_overlap(there, (local.address, None)) && !is_elsewhere
 }

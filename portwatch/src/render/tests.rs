@@ -17,7 +17,7 @@ use super::{
 };
 use crate::wire::{
     Doctor, DoctorCheck, Event, FactCoverage, List, Log, LogSummary, PortCount, Process, ProcessCount,
-    Socket, Status, TypeCount, Verdict, Version, VersionReport, Who, WhoTarget,
+    Socket, Status, Traffic, TypeCount, Verdict, Version, VersionReport, Who, WhoTarget,
 };
 
 fn render(look: &Look, write: impl Fn(&mut dyn Write, &Look) -> io::Result<()>) -> String {
@@ -191,17 +191,31 @@ fn who_folds_the_refusals_of_a_process_that_tries_again_and_counts_no_more_than_
 
 #[test]
 fn who_says_of_a_process_what_it_does_not_have() {
-    let shown = |reason: Option<&str>| {
+    let shown = |reason: Option<&str>, traffic: Option<Traffic>| {
         let target = WhoTarget {
             port: None,
             protocol: None,
             reason: reason.map(str::to_owned),
+            traffic: traffic.clone(),
             ..target("pid:812", "free", Vec::new())
         };
         everywhere(|out, look| who(out, &answer(true, vec![target.clone()]), look))
     };
-    assert!(shown(None).contains("pid:812  has no bound or listening socket\n"));
-    let text = shown(Some("there is no process 812"));
+    assert!(shown(None, None).contains("pid:812  has no bound or listening socket\n"));
+    // Where its connections were looked at.
+    let none = Traffic {
+        established: 0,
+        time_wait: 0,
+        other: 0,
+        time_wait_at_least: false,
+        time_wait_owners: Vec::new(),
+        connections: Vec::new(),
+        connections_left_out: 0,
+        processes: Vec::new(),
+    };
+    let said = shown(None, Some(none));
+    assert!(said.contains("pid:812  has no bound or listening socket, and no connection\n"), "{said}");
+    let text = shown(Some("there is no process 812"), None);
     assert!(text.contains("pid:812  there is no process 812\n"), "{text}");
 }
 

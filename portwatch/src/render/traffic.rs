@@ -120,12 +120,18 @@ pub(super) fn by_place(traffic: &Traffic, own: &[u16]) -> Vec<String> {
         }
     }
     places.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    if traffic.connections_left_out > 0 {
+        // Where the others lead is not known here, so neither is how many lead to any one place.
+        let all = traffic.established.saturating_add(traffic.other);
+        let mut words: Vec<String> = places.into_iter().take(NAMED).map(|(place, _)| place).collect();
+        words.push(format!("{all} in all; --verbose shows a hundred of them"));
+        return words;
+    }
     let rest: usize = places.iter().skip(NAMED).map(|(_, count)| count).sum();
-    let more = u64::try_from(rest).unwrap_or(u64::MAX).saturating_add(traffic.connections_left_out);
     let mut words: Vec<String> =
         places.iter().take(NAMED).map(|(place, count)| format!("{count} {place}")).collect();
-    if more > 0 {
-        words.push(format!("{more} more; --verbose shows a hundred of them"));
+    if rest > 0 {
+        words.push(format!("{rest} more; --verbose shows a hundred of them"));
     }
     words
 }

@@ -87,7 +87,11 @@ fn headless(out: &mut dyn Write, target: &WhoTarget, look: &Look) -> io::Result<
     head.push(Tone::Strong, &name).plain("  ");
     match target.state.as_str() {
         "free" if target.port.is_none() => {
-            let nothing = "has no bound or listening socket";
+            let nothing = if target.traffic.is_some() {
+                "has no bound or listening socket, and no connection"
+            } else {
+                "has no bound or listening socket"
+            };
             head.push(Tone::Strong, target.reason.as_deref().unwrap_or(nothing))
         }
         "free" => head.push(Tone::Strong, "free"),
@@ -150,7 +154,9 @@ fn connected(
         fact(out, if index == 0 { "connected" } else { "" }, &words, Tone::Plain, look)?;
     }
     if living.len() > shown {
-        fact(out, "", &format!("and {} more", living.len() - shown), Tone::Faint, look)?;
+        // Not all of them may be among those that are listed.
+        let least = if traffic.connections_left_out > 0 { "at least " } else { "" };
+        fact(out, "", &format!("and {least}{} more", living.len() - shown), Tone::Faint, look)?;
     }
     if target.state != "held" {
         fact(out, &target.state, reason(target), Tone::Warn, look)?;

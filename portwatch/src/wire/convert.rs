@@ -74,7 +74,7 @@ fn who_target(target: &query::TargetAnswer, view: View<'_>) -> super::WhoTarget 
     };
     // Which connections a process has is what `/proc` shows of it to its user and to root. That it has none is told to nobody else
     // either, and of a process that nothing is known of no more than of another's.
-    let shown = |traffic: &&query::Traffic| {
+    let shown = |traffic: &&std::sync::Arc<query::Traffic>| {
         let own = traffic.processes.first().is_some_and(|process| view.viewer.sight(process) >= Sight::Full);
         port.is_some() || !view.viewer.is_restricted() || own
     };
@@ -99,7 +99,7 @@ fn who_target(target: &query::TargetAnswer, view: View<'_>) -> super::WhoTarget 
         last: target.last.iter().map(|e| event(e, view)).collect(),
         refused: target.refused.iter().map(|e| event(e, view)).collect(),
         refused_before: target.refused_before,
-        traffic: traffic.map(|t| connection::traffic(t, view)),
+        traffic: traffic.map(|t| connection::traffic(t, &target.asked, view)),
         claim: target.claim.as_ref().map(super::claims::convert::brief),
         verdict: target.verdict.as_ref().map(verdict),
     }

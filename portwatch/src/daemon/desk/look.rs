@@ -1,13 +1,16 @@
 //! Looking again for an answer: at the kernel by the pipeline, or beside it where that is late, at container engines, and
 //! at how far the journal is. None of it is waited for without end; what an answer then does without, it says.
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use super::Desk;
 use crate::{
     daemon::{
         beside::{Doubted, Places, Verified, best},
-        handle::{Command, lock},
+        handle::{Command, Reply, lock},
     },
     engine::Problem,
     journal::Pending,
@@ -31,15 +34,18 @@ impl Desk {
     /// Runs a command that replies.
     pub(in crate::daemon) fn ask<T>(
         &self,
-        command: impl FnOnce(mpsc::SyncSender<T>) -> Command,
+        command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<Option<T>, QueryError> {
         let (sender, receiver) = mpsc::sync_channel(1);
-        if !self.pipeline.send(command(sender)) {
+        let until = Instant::now() + LOOK;
+        if !self.pipeline.send(command(Reply::new(sender, until))) {
             return Err(QueryError::Stopping);
         }
-        match receiver.recv_timeout(LOOK) {
+        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(reply) => Ok(Some(reply)),
             Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            // Dropped because it was too late.
+            Err(mpsc::RecvTimeoutError::Disconnected) if Instant::now() >= until => Ok(None),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(QueryError::Stopping),
         }
     }

@@ -46,18 +46,22 @@ impl Pipeline {
         self.rest = begun + 2 * begun.elapsed();
     }
 
+    /// Carries a command out, unless nobody waits for it any more: where many ask for what takes long, the late would make all others late.
     pub(super) fn obey(&mut self, command: Command) {
+        if !command.is_wanted() {
+            return;
+        }
         match command {
             Command::Verify(scope, reply) => {
                 self.refresh(&scope);
-                let _ = reply.try_send(self.sink.pending());
+                reply.send(self.sink.pending());
             }
             Command::Attach(reply) => {
                 match self.source.attached() {
                     Ok(found) => lock(&self.handle.live).attach(found),
                     Err(error) => tracing::warn!(%error, "interfaces of sockets could not be looked at"),
                 }
-                let _ = reply.try_send(());
+                reply.send(());
             }
             Command::Around(scope, addresses, reply) => {
                 let connections = self.source.connections(&scope).unwrap_or_else(|error| {
@@ -76,16 +80,16 @@ impl Pipeline {
                         Sharing::default()
                     }
                 };
-                let _ = reply.try_send(Around { netns, connections, of_processes: None, rules, sharing });
+                reply.send(Around { netns, connections, of_processes: None, rules, sharing });
             }
             Command::Settle(reply) => {
                 let _ = self.poll(Duration::ZERO);
-                let _ = reply.try_send(self.sink.pending());
+                reply.send(self.sink.pending());
             }
             Command::Subscribe(reply) => {
                 let _ = self.poll(Duration::ZERO);
                 let newest = self.settle();
-                let _ = reply.try_send(self.sink.watch(newest));
+                reply.send(self.sink.watch(newest));
             }
             Command::Tell(event) => self.tell(*event),
             Command::Announce(records) => self.sink.announce(records),

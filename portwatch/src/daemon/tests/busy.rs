@@ -3,12 +3,14 @@
 use std::sync::{
     Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering},
+    mpsc,
 };
 
 use super::{
-    super::handle::lock, Arc, Connections, Counters, Duration, Evidence, FakeSource, Handle, Instant, NETNS,
-    Observation, OnceLock, Progress, Protocol, Refresh, Rig, Seen, Snapshot, SocketKey, Source, SourceError,
-    SourceKind, Timestamp, end, listen, rig_of, see,
+    super::handle::{Command, Reply, lock},
+    Arc, Connections, Counters, Duration, Evidence, FakeSource, Handle, Instant, NETNS, Observation,
+    OnceLock, Progress, Protocol, Refresh, Rig, Seen, Snapshot, SocketKey, Source, SourceError, SourceKind,
+    Timestamp, end, listen, rig_of, see,
 };
 use crate::{
     model::{Attached, ConnectionScope},
@@ -133,5 +135,21 @@ fn the_table_may_be_read_while_connections_are_looked_at() {
     rig.feed.see([Observation::new(now, Evidence::Scan, Seen::Snapshot(Box::new(shot)))]);
     assert!(has(&rig, (0, 0)));
     assert_eq!((looks.0.load(Ordering::Relaxed), looks.1.load(Ordering::Relaxed)), (1, 1));
+    end(rig);
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_looked_at() {
+    let (rig, looks) = slow();
+    let now = Instant::now();
+    let (late, is_late) = mpsc::sync_channel(1);
+    let (awaited, is_awaited) = mpsc::sync_channel(1);
+    for (reply, until) in [(late, now), (awaited, now + Duration::from_secs(20))] {
+        let scope = ConnectionScope::Processes { pids: vec![1] };
+        rig.handle.send(Command::Around(scope, Vec::new(), Reply::new(reply, until)));
+    }
+    is_awaited.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(is_late.try_recv().unwrap_err(), mpsc::TryRecvError::Disconnected);
+    assert_eq!(looks.0.load(Ordering::Relaxed), 1);
     end(rig);
 }

@@ -1,6 +1,6 @@
 //! What is around the sockets when somebody asks: connections, and what a bind meets besides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{ListFilter, Traffic, list},
@@ -46,7 +46,11 @@ impl Live {
         }
         let rows: Vec<_> = connections.rows.iter().filter(|row| keep(row)).cloned().collect();
         let ids: BTreeSet<ProcessId> = rows.iter().flat_map(|r| &r.holders).map(|h| h.process).collect();
-        Traffic { rows, processes: ids.into_iter().filter_map(|id| self.named(id)).collect() }
+        Traffic {
+            rows,
+            left_out: BTreeMap::new(),
+            processes: ids.into_iter().filter_map(|id| self.named(id)).collect(),
+        }
     }
 
     /// Answer of `ls --time-wait`, and why others that match may be missing in it.

@@ -1,5 +1,10 @@
 //! What `who` is told, and why an empty answer may not be believed.
 
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
 use super::{
     super::{Asked, Space, TargetAnswer, Traffic, who},
     Around, Live,
@@ -7,17 +12,26 @@ use super::{
     listing,
 };
 use crate::{
-    model::{Beyond, Completeness, Connections, Owner, Viewer},
+    model::{Beyond, Completeness, Connections, Owner, Port, Viewer},
     platform::{
         ending,
         user::{ROOT, is_privileged},
     },
 };
 
+/// What was made for a target, for the others of one question: hundreds may ask about one port or one process.
+#[derive(Default)]
+struct Made {
+    of_ports: HashMap<Port, Arc<Traffic>>,
+    of_pids: HashMap<u32, Option<Arc<Traffic>>>,
+}
+
 impl Live {
     /// Answers of `who`, without history.
     pub fn who(&mut self, asked: &[Asked], space: Space, around: &Around) -> Vec<TargetAnswer> {
-        let mut answers: Vec<_> = asked.iter().map(|asked| self.target(asked, space, around)).collect();
+        let mut made = Made::default();
+        let mut answers: Vec<_> =
+            asked.iter().map(|asked| self.target(asked, space, around, &mut made)).collect();
         self.complete(
             answers
                 .iter_mut()
@@ -29,7 +43,7 @@ impl Live {
         answers
     }
 
-    fn target(&mut self, asked: &Asked, space: Space, around: &Around) -> TargetAnswer {
+    fn target(&mut self, asked: &Asked, space: Space, around: &Around, made: &mut Made) -> TargetAnswer {
         match asked {
             Asked::Port { address, localhost, port, protocol } => {
                 let mut sockets = self.on_port(*port, *protocol);
@@ -42,13 +56,21 @@ impl Live {
                 let connections = around.connections.as_ref();
                 let connected = connections.map(Connected::of).unwrap_or_default();
                 sockets.retain(|known| !connected.has(&known.socket));
-                let traffic = connections.map(|c| self.traffic(c, |row| row.local.port == *port));
+                let traffic = connections.map(|c| match made.of_ports.entry(*port) {
+                    Entry::Occupied(known) => Arc::clone(known.get()),
+                    Entry::Vacant(new) => {
+                        Arc::clone(new.insert(Arc::new(self.traffic(c, |row| row.local.port == *port))))
+                    }
+                });
                 let place = (*address, *localhost, *port, *protocol);
                 who::port(place, sockets, (space, self.own), (&seen, &seen_there), (traffic, around))
             }
             Asked::Pid(pid) => {
                 let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
-                let traffic = around.of_processes.as_ref().and_then(|found| self.of_process(found, *pid));
+                let traffic = around.of_processes.as_ref().and_then(|found| match made.of_pids.entry(*pid) {
+                    Entry::Occupied(known) => known.get().clone(),
+                    Entry::Vacant(new) => new.insert(self.of_process(found, *pid).map(Arc::new)).clone(),
+                });
                 let closed = around.of_processes.is_some() && traffic.is_none();
                 let completeness = match self.of_pid() {
                     _ if !sockets.is_empty() => Completeness::Complete,
@@ -64,14 +86,16 @@ impl Live {
 
     /// The connections of a process and, also where it has none, that process; `None` where it could not be looked into.
     fn of_process(&mut self, found: &Connections, pid: u32) -> Option<Traffic> {
-        let id = found.processes.iter().find(|process| process.id.pid == pid)?.id;
-        let mut traffic = self.traffic(found, |row| row.holders.iter().any(|holder| holder.process == id));
-        for row in &mut traffic.rows {
-            // Who else has it is told of that process, to whom it may be.
-            row.holders.retain(|holder| holder.process == id);
+        let of = found.of_processes.iter().find(|of| of.process.pid == pid)?;
+        if let Some(seen) = found.processes.iter().find(|seen| seen.id == of.process) {
+            self.attributor.learn(seen);
         }
-        traffic.processes = self.named(id).into_iter().collect();
-        Some(traffic)
+        // Who else has them is told of that process, to whom it may be.
+        Some(Traffic {
+            rows: of.rows.clone(),
+            left_out: of.left_out.clone(),
+            processes: self.named(of.process).into_iter().collect(),
+        })
     }
 
     /// Whether an empty answer about these namespaces may be believed.

@@ -100,7 +100,7 @@ fn told(address: Option<&str>, sockets: &[KnownSocket]) -> (Option<bool>, String
 
 /// As where everything was looked at.
 fn known(address: Option<&str>, rows: Vec<Connection>, rules: &BindRules) -> Outlook {
-    let traffic = Traffic { rows, processes: vec![Arc::new(node())] };
+    let traffic = Traffic { rows, processes: vec![Arc::new(node())], ..Traffic::default() };
     let completeness = &Completeness::Complete;
     let told = outlook(
         asked(address),

@@ -1,5 +1,6 @@
 //! Traffic at every width, ordinary and hostile.
 
+use super::by_place;
 use crate::{
     render::{
         ls,
@@ -138,4 +139,20 @@ fn the_list_of_time_wait_has_a_row_a_connection() {
     let (some, none) = (list(rows), list(Vec::new()));
     let all = everywhere(|out, look| ls(out, &some, look)) + &everywhere(|out, look| ls(out, &none, look));
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn where_not_all_connections_are_listed_no_place_has_a_number() {
+    let rows: Vec<_> = (0..100).map(|n| connection("established", 80 + n % 2, None)).collect();
+    let some = Traffic { connections: rows.clone(), ..traffic(100, Vec::new()) };
+    assert_eq!(by_place(&some, &[]), ["50 to 127.0.0.1:80", "50 to 127.0.0.1:81"]);
+    let many = Traffic { connections: rows, connections_left_out: 50, other: 3, ..traffic(147, Vec::new()) };
+    let places = by_place(&many, &[]);
+    let all = "150 in all; --verbose shows a hundred of them";
+    assert_eq!(places, ["to 127.0.0.1:80", "to 127.0.0.1:81", all]);
+    assert_eq!(by_place(&many, &[3100]), ["on its port 3100", all]);
+    // Without a socket the first of them are shown one by one.
+    let answer = answer("held", Vec::new(), many, "No.");
+    let said = everywhere(|out, look| who(out, &answer, look));
+    assert!(said.contains("and at least 97 more"), "{said}");
 }

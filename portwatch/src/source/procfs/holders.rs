@@ -6,6 +6,7 @@ use std::{
     io,
     mem::MaybeUninit,
     os::fd::OwnedFd,
+    time::Instant,
 };
 
 use rustix::{
@@ -156,15 +157,15 @@ impl ProcFs {
         Ok(search)
     }
 
-    /// The process with this pid, the network namespace in which it is, and the inodes of the sockets that it has open. `None` where there is no such process
-    /// or it may not be looked into.
-    pub fn sockets_of(&mut self, pid: u32) -> Option<(ProcessId, Netns, HashSet<u64>)> {
+    /// The process with this pid, the network namespace in which it is, and the inodes of the sockets that it has open. `None` where there is no such process,
+    /// it may not be looked into, or its descriptors are not all read by `until`.
+    pub fn sockets_of(&mut self, pid: u32, until: Instant) -> Option<(ProcessId, Netns, HashSet<u64>)> {
         let before = self.identify(pid)?;
         let stat = statat(&self.root, format!("{pid}/ns/net"), AtFlags::empty()).ok()?;
         let netns = Netns(u32::try_from(stat.st_ino).ok()?);
         let directory = openat(&self.root, format!("{pid}/fd"), READ_DIR, Mode::empty()).ok()?;
         let mut inodes = HashSet::new();
-        each_socket(&directory, &mut |_, inode| {
+        each_socket(&directory, Some(until), &mut |_, inode| {
             inodes.insert(inode);
         })
         .ok()?;
@@ -234,7 +235,7 @@ impl ProcFs {
             Err(error) => return Err(error.into()),
         };
         let mut hits: Vec<(u64, u32)> = Vec::new();
-        let read = each_socket(&directory, &mut |fd, inode| {
+        let read = each_socket(&directory, None, &mut |fd, inode| {
             if inodes.contains(inode) && !hits.iter().any(|(known, _)| *known == inode) {
                 hits.push((inode, fd));
             }
@@ -342,12 +343,19 @@ impl Inodes {
     }
 }
 
-/// Calls `each` with (descriptor, inode) of every socket of a `/proc/PID/fd` directory.
-fn each_socket(directory: &OwnedFd, each: &mut dyn FnMut(u32, u64)) -> Result<(), Errno> {
+/// Calls `each` with (descriptor, inode) of every socket of a `/proc/PID/fd` directory; [`Errno::TIMEDOUT`] where that is not done by `until`.
+fn each_socket(
+    directory: &OwnedFd,
+    until: Option<Instant>,
+    each: &mut dyn FnMut(u32, u64),
+) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
     let mut target = [MaybeUninit::<u8>::uninit(); 32];
     let mut entries = RawDir::new(directory, &mut buffer);
     while let Some(entry) = entries.next() {
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Err(Errno::TIMEDOUT);
+        }
         let entry = entry?;
         let name: &CStr = entry.file_name();
         let Some(fd) = number(name.to_bytes()) else { continue };

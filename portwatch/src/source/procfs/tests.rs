@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use super::{Found, HolderSearch, ProcFs, Search, Wanted};
@@ -155,4 +156,17 @@ fn facts_are_those_of_the_process_and_its_parent() {
 fn a_tree_that_is_not_there_is_an_error() {
     let tree = tempfile::tempdir().unwrap();
     assert!(ProcFs::open(&tree.path().join("none")).is_err());
+}
+
+#[test]
+fn the_sockets_of_a_process_are_not_looked_at_for_longer_than_there_is_time() {
+    let tree = tree();
+    let namespaces = tree.path().join("20/ns");
+    fs::create_dir(&namespaces).unwrap();
+    fs::write(namespaces.join("net"), "").unwrap();
+    let mut procfs = ProcFs::open(tree.path()).unwrap();
+    let now = Instant::now();
+    let (process, _, inodes) = procfs.sockets_of(20, now + Duration::from_mins(1)).unwrap();
+    assert_eq!((process.pid, inodes), (20, [77, 78].into()));
+    assert_eq!(procfs.sockets_of(20, now), None);
 }

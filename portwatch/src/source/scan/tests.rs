@@ -416,6 +416,20 @@ fn a_port_that_is_named_twice_is_looked_at_once() {
     });
 }
 
+#[test]
+fn processes_that_there_is_no_time_for_are_not_said_to_have_no_connection() {
+    in_own_netns(|| {
+        let mut scanner = scanner();
+        let pids = [std::process::id()];
+        let scope = ConnectionScope::Processes { pids: pids.into() };
+        let now = std::time::Instant::now();
+        let mut look = |until| scanner.of_processes(&scope, &pids, until).unwrap().of_processes;
+        let own = look(now + std::time::Duration::from_mins(1));
+        assert_eq!((own.len(), own[0].process.pid), (1, pids[0]));
+        assert_eq!(look(now), []);
+    });
+}
+
 fn bring_up_loopback() {
     let done = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
     assert!(done.success());

@@ -11,15 +11,16 @@ use crate::{
     query,
 };
 
-/// Connections listed with a port; a busy server has many thousands.
-const LISTED: usize = 100;
-
-/// Connections of one port.
-pub(super) fn traffic(traffic: &query::Traffic, view: View<'_>) -> connection::Traffic {
-    let mut rows: Vec<&model::Connection> = traffic.rows.iter().collect();
-    // Those that a process has come first: they are who has the port.
-    rows.sort_by_key(|row| (row.inode.is_none(), Reverse(row.expires), row.peer, row.peer_port));
-    let (established, time_wait) = (traffic.count(TcpState::Established), traffic.count(TcpState::TimeWait));
+/// Connections of one port or process.
+pub(super) fn traffic(traffic: &query::Traffic, asked: &query::Asked, view: View<'_>) -> connection::Traffic {
+    let mut rows: Vec<&model::Connection> = traffic.rows_of(asked).collect();
+    rows.sort_by_key(|row| row.order());
+    let in_state = |state: TcpState| {
+        let left_out = traffic.left_out.get(&state).copied().unwrap_or_default();
+        rows.iter().filter(|row| row.state == state).count() + left_out
+    };
+    let (established, time_wait) = (in_state(TcpState::Established), in_state(TcpState::TimeWait));
+    let all = rows.len() + traffic.left_out.values().sum::<usize>();
     let living = rows.iter().filter(|row| row.inode.is_some()).flat_map(|row| &row.holders);
     let mut processes: Vec<_> = living.filter_map(|holder| traffic.process(holder.process)).collect();
     processes.sort_by_key(|process| process.id);
@@ -27,13 +28,13 @@ pub(super) fn traffic(traffic: &query::Traffic, view: View<'_>) -> connection::T
     connection::Traffic {
         established: count(established),
         time_wait: count(time_wait),
-        other: count(rows.len() - established - time_wait),
+        other: count(all - established - time_wait),
         time_wait_at_least: rows
             .iter()
             .any(|row| row.state == TcpState::TimeWait && row.local.address.to_canonical().is_loopback()),
-        time_wait_owners: owners(traffic),
-        connections: rows.iter().take(LISTED).map(|row| one(row, traffic)).collect(),
-        connections_left_out: count(rows.len().saturating_sub(LISTED)),
+        time_wait_owners: owners(&rows, traffic),
+        connections: rows.iter().take(model::Connection::LISTED).map(|row| one(row, traffic)).collect(),
+        connections_left_out: count(all.saturating_sub(model::Connection::LISTED)),
         processes: processes.into_iter().map(|p| process(p, view)).collect(),
     }
 }
@@ -43,9 +44,9 @@ pub(super) fn connections(traffic: &query::Traffic) -> Vec<connection::Connectio
     traffic.rows.iter().map(|row| one(row, traffic)).collect()
 }
 
-fn owners(traffic: &query::Traffic) -> Vec<connection::TimeWaitOwner> {
+fn owners(rows: &[&model::Connection], traffic: &query::Traffic) -> Vec<connection::TimeWaitOwner> {
     let mut owners: Vec<(Option<Holder>, u64, Option<Duration>)> = Vec::new();
-    for row in traffic.rows.iter().filter(|row| row.state == TcpState::TimeWait) {
+    for row in rows.iter().filter(|row| row.state == TcpState::TimeWait) {
         let holder = row.holders.first().copied();
         match owners.iter_mut().find(|(known, ..)| known.map(|h| h.process) == holder.map(|h| h.process)) {
             Some((_, connections, expires)) => {

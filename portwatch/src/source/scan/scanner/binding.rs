@@ -3,13 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use super::{Scanner, read_error};
 use crate::{
     model::{
         Attached, BindRules, Connection, ConnectionScope, Connections, DeviceName, Evidence, Holder,
-        Interfaces, Local, Netns, Owner, ProcessId, ProcessSeen, Protocol, SocketKey, SocketSeen, TcpState,
+        Interfaces, Local, Netns, OfProcess, Owner, ProcessId, ProcessSeen, Protocol, SocketKey, SocketSeen,
+        TcpState,
     },
     source::{
         SourceError,
@@ -20,6 +22,10 @@ use crate::{
         scan::HolderSearch,
     },
 };
+
+/// A look at the connections of processes takes no longer: it reads a link for each of their descriptors, in the thread that hears the kernel, and
+/// anybody may ask about hundreds of processes with half a million each.
+const WITHIN: Duration = Duration::from_millis(250);
 
 impl Scanner {
     /// TCP connections; `None` of a network namespace that cannot be entered. Nobody here knows who left those in TIME_WAIT.
@@ -34,7 +40,7 @@ impl Scanner {
         table: Option<&mut dyn Descriptors>,
     ) -> Result<Option<Connections>, SourceError> {
         if let ConnectionScope::Processes { pids } = scope {
-            return self.of_processes(scope, pids).map(Some);
+            return self.of_processes(scope, pids, Instant::now() + WITHIN).map(Some);
         }
         let netns = self.beyond(scope.netns());
         let Some((mut rows, interfaces)) = self.read_in(netns, scope)? else { return Ok(None) };
@@ -42,7 +48,8 @@ impl Scanner {
             ConnectionScope::Ports { holders: true, .. } => self.hold(&mut rows, table)?,
             _ => Vec::new(),
         };
-        Ok(Some(Connections { netns: netns.or(self.netns()), rows, processes, interfaces }))
+        let netns = netns.or(self.netns());
+        Ok(Some(Connections { netns, rows, of_processes: Vec::new(), processes, interfaces }))
     }
 
     /// The connections of a namespace, without holders, and the interfaces of sockets; `None` where it cannot be entered.
@@ -65,30 +72,31 @@ impl Scanner {
     }
 
     /// The connections that processes have: by one walk over the table of each network namespace, for all of them. Those of a process that could be looked into
-    /// are told, also when there are none: it is among the processes then.
-    fn of_processes(&mut self, scope: &ConnectionScope, pids: &[u32]) -> Result<Connections, SourceError> {
+    /// are told, also when there are none. A process that is not reached by `until` counts as one that could not.
+    pub(in crate::source::scan) fn of_processes(
+        &mut self,
+        scope: &ConnectionScope,
+        pids: &[u32],
+        until: Instant,
+    ) -> Result<Connections, SourceError> {
         let mut spaces: BTreeMap<Netns, Vec<(ProcessId, HashSet<u64>)>> = BTreeMap::new();
         for &pid in &pids.iter().copied().collect::<BTreeSet<u32>>() {
-            if let Some((process, netns, inodes)) = self.procfs.sockets_of(pid) {
+            if Instant::now() >= until {
+                break;
+            }
+            if let Some((process, netns, inodes)) = self.procfs.sockets_of(pid, until) {
                 spaces.entry(netns).or_default().push((process, inodes));
             }
         }
         let mut all = Connections { netns: self.netns(), ..Connections::default() };
-        for (netns, processes) in spaces {
-            let Some((rows, _)) = self.read_in(self.beyond(Some(netns)), scope)? else { continue };
-            for mut row in rows {
-                let has_it = |(_, inodes): &&(ProcessId, HashSet<u64>)| {
-                    row.inode.is_some_and(|inode| inodes.contains(&inode))
-                };
-                let holders = processes.iter().filter(has_it);
-                row.holders =
-                    holders.map(|&(process, _)| Holder { process, evidence: Evidence::Scan }).collect();
-                if !row.holders.is_empty() {
-                    row.owner = Owner::Known;
-                    all.rows.push(row);
-                }
+        // Of two namespaces the second is another walk; the first is told even where its processes took all the time.
+        for (index, (netns, processes)) in spaces.into_iter().enumerate() {
+            if index > 0 && Instant::now() >= until {
+                break;
             }
+            let Some((rows, _)) = self.read_in(self.beyond(Some(netns)), scope)? else { continue };
             all.processes.extend(processes.iter().filter_map(|(process, _)| self.procfs.process(*process)));
+            all.of_processes.extend(of_each(rows, processes));
         }
         Ok(all)
     }
@@ -172,6 +180,31 @@ impl Scanner {
     }
 }
 
+/// Of these connections those that each of these processes has, by the inodes of its sockets.
+fn of_each(mut rows: Vec<Connection>, processes: Vec<(ProcessId, HashSet<u64>)>) -> Vec<OfProcess> {
+    let mut holders: HashMap<u64, Vec<usize>> = HashMap::new();
+    let mut all = Vec::with_capacity(processes.len());
+    for (index, (process, inodes)) in processes.into_iter().enumerate() {
+        for inode in inodes {
+            holders.entry(inode).or_default().push(index);
+        }
+        all.push(OfProcess { process, rows: Vec::new(), left_out: BTreeMap::new() });
+    }
+    rows.sort_by_cached_key(Connection::order);
+    for row in rows {
+        for &index in row.inode.and_then(|inode| holders.get(&inode)).into_iter().flatten() {
+            let Some(of) = all.get_mut(index) else { continue };
+            if of.rows.len() < Connection::LISTED {
+                let holder = Holder { process: of.process, evidence: Evidence::Scan };
+                of.rows.push(Connection { holders: vec![holder], owner: Owner::Known, ..row.clone() });
+            } else {
+                *of.left_out.entry(row.state).or_default() += 1;
+            }
+        }
+    }
+    all
+}
+
 /// Names the interfaces that sockets of the calling thread's network namespace are bound to.
 pub(super) fn name_interfaces(sockets: &mut [SocketSeen]) {
     let mut known = HashMap::new();
@@ -202,3 +235,6 @@ fn read(diag: &mut Diag, scope: &ConnectionScope) -> Result<(Vec<Connection>, In
     }
     Ok((rows, interfaces))
 }
+
+#[cfg(test)]
+mod tests;
