@@ -131,7 +131,8 @@ fn the_clock_is_set(source: Option<Source>) {
         .unwrap()
     };
 
-    let first = listener(3100);
+    let (first, kept) = (listener(3100), listener(3400));
+    who("3400", "held");
     assert_now(&since(&who("3100", "held")), none);
     // Back: what happens now is dated before what happened.
     clock.set(-hour);
@@ -180,6 +181,14 @@ fn the_clock_is_set(source: Option<Source>) {
     let gaps = portwatch.events(&["--type", "gap"]).unwrap();
     assert!(gaps.iter().all(|gap| gap["gap"]["reason"] != "paused"), "{gaps:#?}");
     assert!(portwatch.log().lines().all(|line| !line.contains("panic")), "{}", portwatch.log());
+
+    // The next daemon goes by the record, and by no time in it that another clock has given.
+    assert!(portwatch.stop().unwrap().success());
+    netns.enter(|| portwatch.start(arguments.as_ref().map_or(&[], |words| &words[..]))).unwrap();
+    let target = netns.enter(|| portwatch.who("3400")).unwrap();
+    assert_eq!(pid(&target), kept.pid(), "{target:#}");
+    assert_now(&since(&target), hour);
+    assert!(kept.finish().unwrap().success());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap};
 use rusqlite::{OptionalExtension, params, types::Value};
 
 use super::{JournalError, Reader, code, row, time};
-use crate::model::{Began, Event, EventKind, Evidence, Port, ProcessId};
+use crate::model::{Began, CLOCK_SET, Event, EventKind, Evidence, Port, ProcessId};
 
 /// So many beginnings of each type on a port are looked at, the newest: a port that was taken more often since has few
 /// of the older ones left.
@@ -24,8 +24,9 @@ pub struct Open {
     pub by: Option<ProcessId>,
     /// The source that it was written by, where that is known.
     pub source: Option<String>,
-    /// Since when it is there, as far as its rows are still in the record.
-    pub began: Began,
+    /// Since when it is there, as far as its rows are still in the record; `None` where the clock was set after the first of
+    /// them, which is dated by the old one.
+    pub began: Option<Began>,
 }
 
 /// What tells a socket from others on its port: cookie, inode, namespace; where the source has neither of the first two, the
@@ -69,10 +70,11 @@ impl Line {
 }
 
 /// What tells of a socket that is open: its newest row, who made it, and since when it is there.
-type Told = (i64, Option<i64>, Began);
+type Told = (i64, Option<i64>, Option<Began>);
 
-/// What the rows of one socket tell, oldest first; `None` where there are none.
-fn told(lines: &[Line]) -> Option<Told> {
+/// What the rows of one socket tell, oldest first; `None` where there are none. `clock` is the row that tells that the clock was
+/// set, the newest.
+fn told(lines: &[Line], clock: Option<i64>) -> Option<Told> {
     let (first, newest) = (lines.first()?, lines.last()?);
     let process = lines.iter().rev().find_map(|line| line.process);
     // A look finds a listener, and not when it began.
@@ -82,7 +84,8 @@ fn told(lines: &[Line]) -> Option<Told> {
         listening_since: seen.then(|| time::from_ns(newest.at)),
         evidence: lines.iter().map(|line| line.evidence).min()?,
     };
-    Some((newest.id, process, began))
+    // Order is that of ids, which no clock decides.
+    Some((newest.id, process, Some(began).filter(|_| clock.is_none_or(|clock| clock < first.id))))
 }
 
 impl Reader {
@@ -95,9 +98,10 @@ impl Reader {
             .optional()
             .map_err(failed)?;
         let Some(boot) = boot else { return Ok(Vec::new()) };
+        let clock = self.clock_set(boot).map_err(failed)?;
         let mut ids = Vec::new();
         for place in self.places().map_err(failed)? {
-            self.open_on(place, boot, &mut ids).map_err(failed)?;
+            self.open_on(place, (boot, clock), &mut ids).map_err(failed)?;
         }
         ids.sort_unstable_by_key(|&(id, ..)| id);
         let mut open = Vec::with_capacity(ids.len());
@@ -119,6 +123,14 @@ impl Reader {
     /// The source of the last run, where that is known.
     pub fn last_source(&self) -> Result<Option<String>, JournalError> {
         self.source_at(i64::MAX).map_err(|error| self.failed(error))
+    }
+
+    /// The newest row of a boot that tells that the clock was set.
+    fn clock_set(&self, boot: i64) -> rusqlite::Result<Option<i64>> {
+        let sql = "SELECT max(id) FROM event
+            WHERE type = ?1 AND type >= 4 AND boot = ?2 AND substr(message, 1, length(?3)) = ?3";
+        let error = code::kind(EventKind::Error);
+        self.connection.query_row(sql, params![error, boot, CLOCK_SET], |row| row.get(0))
     }
 
     /// The source of the run that wrote a row.
@@ -169,7 +181,12 @@ impl Reader {
     }
 
     /// Appends the rows that tell of open sockets on a port, and who made them.
-    fn open_on(&self, (port, protocol): (i64, i64), boot: i64, out: &mut Vec<Told>) -> rusqlite::Result<()> {
+    fn open_on(
+        &self,
+        (port, protocol): (i64, i64),
+        (boot, clock): (i64, Option<i64>),
+        out: &mut Vec<Told>,
+    ) -> rusqlite::Result<()> {
         if u16::try_from(port).ok().and_then(Port::new).is_none() {
             return Ok(());
         }
@@ -208,7 +225,7 @@ impl Reader {
             if identity.0.is_none() {
                 lines.retain(|line| oldest.is_none_or(|oldest| line.at > oldest));
             }
-            out.extend(told(&lines));
+            out.extend(told(&lines, clock));
         }
         Ok(())
     }

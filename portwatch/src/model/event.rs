@@ -7,6 +7,9 @@ use super::{
     Socket, SocketKey, SocketOptions, Timestamp, Viewer,
 };
 
+/// How an `error` begins that tells that the wall clock was set: rows before it are dated by the old one.
+pub const CLOCK_SET: &str = "the clock was set ";
+
 /// Event types, as `log --type` names them. Types of later features are here from the start: the word list
 /// is a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,7 +16,7 @@ mod viewer;
 pub use connection::{
     Connection, ConnectionScope, Connections, ConnectionsLeft, Interface, Interfaces, OfProcess, TcpState,
 };
-pub use event::{Change, Event, EventFilter, EventKind, LoggedEvent, Order};
+pub use event::{CLOCK_SET, Change, Event, EventFilter, EventKind, LoggedEvent, Order};
 pub use evidence::{Coverage, Degradation, Evidence, Fact};
 pub use net::{Endpoint, Local, Netns, ParsePortError, Port, Protocol, Zone, addresses_overlap, needs_zone};
 pub use observation::{

@@ -293,7 +293,7 @@ pub struct LeftOpen {
     pub by: Option<(ProcessId, Evidence)>,
     /// The last moment at which it is known to have been there.
     pub since: Timestamp,
-    /// Since when it is there; `None` where the times of the record cannot be those of this boot.
+    /// Since when it is there; `None` where the times of the record cannot be those of this boot, or are by another clock.
     pub began: Option<Began>,
 }
 

@@ -6,7 +6,7 @@
 use jiff::SignedDuration;
 
 use super::LiveTable;
-use crate::model::{Change, Event, EventKind, Evidence, Timestamp};
+use crate::model::{CLOCK_SET, Change, Event, EventKind, Evidence, Timestamp};
 
 /// Below this a row says nothing to anybody.
 const WORTH_TELLING: SignedDuration = SignedDuration::from_secs(1);
@@ -50,7 +50,7 @@ impl LiveTable {
             // Two clocks are not read at one moment: what is below a millisecond is noise.
             let by = SignedDuration::from_millis_i128((by.as_nanos() + 500_000).div_euclid(1_000_000));
             event.message = Some(format!(
-                "the clock was set {way} by {by:#}: rows before this one are dated by the old clock, and the live \
+                "{CLOCK_SET}{way} by {by:#}: rows before this one are dated by the old clock, and the live \
                  table by the new one"
             ));
             out.push(Change { event, socket: None });

@@ -1,7 +1,7 @@
 use super::{BOOT, at, event, id, open, place};
 use crate::{
-    journal::{Entry, Reader},
-    model::{Event, EventKind, Evidence, Phase, SocketKey},
+    journal::{Entry, Journal, Options, Reader},
+    model::{CLOCK_SET, Event, EventKind, Evidence, Phase, SocketKey},
 };
 
 fn start(second: i64, source: &str) -> Event {
@@ -69,7 +69,8 @@ fn what_began_and_did_not_end_is_left_open_with_who_made_it_and_what_saw_it() {
             (EventKind::Listen, 3104, Some(id(5)), "lsof"),
         ]
     );
-    let began: Vec<_> = left.iter().map(|open| (open.began.since, open.began.listening_since)).collect();
+    let began: Vec<_> =
+        left.iter().filter_map(|open| open.began).map(|began| (began.since, began.listening_since)).collect();
     assert_eq!(
         began,
         [
@@ -82,7 +83,7 @@ fn what_began_and_did_not_end_is_left_open_with_who_made_it_and_what_saw_it() {
             (at(9), Some(at(9))),
         ]
     );
-    assert!(left.iter().all(|open| open.began.evidence == Evidence::Kernel));
+    assert!(left.iter().all(|open| open.began.is_some_and(|began| began.evidence == Evidence::Kernel)));
     assert_eq!(reader.last_source().unwrap().as_deref(), Some("lsof"));
     assert!(reader.left_open("another boot").unwrap().is_empty());
 }
@@ -106,4 +107,48 @@ fn a_port_that_was_taken_very_often_is_judged_by_its_latest_rows() {
     let left = Reader::open(&path).unwrap().left_open(BOOT).unwrap();
     let keys: Vec<_> = left.iter().map(|open| open.event.socket).collect();
     assert_eq!(keys, [Some(SocketKey::Cookie(2000))]);
+}
+
+#[test]
+fn what_began_before_the_clock_was_set_has_no_time_and_what_began_after_has() {
+    let (_directory, path) = place();
+    let error = |second, message: String| {
+        let mut error = Event::new(at(second), EventKind::Error, Evidence::Kernel);
+        error.message = Some(message);
+        Entry::Event(error)
+    };
+    let listen =
+        |second, port, pid| Entry::Event(with_key(event(second, EventKind::Listen, port, pid), None, "::1"));
+    let opened = open(&path);
+    for entry in [
+        listen(100, 3100, 1),
+        // Back: by its time it is older than the row before.
+        error(50, format!("{CLOCK_SET}back by 50s")),
+        listen(60, 3101, 2),
+        error(70, "the disk is full".to_owned()),
+    ] {
+        opened.writer.write(entry);
+    }
+    assert_eq!(opened.writer.close().error, None);
+    let read = || Reader::open(&path).unwrap().left_open(BOOT).unwrap();
+    let began = || -> Vec<_> { read().iter().map(|open| open.began.map(|began| began.since)).collect() };
+    assert_eq!(began(), [None, Some(at(60))]);
+    assert_eq!(read()[0].by, Some(id(1)), "who made it no clock decides");
+
+    // What another boot tells of its clock says nothing of this one's.
+    let options = Options {
+        boot_id: "another boot".to_owned(),
+        retention_age: std::time::Duration::MAX,
+        ..Options::default()
+    };
+    let opened = Journal::open(&path, options).unwrap();
+    opened.writer.write(error(80, format!("{CLOCK_SET}forward by 1h")));
+    assert_eq!(opened.writer.close().error, None);
+    assert_eq!(began(), [None, Some(at(60))]);
+    // A bind before and a listen after: it is there since the bind.
+    let opened = open(&path);
+    opened.writer.write(error(90, format!("{CLOCK_SET}forward by 10s")));
+    opened.writer.write(listen(95, 3101, 2));
+    assert_eq!(opened.writer.close().error, None);
+    assert_eq!(began(), [None, None]);
 }
