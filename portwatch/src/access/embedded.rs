@@ -21,6 +21,7 @@ use crate::{
     engine::Engines,
     journal::{JournalError, Reader, boot_id},
     model::EventFilter,
+    platform::user,
     query::{
         About, ListFilter, QueryError, Viewer,
         claims::OfficeError,
@@ -143,7 +144,7 @@ impl Embedded {
 }
 
 fn asker() -> Asker {
-    Asker::of(crate::platform::user::own_uid(), Some(std::process::id()))
+    Asker::of(user::own_uid(), Some(std::process::id()))
 }
 
 impl Coordination for Embedded {
@@ -165,7 +166,9 @@ impl Coordination for Embedded {
 
 /// What `ls` is asked by this process itself.
 fn list_filter(query: &ListQuery) -> Result<ListFilter, AccessError> {
-    convert::list_filter(query, Viewer::Unrestricted).map_err(|error| AccessError::Usage(error.to_string()))
+    let uid = query.user.as_deref().and_then(user::uid_of);
+    convert::list_filter(query, uid, Viewer::Unrestricted)
+        .map_err(|error| AccessError::Usage(error.to_string()))
 }
 
 /// What `log` is asked by this process itself.

@@ -192,7 +192,7 @@ impl Registry for Embedded {
     }
 
     fn rogue(&self, query: &RogueQuery) -> Result<Rogue, AccessError> {
-        let filter: ListFilter = convert::rogue_filter(query);
+        let filter: ListFilter = convert::rogue_filter(query, query.user.as_deref().and_then(user::uid_of));
         let known = self.known()?;
         let (mut live, about) = self.look(&[], HolderSearch::All)?;
         let mut sockets = live.list(&filter).sockets;

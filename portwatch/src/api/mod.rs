@@ -5,6 +5,7 @@
 mod client;
 mod coordinate;
 mod error;
+mod names;
 mod openapi;
 mod orders;
 mod peer;

@@ -13,7 +13,7 @@ use axum::{
 };
 
 use super::{
-    ApiError, Peer,
+    ApiError, Peer, names,
     orders::Orders,
     router::{self, Desk, form, json},
 };
@@ -180,9 +180,9 @@ async fn rogue(
     query: Result<Query<RogueQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let query = router::parameters(query)?;
+    let uid = names::uid_of(query.user.as_deref()).await?;
     router::told(move |room| {
-        // Here, as in `ls`: a directory service may be asked.
-        let filter = convert::rogue_filter(&query);
+        let filter = convert::rogue_filter(&query, uid);
         let answer = desk.rogue(&filter, query.since)?;
         Ok::<_, OfficeError>(convert::rogue(&answer, Room::new(room).view(peer.viewer)))
     })

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{
     ApiError, Peer,
     client::ALIVE,
-    coordinate, openapi, registry,
+    coordinate, names, openapi, registry,
     requests::{self, Requests},
     turns::{self, Turn},
     watch,
@@ -72,7 +72,14 @@ pub(super) async fn blocking<T: Send + 'static>(
 pub(super) async fn in_turn<T: Send + 'static>(
     work: impl FnOnce(&mut Turn) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<(T, Turn), ApiError> {
-    let mut turn = turns::take().await;
+    in_this_turn(turns::take().await, work).await
+}
+
+/// The same in a turn that was taken before.
+pub(super) async fn in_this_turn<T: Send + 'static>(
+    mut turn: Turn,
+    work: impl FnOnce(&mut Turn) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(T, Turn), ApiError> {
     let in_turn = move || {
         let done = work(&mut turn)?;
         Ok((done, turn))
@@ -164,9 +171,9 @@ async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let query = parameters(query)?;
+    let uid = names::uid_of(query.user.as_deref()).await?;
     told(move |room| {
-        // Here, as the name of a user may be asked of a directory service, which takes its time.
-        let filter = convert::list_filter(&query, peer.viewer)
+        let filter = convert::list_filter(&query, uid, peer.viewer)
             .map_err(|error| ApiError::BadRequest(error.to_string()))?;
         let answer = desk.list(&filter)?;
         Ok::<_, ApiError>(convert::list(&answer, Room::new(room).view(peer.viewer)))

@@ -302,15 +302,9 @@ pub fn sweep(request: &CleanupRequest) -> Result<Sweep, OfficeError> {
     Ok(Sweep::new(request.max_age_ms.map(Duration::from_millis), project))
 }
 
-/// Which listeners `rogue` is about.
-pub fn rogue_filter(query: &RogueQuery) -> ListFilter {
-    ListFilter {
-        user: query.user.clone(),
-        uid: query.user.as_deref().and_then(crate::platform::user::uid_of),
-        from: query.from,
-        to: query.to,
-        ..ListFilter::default()
-    }
+/// Which listeners `rogue` is about. `uid` is that of the user's name, where there is one.
+pub fn rogue_filter(query: &RogueQuery, uid: Option<u32>) -> ListFilter {
+    ListFilter { user: query.user.clone(), uid, from: query.from, to: query.to, ..ListFilter::default() }
 }
 
 /// Where a project lies; a path that begins elsewhere for everybody who reads it is none.

@@ -67,8 +67,8 @@ pub fn asked(target: &Target) -> Result<Asked, BadQuery> {
     })
 }
 
-/// What `ls` is asked, and by whom, for the query stage.
-pub fn list_filter(query: &ListQuery, viewer: Viewer) -> Result<ListFilter, BadQuery> {
+/// What `ls` is asked, and by whom, for the query stage. `uid` is that of the user's name, where there is one.
+pub fn list_filter(query: &ListQuery, uid: Option<u32>, viewer: Viewer) -> Result<ListFilter, BadQuery> {
     let sort = match query.sort.as_deref() {
         None | Some("port") => Sort::Port,
         Some("process") => Sort::Process,
@@ -88,7 +88,7 @@ pub fn list_filter(query: &ListQuery, viewer: Viewer) -> Result<ListFilter, BadQ
         protocol: query.protocol.as_deref().map(protocol).transpose()?,
         project: query.project.clone(),
         user: query.user.clone(),
-        uid: query.user.as_deref().and_then(crate::platform::user::uid_of),
+        uid,
         from: query.from,
         to: query.to,
         sort,
