@@ -20,6 +20,9 @@ use crate::{
 /// A look at interfaces takes so long here.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// No reader of these tests has the table for so long.
+const READERS: Duration = Duration::from_secs(1);
+
 /// A source whose looks take long, and which sees whether somebody may read meanwhile.
 struct Slow {
     source: FakeSource,
@@ -50,7 +53,13 @@ impl Source for Slow {
     }
 
     fn connections(&mut self, _: &ConnectionScope) -> Result<Option<Connections>, SourceError> {
-        let is_free = self.handle.get().is_some_and(|handle| Mutex::try_lock(&handle.live).is_ok());
+        // A reader may just have it; this thread, if it has it, keeps it for as long as it looks.
+        let begun = Instant::now();
+        let is_free = self.handle.get().is_some_and(|handle| {
+            std::iter::repeat_with(|| Mutex::try_lock(&handle.live).is_ok())
+                .take_while(|_| begun.elapsed() < READERS)
+                .any(|is_free| is_free)
+        });
         self.looks.0.fetch_add(1, Ordering::Relaxed);
         self.looks.1.fetch_add(usize::from(is_free), Ordering::Relaxed);
         Ok(Some(Connections::default()))
