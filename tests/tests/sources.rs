@@ -30,6 +30,11 @@ const WITHOUT: &[(&str, &str, Why)] = &[
         "a_process_is_told_with_its_connections_and_where_they_lead",
         Because("lsof and netstat are not asked for connections"),
     ),
+    (
+        "addresses",
+        "of_a_process_with_many_connections_all_are_counted_and_no_place_has_a_number_of_those_listed",
+        Because("lsof and netstat are not asked for connections"),
+    ),
     ("bad_input", "*", NoSockets),
     ("bounds", "*", Kernel),
     ("burst", "*", Kernel),
