@@ -3,9 +3,9 @@
 //! sources are changed; everything goes below `target/tools`.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -111,13 +111,27 @@ fn linker(target: &Path) -> Result<PathBuf> {
         return Ok(linker);
     }
     say(&format!("installing bpf-linker {LINKER_VERSION} into {}", root.display()));
-    status(
-        Command::new("cargo")
-            .args(["install", "--locked", "--quiet", "--force", "--version", LINKER_VERSION, "--root"])
-            .arg(&root)
-            .arg("bpf-linker"),
-    )?;
+    install(Command::new("cargo").args(["install", "--force"]), &root, "bpf-linker", LINKER_VERSION)?;
     Ok(linker)
+}
+
+/// Installs a program of the registry below `tools`, by a command that begins with `cargo install`. It is built there too, not in the
+/// system's temporary folder, which may be small, or memory; what the build leaves is hundreds of megabytes that nothing uses again.
+pub(crate) fn install(command: &mut Command, tools: &Path, package: &str, version: &str) -> Result<()> {
+    let build = tools.join("build");
+    command.args(["--locked", "--quiet", "--version", version, "--root"]).arg(tools).arg(package);
+    status(command.env("CARGO_TARGET_DIR", &build))?;
+    remove(&build)
+}
+
+/// Removes a folder where there is one.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn linker_version(linker: &Path) -> Result<String> {
@@ -170,9 +184,24 @@ fn debian_source(target: &Path, release: &str) -> Result<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|e| e == "deb"))
         .context("apt-get download left no package")?;
-    status(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&state))?;
+    unpack(&package, &state, &format!("./usr/src/rustc-{release}/library"))?;
     fs::remove_file(&package)?;
     Ok(library)
+}
+
+/// Unpacks one folder of a package. Of rust-src it is a sixth: the rest is the compiler's source and its tests.
+fn unpack(package: &Path, place: &Path, folder: &str) -> Result<()> {
+    let mut files = Command::new("dpkg-deb");
+    let mut files = files.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
+    let archive = files.stdout.take().context("its output is not ours")?;
+    let unpacked = status(Command::new("tar").args(["-xf", "-", "-C"]).arg(place).arg(folder).stdin(archive));
+    let given = files.wait()?;
+    // Where tar failed, dpkg-deb could not go on writing: the first failure is tar's.
+    unpacked?;
+    if !given.success() {
+        bail!("dpkg-deb --fsys-tarfile {} failed: {given}", package.display());
+    }
+    Ok(())
 }
 
 /// The Debian mirror of this machine, from its own package sources.

@@ -14,12 +14,10 @@ use super::{
     room,
     steps::{Outcome, cargo, run, run_expecting, run_within, works},
 };
+use crate::setup;
 
 /// How long the decoder is fuzzed.
 const FUZZ_SECONDS: u32 = 60;
-
-/// Where tools are put that the machine does not have.
-const TOOLS: &str = "target/tools";
 
 /// The version that `deny.toml` was written for.
 const CARGO_DENY: &str = "0.20.2";
@@ -91,15 +89,12 @@ fn deny(root: &Path) -> Result<Command> {
         deny.arg("deny");
         return Ok(deny);
     }
-    let tools = root.join(TOOLS);
+    let tools = setup::target_dir(root).join("tools");
     let program = tools.join("bin/cargo-deny");
     if !program.exists() {
-        run(cargo(root)
-            .args(["install", "--quiet", "--locked", "--debug", "--version", CARGO_DENY, "--root"])
-            .arg(&tools)
-            .arg("cargo-deny")
-            .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            .env("CARGO_TARGET_DIR", tools.join("build")))?;
+        let mut install = cargo(root);
+        install.args(["install", "--debug"]).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        setup::install(&mut install, &tools, "cargo-deny", CARGO_DENY)?;
     }
     let mut deny = Command::new(program);
     deny.current_dir(root);
@@ -113,7 +108,7 @@ pub(super) fn fuzz(root: &Path) -> Result<Outcome> {
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks";
     let package = root.join("portwatch-common/fuzz");
-    let target = root.join("target/fuzz");
+    let target = setup::target_dir(root).join("fuzz");
     let host = host()?;
     // Named although it is the host's: otherwise build scripts would be instrumented too.
     run(cargo(&package)
@@ -215,8 +210,7 @@ fn all_tests(root: &Path, environment: &[(&str, &str)], nextest: &[&str]) -> Res
     // The end-to-end tests start the binary, which is another package's and not built for them by itself. Named to
     // them: a test that builds it alone would do so with other features of the same crates, all of them anew.
     run(cargo(root).args(["build", "--locked", "--bins"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let binary = std::path::absolute(target.join("debug/portwatch"))?;
+    let binary = std::path::absolute(setup::target_dir(root).join("debug/portwatch"))?;
     let environment = || {
         let named = ("PORTWATCH_BIN".as_ref(), binary.as_os_str());
         environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))).chain([named])
