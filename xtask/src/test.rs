@@ -1,6 +1,7 @@
 //! The test command: for a person the tests, for CI everything.
 
 mod checks;
+mod disk;
 mod packages;
 mod room;
 mod steps;
@@ -83,15 +84,30 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
             holds(&arguments.only, name)
         }
     };
+    let target = crate::setup::target_dir(root);
     if arguments.strict {
         be_frugal();
     }
+    // Of single steps nobody has measured what they need.
+    let whole = arguments.only.is_empty();
+    if whole {
+        disk::look(&target, arguments.strict)?;
+    }
     packages::install(!arguments.no_install, arguments.strict, arguments.strict && wanted("wine"))?;
-    packages::install_for_node(&crate::setup::target_dir(root), !arguments.no_install, arguments.strict)?;
+    packages::install_for_node(&target, !arguments.no_install, arguments.strict)?;
     if arguments.strict && !arguments.no_install && wanted("kernels") {
         // Where it cannot be had, the step says so.
         if let Err(error) = checks::install_emulator(root) {
             crate::say(&format!("the emulator of the kernel matrix was not installed: {error:#}"));
+        }
+    }
+    let mut leftovers = disk::Leftovers::default();
+    if whole {
+        // Again: on a new machine the packages took a gigabyte.
+        let (found, words) = disk::look(&target, arguments.strict)?;
+        leftovers = found;
+        if let Some(words) = words {
+            crate::say(&words);
         }
     }
     let mut failed = Vec::new();
@@ -103,7 +119,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         }
         crate::say(&format!("== {name}"));
         let begun = Instant::now();
-        let outcome = step(root);
+        // Of a step that failed it stays: what made a fuzz target fail is there.
+        let outcome = step(root).and_then(|outcome| leftovers.remove(&target, name).map(|()| outcome));
         let seconds = begun.elapsed().as_secs();
         // The tests close with their runner's own summary.
         match outcome {
@@ -118,7 +135,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
                 skipped.push(format!("{name}: SKIPPED, {why}"));
             }
             Err(error) => {
-                crate::say(&format!("== {name}: FAILED after {seconds} s: {error:#}"));
+                let full = disk::full(&target).map(|full| format!("; {full}")).unwrap_or_default();
+                crate::say(&format!("== {name}: FAILED after {seconds} s: {error:#}{full}"));
                 failed.push(*name);
             }
         }
