@@ -61,6 +61,11 @@ pub struct Left {
     pub sum: u64,
 }
 
+/// Of 64 ports each whether anybody has listened there, a byte a port: what the kernel side knows, and after all of these, as many entries of what user
+/// space does. Nobody locks them, and so nobody writes what the other one does.
+pub type Listened = [u8; 64];
+/// Entries of either.
+pub const LISTENED: u32 = 65_536 / 64;
 /// Entries in the ring: the oldest give way.
 pub const LEFT_ENTRIES: u32 = 16_384;
 /// Entries that a processor takes at once: whole cache lines. Few, because a processor that leaves connections seldom keeps others from the rest of its chunk.

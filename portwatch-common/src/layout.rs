@@ -119,5 +119,37 @@ pub const TASK_TYPED: usize = 52;
 pub const FILE_PRIVATE: usize = 53;
 /// Byte offset of `sock.sk_socket`: of the first subflow of MPTCP, the `struct socket` of the program's socket.
 pub const SOCK_SOCKET: usize = 54;
+/// Byte offset of `task_struct.files`.
+pub const TASK_FILES: usize = 55;
+/// Byte offset of `files_struct.fdt`.
+pub const FILES_TABLE: usize = 56;
+/// Byte offset of `fdtable.max_fds`.
+pub const TABLE_SIZE: usize = 57;
+/// Byte offset of `fdtable.fd`.
+pub const TABLE_FILES: usize = 58;
+/// Byte offset of `socket.file`.
+pub const SOCKET_FILE: usize = 59;
+/// Byte offset of `sock.sk_receive_queue.qlen`.
+pub const SOCK_QUEUED: usize = 60;
+/// Byte offset of `sock.__sk_common.skc_flags`.
+pub const SOCK_FLAGS: usize = 61;
+/// Byte offset of `sock.sk_lingertime`.
+pub const SOCK_LINGER: usize = 62;
+/// Byte offset of `mptcp_sock.first`: of a program's MPTCP socket, the first subflow, which is what binds and listens.
+pub const MPTCP_FIRST: usize = 63;
+/// Byte offset of `inet_sock.inet_sport`, network byte order: the port of a connection that has ended and given it up.
+pub const SOCK_SOURCE_PORT: usize = 64;
+/// Byte offset in `pt_regs` of the register with a system call's first argument, also when it ends.
+pub const CALL_FIRST: usize = 65;
+/// Byte offset of the word of `task_struct` that tells a system call by the 32-bit convention.
+pub const TASK_COMPAT: usize = 66;
+/// The bit of it.
+pub const COMPAT_MASK: usize = 67;
+/// Byte offset of `io_kiocb.opcode`.
+pub const REQUEST_OPCODE: usize = 68;
+/// Byte offset of `io_kiocb.file`.
+pub const REQUEST_FILE: usize = 69;
+/// Byte offset of `io_kiocb.cqe.res`.
+pub const REQUEST_RESULT: usize = 70;
 /// Number of words.
-pub const END: usize = 55;
+pub const END: usize = 71;

@@ -7,14 +7,23 @@ use aya_ebpf::{
     macros::{cgroup_sock, cgroup_sock_addr},
     programs::{SockAddrContext, SockContext},
 };
-use portwatch_common::record::{AF_INET, AF_INET6, kind};
+use portwatch_common::{
+    record::{AF_INET, AF_INET6, IPPROTO_TCP, kind},
+    serves::LEFT_BY_RELEASE,
+};
 
 use crate::{
     emit,
-    layout::Head,
-    maps::Asked,
-    told::{self, Place, protocol},
+    layout::{self, Head},
+    maps::{Asked, serves},
+    time_wait,
+    told::{self, IPPROTO_MPTCP, Place, protocol},
 };
+
+/// `TCP_CLOSE`
+const CLOSE: u32 = 7;
+/// `TCP_LISTEN`
+const LISTEN: u32 = 10;
 
 /// Allows the operation. These programs watch; they never refuse.
 const ALLOW: i32 = 1;
@@ -114,8 +123,28 @@ pub(crate) fn post_bind6(ctx: SockContext) -> i32 {
 /// The last descriptor of a socket was closed.
 #[cgroup_sock(sock_release)]
 pub(crate) fn sock_release(ctx: SockContext) -> i32 {
+    // SAFETY: the context is valid while the program runs.
+    let (number, state) = unsafe { ((*ctx.sock).protocol, (*ctx.sock).state) };
+    // The context of these programs is the `struct sock` itself.
+    let sock = ctx.sock.expose_provenance() as u64;
+    let tcp = number == u32::from(IPPROTO_TCP);
+    if (tcp || number == IPPROTO_MPTCP) && state != CLOSE && state != LISTEN {
+        let mut head = Head::unread(sock);
+        let read = head.read();
+        if read && serves(LEFT_BY_RELEASE) {
+            time_wait::released(sock, &head, state);
+        }
+        // A connection is among bound sockets only if it was bound before, and then it has a cookie. The helper would give it one.
+        if read && tcp {
+            told::released(head.cookie());
+            return ALLOW;
+        }
+    }
     // SAFETY: the helper takes the context.
     told::released(unsafe { bpf_get_socket_cookie(ctx.sock.cast()) });
+    if number == IPPROTO_MPTCP {
+        told::released(layout::cookie(layout::subflow_of(sock)));
+    }
     ALLOW
 }
 

@@ -10,9 +10,9 @@ use portwatch_common::{
 
 use crate::told::bytes;
 
-/// How much of a socket's beginning [`Head`] holds: addresses, options, namespace and cookie of `struct sock_common`, as it is on every kernel
-/// of 64 bits.
-const HEAD: usize = 96;
+/// How much of a socket's beginning [`Head`] holds: addresses, options, namespace, cookie and flags of `struct sock_common`, as it is on every
+/// kernel of 64 bits.
+const HEAD: usize = 104;
 
 /// Set by the loader before loading, then frozen: the verifier takes its words for constants and removes
 /// what is absent.
@@ -145,13 +145,62 @@ pub(crate) fn made_by_kernel(sock: u64) -> bool {
     }
 }
 
+/// The program's socket of MPTCP that this subflow belongs to; 0 for any other socket.
+#[inline(always)]
+fn program_of(subflow: u64) -> u64 {
+    let Some(socket) = field::<u64>(subflow, layout::SOCK_SOCKET) else { return 0 };
+    let program = field::<u64>(socket, layout::SOCKET_SK).unwrap_or(0);
+    if program == subflow { 0 } else { program }
+}
+
+/// Of a program's socket of MPTCP, the subflow that binds and listens for it; 0 where it has none, or this kernel does not tell.
+#[inline(always)]
+pub(crate) fn subflow_of(program: u64) -> u64 {
+    field::<u64>(program, layout::MPTCP_FIRST).unwrap_or(0)
+}
+
+/// Whether no release of a program's socket tells of the end of this one.
+#[inline(always)]
+pub(crate) fn ends_unseen(sock: u64) -> bool {
+    made_by_kernel(sock) && {
+        let program = program_of(sock);
+        program == 0 || subflow_of(program) != sock
+    }
+}
+
+/// The socket behind a descriptor of the current process; 0 where it is none. Another thread may have put another file there meanwhile: whoever does
+/// that while a system call on it runs does not know either on which one it runs.
+#[inline(always)]
+pub(crate) fn socket_at(descriptor: u32) -> u64 {
+    let files = of_task::<u64>(current_task(), layout::TASK_FILES, 0);
+    let table = of_task::<u64>(files, layout::FILES_TABLE, 0);
+    if descriptor >= of_task::<u32>(table, layout::TABLE_SIZE, 0) {
+        return 0;
+    }
+    // A pointer to pointers has no type.
+    let array = of_task::<u64>(table, layout::TABLE_FILES, 0);
+    let slot = core::ptr::with_exposed_provenance::<u64>((array + 8 * u64::from(descriptor)) as usize);
+    // SAFETY: bpf_probe_read_kernel checks the address and fails on a bad one.
+    socket_of(unsafe { bpf_probe_read_kernel(slot) }.unwrap_or(0))
+}
+
+/// The socket of a file; 0 where it is none.
+#[inline(always)]
+pub(crate) fn socket_of(file: u64) -> u64 {
+    let socket = field::<u64>(file, layout::FILE_PRIVATE).unwrap_or(0);
+    // A socket knows its file; what other files keep there is not a socket and knows nothing.
+    if file == 0 || field::<u64>(socket, layout::SOCKET_FILE) != Some(file) {
+        return 0;
+    }
+    field::<u64>(socket, layout::SOCKET_SK).unwrap_or(0)
+}
+
 /// Whether the program's socket that this subflow of MPTCP belongs to is not being closed: its listener stops because it was shut down.
 /// A close shuts it in both directions before (`__mptcp_close`), a shutdown leaves that as it is (`mptcp_disconnect`).
 #[inline(always)]
 pub(crate) fn is_shut_down_only(subflow: u64) -> bool {
-    let Some(socket) = field::<u64>(subflow, layout::SOCK_SOCKET) else { return false };
-    let Some(program) = field::<u64>(socket, layout::SOCKET_SK) else { return false };
-    program != subflow && field::<u8>(program, layout::SOCK_SHUTDOWN) == Some(0)
+    let program = program_of(subflow);
+    program != 0 && field::<u8>(program, layout::SOCK_SHUTDOWN) == Some(0)
 }
 
 /// The beginning of a socket, where its addresses are: one read instead of one for each.

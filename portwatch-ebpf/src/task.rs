@@ -53,6 +53,12 @@ impl Current {
         }
     }
 
+    /// Whether it is in a system call by the 32-bit convention, which no tracepoint of system calls tells (`trace_get_syscall_nr`).
+    #[inline(always)]
+    pub(crate) fn calls_by_32_bits(&self) -> bool {
+        of_task::<u32>(self.task, layout::TASK_COMPAT, 0) & word(layout::COMPAT_MASK) != 0
+    }
+
     /// The actor of a record; announces the process first where it is not known.
     #[inline(always)]
     pub(crate) fn actor(&self, boot_ns: u64) -> Actor {
@@ -149,8 +155,11 @@ pub(crate) extern "C" fn announce(pid_tgid: u64, uid_gid: u64, cgroup_id: u64, b
 /// Copies a comm; zeros when not readable.
 #[inline(always)]
 unsafe fn comm(task: u64, out: *mut [u8; COMM_LEN]) {
-    // SAFETY: the caller's pointer is to reserved memory.
-    unsafe { out.write_bytes(0, 1) };
+    // SAFETY: the caller's pointer is to reserved memory. In words: a `memset` is a function, which takes stack of those that there are three of here.
+    for word in unsafe { &mut *out }.as_chunks_mut::<8>().0 {
+        // SAFETY: a word of it.
+        unsafe { (&raw mut *word).write_volatile([0; 8]) };
+    }
     let offset = word(layout::TASK_COMM);
     if offset == layout::ABSENT || task == 0 {
         return;

@@ -14,8 +14,8 @@ use aya_ebpf::{
 };
 use portwatch_common::{
     connection::{
-        LEFT_CHUNK, LEFT_ENTRIES, LEFT_WORDS, Left, Owner, Place, SUM_START, Tally, TallyKey, Tuple, fold,
-        owner,
+        self, LEFT_CHUNK, LEFT_ENTRIES, LEFT_WORDS, Left, Listened, Owner, Place, SUM_START, Tally, TallyKey,
+        Tuple, fold, owner,
     },
     layout as word,
     record::{AF_INET, Actor, flag},
@@ -26,8 +26,20 @@ use crate::{
     task::Current,
 };
 
+/// `TCP_ESTABLISHED`
+const ESTABLISHED: u32 = 1;
+/// `TCP_SYN_RECV`
+const SYN_RECV: u32 = 3;
 /// `TCP_FIN_WAIT1`
-const FIN_WAIT1: u8 = 4;
+const FIN_WAIT1: u32 = 4;
+/// `TCP_FIN_WAIT2`
+const FIN_WAIT2: u32 = 5;
+/// `TCP_CLOSE`
+const CLOSE: u32 = 7;
+/// `TCP_CLOSING`
+const CLOSING: u32 = 11;
+/// `1 << SOCK_LINGER`
+const LINGERS: u64 = 1 << 4;
 /// Nanoseconds in a tick of /proc.
 const TICK_NS: u64 = 10_000_000;
 /// `PF_KTHREAD`
@@ -64,6 +76,15 @@ pub(crate) struct Next {
 #[map]
 pub(crate) static LISTENERS: LruHashMap<Place, Owner> = LruHashMap::with_max_entries(8192, 0);
 
+/// Connections that were shut down, by the socket's address, with both ports as they are in it: whose leaving is told already.
+#[map]
+pub(crate) static SHUT_DOWN: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
+
+/// Ports that [`LISTENERS`] is to be asked about: those of connections that went out are seldom among them, and a hash is looked up ten times as long.
+/// Whoever has listened on a port once leaves its mark.
+#[map]
+pub(crate) static LISTENED: Array<Listened> = Array::with_max_entries(2 * connection::LISTENED, 0);
+
 /// How many connections each owner left on each port.
 #[map]
 pub(crate) static LEFT_COUNT: LruHashMap<TallyKey, Tally> = LruHashMap::with_max_entries(4096, 0);
@@ -72,6 +93,10 @@ pub(crate) static LEFT_COUNT: LruHashMap<TallyKey, Tally> = LruHashMap::with_max
 /// find it once more.
 #[inline(always)]
 pub(crate) fn listens(place: Place, actor: &Actor, current: &Current) {
+    if let Some(ports) = LISTENED.get_ptr_mut(place.port / 64) {
+        // SAFETY: a pointer into the map, and within the entry.
+        unsafe { ports.cast::<u8>().add((place.port % 64) as usize).write_volatile(1) };
+    }
     // SAFETY: a helper without arguments.
     let ticks = unsafe { bpf_jiffies64() };
     let leader = of_task::<u64>(current.task, word::TASK_LEADER, 0);
@@ -101,24 +126,74 @@ pub(crate) fn listens(place: Place, actor: &Actor, current: &Current) {
     let _ = LISTENERS.insert(&place, &*listener, 0);
 }
 
+/// The last descriptor of a TCP socket is closed, which is in this state.
+#[inline(always)]
+pub(crate) fn released(sock: u64, head: &Head, state: u32) {
+    let open = state == ESTABLISHED || state == SYN_RECV;
+    if (open && !ends_by_reset(sock, head)) || (sent_fin(state) && !is_shut_down(sock, head)) {
+        left(head, state, true);
+    }
+}
+
+/// `__tcp_close` sends a reset instead of a FIN where something is unread, or where lingering is asked for and takes no time.
+#[inline(always)]
+fn ends_by_reset(sock: u64, head: &Head) -> bool {
+    field::<u32>(sock, word::SOCK_QUEUED).unwrap_or(0) != 0
+        || head.field::<u64>(word::SOCK_FLAGS).unwrap_or(0) & LINGERS != 0
+            && field::<u32>(sock, word::SOCK_LINGER) == Some(0)
+}
+
+/// Whether this side has sent a FIN before the other one's came.
+#[inline(always)]
+fn sent_fin(state: u32) -> bool {
+    state == FIN_WAIT1 || state == FIN_WAIT2 || state == CLOSING
+}
+
+/// `shutdown` of a TCP socket has ended; told once, of all the times that it may be called, and of the close that follows.
+///
+/// Where the connection has ended meanwhile, its addresses are in the socket still, but who sent the first FIN is not: it is noted then, and not
+/// counted. A note of a connection that is not in TIME_WAIT is one that nobody asks for.
+#[inline(always)]
+pub(crate) fn shut_down(sock: u64, state: u32) {
+    let mut head = Head::unread(sock);
+    if (sent_fin(state) || state == CLOSE) && head.read() && !is_shut_down(sock, &head) {
+        left(&head, state, true);
+    }
+}
+
+/// Whether that was told of this connection, which it is from now on; also of what never was one.
+#[inline(always)]
+fn is_shut_down(sock: u64, head: &Head) -> bool {
+    let peer_port = head.field::<u16>(word::SOCK_PEER_PORT).unwrap_or(0);
+    let port = head.field::<u16>(word::SOCK_SOURCE_PORT).unwrap_or(0);
+    if peer_port == 0 || port == 0 {
+        return true;
+    }
+    let ports = u32::from(peer_port) << 16 | u32::from(port);
+    // SAFETY: a pointer into the map, valid while we run.
+    if SHUT_DOWN.get_ptr(&sock).is_some_and(|known| unsafe { *known } == ports) {
+        return true;
+    }
+    let _ = SHUT_DOWN.insert(&sock, &ports, 0);
+    false
+}
+
 /// This side sends a FIN. In LAST_ACK, the other state in which one is sent, nothing is left to TIME_WAIT.
 #[inline(always)]
 pub(crate) fn sends_fin(sock: u64) {
-    if field::<u8>(sock, word::SOCK_STATE) == Some(FIN_WAIT1) {
+    if field::<u8>(sock, word::SOCK_STATE).map(u32::from) == Some(FIN_WAIT1) {
         leaving(sock);
     }
 }
 
-/// This side closes a connection first.
+/// This side closes a connection first: the current process, if the socket is locked on its behalf. A lock that is owned is owned by the
+/// caller: softirq never owns one.
 #[inline(always)]
 pub(crate) fn leaving(sock: u64) {
     let mut head = Head::unread(sock);
-    if !head.read() {
-        return;
+    if head.read() {
+        left(&head, FIN_WAIT1, field::<u32>(sock, word::SOCK_OWNED).unwrap_or(0) != 0);
     }
-    let Some(port) = head.field::<u16>(word::SOCK_LOCAL_PORT) else { return };
-    let place = Place { netns: head.netns(), port: u32::from(port) };
-    left(sock, &head, place, port);
 }
 
 /// Room on the stack for a value of whole words.
@@ -157,14 +232,33 @@ unsafe fn copy_words<T: Copy>(to: *mut T, from: *const T) {
     }
 }
 
+/// Whether anybody has listened on this port, in whatever namespace.
 #[inline(always)]
-fn left(sock: u64, head: &Head, place: Place, port: u16) {
+fn is_listened(port: u32) -> bool {
+    let marked = |first: u32| {
+        let Some(ports) = LISTENED.get_ptr(first + port / 64) else { return false };
+        // SAFETY: a pointer into the map, and within the entry.
+        unsafe { ports.cast::<u8>().add((port % 64) as usize).read_volatile() != 0 }
+    };
+    marked(0) || marked(connection::LISTENED)
+}
+
+/// A connection in this state is left; `by_caller` where the current process does so, and not whoever was interrupted.
+#[inline(always)]
+fn left(head: &Head, state: u32, by_caller: bool) {
+    let mut port = head.field::<u16>(word::SOCK_LOCAL_PORT).unwrap_or(0);
+    if port == 0 {
+        port = u16::from_be(head.field(word::SOCK_SOURCE_PORT).unwrap_or(0));
+    }
+    let place = Place { netns: head.netns(), port: u32::from(port) };
     let mut entry = Room::<Left>::EMPTY;
     let entry = entry.zeroed();
     let who = &mut entry.owner;
-    current(sock, who);
+    current(by_caller, who);
     let mut counted_port = 0;
-    if let Some(listener) = LISTENERS.get_ptr(&place) {
+    if is_listened(place.port)
+        && let Some(listener) = LISTENERS.get_ptr(&place)
+    {
         counted_port = place.port;
         // SAFETY: a pointer into the map, valid while we run. An entry that changes meanwhile is still one of
         // somebody who listens there.
@@ -197,7 +291,9 @@ fn left(sock: u64, head: &Head, place: Place, port: u16) {
     if ends(head, tuple) {
         append(entry);
     }
-    count(place.netns, counted_port, &entry.owner);
+    if state != CLOSE {
+        count(place.netns, counted_port, &entry.owner);
+    }
 }
 
 /// Writes an entry into the ring, with its sum.
@@ -256,15 +352,13 @@ fn count(netns: u32, port: u32, who: &Owner) {
     }
 }
 
-/// The current process, if the socket is locked on its behalf; else nobody: what was zeros stays so. A lock that is owned is owned by the
-/// caller: softirq never owns one.
+/// The current process, if it is the caller; else nobody: what was zeros stays so.
 #[inline(always)]
-fn current(sock: u64, who: &mut Owner) {
+fn current(by_caller: bool, who: &mut Owner) {
     // SAFETY: a helper without arguments.
     who.when_ticks = unsafe { bpf_jiffies64() };
-    let owned = field::<u32>(sock, word::SOCK_OWNED).unwrap_or(0) != 0;
     let current = Current::new();
-    if !owned || is_kernel_thread(current.task) {
+    if !by_caller || is_kernel_thread(current.task) {
         return;
     }
     let leader = of_task::<u64>(current.task, word::TASK_LEADER, 0);

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// `IPPROTO_MPTCP`
-const IPPROTO_MPTCP: u32 = 262;
+pub(crate) const IPPROTO_MPTCP: u32 = 262;
 /// `TCP_CLOSE`
 const CLOSE: u8 = 7;
 /// `TCP_LISTEN`
@@ -138,6 +138,9 @@ pub(crate) fn bound(sock: u64, head: &Head, cookie: u64, at: &Place, asked_port:
     let current = Current::new();
     // Before anything that branches: old verifiers walk what comes here once for each branch before it.
     let actor = current.actor(boot_ns);
+    if at.protocol == IPPROTO_TCP && (layout::ends_unseen(sock) || current.calls_by_32_bits()) {
+        emit::count(counter::NEED);
+    }
     let netns = head.netns();
     let port = u32::from(at.port);
     // Nearly every bind is the first of its socket.
@@ -276,7 +279,7 @@ pub(crate) fn listens(cookie: u64) -> Option<bool> {
 /// sockets is all that a connection costs.
 #[inline(always)]
 pub(crate) fn released(cookie: u64) {
-    if BOUND.get_ptr(&cookie).is_none() || BOUND.remove(&cookie).is_err() {
+    if cookie == 0 || BOUND.get_ptr(&cookie).is_none() || BOUND.remove(&cookie).is_err() {
         return;
     }
     // SAFETY: a helper without arguments.

@@ -14,6 +14,8 @@ use nix::{
     sys::signal::{SigHandler, Signal, raise, signal},
 };
 
+use super::{compat, sockets};
+
 /// Names the role.
 const ROLE: &str = "PORTWATCH_TEST_ROLE";
 /// The cgroup to enter first.
@@ -33,6 +35,8 @@ pub enum Role {
     BindOften,
     /// Listens until its input ends; says its port.
     Listen,
+    /// The same by system calls of the 32-bit convention; says the errno, less than 0, where there are none.
+    ListenBy32Bits,
     /// Tries to bind until its input ends; says the errno, 0 for none.
     Bind,
     /// Listens until its input ends. Asked to end by SIGTERM, it takes its handler away and raises that again.
@@ -40,7 +44,14 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::BindAndExit7, Self::BindOften, Self::Listen, Self::Bind, Self::RaiseAgain];
+    const ALL: [Self; 6] = [
+        Self::BindAndExit7,
+        Self::BindOften,
+        Self::Listen,
+        Self::ListenBy32Bits,
+        Self::Bind,
+        Self::RaiseAgain,
+    ];
 
     /// Its name, an argument of the child too.
     pub const fn as_str(self) -> &'static str {
@@ -48,6 +59,7 @@ impl Role {
             Self::BindAndExit7 => "bind-and-exit-7",
             Self::BindOften => "bind-often",
             Self::Listen => "listen",
+            Self::ListenBy32Bits => "listen-by-32-bits",
             Self::Bind => "bind",
             Self::RaiseAgain => "raise-again",
         }
@@ -107,6 +119,10 @@ fn act(role: Role) -> anyhow::Result<i32> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
             say(listener.local_addr()?.port().into())?;
         }
+        Role::ListenBy32Bits => match compat::listener(Ipv4Addr::LOCALHOST) {
+            Ok(listener) => say(sockets::port_of(&listener).into())?,
+            Err(error) => say(-error.raw_os_error().unwrap_or(1))?,
+        },
         Role::Bind => match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             Ok(_) => say(0)?,
             Err(error) => say(error.raw_os_error().unwrap_or(-1))?,

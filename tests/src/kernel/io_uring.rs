@@ -1,4 +1,4 @@
-//! One operation at a time through io_uring: binds and listens that pass no system call of their own.
+//! One operation at a time through io_uring: binds, listens and shutdowns that pass no system call of their own.
 
 use std::{
     io,
@@ -19,6 +19,7 @@ const GETEVENTS: c_long = 1;
 const OFF_SQ_RING: libc::off_t = 0;
 const OFF_CQ_RING: libc::off_t = 0x0800_0000;
 const OFF_SQES: libc::off_t = 0x1000_0000;
+const OP_SHUTDOWN: u8 = 34;
 const OP_BIND: u8 = 56;
 const OP_LISTEN: u8 = 57;
 
@@ -146,4 +147,11 @@ pub(super) fn bind(fd: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<()>
 /// Listens on it.
 pub(super) fn listen(fd: &OwnedFd) -> io::Result<()> {
     result(run(Entry { opcode: OP_LISTEN, fd: fd.as_raw_fd(), length: 1, ..Entry::default() })?)
+}
+
+/// Shuts it down, by one of the constants of shutdown(2).
+pub(super) fn shutdown(fd: &OwnedFd, how: c_int) -> io::Result<()> {
+    let entry =
+        Entry { opcode: OP_SHUTDOWN, fd: fd.as_raw_fd(), length: how.cast_unsigned(), ..Entry::default() };
+    result(run(entry)?)
 }

@@ -4,6 +4,7 @@
 //! A scenario asserts. What a kernel cannot do at all is [`Outcome::NotHere`], with the reason.
 
 pub mod child;
+mod compat;
 pub mod cost;
 mod io_uring;
 mod scenarios;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{EbpfSource, snapshot};
 use crate::{
-    model::{Observation, Phase, ProcessId, Snapshot, SocketKey},
+    model::{Observation, Owner, Phase, ProcessId, Protocol, Snapshot, SocketKey},
     source::{SourceError, convert, scan::HolderSearch},
 };
 
@@ -27,6 +27,9 @@ impl EbpfSource {
         // are looked for again.
         let again = if self.pass.is_some() { HolderSearch::All } else { HolderSearch::None };
         let mut now = self.look(again)?;
+        if has_kernels_own(&now) && self.loaded.attach_at_need() {
+            now = self.look(again)?;
+        }
         self.take(self.full, out)?;
         self.release_gone(&before, &now);
         if again == HolderSearch::None {
@@ -83,6 +86,14 @@ impl EbpfSource {
             }
         }
     }
+}
+
+/// Whether a TCP socket is one that the kernel has made for itself, as far as looking can tell.
+pub(super) fn has_kernels_own(found: &Snapshot) -> bool {
+    found
+        .sockets
+        .iter()
+        .any(|s| s.socket.endpoint.protocol == Protocol::Tcp && matches!(s.owner, Owner::Kernel(_)))
 }
 
 /// Holders found by the first look stand where the second found the same socket.

@@ -76,6 +76,8 @@ pub(super) enum Attach {
     TracePoint(&'static str, &'static str),
     /// A tracepoint with typed arguments.
     BtfTracePoint(&'static str),
+    /// The same, for what not every kernel has; where there is none, nothing is missing.
+    BtfTracePointIfThere(&'static str),
     /// An iterator, which runs when its file is read.
     Iterator(&'static str),
     /// To the entry of a kernel function.
@@ -117,6 +119,12 @@ pub(super) const SOCK_RELEASE: Program = Program { name: "sock_release", attach:
 pub(super) const SOCK_LISTEN: Program = Program { name: "sock_listen", attach: Attach::SockOps };
 pub(super) const BIND_EXIT: Program =
     Program { name: "bind_exit", attach: Attach::TracePoint("syscalls", "sys_exit_bind") };
+pub(super) const LISTEN_EXIT: Program =
+    Program { name: "listen_exit", attach: Attach::TracePoint("syscalls", "sys_exit_listen") };
+pub(super) const SHUTDOWN_EXIT: Program =
+    Program { name: "shutdown_exit", attach: Attach::TracePoint("syscalls", "sys_exit_shutdown") };
+pub(super) const URING_COMPLETE: Program =
+    Program { name: "uring_complete", attach: Attach::BtfTracePointIfThere("io_uring_complete") };
 pub(super) const LISTEN_END: Program =
     Program { name: "listen_end", attach: Attach::BtfTracePoint("inet_sock_set_state") };
 pub(super) const PROCESS_EXIT: Program =
@@ -200,6 +208,8 @@ pub(super) struct Rung {
     pub(super) hook: &'static str,
     /// All of these must attach.
     pub(super) programs: &'static [Program],
+    /// These must be able to, and are attached once there is a socket that they alone tell of: each connection of the machine pays for them.
+    pub(super) at_need: &'static [Program],
     /// What this rung does not see, when it is not the best; shown to people.
     pub(super) blind: Option<&'static str>,
 }
@@ -216,22 +226,29 @@ pub(super) struct Ladder {
 }
 
 const fn rung(family: Family, hook: &'static str, programs: &'static [Program]) -> Rung {
-    Rung { family: Some(family), hook, programs, blind: None }
+    Rung { family: Some(family), hook, programs, at_need: &[], blind: None }
 }
 
 const fn every(hook: &'static str, programs: &'static [Program]) -> Rung {
-    Rung { family: None, hook, programs, blind: None }
+    Rung { family: None, hook, programs, at_need: &[], blind: None }
 }
 
 impl Rung {
     const fn blind_to(self, blind: &'static str) -> Self {
         Self { blind: Some(blind), ..self }
     }
+
+    const fn at_need(self, at_need: &'static [Program]) -> Self {
+        Self { at_need, ..self }
+    }
 }
 
 const FEXIT_BIND: &str = "fexit inet_bind, inet6_bind";
 const KPROBE_BIND: &str = "kprobe, kretprobe inet_bind, inet6_bind";
 const LATE_BIND: &str = "with its caller, a bind of a socket that was made before portwatch started";
+const NARROW_REFUSED: &str = "binds and listens of 32-bit programs that are refused";
+const NARROW_LISTEN: &str = "with its caller, the first listen of a 32-bit program or of the kernel itself, and listens without a bind of MPTCP sockets and of \
+     sockets made before portwatch started";
 const LATE_LISTEN: &str = "with their caller, listens without a bind of MPTCP sockets, and of sockets made before portwatch started";
 
 /// A bind and the port it asked for come together.
@@ -291,6 +308,12 @@ pub(super) const LADDERS: &[Ladder] = &[
             ),
             rung(
                 Family::Stable,
+                "cgroup/bind4, bind6 with syscalls:sys_exit_bind, sys_exit_listen and tp_btf io_uring_complete",
+                &[BIND4, BIND6, BIND_EXIT, LISTEN_EXIT, URING_COMPLETE],
+            )
+            .blind_to(NARROW_REFUSED),
+            rung(
+                Family::Stable,
                 "cgroup/bind4, bind6 with syscalls:sys_exit_bind and tp_btf inet_sock_set_state",
                 &[BIND4, BIND6, BIND_EXIT, LISTEN_END],
             )
@@ -308,6 +331,13 @@ pub(super) const LADDERS: &[Ladder] = &[
         fact: Fact::Listen,
         rungs: &[
             rung(Family::Fentry, "fexit inet_csk_listen_start", &[COOKIE_TCP, EXIT_LISTEN]),
+            rung(
+                Family::Stable,
+                "syscalls:sys_exit_listen with tp_btf io_uring_complete, at need sockops LISTEN_CB",
+                &[COOKIE_CREATE, LISTEN_EXIT, URING_COMPLETE],
+            )
+            .at_need(&[SOCK_LISTEN])
+            .blind_to(NARROW_LISTEN),
             rung(Family::Stable, "sockops LISTEN_CB", &[SOCK_LISTEN]),
             rung(
                 Family::Fentry,
@@ -332,6 +362,12 @@ pub(super) const LADDERS: &[Ladder] = &[
                 "fentry inet_release, inet_csk_listen_stop, inet_put_port",
                 &[ENTRY_RELEASE, ENTRY_LISTEN_STOP, ENTRY_PUT_PORT],
             ),
+            rung(
+                Family::Stable,
+                "cgroup/sock_release with syscalls:sys_exit_shutdown and tp_btf io_uring_complete, at need tp_btf inet_sock_set_state",
+                &[SOCK_RELEASE, SHUTDOWN_EXIT, URING_COMPLETE],
+            )
+            .at_need(&[LISTEN_END]),
             rung(
                 Family::Stable,
                 "cgroup/sock_release with tp_btf inet_sock_set_state",
@@ -374,6 +410,11 @@ pub(super) const LADDERS: &[Ladder] = &[
         fact: Fact::TimeWait,
         rungs: &[
             rung(Family::Fentry, "fentry tcp_send_fin", &[ENTRY_SEND_FIN]),
+            rung(
+                Family::Stable,
+                "cgroup/sock_release with syscalls:sys_exit_shutdown and tp_btf io_uring_complete",
+                &[SOCK_RELEASE, SHUTDOWN_EXIT, URING_COMPLETE],
+            ),
             rung(Family::Stable, "tp_btf inet_sock_set_state", &[LISTEN_END]),
             rung(Family::Kprobe, "kprobe tcp_send_fin", &[PROBE_SEND_FIN]),
         ],
@@ -464,10 +505,11 @@ mod tests {
         let missing: Vec<&str> = LADDERS
             .iter()
             .flat_map(|ladder| ladder.rungs)
-            .flat_map(|rung| rung.programs)
+            .flat_map(|rung| rung.programs.iter().chain(rung.at_need))
             .flat_map(|program| match program.attach {
                 Attach::TracePoint(_, name)
                 | Attach::BtfTracePoint(name)
+                | Attach::BtfTracePointIfThere(name)
                 | Attach::Iterator(name)
                 | Attach::FEntry(name)
                 | Attach::FExit(name)

@@ -57,6 +57,10 @@ impl EbpfSource {
         })?;
         let lost =
             LossCounts { undecodable: std::mem::take(&mut self.undecodable), ..loss(&self.counted, &now) };
+        let need = |counters: &KernelCounters| counters.get(counter::NEED).copied();
+        if need(&self.counted) != need(&now) && self.loaded.attach_at_need() {
+            self.stale = true;
+        }
         self.counted = now;
         let now = self.clock.now();
         let whole = std::mem::replace(&mut self.whole_until, now);

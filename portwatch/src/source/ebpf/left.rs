@@ -12,10 +12,10 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap as KernelMap, MapData},
+    maps::{Array, HashMap as KernelMap, MapData, MapError},
 };
 use portwatch_common::connection::{
-    OWNER, Owner as Left, PLACE, Place, TALLY, TALLY_KEY, Tally, TallyKey, Tuple, owner,
+    LISTENED, Listened, OWNER, Owner as Left, PLACE, Place, TALLY, TALLY_KEY, Tally, TallyKey, Tuple, owner,
 };
 
 use self::ring::Ring;
@@ -34,6 +34,7 @@ const EVERY: Duration = Duration::from_mins(1);
 pub(super) struct LeftConnections {
     owners: Ring,
     listeners: KernelMap<MapData, [u8; PLACE], [u8; OWNER]>,
+    listened: Array<MapData, Listened>,
     counts: KernelMap<MapData, [u8; TALLY_KEY], [u8; TALLY]>,
     told: HashMap<[u8; TALLY_KEY], u64>,
     since: Timestamp,
@@ -47,6 +48,7 @@ impl LeftConnections {
         Ok(Self {
             owners: Ring::of(take("LEFT")?).ok_or("LEFT")?,
             listeners: KernelMap::try_from(take("LISTENERS")?).map_err(|_| "LISTENERS")?,
+            listened: Array::try_from(take("LISTENED")?).map_err(|_| "LISTENED")?,
             counts: KernelMap::try_from(take("LEFT_COUNT")?).map_err(|_| "LEFT_COUNT")?,
             told: HashMap::new(),
             since: Timestamp::now(),
@@ -78,7 +80,18 @@ impl LeftConnections {
             };
             // Full, or known already: then the kernel side knows better.
             let _ = self.listeners.insert(place.to_bytes(), listener.to_bytes(), NO_EXIST);
+            if let Err(error) = self.mark(seen.endpoint.port) {
+                tracing::debug!(%error, "a listener that was there before is not looked for");
+            }
         }
+    }
+
+    /// Has the kernel side look for who listens on this port.
+    fn mark(&mut self, port: Port) -> Result<(), MapError> {
+        let (entry, place) = (LISTENED + u32::from(port.get() / 64), usize::from(port.get() % 64));
+        let mut ports = self.listened.get(&entry, 0)?;
+        ports.iter_mut().skip(place).take(1).for_each(|mark| *mark = 1);
+        self.listened.set(entry, ports, 0)
     }
 
     /// Adds to connections that no process has who left them.

@@ -4,7 +4,7 @@ mod attach;
 mod climb;
 mod machine;
 
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -14,11 +14,12 @@ use aya::{
 use portwatch_common::layout;
 
 use super::{
-    hooks::{DESCRIPTORS, HookChoice, LADDERS},
+    hooks::{DESCRIPTORS, HookChoice, LADDERS, Program},
     object,
     offsets::Offsets,
 };
 use crate::model::{Coverage, Degradation, Fact};
+use attach::{AttachError, attach_loaded};
 use climb::Climb;
 use machine::Machine;
 
@@ -57,6 +58,9 @@ pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     /// The iterator over descriptors can be read.
     pub(super) iterates: bool,
+    /// What is attached once there is a need.
+    waiting: Vec<Program>,
+    cgroup: Result<File, AttachError>,
     /// What serves each fact.
     pub(super) coverage: Vec<Coverage>,
     /// What does not work.
@@ -99,9 +103,31 @@ pub(super) fn load(options: &LoadOptions) -> Result<Loaded, Degradation> {
     if let Some(blind) = climb.blind(options.hooks) {
         return Err(blind);
     }
+    let waiting = climb.waiting();
     let degradations = climb.degradations;
     coverage.push(process_facts(&offsets));
-    Ok(Loaded { ebpf, iterates, coverage, degradations })
+    Ok(Loaded { ebpf, iterates, waiting, cgroup: machine.cgroup, coverage, degradations })
+}
+
+impl Loaded {
+    /// There is a socket whose listen or end only the programs at need tell. Returns whether it is to be looked for: what became of it before they were attached, nobody
+    /// told.
+    pub(super) fn attach_at_need(&mut self) -> bool {
+        let waiting = std::mem::take(&mut self.waiting);
+        for &program in &waiting {
+            if let Err(error) = attach_loaded(&mut self.ebpf, &self.cgroup, program) {
+                self.degradations.push(Degradation {
+                    name: "weaker-hook",
+                    what: format!(
+                        "listens of 32-bit programs and of the kernel, and their end, are not observed ({}: {error})",
+                        program.name
+                    ),
+                    remedy: "restart the daemon".to_owned(),
+                });
+            }
+        }
+        !waiting.is_empty()
+    }
 }
 
 /// Offsets of this kernel, with a degradation for each capability that is absent.

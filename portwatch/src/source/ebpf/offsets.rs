@@ -125,6 +125,33 @@ const FIELDS: &[Row] = &[
     (layout::SOCK_STATE, Capability::Sockets, "sock", &["__sk_common.skc_state"]),
 ];
 
+/// Where these are not there, other programs serve, or there is nothing to serve (MPTCP, io_uring, 32-bit programs).
+const OPTIONAL: &[(usize, &str, &str)] = &[
+    (layout::TASK_FILES, "task_struct", "files"),
+    (layout::FILES_TABLE, "files_struct", "fdt"),
+    (layout::TABLE_SIZE, "fdtable", "max_fds"),
+    (layout::TABLE_FILES, "fdtable", "fd"),
+    (layout::SOCKET_FILE, "socket", "file"),
+    (layout::SOCK_QUEUED, "sock", "sk_receive_queue.qlen"),
+    (layout::SOCK_FLAGS, "sock", "__sk_common.skc_flags"),
+    (layout::SOCK_LINGER, "sock", "sk_lingertime"),
+    (layout::SOCK_SOURCE_PORT, "inet_sock", "inet_sport"),
+    (layout::MPTCP_FIRST, "mptcp_sock", "first"),
+    (layout::REQUEST_OPCODE, "io_kiocb", "opcode"),
+    (layout::REQUEST_FILE, "io_kiocb", "file"),
+    (layout::REQUEST_RESULT, "io_kiocb", "cqe.res"),
+    // What a system call was called with stays there on x86-64; on ARM the result is written over it, and it is kept besides.
+    (layout::CALL_FIRST, "pt_regs", if cfg!(target_arch = "aarch64") { "orig_x0" } else { "di" }),
+    (
+        layout::TASK_COMPAT,
+        "task_struct",
+        if cfg!(target_arch = "aarch64") { "thread_info.flags" } else { "thread_info.status" },
+    ),
+];
+
+/// `TIF_32BIT` of a thread on ARM, `TS_COMPAT` of a system call on x86-64.
+const COMPAT: u32 = if cfg!(target_arch = "aarch64") { 1 << 22 } else { 1 << 1 };
+
 /// What was found on this kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Offsets {
@@ -155,6 +182,12 @@ impl Offsets {
                 None => offsets.miss(capability, structure, names),
             }
         }
+        for &(index, structure, name) in OPTIONAL {
+            if let Some(field) = btf.field(structure, name).filter(|f| f.bits == 0) {
+                offsets.set(index, field.bit_offset / 8);
+            }
+        }
+        offsets.set(layout::COMPAT_MASK, if offsets.has(layout::TASK_COMPAT) { COMPAT } else { 0 });
         offsets.options(&btf);
         offsets.kernel_sockets(&btf);
         offsets.credentials(&btf);

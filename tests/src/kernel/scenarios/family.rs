@@ -2,9 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a scenario asserts")]
 
 use std::{
-    io::{self, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd},
+    process::Stdio,
 };
 
 use nix::{
@@ -12,7 +13,9 @@ use nix::{
     sys::socket::{setsockopt, sockopt},
 };
 use portwatch::{
-    model::{AskedPort, Connection, ConnectionScope, Evidence, Port, Protocol, Seen, SocketKey, TcpState},
+    model::{
+        AskedPort, Connection, ConnectionScope, Evidence, Phase, Port, Protocol, Seen, SocketKey, TcpState,
+    },
     source::{
         Source as _,
         ebpf::{HookChoice, LoadOptions},
@@ -22,7 +25,9 @@ use portwatch::{
 use crate::{
     DEADLINE,
     kernel::{
-        Outcome, Watch, io_uring,
+        Outcome, Watch,
+        child::{Role, heard},
+        io_uring,
         sockets::{bind4, listen, port_of, tcp, try_socket},
         watch::{bound_on, closed, listening, me, own_netns, refused},
     },
@@ -208,6 +213,7 @@ pub(super) fn a_connection_that_is_shut_down_is_left_and_one_that_is_reset_is_no
     // Shut down, and not closed while it is looked at.
     let (server, client) = connected();
     server.shutdown(Shutdown::Write).unwrap();
+    server.shutdown(Shutdown::Write).unwrap();
     let borrowed = client.local_addr().unwrap().port();
     drop(client);
     let ports = vec![Port::new(address.port()).unwrap()];
@@ -238,6 +244,70 @@ pub(super) fn a_connection_that_is_shut_down_is_left_and_one_that_is_reset_is_no
     setsockopt(&server, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
     drop((server, client));
     assert_eq!(left_on(watch, address.port()), 0, "connections that the peer left, or that were reset");
+    Outcome::Held
+}
+
+/// A listener, and a connection: neither passes a system call of its own.
+pub(super) fn what_is_shut_down_through_io_uring_is_seen(watch: &mut Watch) -> Outcome {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = TcpStream::connect(address).unwrap();
+    let server = OwnedFd::from(listener.accept().unwrap().0);
+    let result = io_uring::shutdown(&server, libc::SHUT_WR);
+    if let Some(why) = no_io_uring(&result) {
+        return Outcome::NotHere(why);
+    }
+    result.unwrap();
+    drop(client);
+    let ports = vec![Port::new(address.port()).unwrap()];
+    let scope = ConnectionScope::Ports { ports, netns: None, holders: false, interfaces: Vec::new() };
+    let left = || {
+        let found = watch.source.connections(&scope).unwrap().unwrap();
+        found.rows.into_iter().find(|row| row.state == TcpState::TimeWait)
+    };
+    let row = wait_until("a connection in TIME_WAIT", DEADLINE, left).unwrap();
+    assert_eq!(row.holders.first().map(|h| h.process.pid), Some(me()), "{row:?}");
+    drop(server);
+    assert_eq!(left_on(watch, address.port()), 1, "left once, by the shutdown");
+
+    let bound = watch.find(|s| bound_on(s, address.port()).cloned());
+    let listener = OwnedFd::from(listener);
+    io_uring::shutdown(&listener, libc::SHUT_RDWR).unwrap();
+    watch.until(|s| matches!(s, Seen::Unlistened(u) if u.key == bound.socket.key));
+    drop(listener);
+    watch.until(|s| closed(s, bound.socket.key));
+    Outcome::Held
+}
+
+/// The first one has the programs attached that see such listens, where others serve until then.
+pub(super) fn a_listener_by_calls_of_32_bits_is_found_and_the_next_one_seen(watch: &mut Watch) -> Outcome {
+    for first in [true, false] {
+        let mut child = Role::ListenBy32Bits.command(0).unwrap();
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = child.stdin.take();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = lines.map(|line| heard(&line.unwrap()).unwrap()).find_map(|number| number);
+        let Some(port) = said.and_then(|number| u16::try_from(number).ok()) else {
+            let ended = child.wait().unwrap();
+            return Outcome::NotHere(format!("no system calls of 32 bits: {said:?}, {ended}"));
+        };
+        let bound = watch.find(|s| bound_on(s, port).cloned());
+        let (key, pid) = (bound.socket.key, child.id());
+        assert_eq!(bound.by.map(|p| p.pid), Some(pid));
+        if first {
+            watch.until(|s| match s {
+                Seen::Snapshot(now) => {
+                    now.sockets.iter().any(|s| s.socket.key == key && s.socket.phase == Phase::Listening)
+                }
+                _ => listening(s, key).is_some(),
+            });
+        } else {
+            assert_eq!(watch.find(|s| listening(s, key)).by.map(|p| p.pid), Some(pid));
+        }
+        drop(input);
+        child.wait().unwrap();
+        watch.until(|s| closed(s, key));
+    }
     Outcome::Held
 }
 

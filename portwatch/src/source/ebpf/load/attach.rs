@@ -1,6 +1,6 @@
 //! One program: into the kernel and out of it, and why not.
 
-use std::{io, path::PathBuf};
+use std::{fs::File, io, path::PathBuf};
 
 use aya::{
     BtfError, Ebpf,
@@ -26,6 +26,8 @@ pub(super) enum AttachError {
     NoBtf,
     #[error("the kernel's BTF does not describe what these programs read")]
     NoLayout,
+    #[error("io_uring keeps no result with a request here, which it does since 5.19")]
+    NoResults,
     #[error("left out on request")]
     Without,
     #[error("the kernel has no kprobes")]
@@ -64,6 +66,7 @@ impl AttachError {
             Self::TraceFs(_) => "mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing",
             Self::Without => "start without leaving it out",
             Self::NoLayout => "report the kernel version; the other hooks work",
+            Self::NoResults => "use a newer kernel",
             Self::NoKprobes => "use a kernel with CONFIG_KPROBE_EVENTS",
             Self::Family(_) => {
                 "use a kernel that lets programs attach to its functions: BPF trampolines, and no lockdown"
@@ -72,7 +75,7 @@ impl AttachError {
                 "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; see `portwatch doctor`"
             }
             Self::Program(_) => {
-                "use a newer kernel; RUST_LOG=portwatch=debug has what this one's verifier complains about"
+                "use a newer kernel; PORTWATCH_LOG=portwatch=debug has what this one's verifier complains about"
             }
         }
     }
@@ -104,15 +107,14 @@ pub(super) fn forbids(error: &ProgramError) -> bool {
     matches!(code(error), Some(nix::libc::EPERM | 524))
 }
 
+/// A link is multi by nature; aya hands the mode on as flags, of which a link takes none.
+const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+
 pub(super) fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Result<(), AttachError> {
     let handle = ebpf.program_mut(program.name).ok_or(AttachError::Absent)?;
-    let cgroup = || match &machine.cgroup {
-        Ok(file) => Ok(file),
-        Err(failure) => Err(failure.again()),
-    };
+    let cgroup = || machine.cgroup.as_ref().map_err(AttachError::again);
     let btf = || machine.btf.as_ref().ok_or(AttachError::NoBtf);
-    // A link is multi by nature; aya hands the mode on as flags, of which a link takes none.
-    let mode = CgroupAttachMode::Single;
+    let mode = MODE;
     match (program.attach, handle) {
         (Attach::CgroupSock, Handle::CgroupSock(p)) => {
             p.load()?;
@@ -128,6 +130,13 @@ pub(super) fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Re
         }
         (Attach::BtfTracePoint(name), Handle::BtfTracePoint(p)) => {
             p.load(name, btf()?)?;
+            p.attach()?;
+        }
+        (Attach::BtfTracePointIfThere(name), Handle::BtfTracePoint(p)) => {
+            match p.load(name, btf()?) {
+                Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })) => return Ok(()),
+                outcome => outcome?,
+            }
             p.attach()?;
         }
         (Attach::Iterator(name), Handle::Iter(p)) => {
@@ -175,6 +184,42 @@ pub(super) fn attach(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Re
                 mounts::with_own("tracefs", "/sys/kernel/tracing", attach)
                     .map_err(AttachError::TraceFs)??;
             }
+        }
+        _ => return Err(AttachError::Absent),
+    }
+    Ok(())
+}
+
+/// Loads a program and sees that it can be attached, for [`attach_loaded`].
+pub(super) fn try_out(ebpf: &mut Ebpf, machine: &Machine, program: Program) -> Result<(), AttachError> {
+    match (program.attach, ebpf.program_mut(program.name).ok_or(AttachError::Absent)?) {
+        (Attach::SockOps, Handle::SockOps(p)) => {
+            p.load()?;
+            let link = p.attach(machine.cgroup.as_ref().map_err(AttachError::again)?, MODE)?;
+            p.detach(link)?;
+        }
+        (Attach::BtfTracePoint(name), Handle::BtfTracePoint(p)) => {
+            p.load(name, machine.btf.as_ref().ok_or(AttachError::NoBtf)?)?;
+            let link = p.attach()?;
+            p.detach(link)?;
+        }
+        _ => return Err(AttachError::Absent),
+    }
+    Ok(())
+}
+
+/// Attaches a program that was tried out.
+pub(super) fn attach_loaded(
+    ebpf: &mut Ebpf,
+    cgroup: &Result<File, AttachError>,
+    program: Program,
+) -> Result<(), AttachError> {
+    match ebpf.program_mut(program.name).ok_or(AttachError::Absent)? {
+        Handle::SockOps(p) => {
+            p.attach(cgroup.as_ref().map_err(AttachError::again)?, MODE)?;
+        }
+        Handle::BtfTracePoint(p) => {
+            p.attach()?;
         }
         _ => return Err(AttachError::Absent),
     }

@@ -6,13 +6,26 @@ use aya::{Ebpf, maps::Array};
 use portwatch_common::serves;
 
 use super::{
-    attach::{AttachError, attach, forbids, summary, unload},
+    attach::{AttachError, attach, attach_loaded, forbids, summary, try_out, unload},
     machine::Machine,
 };
 use crate::{
     model::{Coverage, Degradation, Fact},
-    source::ebpf::hooks::{EXIT_LISTEN, Family, HookChoice, LISTEN_END, Ladder, Program, RETURN_LISTEN},
+    source::ebpf::hooks::{
+        EXIT_LISTEN, Family, HookChoice, LISTEN_END, LISTEN_EXIT, Ladder, Program, RETURN_LISTEN, Rung,
+        SHUTDOWN_EXIT,
+    },
 };
+
+/// What became of a program that was tried.
+enum Outcome {
+    /// It is attached.
+    Attached,
+    /// It can be, and waits for a need.
+    Waits,
+    /// Why it is not, and what would help.
+    Fails(String, &'static str),
+}
 
 /// Facts without which kernel programs are no source.
 const ESSENTIAL: [Fact; 3] = [Fact::Bind, Fact::Listen, Fact::Close];
@@ -21,12 +34,11 @@ const ESSENTIAL: [Fact; 3] = [Fact::Bind, Fact::Listen, Fact::Close];
 pub(super) struct Climb<'a> {
     ebpf: &'a mut Ebpf,
     machine: &'a Machine,
-    /// What became of each program that was tried: `None` when it is attached, else why not.
-    outcomes: HashMap<&'static str, Option<(String, &'static str)>>,
+    outcomes: HashMap<&'static str, Outcome>,
     /// Why the kernel lets no program on its functions.
     refused: Option<String>,
-    /// Programs of the rungs that serve.
-    serving: HashMap<Fact, &'static [Program]>,
+    /// The rungs that serve.
+    serving: HashMap<Fact, &'static Rung>,
     /// Facts that nothing serves, with the cause and what would help.
     unserved: Vec<(Fact, String, &'static str)>,
     pub(super) degradations: Vec<Degradation>,
@@ -47,17 +59,17 @@ impl<'a> Climb<'a> {
 
     /// Whether a program was tried and is attached.
     pub(super) fn is_attached(&self, program: Program) -> bool {
-        self.outcomes.get(program.name).is_some_and(Option::is_none)
+        matches!(self.outcomes.get(program.name), Some(Outcome::Attached))
     }
 
     /// The first rung whose programs all attach.
-    pub(super) fn up(&mut self, ladder: &Ladder, choice: HookChoice) -> Coverage {
+    pub(super) fn up(&mut self, ladder: &'static Ladder, choice: HookChoice) -> Coverage {
         let fact = ladder.fact;
         let (mut why, mut nearest) = (None, None);
         for rung in ladder.rungs.iter().filter(|r| choice.allows(r.family)) {
-            match self.attach_all(rung.programs) {
+            match self.attach_all(rung) {
                 Ok(()) => {
-                    self.serving.insert(fact, rung.programs);
+                    self.serving.insert(fact, rung);
                     return self.served(fact, rung.hook, rung.blind, why);
                 }
                 Err(cause) => {
@@ -124,23 +136,41 @@ impl<'a> Climb<'a> {
         Coverage { fact, hook: Some(format!("{hook}; not seen: {blind}")) }
     }
 
-    fn attach_all(&mut self, programs: &[Program]) -> Result<(), (String, &'static str)> {
-        for program in programs {
-            if !self.outcomes.contains_key(program.name) {
-                let begun = Instant::now();
-                let outcome = self
-                    .attach(*program)
-                    .err()
-                    .map(|error| (format!("{}: {error}", program.name), error.remedy()));
-                let took = begun.elapsed();
-                tracing::debug!(program = program.name, attached = outcome.is_none(), ?took, "tried");
-                self.outcomes.insert(program.name, outcome);
-            }
-            if let Some(Some(failure)) = self.outcomes.get(program.name) {
-                return Err(failure.clone());
+    fn attach_all(&mut self, rung: &Rung) -> Result<(), (String, &'static str)> {
+        let now = rung.programs.iter().map(|program| (program, Outcome::Attached));
+        let at_need = rung.at_need.iter().map(|program| (program, Outcome::Waits));
+        for (program, wanted) in now.chain(at_need) {
+            let tried = match (self.outcomes.get(program.name), &wanted) {
+                (Some(Outcome::Fails(cause, remedy)), _) => return Err((cause.clone(), remedy)),
+                (Some(Outcome::Attached), _) | (Some(Outcome::Waits), Outcome::Waits) => continue,
+                (Some(Outcome::Waits), _) => attach_loaded(self.ebpf, &self.machine.cgroup, *program),
+                (None, Outcome::Waits) => self.try_out(*program),
+                (None, _) => {
+                    let begun = Instant::now();
+                    let outcome = self.attach(*program);
+                    let took = begun.elapsed();
+                    tracing::debug!(program = program.name, attached = outcome.is_ok(), ?took, "tried");
+                    outcome
+                }
+            };
+            let failure = tried.err().map(|error| (format!("{}: {error}", program.name), error.remedy()));
+            let outcome = match failure.clone() {
+                Some((cause, remedy)) => Outcome::Fails(cause, remedy),
+                None => wanted,
+            };
+            self.outcomes.insert(program.name, outcome);
+            if let Some(failure) = failure {
+                return Err(failure);
             }
         }
         Ok(())
+    }
+
+    fn try_out(&mut self, program: Program) -> Result<(), AttachError> {
+        match self.machine.excludes(program) {
+            Some(reason) => Err(reason),
+            None => try_out(self.ebpf, self.machine, program),
+        }
     }
 
     /// A kernel that does not let one program on its functions lets none: the others are not tried.
@@ -166,15 +196,25 @@ impl<'a> Climb<'a> {
 
     /// Takes programs out of the kernel that were attached for a rung which does not serve.
     pub(super) fn let_go(&mut self) {
-        let attached = self.outcomes.iter().filter(|(_, outcome)| outcome.is_none());
-        let used = |name: &str| self.serving.values().copied().flatten().any(|p| p.name == name);
-        let unused: Vec<&str> = attached.map(|(name, _)| *name).filter(|name| !used(name)).collect();
+        let there = self.outcomes.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Fails(..)));
+        let used = |name: &str| {
+            self.serving.values().any(|rung| rung.programs.iter().chain(rung.at_need).any(|p| p.name == name))
+        };
+        let unused: Vec<&str> = there.map(|(name, _)| *name).filter(|name| !used(name)).collect();
         for name in unused {
             let Some(handle) = self.ebpf.program_mut(name) else { continue };
             if let Err(error) = unload(handle) {
                 tracing::warn!(program = name, %error, "a program that is not used stays attached");
             }
         }
+    }
+
+    /// Programs that are attached once there is a need.
+    pub(super) fn waiting(&self) -> Vec<Program> {
+        let mut waiting: Vec<Program> =
+            self.serving.values().flat_map(|rung| rung.at_need).copied().collect();
+        waiting.retain(|program| matches!(self.outcomes.get(program.name), Some(Outcome::Waits)));
+        waiting
     }
 
     /// Tells the programs that could tell of several facts which of them they serve.
@@ -189,8 +229,15 @@ impl<'a> Climb<'a> {
             (serves::REFUSED_BY_EXIT, Fact::Refused, EXIT_LISTEN),
             (serves::LISTEN_BY_RETURN, Fact::Listen, RETURN_LISTEN),
             (serves::REFUSED_BY_RETURN, Fact::Refused, RETURN_LISTEN),
+            (serves::LEFT_BY_RELEASE, Fact::TimeWait, SHUTDOWN_EXIT),
+            (serves::CLOSE_BY_CALL, Fact::Close, SHUTDOWN_EXIT),
+            (serves::LISTEN_BY_CALL, Fact::Listen, LISTEN_EXIT),
+            (serves::REFUSED_BY_CALL, Fact::Refused, LISTEN_EXIT),
         ] {
-            let serving = self.serving.get(&fact).is_some_and(|programs| programs.contains(&program));
+            let serving = self
+                .serving
+                .get(&fact)
+                .is_some_and(|rung| rung.programs.iter().chain(rung.at_need).any(|p| *p == program));
             map.set(word, u32::from(serving), 0).map_err(|error| error.to_string())?;
         }
         Ok(())

@@ -10,13 +10,35 @@ use portwatch_common::layout;
 
 use super::{LoadOptions, attach::AttachError};
 use crate::source::ebpf::{
-    hooks::{Family, Program},
+    hooks::{Family, LISTEN_EXIT, Program, SHUTDOWN_EXIT, URING_COMPLETE},
     mounts,
     offsets::Offsets,
 };
 
 /// There where the kernel can probe its functions.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
+
+/// The programs at the ends of system calls; they serve together.
+const AT_CALLS: [Program; 3] = [LISTEN_EXIT, SHUTDOWN_EXIT, URING_COMPLETE];
+
+/// What they read.
+const CALLS: &[usize] = &[
+    layout::CALL_FIRST,
+    layout::TASK_FILES,
+    layout::FILES_TABLE,
+    layout::TABLE_SIZE,
+    layout::TABLE_FILES,
+    layout::FILE_PRIVATE,
+    layout::SOCKET_FILE,
+    layout::SOCKET_SK,
+    layout::SOCK_PROTOCOL,
+    layout::SOCK_STATE,
+    layout::SOCK_COOKIE,
+    layout::SOCK_QUEUED,
+    layout::SOCK_FLAGS,
+    layout::SOCK_LINGER,
+    layout::SOCK_SOURCE_PORT,
+];
 
 /// The machine as the loader needs it.
 pub(super) struct Machine {
@@ -26,6 +48,8 @@ pub(super) struct Machine {
     pub(super) tracefs: bool,
     /// What programs on kernel functions read is known.
     sockets: bool,
+    /// Why no program at the ends of system calls can serve.
+    no_call: Option<fn() -> AttachError>,
     /// Why no probe can serve.
     no_probe: Option<fn() -> AttachError>,
     without: Vec<&'static str>,
@@ -48,6 +72,13 @@ impl Machine {
                 layout::SOCK_LOCAL6,
                 layout::SOCK_LOCAL_PORT,
             ]),
+            no_call: if offsets.has(layout::REQUEST_OPCODE) && !offsets.has(layout::REQUEST_RESULT) {
+                Some(|| AttachError::NoResults)
+            } else if all(CALLS) {
+                None
+            } else {
+                Some(|| AttachError::NoLayout)
+            },
             no_probe: if !Path::new(KPROBES).exists() {
                 Some(|| AttachError::NoKprobes)
             } else if offsets.has(layout::REGISTER_RETURN) {
@@ -61,6 +92,11 @@ impl Machine {
 
     /// Why a program needs not be tried.
     pub(super) fn excludes(&self, program: Program) -> Option<AttachError> {
+        if AT_CALLS.contains(&program)
+            && let Some(reason) = self.no_call
+        {
+            return Some(reason());
+        }
         match (program.attach.family(), self.no_probe) {
             _ if self.without.contains(&program.name) => Some(AttachError::Without),
             (Some(Family::Kprobe), Some(reason)) => Some(reason()),
