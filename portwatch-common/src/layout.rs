@@ -151,5 +151,9 @@ pub const REQUEST_OPCODE: usize = 68;
 pub const REQUEST_FILE: usize = 69;
 /// Byte offset of `io_kiocb.cqe.res`.
 pub const REQUEST_RESULT: usize = 70;
+/// The register with the second.
+pub const CALL_SECOND: usize = 71;
+/// Byte offset of `io_shutdown.how`, which is where the request begins.
+pub const REQUEST_HOW: usize = 72;
 /// Number of words.
-pub const END: usize = 71;
+pub const END: usize = 73;

@@ -8,13 +8,14 @@ use aya_ebpf::{
     programs::{SockAddrContext, SockContext},
 };
 use portwatch_common::{
+    layout::SOCK_PEER_PORT,
     record::{AF_INET, AF_INET6, IPPROTO_TCP, kind},
     serves::LEFT_BY_RELEASE,
 };
 
 use crate::{
     emit,
-    layout::{self, Head},
+    layout::{self, Head, field},
     maps::{Asked, serves},
     time_wait,
     told::{self, IPPROTO_MPTCP, Place, protocol},
@@ -128,7 +129,9 @@ pub(crate) fn sock_release(ctx: SockContext) -> i32 {
     // The context of these programs is the `struct sock` itself.
     let sock = ctx.sock.expose_provenance() as u64;
     let tcp = number == u32::from(IPPROTO_TCP);
-    if (tcp || number == IPPROTO_MPTCP) && state != CLOSE && state != LISTEN {
+    // What listens, or is closed and never was connected, has left nothing.
+    let connected = || state != CLOSE || field::<u16>(sock, SOCK_PEER_PORT).unwrap_or(0) != 0;
+    if (tcp || number == IPPROTO_MPTCP) && state != LISTEN && connected() {
         let mut head = Head::unread(sock);
         let read = head.read();
         if read && serves(LEFT_BY_RELEASE) {

@@ -34,6 +34,10 @@ const IN_USE: i32 = 98;
 /// Offset of `ret` in `syscalls/sys_exit_*`: after the common fields and the call's number, 64 bits wide.
 const RET: usize = 16;
 
+/// `SHUT_RD`: nothing is sent.
+const READING: u32 = 0;
+/// `SHUT_WR`
+const WRITING: u32 = 1;
 /// `IORING_OP_SHUTDOWN`
 const OP_SHUTDOWN: u8 = 34;
 /// `IORING_OP_BIND`
@@ -47,14 +51,19 @@ fn returned(ctx: &TracePointContext) -> i64 {
     unsafe { ctx.as_ptr().byte_add(RET).cast::<i64>().read() }
 }
 
-/// The socket that the system call which ends now was called on, 0 where it is none. Tracepoints of their beginnings tell the arguments, but make each system call of
+/// An argument of the system call that ends now, and the socket that the first one names. Tracepoints of their beginnings tell the arguments, but make each system call of
 /// the machine take the longer way in; the way out is taken already, for [`bind_exit`].
 #[inline(always)]
-fn called_on() -> u64 {
+fn argument(register: usize) -> u32 {
     // SAFETY: helpers without arguments, and one that takes what the first returns.
     let registers =
         unsafe { generated::bpf_task_pt_regs(generated::bpf_get_current_task_btf()) }.cast_unsigned();
-    layout::socket_at(layout::load::<u64>(registers, word::CALL_FIRST, u64::MAX) as u32)
+    layout::load::<u64>(registers, register, u64::MAX) as u32
+}
+
+#[inline(always)]
+fn called_on() -> u64 {
+    layout::socket_at(argument(word::CALL_FIRST))
 }
 
 /// `listen(fd, …)` ends.
@@ -72,12 +81,13 @@ pub(crate) extern "C" fn listen_ended(sock: u64, returned: i32) -> u64 {
     if sock == 0 {
         return 0;
     }
+    let listener = listener_of(sock);
     if returned == -IN_USE {
-        if serves(REFUSED_BY_CALL) {
-            refused::to_listen(sock);
+        // A filter of system calls may have answered in the kernel's place.
+        if serves(REFUSED_BY_CALL) && field::<u8>(listener, word::SOCK_STATE).map(u32::from) == Some(CLOSE) {
+            refused::to_listen(listener);
         }
     } else if returned == 0 {
-        let listener = listener_of(sock);
         // Told already where the programs at need are attached, and where a listener is given another backlog.
         if told::listens(layout::cookie(listener)) != Some(true) {
             told::listening_socket(listener, LISTEN_BY_CALL, NEVER);
@@ -91,14 +101,14 @@ pub(crate) extern "C" fn listen_ended(sock: u64, returned: i32) -> u64 {
 #[inline(always)]
 pub(crate) fn shutdown_exit(ctx: TracePointContext) -> u32 {
     if returned(&ctx) == 0 {
-        shutdown_ended(called_on());
+        shutdown_ended(called_on(), argument(word::CALL_SECOND));
     }
     0
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn shutdown_ended(sock: u64) -> u64 {
+pub(crate) extern "C" fn shutdown_ended(sock: u64, how: u32) -> u64 {
     let number = u32::from(field::<u16>(sock, word::SOCK_PROTOCOL).unwrap_or(0));
     if number != u32::from(IPPROTO_TCP) && number != IPPROTO_MPTCP {
         return 0;
@@ -111,7 +121,7 @@ pub(crate) extern "C" fn shutdown_ended(sock: u64) -> u64 {
             return 0;
         }
     }
-    if serves(LEFT_BY_RELEASE) {
+    if how != READING && serves(LEFT_BY_RELEASE) {
         time_wait::shut_down(sock, state);
     }
     0
@@ -126,7 +136,8 @@ fn listener_of(sock: u64) -> u64 {
     sock
 }
 
-/// The same calls through io_uring, and binds that are refused there. Since 5.19 the request is the second argument and has its result.
+/// The same calls through io_uring, and binds that are refused there. Since 5.19 the request is the second argument and has its result. A request that wants no completion
+/// (IOSQE_CQE_SKIP_SUCCESS) does not come here.
 #[btf_tracepoint(function = "io_uring_complete")]
 #[inline(always)]
 pub(crate) fn uring_complete(ctx: BtfTracePointContext) -> i32 {
@@ -137,17 +148,15 @@ pub(crate) fn uring_complete(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let returned = field::<i32>(request, word::REQUEST_RESULT).unwrap_or(0);
+    let sock = layout::socket_of(field(request, word::REQUEST_FILE).unwrap_or(0));
     if opcode == OP_BIND {
         if returned < 0 && serves(REFUSED_BY_CALL) {
-            bind_refused(returned.unsigned_abs());
+            bind_refused(returned.unsigned_abs(), listener_of(sock));
         }
-        return 0;
-    }
-    let sock = layout::socket_of(field(request, word::REQUEST_FILE).unwrap_or(0));
-    if opcode == OP_LISTEN {
+    } else if opcode == OP_LISTEN {
         listen_ended(sock, returned);
     } else if returned == 0 {
-        shutdown_ended(sock);
+        shutdown_ended(sock, field(request, word::REQUEST_HOW).unwrap_or(WRITING));
     }
     0
 }
@@ -157,14 +166,16 @@ pub(crate) fn uring_complete(ctx: BtfTracePointContext) -> i32 {
 pub(crate) fn bind_exit(ctx: TracePointContext) -> u32 {
     let ret = returned(&ctx);
     if ret < 0 {
-        bind_refused(ret.unsigned_abs() as u32);
+        bind_refused(ret.unsigned_abs() as u32, 0);
     }
     0
 }
 
+/// Of the thread's bind, and where `sock` is not 0, only if that was of this socket: io_uring completes requests when all of a batch have been issued, and the note is the
+/// last one's.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn bind_refused(errno: u32) -> u64 {
+pub(crate) extern "C" fn bind_refused(errno: u32, sock: u64) -> u64 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(entry) = ASKED.get_ptr_mut(&pid_tgid) else { return 0 };
     // SAFETY: helpers without arguments.
@@ -172,6 +183,9 @@ pub(crate) extern "C" fn bind_refused(errno: u32) -> u64 {
     // SAFETY: only this thread writes its entry.
     let asked = unsafe {
         if (*entry).state != Asked::OPEN || jiffies - (*entry).jiffies > STALE_TICKS {
+            return 0;
+        }
+        if sock != 0 && (*entry).sock != sock {
             return 0;
         }
         (*entry).state = Asked::DONE;

@@ -1,9 +1,9 @@
 //! Who left a connection that will end in TIME_WAIT, without a record per connection.
 //!
 //! TIME_WAIT is not a transition that can be seen, and what leads to it comes in softirq, where the current
-//! process is whoever ran. But every connection that ends there was closed from this side first: it entered
-//! FIN_WAIT1, in `close` or `shutdown`, while the process that had it held its lock. That is the one moment at
-//! which its owner is taken.
+//! process is whoever ran. But every connection that ends there was closed from this side first: by `close` or `shutdown`, when it entered
+//! FIN_WAIT1, while the process that had it held its lock. Its owner is taken at that transition, where that is hooked, or where the socket is released
+//! and a `shutdown` has ended; a peer's FIN that comes between the release and the lock makes one count too many.
 
 use core::mem::MaybeUninit;
 
@@ -76,9 +76,9 @@ pub(crate) struct Next {
 #[map]
 pub(crate) static LISTENERS: LruHashMap<Place, Owner> = LruHashMap::with_max_entries(8192, 0);
 
-/// Connections that were shut down, by the socket's address, with both ports as they are in it: whose leaving is told already.
+/// Connections that were shut down and are not closed, by the socket's address: whose leaving is told already.
 #[map]
-pub(crate) static SHUT_DOWN: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static SHUT_DOWN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(4096, 0);
 
 /// Ports that [`LISTENERS`] is to be asked about: those of connections that went out are seldom among them, and a hash is looked up ten times as long.
 /// Whoever has listened on a port once leaves its mark.
@@ -126,12 +126,17 @@ pub(crate) fn listens(place: Place, actor: &Actor, current: &Current) {
     let _ = LISTENERS.insert(&place, &*listener, 0);
 }
 
-/// The last descriptor of a TCP socket is closed, which is in this state.
+/// The last descriptor of a connection is closed, which is in this state.
+///
+/// Where it was shut down before, that was told, or nobody saw by whom: then nobody is noted, lest an older note of the same addresses stand.
 #[inline(always)]
 pub(crate) fn released(sock: u64, head: &Head, state: u32) {
-    let open = state == ESTABLISHED || state == SYN_RECV;
-    if (open && !ends_by_reset(sock, head)) || (sent_fin(state) && !is_shut_down(sock, head)) {
-        left(head, state, true);
+    if state == ESTABLISHED || state == SYN_RECV {
+        if !ends_by_reset(sock, head) {
+            left(head, state, true);
+        }
+    } else if (sent_fin(state) || state == CLOSE) && SHUT_DOWN.remove(&sock).is_err() {
+        left(head, state, false);
     }
 }
 
@@ -140,7 +145,7 @@ pub(crate) fn released(sock: u64, head: &Head, state: u32) {
 fn ends_by_reset(sock: u64, head: &Head) -> bool {
     field::<u32>(sock, word::SOCK_QUEUED).unwrap_or(0) != 0
         || head.field::<u64>(word::SOCK_FLAGS).unwrap_or(0) & LINGERS != 0
-            && field::<u32>(sock, word::SOCK_LINGER) == Some(0)
+            && field::<u64>(sock, word::SOCK_LINGER) == Some(0)
 }
 
 /// Whether this side has sent a FIN before the other one's came.
@@ -149,33 +154,21 @@ fn sent_fin(state: u32) -> bool {
     state == FIN_WAIT1 || state == FIN_WAIT2 || state == CLOSING
 }
 
-/// `shutdown` of a TCP socket has ended; told once, of all the times that it may be called, and of the close that follows.
+/// `shutdown` of a TCP socket has ended; told once, however often it is called.
 ///
 /// Where the connection has ended meanwhile, its addresses are in the socket still, but who sent the first FIN is not: it is noted then, and not
 /// counted. A note of a connection that is not in TIME_WAIT is one that nobody asks for.
 #[inline(always)]
 pub(crate) fn shut_down(sock: u64, state: u32) {
     let mut head = Head::unread(sock);
-    if (sent_fin(state) || state == CLOSE) && head.read() && !is_shut_down(sock, &head) {
+    if !(sent_fin(state) || state == CLOSE) || !head.read() {
+        return;
+    }
+    let connected = head.field::<u16>(word::SOCK_PEER_PORT).unwrap_or(0) != 0;
+    if connected && SHUT_DOWN.get_ptr(&sock).is_none() {
+        let _ = SHUT_DOWN.insert(&sock, &1, 0);
         left(&head, state, true);
     }
-}
-
-/// Whether that was told of this connection, which it is from now on; also of what never was one.
-#[inline(always)]
-fn is_shut_down(sock: u64, head: &Head) -> bool {
-    let peer_port = head.field::<u16>(word::SOCK_PEER_PORT).unwrap_or(0);
-    let port = head.field::<u16>(word::SOCK_SOURCE_PORT).unwrap_or(0);
-    if peer_port == 0 || port == 0 {
-        return true;
-    }
-    let ports = u32::from(peer_port) << 16 | u32::from(port);
-    // SAFETY: a pointer into the map, valid while we run.
-    if SHUT_DOWN.get_ptr(&sock).is_some_and(|known| unsafe { *known } == ports) {
-        return true;
-    }
-    let _ = SHUT_DOWN.insert(&sock, &ports, 0);
-    false
 }
 
 /// This side sends a FIN. In LAST_ACK, the other state in which one is sent, nothing is left to TIME_WAIT.

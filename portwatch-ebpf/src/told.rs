@@ -148,6 +148,8 @@ pub(crate) fn bound(sock: u64, head: &Head, cookie: u64, at: &Place, asked_port:
         match BOUND.get_ptr_mut(&cookie) {
             // SAFETY: a pointer into the map, valid while we run; only the thread that binds the socket writes it.
             Some(entry) => unsafe {
+                // No socket that listens can be bound.
+                (*entry).listens = 0;
                 if (*entry).told_port == port {
                     return;
                 }

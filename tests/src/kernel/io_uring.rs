@@ -1,4 +1,4 @@
-//! One operation at a time through io_uring: binds, listens and shutdowns that pass no system call of their own.
+//! Operations through io_uring: binds, listens and shutdowns that pass no system call of their own.
 
 use std::{
     io,
@@ -99,12 +99,13 @@ impl Drop for Mapped {
     }
 }
 
-/// Runs one operation and gives its result: an errno where it is negative.
-fn run(entry: Entry) -> io::Result<i32> {
+/// Runs operations, all issued before the first is completed, and gives their results: an errno where it is negative.
+fn run<const N: usize>(entries: [Entry; N]) -> io::Result<[i32; N]> {
+    let count = u32::try_from(N).map_err(io::Error::other)?;
     let mut params = Params::default();
     // SAFETY: the kernel fills the structure, whose size is asserted; the descriptor is nobody else's.
     let ring = unsafe {
-        let fd = libc::syscall(SETUP, 1, &raw mut params);
+        let fd = libc::syscall(SETUP, count, &raw mut params);
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -112,46 +113,72 @@ fn run(entry: Entry) -> io::Result<i32> {
     };
     let submission = Mapped::new(&ring, OFF_SQ_RING)?;
     let completion = Mapped::new(&ring, OFF_CQ_RING)?;
-    let entries = Mapped::new(&ring, OFF_SQES)?;
+    let room = Mapped::new(&ring, OFF_SQES)?;
+    let mut results = [0; N];
     // SAFETY: offsets that the kernel gave, inside the mappings; nobody else uses the rings.
     unsafe {
-        entries.0.cast::<Entry>().write_volatile(entry);
-        submission.word(params.submission.array).write_volatile(0);
-        submission.word(params.submission.tail).write_volatile(1);
+        for (number, mut entry) in (0..count).zip(entries) {
+            let [_, id, ..] = &mut entry.more;
+            *id = number;
+            room.0.cast::<Entry>().add(number as usize).write_volatile(entry);
+            submission.word(params.submission.array + 4 * number).write_volatile(number);
+        }
+        submission.word(params.submission.tail).write_volatile(count);
         let none = ptr::null::<c_void>();
-        if libc::syscall(ENTER, ring.as_raw_fd(), 1, 1, GETEVENTS, none, 0) < 0 {
+        if libc::syscall(ENTER, ring.as_raw_fd(), count, count, GETEVENTS, none, 0) < 0 {
             return Err(io::Error::last_os_error());
         }
-        // `struct io_uring_cqe`: user data (8 bytes), then the result.
-        Ok(completion.word(params.completion.dropped + 8).read_volatile().cast_signed())
+        for number in 0..count {
+            // `struct io_uring_cqe`: user data (8 bytes), then the result.
+            let at = params.completion.dropped + 16 * number;
+            let id = completion.word(at).read_volatile();
+            let result = completion.word(at + 8).read_volatile().cast_signed();
+            *results.get_mut(id as usize).ok_or(io::ErrorKind::InvalidData)? = result;
+        }
     }
+    Ok(results)
 }
 
 fn result(code: i32) -> io::Result<()> {
     if code < 0 { Err(io::Error::from_raw_os_error(-code)) } else { Ok(()) }
 }
 
-/// Binds a socket.
-pub(super) fn bind(fd: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<()> {
-    let address = SockaddrIn::from(SocketAddrV4::new(address, port));
-    let entry = Entry {
+/// What of an operation came.
+fn run_one(entry: Entry) -> io::Result<()> {
+    let [code] = run([entry])?;
+    result(code)
+}
+
+fn bind_entry(fd: &OwnedFd, address: &SockaddrIn) -> Entry {
+    Entry {
         opcode: OP_BIND,
         fd: fd.as_raw_fd(),
         offset: u64::from(address.len()),
         address: address.as_ptr().expose_provenance() as u64,
         ..Entry::default()
-    };
-    result(run(entry)?)
+    }
+}
+
+/// Binds a socket.
+pub(super) fn bind(fd: &OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<()> {
+    run_one(bind_entry(fd, &SocketAddrV4::new(address, port).into()))
+}
+
+/// Binds two in one batch.
+pub(super) fn bind_both(binds: [(&OwnedFd, SocketAddrV4); 2]) -> io::Result<[io::Result<()>; 2]> {
+    let addresses = binds.map(|(_, address)| SockaddrIn::from(address));
+    let [first, second] = &addresses;
+    let [(one, _), (other, _)] = binds;
+    Ok(run([bind_entry(one, first), bind_entry(other, second)])?.map(result))
 }
 
 /// Listens on it.
 pub(super) fn listen(fd: &OwnedFd) -> io::Result<()> {
-    result(run(Entry { opcode: OP_LISTEN, fd: fd.as_raw_fd(), length: 1, ..Entry::default() })?)
+    run_one(Entry { opcode: OP_LISTEN, fd: fd.as_raw_fd(), length: 1, ..Entry::default() })
 }
 
 /// Shuts it down, by one of the constants of shutdown(2).
 pub(super) fn shutdown(fd: &OwnedFd, how: c_int) -> io::Result<()> {
-    let entry =
-        Entry { opcode: OP_SHUTDOWN, fd: fd.as_raw_fd(), length: how.cast_unsigned(), ..Entry::default() };
-    result(run(entry)?)
+    let length = how.cast_unsigned();
+    run_one(Entry { opcode: OP_SHUTDOWN, fd: fd.as_raw_fd(), length, ..Entry::default() })
 }

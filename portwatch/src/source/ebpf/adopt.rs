@@ -4,21 +4,20 @@ use std::collections::{HashMap, HashSet};
 
 use super::{EbpfSource, snapshot};
 use crate::{
-    model::{Observation, Owner, Phase, ProcessId, Protocol, Snapshot, SocketKey},
+    model::{Observation, Phase, ProcessId, Snapshot, SocketKey},
     source::{SourceError, convert, scan::HolderSearch},
 };
 
 /// `BPF_NOEXIST`
 const NO_EXIST: u64 = 1;
+/// `BPF_EXIST`
+const EXIST: u64 = 2;
 
 impl EbpfSource {
     /// The first delivery: what happened since the programs were attached, and the snapshot.
     pub(super) fn first(&mut self, out: &mut Vec<Observation>) -> Result<(), SourceError> {
         let before = self.look(HolderSearch::First)?;
         self.adopt(&before);
-        if let Some(left) = &mut self.left {
-            left.adopt(&before);
-        }
         self.follow(&before);
         self.take(self.full, out)?;
         // A socket that was closed between the first look and its adoption was closed unseen. The second
@@ -27,9 +26,6 @@ impl EbpfSource {
         // are looked for again.
         let again = if self.pass.is_some() { HolderSearch::All } else { HolderSearch::None };
         let mut now = self.look(again)?;
-        if has_kernels_own(&now) && self.loaded.attach_at_need() {
-            now = self.look(again)?;
-        }
         self.take(self.full, out)?;
         self.release_gone(&before, &now);
         if again == HolderSearch::None {
@@ -58,24 +54,36 @@ impl EbpfSource {
         }
     }
 
-    /// Puts sockets that existed before into the map of bound sockets, so that their close is seen.
-    fn adopt(&mut self, snapshot: &Snapshot) {
+    /// Puts sockets that were found into the map of bound sockets, so that their end is seen. Whether there were such that no program had told of.
+    pub(super) fn adopt(&mut self, snapshot: &Snapshot) -> bool {
+        let mut new = false;
         for found in &snapshot.sockets {
-            if let SocketKey::Cookie(cookie) = found.socket.key {
-                let netns = found.socket.endpoint.netns.map_or(0, |n| n.0);
-                let listens = u32::from(found.socket.phase == Phase::Listening);
-                // What a program wrote meanwhile is newer.
-                if let Err(error) = self.bound.insert(cookie, [netns, 0, listens], NO_EXIST) {
-                    tracing::debug!(cookie, %error, "socket not adopted");
+            let SocketKey::Cookie(cookie) = found.socket.key else { continue };
+            let netns = found.socket.endpoint.netns.map_or(0, |n| n.0);
+            let listens = u32::from(found.socket.phase == Phase::Listening);
+            let adopted = match self.bound.get(&cookie, 0) {
+                // What a program wrote is as good, but for a listen that came by where none was.
+                Ok([netns, port, 0]) if listens == 1 => self.bound.insert(cookie, [netns, port, 1], EXIST),
+                Ok(_) => Ok(()),
+                Err(_) => {
+                    new = true;
+                    self.bound.insert(cookie, [netns, 0, listens], NO_EXIST)
                 }
+            };
+            if let Err(error) = adopted {
+                tracing::debug!(cookie, %error, "socket not adopted");
             }
+        }
+        if let Some(left) = &mut self.left {
+            left.adopt(snapshot);
         }
         if let Err(error) = self.adopted.set(0, 1, 0) {
             tracing::warn!(%error, "listens without bind cannot be told from older sockets");
         }
+        new
     }
 
-    fn release_gone(&mut self, before: &Snapshot, now: &Snapshot) {
+    pub(super) fn release_gone(&mut self, before: &Snapshot, now: &Snapshot) {
         let there: HashSet<SocketKey> = now.sockets.iter().map(|s| s.socket.key).collect();
         for found in &before.sockets {
             if let SocketKey::Cookie(cookie) = found.socket.key
@@ -88,16 +96,8 @@ impl EbpfSource {
     }
 }
 
-/// Whether a TCP socket is one that the kernel has made for itself, as far as looking can tell.
-pub(super) fn has_kernels_own(found: &Snapshot) -> bool {
-    found
-        .sockets
-        .iter()
-        .any(|s| s.socket.endpoint.protocol == Protocol::Tcp && matches!(s.owner, Owner::Kernel(_)))
-}
-
 /// Holders found by the first look stand where the second found the same socket.
-fn keep_holders(before: &Snapshot, now: &mut Snapshot) {
+pub(super) fn keep_holders(before: &Snapshot, now: &mut Snapshot) {
     let known: HashMap<SocketKey, _> = before.sockets.iter().map(|s| (s.socket.key, s)).collect();
     for found in &mut now.sockets {
         if let Some(older) = known.get(&found.socket.key) {

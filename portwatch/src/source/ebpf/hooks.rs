@@ -247,8 +247,10 @@ const FEXIT_BIND: &str = "fexit inet_bind, inet6_bind";
 const KPROBE_BIND: &str = "kprobe, kretprobe inet_bind, inet6_bind";
 const LATE_BIND: &str = "with its caller, a bind of a socket that was made before portwatch started";
 const NARROW_REFUSED: &str = "binds and listens of 32-bit programs that are refused";
-const NARROW_LISTEN: &str = "with its caller, the first listen of a 32-bit program or of the kernel itself, and listens without a bind of MPTCP sockets and of \
-     sockets made before portwatch started";
+const NARROW_LISTEN: &str = "with its caller, the first listen of a 32-bit program or of the kernel itself, one through io_uring that wants no completion, and listens without a \
+     bind of those, of MPTCP sockets and of sockets made before portwatch started";
+const NARROW_CLOSE: &str = "listeners that the kernel itself had before portwatch started, and those that are ended and not closed by connect(2), by another process \
+     (ss -K), through io_uring without a completion, or by a 32-bit program that had them before";
 const LATE_LISTEN: &str = "with their caller, listens without a bind of MPTCP sockets, and of sockets made before portwatch started";
 
 /// A bind and the port it asked for come together.
@@ -367,7 +369,8 @@ pub(super) const LADDERS: &[Ladder] = &[
                 "cgroup/sock_release with syscalls:sys_exit_shutdown and tp_btf io_uring_complete, at need tp_btf inet_sock_set_state",
                 &[SOCK_RELEASE, SHUTDOWN_EXIT, URING_COMPLETE],
             )
-            .at_need(&[LISTEN_END]),
+            .at_need(&[LISTEN_END])
+            .blind_to(NARROW_CLOSE),
             rung(
                 Family::Stable,
                 "cgroup/sock_release with tp_btf inet_sock_set_state",

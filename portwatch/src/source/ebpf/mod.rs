@@ -184,8 +184,15 @@ impl EbpfSource {
         // A child may be among what was lost: where it costs little, every holder is looked for.
         let search = if self.loaded.iterates { HolderSearch::All } else { HolderSearch::First };
         self.stale = false;
-        let found = self.look(search).inspect_err(|_| self.stale = true)?;
+        let mut found = self.look(search).inspect_err(|_| self.stale = true)?;
         self.follow(&found);
+        if self.adopt(&found) {
+            // As at the beginning: what ended before it was adopted ended unseen.
+            let mut now = self.look(HolderSearch::None).inspect_err(|_| self.stale = true)?;
+            self.release_gone(&found, &now);
+            adopt::keep_holders(&found, &mut now);
+            found = now;
+        }
         self.take(self.full, out)?;
         self.say(snapshot(found), out);
         Ok(())

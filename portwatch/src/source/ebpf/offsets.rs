@@ -142,6 +142,8 @@ const OPTIONAL: &[(usize, &str, &str)] = &[
     (layout::REQUEST_RESULT, "io_kiocb", "cqe.res"),
     // What a system call was called with stays there on x86-64; on ARM the result is written over it, and it is kept besides.
     (layout::CALL_FIRST, "pt_regs", if cfg!(target_arch = "aarch64") { "orig_x0" } else { "di" }),
+    (layout::CALL_SECOND, "pt_regs", "si"),
+    (layout::REQUEST_HOW, "io_shutdown", "how"),
     (
         layout::TASK_COMPAT,
         "task_struct",
@@ -186,6 +188,11 @@ impl Offsets {
             if let Some(field) = btf.field(structure, name).filter(|f| f.bits == 0) {
                 offsets.set(index, field.bit_offset / 8);
             }
+        }
+        if cfg!(target_arch = "aarch64")
+            && let Some(registers) = btf.field("pt_regs", "regs")
+        {
+            offsets.set(layout::CALL_SECOND, registers.bit_offset / 8 + 8);
         }
         offsets.set(layout::COMPAT_MASK, if offsets.has(layout::TASK_COMPAT) { COMPAT } else { 0 });
         offsets.options(&btf);

@@ -3,8 +3,10 @@
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd},
+    net::{
+        IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket,
+    },
+    os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd},
     process::Stdio,
 };
 
@@ -247,6 +249,38 @@ pub(super) fn a_connection_that_is_shut_down_is_left_and_one_that_is_reset_is_no
     Outcome::Held
 }
 
+/// They are completed together, and each has its own errno; which one the stable family may not know.
+pub(super) fn binds_of_one_batch_of_io_uring_are_not_taken_for_each_other(watch: &mut Watch) -> Outcome {
+    /// TEST-NET-3, which is nobody's.
+    const NOT_HERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 5), 9090);
+    let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = holder.local_addr().unwrap().port();
+    let (one, other) = (tcp(), tcp());
+    let both =
+        io_uring::bind_both([(&one, SocketAddrV4::new(Ipv4Addr::LOCALHOST, taken)), (&other, NOT_HERE)]);
+    let [first, second] = match both {
+        Ok(results) => results,
+        Err(error) => [Err(error), Ok(())],
+    };
+    if let Some(why) = no_io_uring(&first) {
+        return Outcome::NotHere(why);
+    }
+    assert_eq!(first.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+    assert_eq!(second.unwrap_err().raw_os_error(), Some(libc::EADDRNOTAVAIL));
+    watch.until(|s| refused(s, libc::EADDRNOTAVAIL).is_some_and(|r| r.port == Port::new(NOT_HERE.port())));
+    watch.settle();
+    let errors = |port: u16| -> Vec<i32> {
+        let of_port = |s: &Seen| match s {
+            Seen::Refused(r) if r.port == Port::new(port) => Some(r.errno),
+            _ => None,
+        };
+        watch.seen.iter().filter_map(of_port).collect()
+    };
+    assert_eq!(errors(NOT_HERE.port()), [libc::EADDRNOTAVAIL]);
+    assert!(errors(taken).iter().all(|&errno| errno == libc::EADDRINUSE), "{:?}", watch.seen);
+    Outcome::Held
+}
+
 /// A listener, and a connection: neither passes a system call of its own.
 pub(super) fn what_is_shut_down_through_io_uring_is_seen(watch: &mut Watch) -> Outcome {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -279,6 +313,24 @@ pub(super) fn what_is_shut_down_through_io_uring_is_seen(watch: &mut Watch) -> O
     Outcome::Held
 }
 
+/// A descriptor of the one socket that a process has.
+fn only_socket_of(pid: u32) -> OwnedFd {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap);
+    let mut sockets = open.filter(|fd| {
+        std::fs::read_link(fd.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+    });
+    let number: i32 = sockets.next().unwrap().file_name().to_str().unwrap().parse().unwrap();
+    // SAFETY: no pointers; both descriptors are new, and nobody else's.
+    unsafe {
+        let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        assert!(process >= 0, "{}", io::Error::last_os_error());
+        let process = OwnedFd::from_raw_fd(i32::try_from(process).unwrap());
+        let socket = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0);
+        assert!(socket >= 0, "{}", io::Error::last_os_error());
+        OwnedFd::from_raw_fd(i32::try_from(socket).unwrap())
+    }
+}
+
 /// The first one has the programs attached that see such listens, where others serve until then.
 pub(super) fn a_listener_by_calls_of_32_bits_is_found_and_the_next_one_seen(watch: &mut Watch) -> Outcome {
     for first in [true, false] {
@@ -304,10 +356,17 @@ pub(super) fn a_listener_by_calls_of_32_bits_is_found_and_the_next_one_seen(watc
         } else {
             assert_eq!(watch.find(|s| listening(s, key)).by.map(|p| p.pid), Some(pid));
         }
+        // By one that tells its system calls, here.
+        // SAFETY: no pointers.
+        let ended = unsafe { libc::shutdown(only_socket_of(pid).as_raw_fd(), libc::SHUT_RDWR) };
+        assert_eq!(ended, 0);
+        watch.until(|s| matches!(s, Seen::Unlistened(u) if u.key == key));
         drop(input);
         child.wait().unwrap();
         watch.until(|s| closed(s, key));
     }
+    // With what was attached meanwhile beside what was before.
+    once(watch);
     Outcome::Held
 }
 
@@ -348,7 +407,7 @@ fn once(watch: &mut Watch) {
     let port = port_of(&fd);
     let bound = watch.find(|s| bound_on(s, port).cloned());
     // SAFETY: no pointers.
-    assert_eq!(unsafe { libc::shutdown(std::os::fd::AsRawFd::as_raw_fd(&fd), libc::SHUT_RDWR) }, 0);
+    assert_eq!(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) }, 0);
     drop(fd);
     watch.until(|s| closed(s, bound.socket.key));
     watch.settle();
@@ -363,19 +422,22 @@ pub(super) fn each_event_is_told_once(watch: &mut Watch) -> Outcome {
 }
 
 /// Programs that are taken for refused, so that facts come to be served by different families.
-const MIXES: [&[&str]; 6] = [
+const MIXES: [&[&str]; 9] = [
     // Binds by cgroup hooks, all else by kernel functions.
     &["exit_bind6"],
     // Refusals by kprobes where there are any, …
     &["exit_refused4"],
-    // … and by system calls.
+    // … by system calls, and by the state tracepoint.
     &["exit_refused6", "probe_bind"],
-    // Listens by sockops.
+    &["exit_refused6", "probe_bind", "listen_exit"],
+    // Listens by system calls, and by sockops.
     &["exit_listen"],
-    // The state tracepoint serves closes alone, …
+    &["exit_listen", "listen_exit"],
+    // Closes by system calls, and by the state tracepoint, which serves nothing else then.
     &["entry_release"],
-    // … and who leaves connections alone.
-    &["entry_send_fin"],
+    &["entry_release", "shutdown_exit"],
+    // Who leaves connections by the state tracepoint alone.
+    &["entry_send_fin", "shutdown_exit"],
 ];
 
 pub(super) fn facts_that_different_families_serve_are_told_once(hooks: HookChoice) -> Outcome {

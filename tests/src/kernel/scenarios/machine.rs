@@ -37,7 +37,7 @@ fn expected(hooks: HookChoice) -> Vec<(&'static str, &'static str)> {
             if release() < (5, 19) {
                 vec![("refused", "io_uring"), ("close", "MPTCP"), late]
             } else {
-                vec![("refused", "32-bit"), ("listen", "32-bit"), late]
+                vec![("refused", "32-bit"), ("listen", "32-bit"), ("close", "ss -K"), late]
             }
         }
         HookChoice::None => ["bind", "listen", "close", "udp-auto-bind"]

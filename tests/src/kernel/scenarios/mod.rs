@@ -44,6 +44,7 @@ pub(super) const ALL: &[Scenario] = scenarios![
     watching family::a_udp_socket_that_sends_without_a_bind_is_seen_with_its_port.blind(&[STABLE]),
     watching family::a_bind_and_a_listen_through_io_uring_are_seen,
     watching family::a_bind_through_io_uring_that_is_refused_is_seen,
+    watching family::binds_of_one_batch_of_io_uring_are_not_taken_for_each_other,
     watching family::what_is_shut_down_through_io_uring_is_seen,
     watching family::an_ipv6_bind_to_a_taken_port_is_seen_refused_with_its_address,
     watching family::an_mptcp_bind_to_a_taken_port_is_seen_refused_once,

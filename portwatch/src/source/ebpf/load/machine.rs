@@ -24,6 +24,7 @@ const AT_CALLS: [Program; 3] = [LISTEN_EXIT, SHUTDOWN_EXIT, URING_COMPLETE];
 /// What they read.
 const CALLS: &[usize] = &[
     layout::CALL_FIRST,
+    layout::CALL_SECOND,
     layout::TASK_FILES,
     layout::FILES_TABLE,
     layout::TABLE_SIZE,
