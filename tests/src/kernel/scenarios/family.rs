@@ -340,6 +340,8 @@ pub(super) fn a_listener_by_calls_of_32_bits_is_found_and_the_next_one_seen(watc
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let said = lines.map(|line| heard(&line.unwrap()).unwrap()).find_map(|number| number);
         let Some(port) = said.and_then(|number| u16::try_from(number).ok()) else {
+            // One that says why it cannot waits for this.
+            drop(input);
             let ended = child.wait().unwrap();
             return Outcome::NotHere(format!("no system calls of 32 bits: {said:?}, {ended}"));
         };
