@@ -228,7 +228,8 @@ fn details(event: &Event, command: bool, look: &Look) -> Vec<Text> {
         && event.state.as_deref() == Some("bound")
         && event.protocol.as_deref() == Some("tcp")
     {
-        part(Tone::Plain, "never listened");
+        // It may have been shut down before.
+        part(Tone::Plain, "not listening");
     }
     if let Some(address) = &event.address
         && matches!(event.kind.as_str(), "bind" | "listen" | "refused")
