@@ -150,8 +150,10 @@ pub(crate) fn uring_complete(ctx: BtfTracePointContext) -> i32 {
     let returned = field::<i32>(request, word::REQUEST_RESULT).unwrap_or(0);
     let sock = layout::socket_of(field(request, word::REQUEST_FILE).unwrap_or(0));
     if opcode == OP_BIND {
-        if returned < 0 && serves(REFUSED_BY_CALL) {
-            bind_refused(returned.unsigned_abs(), listener_of(sock));
+        let binds = listener_of(sock);
+        // What is no socket has asked for no port: the thread's note is another's.
+        if returned < 0 && binds != 0 && serves(REFUSED_BY_CALL) {
+            bind_refused(returned.unsigned_abs(), binds);
         }
     } else if opcode == OP_LISTEN {
         listen_ended(sock, returned);

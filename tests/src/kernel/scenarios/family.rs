@@ -268,6 +268,13 @@ pub(super) fn binds_of_one_batch_of_io_uring_are_not_taken_for_each_other(watch:
     assert_eq!(first.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
     assert_eq!(second.unwrap_err().raw_os_error(), Some(libc::EADDRNOTAVAIL));
     watch.until(|s| refused(s, libc::EADDRNOTAVAIL).is_some_and(|r| r.port == Port::new(NOT_HERE.port())));
+    // Nor is what is no socket at all.
+    let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let both = io_uring::bind_both([(&file, NOT_HERE), (&tcp(), NOT_HERE)]).unwrap();
+    assert_eq!(
+        both.map(|r| r.unwrap_err().raw_os_error()),
+        [Some(libc::ENOTSOCK), Some(libc::EADDRNOTAVAIL)]
+    );
     watch.settle();
     let errors = |port: u16| -> Vec<i32> {
         let of_port = |s: &Seen| match s {
@@ -276,7 +283,7 @@ pub(super) fn binds_of_one_batch_of_io_uring_are_not_taken_for_each_other(watch:
         };
         watch.seen.iter().filter_map(of_port).collect()
     };
-    assert_eq!(errors(NOT_HERE.port()), [libc::EADDRNOTAVAIL]);
+    assert_eq!(errors(NOT_HERE.port()), [libc::EADDRNOTAVAIL; 2]);
     assert!(errors(taken).iter().all(|&errno| errno == libc::EADDRINUSE), "{:?}", watch.seen);
     Outcome::Held
 }
