@@ -26,6 +26,10 @@ const EVENT: u64 = 140;
 const PROCESS: u64 = 500;
 /// Fewer bytes are not worth a step.
 const AT_LEAST: u64 = 64 << 10;
+/// So many times as many bytes as estimated may come free, and still no more go than must: a text that fills a little more than half
+/// of a page has the page alone, and what is too long for a page has whole ones (sqlite.org/fileformat2.html, "Cell Payload
+/// Overflow Pages"). So a step takes this part of what is too many, and what came of it is seen before the next.
+const OUT_BY: u64 = 2;
 /// Events looked at at once on the way through one user's, and how long in one step.
 const WINDOW: i64 = 10_000;
 const STEP: Duration = Duration::from_millis(25);
@@ -67,7 +71,7 @@ struct Pass {
 }
 
 impl Passes {
-    /// Deletes the oldest events of whoever has most in the database, for about so many bytes and at most so many rows, and none
+    /// Deletes the oldest events of whoever has most in the database, for a part of so many bytes and at most so many rows, and none
     /// of what was ordered. The processes that they named are added to `processes`.
     pub(super) fn thin(
         &mut self,
@@ -84,7 +88,10 @@ impl Passes {
             }
         };
         let Some(Most { user, each }) = most else { return Ok(Thinned::Nobody) };
-        let rows = i64::try_from((bytes + AT_LEAST) / each.max(1)).unwrap_or(most_rows).min(most_rows).max(1);
+        let rows = i64::try_from((bytes / OUT_BY).max(AT_LEAST) / each.max(1))
+            .unwrap_or(most_rows)
+            .min(most_rows)
+            .max(1);
         let pass = self.of.entry(user).or_default();
         let (found, upto) = oldest_of(connection, user, (pass.upto, rows), processes)?;
         pass.found |= !found.is_empty();

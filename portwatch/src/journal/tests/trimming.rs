@@ -167,7 +167,8 @@ fn who_fills_the_journal_with_processes_loses_them_and_their_events() {
     assert_eq!(count(&reader, "process IN (SELECT id FROM process WHERE uid = 1001)"), 5500);
     assert_eq!(count(&reader, "type IN (13, 26)"), 2);
     let left = count(&reader, "process IN (SELECT id FROM process WHERE uid = 1000)");
-    assert!((200..2200).contains(&left), "{left}");
+    assert!(left < 2200, "{left}");
+    assert!(used(&reader) > limit / 10 * 9, "no more go than must: {left}, {}", used(&reader));
 }
 
 #[test]
