@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::Look;
 use crate::wire::{
     Ancestor, Cgroup, Degradation, Event, Exit, Gap, Holder, LostCounts, Process, Project, Socket,
-    SourceInfo, Worktree,
+    SourceInfo, WhoTarget, Worktree,
 };
 
 /// A name that tries everything: a forged row, an escape sequence, a direction override, a zero-width blank.
@@ -136,6 +136,26 @@ pub(super) fn socket(address: &str, port: u16, holders: Vec<Process>) -> Socket 
         standing: None,
         explained_by: None,
         evidence: "kernel".to_owned(),
+    }
+}
+
+pub(super) fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
+    WhoTarget {
+        asked: asked.to_owned(),
+        port: Some(3100),
+        protocol: Some("tcp".to_owned()),
+        state: state.to_owned(),
+        reason: None,
+        sockets,
+        other_addresses: Vec::new(),
+        elsewhere: Vec::new(),
+        published: Vec::new(),
+        last: Vec::new(),
+        refused: Vec::new(),
+        refused_before: false,
+        traffic: None,
+        claim: None,
+        verdict: None,
     }
 }
 

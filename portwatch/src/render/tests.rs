@@ -11,7 +11,7 @@ use super::{
     Look, doctor, error, log, ls,
     sample::{
         HOSTILE, at, degradation, event, gap, holder, killed, look, node, pipe, process, refused, socket,
-        source, worktree,
+        source, target, worktree,
     },
     status, summary, version, who,
 };
@@ -48,26 +48,6 @@ fn answer(daemon: bool, targets: Vec<WhoTarget>) -> Who {
         source: source(daemon),
         netns: Some(4_026_531_840),
         targets,
-    }
-}
-
-fn target(asked: &str, state: &str, sockets: Vec<Socket>) -> WhoTarget {
-    WhoTarget {
-        asked: asked.to_owned(),
-        port: Some(3100),
-        protocol: Some("tcp".to_owned()),
-        state: state.to_owned(),
-        reason: None,
-        sockets,
-        other_addresses: Vec::new(),
-        elsewhere: Vec::new(),
-        published: Vec::new(),
-        last: Vec::new(),
-        refused: Vec::new(),
-        refused_before: false,
-        traffic: None,
-        claim: None,
-        verdict: None,
     }
 }
 

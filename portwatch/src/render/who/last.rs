@@ -98,10 +98,14 @@ fn why<'a>(
     if shown.is_some_and(tells_why) {
         return None;
     }
-    let parent = event.process.as_ref().and_then(|p| p.lineage.first());
+    let last = event.process.as_ref();
+    let parent = last.and_then(|p| p.lineage.first());
     target.last.iter().filter(|e| e.kind == "exit" && tells_why(e)).find_map(|exit| {
         let process = exit.process.as_ref()?;
-        let is_parent = parent.is_some_and(|parent| parent.pid == process.pid);
+        // A lineage has pids alone; whoever got the parent's pid after it started later than the child.
+        let is_older =
+            last.and_then(|p| p.started).zip(process.started).is_some_and(|(child, it)| it <= child);
+        let is_parent = is_older && parent.is_some_and(|parent| parent.pid == process.pid);
         let what = match (is_parent, event.other.as_ref().is_some_and(|creator| same(creator, process))) {
             (true, _) => "its parent",
             (false, true) => "bound by",
@@ -112,4 +116,29 @@ fn why<'a>(
         let words = process::end(exit).filter(|_| near && !is_shown)?;
         Some((format!("{what} {}", process::name(process)), exit, words))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample::{at, event, killed, look, node, process, target};
+
+    /// The line below the last holder, where its parent's number was of a process that started then and crashed.
+    fn above(started: &str) -> String {
+        let parent = Process { started: Some(at(started)), ..process(48277, "npm", &["npm"]) };
+        let close = event("close", "2026-03-01T21:45:12Z", Some(3100), Some(node()));
+        let crash =
+            Event { exit: Some(killed()), ..event("exit", "2026-03-01T21:45:11Z", Some(3100), Some(parent)) };
+        let free = WhoTarget { last: vec![crash, close], ..target("3100", "free", Vec::new()) };
+        let mut out = Vec::new();
+        holder(&mut out, &free, &look(120)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn who_got_the_parents_number_after_it_is_not_the_parent() {
+        assert!(above("2026-03-01T19:14:20Z").contains("its parent npm (48277) killed by SIGKILL"));
+        let later = above("2026-03-01T20:00:00Z");
+        assert!(later.contains("node server.js (48291") && !later.contains("48277"), "{later}");
+    }
 }
