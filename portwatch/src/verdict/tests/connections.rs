@@ -101,6 +101,18 @@ enum End {
     Half,
 }
 
+impl End {
+    /// Whether a connection with this end has come to it; those of sets before, on the same port of a client, to theirs. On a busy
+    /// machine packets to `lo` are taken in by a thread of the kernel's, later than the calls that sent them return.
+    const fn is_reached(self, state: TcpState) -> bool {
+        match self {
+            Self::Open => matches!(state, TcpState::Established | TcpState::TimeWait),
+            Self::ServerFirst | Self::ClientFirst => matches!(state, TcpState::TimeWait),
+            Self::Half => matches!(state, TcpState::FinWait2 | TcpState::CloseWait | TcpState::TimeWait),
+        }
+    }
+}
+
 /// What is there: descriptors that keep it so, the port of the server and of the client.
 struct Set {
     _open: Vec<OwnedFd>,
@@ -150,17 +162,15 @@ fn set(server: &BindRequest, end: End, listens_on: bool) -> Option<Set> {
     Some(Set { _open: open, listener, server: server.place.port, client: client_port })
 }
 
-/// The connections on a port, as the product knows them where it saw who left them.
-fn connections(diag: &mut Diag, port: Port, options: SocketOptions) -> Vec<Connection> {
-    // An acknowledgement may take its time; then the connection is still on its way.
-    let end = Instant::now() + Duration::from_secs(20);
+/// The connections on a port, as the product knows them where it saw who left them, once all have come to this end.
+fn connections(diag: &mut Diag, port: Port, options: SocketOptions, end: End) -> Vec<Connection> {
+    let deadline = Instant::now() + Duration::from_secs(20);
     let mut rows = loop {
         let rows = diag.connections(&TcpState::ALL, &[port]).unwrap();
-        let under_way = [TcpState::FinWait1, TcpState::LastAck, TcpState::Closing];
-        if rows.iter().all(|row| !under_way.contains(&row.state)) {
+        if rows.iter().all(|row| end.is_reached(row.state)) {
             break rows;
         }
-        assert!(Instant::now() < end, "still on their way: {rows:?}");
+        assert!(Instant::now() < deadline, "still on their way to {end:?}: {rows:?}");
         thread::yield_now();
     };
     for row in &mut rows {
@@ -211,7 +221,7 @@ fn beside_connections_and_time_wait_every_bind_fares_as_predicted() {
                         v6_only: Some(false),
                     };
                     for (port, options) in [(set.server, inherited), (set.client, own)] {
-                        let rows = connections(&mut diag, port, options);
+                        let rows = connections(&mut diag, port, options, end);
                         time_wait += rows.iter().filter(|row| row.state == TcpState::TimeWait).count();
                         let listener: Vec<Socket> = set
                             .listener
@@ -314,7 +324,7 @@ fn of_time_wait_the_last_to_go_is_named_with_the_number() {
             drop(set(&server, End::ServerFirst, false).unwrap());
         }
         let mut diag = Diag::open(None).unwrap();
-        let rows = connections(&mut diag, port, SocketOptions::default());
+        let rows = connections(&mut diag, port, SocketOptions::default(), End::ServerFirst);
         let rules = BindRules::default();
         let world =
             World { connections: Some(&rows), rules: &rules, sharing: &Sharing::AsBound, interfaces: None };
