@@ -11,6 +11,10 @@ mod kqueue;
 #[cfg(all(unix, not(target_os = "linux")))]
 use kqueue as system;
 #[cfg(unix)]
+mod posix;
+#[cfg(unix)]
+use posix as signalling;
+#[cfg(unix)]
 mod signals;
 #[cfg(unix)]
 use signals as asked;
@@ -20,9 +24,11 @@ mod windows;
 use windows as system;
 #[cfg(windows)]
 use windows as asked;
+#[cfg(windows)]
+use windows as signalling;
 
 pub use self::asked::{Asked, detach, detached};
-pub use self::system::{Running, may_end};
+pub use self::{signalling::may_end, system::Running};
 
 /// Whether there is a process of this number; `None` where that is not asked. It may have ended and wait for its parent.
 pub fn exists(pid: u32) -> Option<bool> {
@@ -70,7 +76,7 @@ impl Signal {
         let bare = bare.strip_prefix("SIG").unwrap_or(&bare);
         let is = |signal: &Self| {
             signal.name().strip_prefix("SIG") == Some(bare)
-                || system::number(*signal).is_some_and(|number| number.to_string() == bare)
+                || signalling::number(*signal).is_some_and(|number| number.to_string() == bare)
         };
         Self::ALL.into_iter().find(is)
     }

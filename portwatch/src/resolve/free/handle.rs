@@ -1,20 +1,18 @@
-//! Ending exactly one process, where there are no pidfds: the handle is opened first, and whether it is the right process,
-//! by the moment of its start, is asked after.
+//! Ending exactly one process: the handle is opened first, and whether it is the right process, by the moment of its start, is
+//! asked after. A pid passes on only after its process is gone for ever: if the process that has it then began when the right one
+//! did, the handle is its.
 
 use std::{io, time::Duration};
 
-use super::{Image, Member};
+use super::{Image, Member, held};
 use crate::{
     model::ProcessId,
     platform::ending::{Running, Signal},
-    resolve::look,
-    source::{
-        process::{Absent, Processes},
-        scan::HolderSearch,
-    },
+    source::process::{Absent, Processes},
 };
 
-/// A process whose pid nobody else gets while this is open (Windows), or whose end is not missed (macOS).
+/// A process that stays the same one whoever gets its pid later (Linux), whose pid nobody else gets while this is open (Windows), or
+/// whose end is not missed (macOS).
 #[derive(Debug)]
 pub(super) struct Handle {
     running: Running,
@@ -53,13 +51,7 @@ impl Handle {
 
     /// It still holds one of the sockets for whose sake it is ended.
     pub(super) fn holds(&self, member: &Member) -> io::Result<bool> {
-        let ports: Vec<_> = member.sockets.iter().map(|socket| socket.port).collect();
-        let snapshot = look().and_then(|mut look| look.snapshot(&ports, HolderSearch::All));
-        let snapshot = snapshot.map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(snapshot.sockets.iter().any(|seen| {
-            member.sockets.contains(&seen.socket.endpoint)
-                && seen.holders.iter().any(|holder| holder.process == self.id)
-        }))
+        held::holds(self.id, member)
     }
 
     /// Signals it, if it is the same, still holds one of these sockets and (where that is asked) runs the same program.
@@ -72,6 +64,7 @@ impl Handle {
         match self.holds(member) {
             Ok(true) => {}
             Ok(false) => return Err(if self.is_the_same() { Missed::LetGo } else { Missed::NotTheSame }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Missed::NotTheSame),
             Err(error) => return Err(Missed::Refused(error)),
         }
         if let Some(other) = image.and_then(|image| image.other_now(self.id.pid)) {

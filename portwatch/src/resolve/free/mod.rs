@@ -11,22 +11,25 @@ mod dependents;
 mod end;
 #[cfg(not(target_os = "linux"))]
 mod exe;
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "linux")]
+mod fds;
 mod handle;
 #[cfg(target_os = "linux")]
 mod image;
 mod judge;
-#[cfg(target_os = "linux")]
-mod pidfd;
 mod plan;
 mod supervisor;
+#[cfg(not(target_os = "linux"))]
+mod tables;
 mod time_wait;
 mod units;
 
 #[cfg(not(target_os = "linux"))]
 use exe as image;
 #[cfg(target_os = "linux")]
-use pidfd as handle;
+use fds as held;
+#[cfg(not(target_os = "linux"))]
+use tables as held;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
