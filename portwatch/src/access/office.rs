@@ -11,7 +11,7 @@ use crate::{
         self, About, ListFilter, Live, Viewer,
         claims::{
             AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Known, OfficeError, ReleaseAnswer, RogueAnswer,
-            Wanted, add_history, annotate, needs_touch, rogue_of, rogue_since, unclaimed, view, views,
+            Rogues, Wanted, add_history, needs_touch, rogue_since, unclaimed, view, views,
         },
     },
     registry::{Name, Pattern, State},
@@ -194,15 +194,23 @@ impl Registry for Embedded {
     fn rogue(&self, query: &RogueQuery) -> Result<Rogue, AccessError> {
         let filter: ListFilter = convert::rogue_filter(query, query.user.as_deref().and_then(user::uid_of));
         let known = self.known()?;
-        let (mut live, about) = self.look(&[], HolderSearch::All)?;
-        let mut sockets = live.list(&filter).sockets;
-        annotate(&known, &mut sockets, live.own());
-        let (sockets, unknown) = rogue_of(sockets);
+        let (mut live, mut about) = self.look(&[], HolderSearch::All)?;
+        let mut rogues = Rogues::new(&known, live.own());
+        let listed = live.list(&filter, &mut |socket| rogues.is_rogue(socket));
+        about.leaves_out(listed.left_out);
         let (gone, gone_truncated) = match (query.since, self.journal()?) {
-            (Some(since), Some(reader)) => rogue_since(&reader, &known, &sockets, &filter, since)?,
+            (Some(since), Some(reader)) => rogue_since(&reader, &rogues, &filter, since)?,
             _ => (Vec::new(), false),
         };
-        let answer = RogueAnswer { time: Timestamp::now(), about, sockets, gone, gone_truncated, unknown };
+        let sockets = listed.sockets;
+        let answer = RogueAnswer {
+            time: Timestamp::now(),
+            about,
+            sockets,
+            gone,
+            gone_truncated,
+            unknown: rogues.unknown,
+        };
         Ok(convert::rogue(&answer, Viewer::Unrestricted))
     }
 

@@ -87,6 +87,7 @@ impl Answers for Fake {
                 sockets: vec![],
                 other_addresses: vec![],
                 elsewhere: vec![],
+                left_out: 0,
                 published: vec![],
                 last: vec![],
                 refused: vec![],

@@ -14,8 +14,8 @@ use crate::{
         self, ListFilter, QueryError, Record,
         claims::{
             AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Known, Office, OfficeError, ReleaseAnswer,
-            RogueAnswer, Wanted, add_history, annotate, needs_touch, nothing, rogue_of, rogue_since,
-            unclaimed, view, views,
+            RogueAnswer, Rogues, Wanted, add_history, needs_touch, nothing, rogue_since, unclaimed, view,
+            views,
         },
     },
     registry::{Name, Pattern, State},
@@ -168,22 +168,27 @@ impl Office for Desk {
     fn rogue(&self, filter: &ListFilter, since: Option<Timestamp>) -> Result<RogueAnswer, OfficeError> {
         let known = self.known()?;
         let time = Timestamp::now();
-        let sockets = {
-            let mut live = lock(&self.pipeline.live);
-            let mut sockets = live.list(filter).sockets;
-            annotate(&known, &mut sockets, live.own());
-            sockets
-        };
-        let (sockets, unknown) = rogue_of(sockets);
+        let mut live = lock(&self.pipeline.live);
+        let mut rogues = Rogues::new(&known, live.own());
+        let listed = live.list(filter, &mut |socket| rogues.is_rogue(socket));
+        drop(live);
         let mut about = self.about();
         let (gone, gone_truncated) = match since {
             None => (Vec::new(), false),
             Some(since) => {
                 about = self.settle()?;
-                self.read(|reader| rogue_since(reader, &known, &sockets, filter, since))?
+                self.read(|reader| rogue_since(reader, &rogues, filter, since))?
             }
         };
-        Ok(RogueAnswer { time, about, sockets, gone, gone_truncated, unknown })
+        about.leaves_out(listed.left_out);
+        Ok(RogueAnswer {
+            time,
+            about,
+            sockets: listed.sockets,
+            gone,
+            gone_truncated,
+            unknown: rogues.unknown,
+        })
     }
 
     fn allowed(&self) -> Result<AllowedAnswer, OfficeError> {

@@ -302,6 +302,8 @@ pub struct TargetAnswer {
     pub other_addresses: Vec<KnownSocket>,
     /// The same in other network namespaces.
     pub elsewhere: Vec<KnownSocket>,
+    /// Of all these so many more, for which there is no room.
+    pub left_out: u64,
     /// Container engines forward this port without a socket of its own.
     pub published: Vec<PublishedPort>,
     /// The last holder's end.
@@ -415,7 +417,8 @@ pub struct ListAnswer {
 impl ListAnswer {
     /// Takes over what was found.
     pub fn holds(&mut self, listed: Listed) {
-        let Listed { sockets, hidden, elsewhere, missing } = listed;
+        let Listed { sockets, left_out, hidden, elsewhere, missing } = listed;
+        self.about.leaves_out(left_out);
         (self.sockets, self.hidden, self.elsewhere, self.missing) = (sockets, hidden, elsewhere, missing);
     }
 }

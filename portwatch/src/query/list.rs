@@ -2,14 +2,13 @@
 
 use std::cmp::Ordering;
 
-use super::{KnownSocket, ListFilter, Sort, Traffic};
-use crate::model::{Connection, Owner, Process, Protocol, Sight, Viewer};
+use super::{KnownSocket, ListFilter, Sort, Traffic, rows::Rows};
+use crate::model::{Connection, Owner, Process, Protocol, Sight, Socket, Viewer};
 
 /// What a list comes to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The sockets that match, in order.
-    pub(super) shown: Vec<KnownSocket>,
+    shown: Rows,
     /// How many that match were left out as noise.
     pub(super) hidden: u64,
     /// How many could match by their processes, which the asker is not shown.
@@ -18,27 +17,43 @@ pub(super) struct Found {
     pub(super) unowned: usize,
 }
 
-/// The sockets that match.
-pub(super) fn list(sockets: impl IntoIterator<Item = KnownSocket>, filter: &ListFilter) -> Found {
-    let mut found = Found { shown: Vec::new(), hidden: 0, concealed: 0, unowned: 0 };
-    for socket in sockets.into_iter().filter(|socket| is_there(socket, filter)) {
+impl Found {
+    /// Takes in one that is where the filter looks. One that would be shown is so if it is wanted.
+    pub(super) fn take(
+        &mut self,
+        mut socket: KnownSocket,
+        filter: &ListFilter,
+        wanted: &mut dyn FnMut(&mut KnownSocket) -> bool,
+    ) {
         let left_out = socket.noise && !filter.all;
         match (is_theirs(&socket, filter), left_out) {
-            (true, false) => found.shown.push(socket),
-            (true, true) => found.hidden += 1,
+            (true, false) if wanted(&mut socket) => self.shown.push(socket, order(filter)),
+            (true, true) => self.hidden += 1,
             // What would be left out is not missed.
-            (false, true) => {}
-            (false, false) if socket.socket.owner == Owner::Unknown => found.unowned += 1,
-            (false, false) => found.concealed += usize::from(conceals(&socket, filter)),
+            (true, false) | (false, true) => {}
+            (false, false) if socket.socket.owner == Owner::Unknown => self.unowned += 1,
+            (false, false) => self.concealed += usize::from(conceals(&socket, filter)),
         }
     }
-    found.shown.sort_by(|a, b| compare(a, b, filter).then_with(|| place(a).cmp(&place(b))));
-    found
+
+    /// Those that are shown, in order, and how many there is no room for.
+    pub(super) fn finish(self, filter: &ListFilter) -> (Vec<KnownSocket>, u64) {
+        self.shown.finish(order(filter))
+    }
+}
+
+/// Whether one that is where the filter looks matches, and is no noise.
+pub(super) fn serves(socket: &KnownSocket, filter: &ListFilter) -> bool {
+    !socket.noise && is_theirs(socket, filter)
+}
+
+fn order(filter: &ListFilter) -> impl Fn(&KnownSocket, &KnownSocket) -> Ordering {
+    |a, b| compare(a, b, filter).then_with(|| place(a).cmp(&place(b)))
 }
 
 /// It matches by where it is.
-fn is_there(known: &KnownSocket, filter: &ListFilter) -> bool {
-    let seen = &known.socket.seen;
+pub(super) fn is_there(socket: &Socket, filter: &ListFilter) -> bool {
+    let seen = &socket.seen;
     let port = seen.endpoint.port.get();
     filter.protocol.is_none_or(|p| p == seen.endpoint.protocol)
         && filter.from.is_none_or(|from| port >= from)

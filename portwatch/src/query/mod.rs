@@ -14,6 +14,7 @@ mod list;
 mod live;
 mod metrics;
 mod outlook;
+mod rows;
 mod space;
 mod who;
 

@@ -5,10 +5,12 @@ use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 use super::{
     Around, Asked, Holding, KnownSocket, Space, TargetAnswer, Traffic,
     outlook::{Place, Scene, Whose, outlook},
+    rows::Quota,
 };
-use crate::model::{Completeness, Interface, Local, Netns, Port, Protocol, addresses_overlap};
+use crate::model::{Completeness, Interface, Local, Netns, Port, Protocol, SocketSeen, addresses_overlap};
 
-/// Who has a port. `sockets` are those on the port in every namespace, `space` says which are meant.
+/// Who has a port. `sockets` are those on the port in every namespace, of which the answer has `most` at most; `space` says which are
+/// meant.
 ///
 /// Of `completeness` the first is about the namespaces that are meant, the second about the one that the verdict is of.
 ///
@@ -16,7 +18,7 @@ use crate::model::{Completeness, Interface, Local, Netns, Port, Protocol, addres
 /// host's are two places.
 pub(super) fn port(
     (address, localhost, port, protocol): (Option<Local>, bool, Port, Option<Protocol>),
-    sockets: Vec<KnownSocket>,
+    (sockets, most): (&[KnownSocket], usize),
     (space, own): (Space, Option<Netns>),
     (completeness, there): (&Completeness, &Completeness),
     (traffic, around): (Option<Arc<Traffic>>, &Around),
@@ -25,7 +27,7 @@ pub(super) fn port(
     let Around { rules, sharing, connections, .. } = around;
     let interfaces = connections.as_ref().map(|found| &found.interfaces);
     let scene = Scene {
-        sockets: &sockets,
+        sockets,
         traffic: traffic.as_deref(),
         rules,
         sharing,
@@ -39,29 +41,28 @@ pub(super) fn port(
         let _ = write!(outlook.sentence, " This is of network namespace {netns}, {whose}.");
     }
     let traffic = traffic.filter(|_| protocol != Some(Protocol::Udp));
-    let (sockets, other_addresses): (Vec<_>, Vec<_>) = sockets
-        .into_iter()
-        .filter(|s| s.socket.seen.endpoint.port == port)
-        .filter(|s| protocol.is_none_or(|p| p == s.socket.seen.endpoint.protocol))
-        .partition(|s| {
-            let seen = &s.socket.seen;
-            let there = (seen.endpoint.address, seen.options.v6_only);
-            address.is_none_or(|a| {
-                covers(there, interfaces.map_or(Interface::Unknown, |known| known.of(seen.key)), a)
-            })
-        });
-    let as_now = |mut known: KnownSocket| {
-        let seen = &mut known.socket.seen;
-        seen.options = sharing.newest(seen.inode, seen.options);
-        known
+    let on_port = |s: &&KnownSocket| {
+        let there = s.socket.seen.endpoint;
+        there.port == port && protocol.is_none_or(|p| p == there.protocol)
     };
-    let other_addresses: Vec<_> = other_addresses
-        .into_iter()
-        .filter(|s| space.holds(s.socket.seen.endpoint.netns, own))
-        .map(as_now)
-        .collect();
-    let (sockets, elsewhere): (Vec<_>, Vec<_>) =
-        sockets.into_iter().map(as_now).partition(|s| space.holds(s.socket.seen.endpoint.netns, own));
+    let is_asked = |s: &KnownSocket| {
+        let seen = &s.socket.seen;
+        let there = (seen.endpoint.address, seen.options.v6_only);
+        address.is_none_or(|a| {
+            covers(there, interfaces.map_or(Interface::Unknown, |known| known.of(seen.key)), a)
+        })
+    };
+    let is_meant = |s: &KnownSocket| space.holds(s.socket.seen.endpoint.netns, own);
+    let mut room = Room { quota: Quota::new(most), left_out: 0 };
+    let mut those = |wanted: &dyn Fn(&KnownSocket) -> bool| {
+        let found: Vec<_> = sockets.iter().filter(on_port).filter(|s| wanted(s)).collect();
+        room.keep(found, |seen| seen.options = sharing.newest(seen.inode, seen.options))
+    };
+    // What is asked about comes first.
+    let held = those(&|s| is_asked(s) && is_meant(s));
+    let other_addresses = those(&|s| !is_asked(s) && is_meant(s));
+    let elsewhere = those(&|s| is_asked(s) && !is_meant(s));
+    let sockets = held;
     let asked = Asked::Port { address, localhost, port, protocol };
     let (state, reason) = match completeness.missing(protocol) {
         _ if !sockets.is_empty() => (Holding::Held, None),
@@ -76,19 +77,15 @@ pub(super) fn port(
         Some(why) => (Holding::Unknown, Some(why.to_owned())),
     };
     TargetAnswer {
-        asked,
         state,
         reason,
         sockets,
         other_addresses,
         elsewhere,
-        published: Vec::new(),
-        last: Vec::new(),
-        refused: Vec::new(),
-        refused_before: false,
+        left_out: room.left_out,
         traffic,
-        claim: None,
         verdict: Some(outlook),
+        ..nothing(asked)
     }
 }
 
@@ -100,10 +97,38 @@ fn trial(asked: &Asked) -> String {
     format!("portwatch probe {quote}{place}{quote}")
 }
 
-/// What a process has open.
+/// The sockets that an answer has room for.
+struct Room {
+    quota: Quota,
+    left_out: u64,
+}
+
+impl Room {
+    fn keep(&mut self, found: Vec<&KnownSocket>, as_now: impl Fn(&mut SocketSeen)) -> Vec<KnownSocket> {
+        let all = found.len();
+        let kept = found.into_iter().filter(|known| self.quota.admits(known)).cloned();
+        let kept: Vec<_> = kept
+            .map(|mut known| {
+                as_now(&mut known.socket.seen);
+                known
+            })
+            .collect();
+        self.left_out += (all - kept.len()) as u64;
+        kept
+    }
+}
+
+/// There are so many sockets that finding out about this takes longer than a question may.
+pub(super) fn too_long(asked: Asked) -> TargetAnswer {
+    let reason =
+        "what was asked about with it has so many sockets that there was no time for this; ask for it alone";
+    TargetAnswer { state: Holding::Unknown, reason: Some(reason.to_owned()), ..nothing(asked) }
+}
+
+/// What a process has open, and how many sockets more than are here.
 pub(super) fn pid(
     pid: u32,
-    (sockets, traffic): (Vec<KnownSocket>, Option<Arc<Traffic>>),
+    (sockets, left_out, traffic): (Vec<KnownSocket>, u64, Option<Arc<Traffic>>),
     completeness: &Completeness,
     exists: Option<bool>,
 ) -> TargetAnswer {
@@ -115,32 +140,25 @@ pub(super) fn pid(
         (true, None) => (Holding::Free, None),
         (true, Some(why)) => (Holding::Unknown, Some(why.to_owned())),
     };
-    TargetAnswer {
-        asked,
-        state,
-        reason,
-        sockets,
-        other_addresses: Vec::new(),
-        elsewhere: Vec::new(),
-        published: Vec::new(),
-        last: Vec::new(),
-        refused: Vec::new(),
-        refused_before: false,
-        traffic,
-        claim: None,
-        verdict: None,
-    }
+    TargetAnswer { state, reason, sockets, left_out, traffic, ..nothing(asked) }
 }
 
 /// A name that nothing is claimed as. A claim's name stands for its ports, and does not get here.
 pub(super) fn claim(name: &str) -> TargetAnswer {
+    let reason = format!("nothing is claimed as {name}; portwatch find shows every claim");
+    TargetAnswer { reason: Some(reason), ..nothing(Asked::Claim(name.to_owned())) }
+}
+
+/// Nothing was found.
+const fn nothing(asked: Asked) -> TargetAnswer {
     TargetAnswer {
-        asked: Asked::Claim(name.to_owned()),
+        asked,
         state: Holding::Free,
-        reason: Some(format!("nothing is claimed as {name}; portwatch find shows every claim")),
+        reason: None,
         sockets: Vec::new(),
         other_addresses: Vec::new(),
         elsewhere: Vec::new(),
+        left_out: 0,
         published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),

@@ -91,6 +91,7 @@ impl Access for Embedded {
                 }
             }
         }
+        about.leaves_out(targets.iter().map(|target| target.left_out).sum());
         let answer = WhoAnswer { time: Timestamp::now(), about, netns: space.one(own), targets };
         Ok(convert::who(&answer, Viewer::Unrestricted))
     }
@@ -142,7 +143,7 @@ impl Access for Embedded {
             if live.has_unnamed() {
                 answer.about.unnamed(&self.engines.ask(Duration::ZERO, ENGINE_WAIT).problems);
             }
-            answer.holds(live.list(&filter));
+            answer.holds(live.list(&filter, &mut |_| true));
             match self.known() {
                 Ok(known) => annotate(&known, &mut answer.sockets, live.own()),
                 // The list stands; what explains its rows is not known.

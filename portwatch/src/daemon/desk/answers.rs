@@ -85,6 +85,7 @@ impl Answers for Desk {
                 }
             }
         }
+        about.leaves_out(targets.iter().map(|target| target.left_out).sum());
         Ok(WhoAnswer { time, about, netns: space.one(own), targets })
     }
 
@@ -128,7 +129,7 @@ impl Answers for Desk {
             answer.about.unnamed(&self.ask_engines(Live::has_unnamed));
             let known = self.known_or(&mut answer.about);
             let mut live = lock(&self.pipeline.live);
-            answer.holds(live.list(filter));
+            answer.holds(live.list(filter, &mut |_| true));
             annotate(&known, &mut answer.sockets, live.own());
         }
         Ok(answer)

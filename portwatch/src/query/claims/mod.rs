@@ -9,7 +9,7 @@ pub use error::OfficeError;
 pub use office::{
     AllowedAnswer, Caller, ClaimAnswer, ClaimsAnswer, Office, ReleaseAnswer, RogueAnswer, Wanted, user_name,
 };
-pub use rogue::{rogue_gone, rogue_of, rogue_since};
+pub use rogue::{Rogues, rogue_since};
 pub use standing::{Known, annotate, standing};
 
 use std::collections::HashMap;

@@ -2,29 +2,45 @@
 
 use std::collections::HashSet;
 
-use super::{Known, standing::of_process};
+use super::{
+    Known,
+    standing::{annotate, of_process},
+};
 use crate::{
     journal::Reader,
-    model::{EventFilter, EventKind, Order, Owner, Phase, Protocol, SocketKey, Timestamp},
+    model::{EventFilter, EventKind, Netns, Order, Owner, Phase, Protocol, SocketKey, Timestamp},
     query::{self, KnownSocket, ListFilter, QueryError, Record},
     registry::Standing,
 };
 
-/// What is rogue of sockets that were annotated, and of how many listeners it is not known. A TCP socket that does not
-/// listen serves nobody; UDP has no other state.
-pub fn rogue_of(sockets: Vec<KnownSocket>) -> (Vec<KnownSocket>, u64) {
-    let serves = |s: &KnownSocket| {
-        s.socket.seen.phase == Phase::Listening || s.socket.seen.endpoint.protocol == Protocol::Udp
-    };
-    let (mut rogue, mut unknown) = (Vec::new(), 0);
-    for socket in sockets.into_iter().filter(serves) {
-        match socket.standing {
-            Some(Standing::Rogue) => rogue.push(socket),
-            Some(Standing::Unknown) => unknown += 1,
-            _ => {}
-        }
+/// Looks at sockets one by one.
+#[derive(Debug)]
+pub struct Rogues<'a> {
+    known: &'a Known,
+    own: Option<Netns>,
+    /// All that were looked at.
+    living: HashSet<SocketKey>,
+    /// Of how many listeners it is not known.
+    pub unknown: u64,
+}
+
+impl<'a> Rogues<'a> {
+    /// By what is claimed and allowed; `own` is the namespace that claims are of.
+    pub fn new(known: &'a Known, own: Option<Netns>) -> Self {
+        Self { known, own, living: HashSet::new(), unknown: 0 }
     }
-    (rogue, unknown)
+
+    /// Whether it is rogue; what explains it is noted in it. A TCP socket that does not listen serves nobody; UDP has no other state.
+    pub fn is_rogue(&mut self, socket: &mut KnownSocket) -> bool {
+        annotate(self.known, std::slice::from_mut(socket), self.own);
+        let seen = &socket.socket.seen;
+        self.living.insert(seen.key);
+        if seen.phase != Phase::Listening && seen.endpoint.protocol != Protocol::Udp {
+            return false;
+        }
+        self.unknown += u64::from(socket.standing == Some(Standing::Unknown));
+        socket.standing == Some(Standing::Rogue)
+    }
 }
 
 /// Listens read from the journal at once.
@@ -35,8 +51,7 @@ const MOST: usize = 10_000;
 /// Rogue listens since a moment whose sockets are not among the living, newest first; and whether there are more.
 pub fn rogue_since(
     reader: &Reader,
-    known: &Known,
-    living: &[KnownSocket],
+    rogues: &Rogues<'_>,
     filter: &ListFilter,
     since: Timestamp,
 ) -> Result<(Vec<Record>, bool), QueryError> {
@@ -56,7 +71,7 @@ pub fn rogue_since(
         let fresh: Vec<Record> = events.into_iter().filter(|record| !edge.contains(&record.id)).collect();
         let more = !fresh.is_empty();
         edge = fresh.iter().filter(|r| Some(r.event.at) == oldest).map(|r| r.id).collect();
-        gone.extend(rogue_gone(known, fresh, living, filter));
+        gone.extend(rogue_gone(rogues, fresh, filter));
         let cut = gone.len() > MOST || (full && gone.len() == MOST);
         gone.truncate(MOST);
         if !full || cut {
@@ -70,13 +85,8 @@ pub fn rogue_since(
 }
 
 /// Of the listens in the journal, newest first, those that nothing explains and whose sockets are not among the living.
-pub fn rogue_gone(
-    known: &Known,
-    events: Vec<Record>,
-    living: &[KnownSocket],
-    filter: &ListFilter,
-) -> Vec<Record> {
-    let living: HashSet<SocketKey> = living.iter().map(|s| s.socket.seen.key).collect();
+fn rogue_gone(rogues: &Rogues<'_>, events: Vec<Record>, filter: &ListFilter) -> Vec<Record> {
+    let Rogues { known, living, .. } = rogues;
     let uid = filter.user.as_ref().and_then(|user| user.parse::<u32>().ok());
     events
         .into_iter()

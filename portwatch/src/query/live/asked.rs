@@ -2,26 +2,34 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    rc::Rc,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{
-    super::{Asked, Space, TargetAnswer, Traffic, who},
+    super::{Asked, KnownSocket, Space, TargetAnswer, Traffic, rows, who},
     Around, Live,
     connected::Connected,
     listing,
 };
 use crate::{
-    model::{Beyond, Completeness, Connections, Owner, Port, Viewer},
+    model::{Beyond, Completeness, Connections, Owner, Port, Protocol, Viewer},
     platform::{
         ending,
         user::{ROOT, is_privileged},
     },
 };
 
+/// Sockets told of one thing that was asked about, at most.
+const MOST: usize = 1000;
+/// A question about many things is worked on for so long, with everybody else waiting.
+const LONGEST: Duration = Duration::from_millis(500);
+
 /// What was made for a target, for the others of one question: hundreds may ask about one port or one process.
 #[derive(Default)]
 struct Made {
+    on_ports: HashMap<(Port, Option<Protocol>), Rc<[KnownSocket]>>,
     of_ports: HashMap<Port, Arc<Traffic>>,
     of_pids: HashMap<u32, Option<Arc<Traffic>>>,
 }
@@ -29,9 +37,13 @@ struct Made {
 impl Live {
     /// Answers of `who`, without history.
     pub fn who(&mut self, asked: &[Asked], space: Space, around: &Around) -> Vec<TargetAnswer> {
-        let mut made = Made::default();
-        let mut answers: Vec<_> =
-            asked.iter().map(|asked| self.target(asked, space, around, &mut made)).collect();
+        let (begun, mut made) = (Instant::now(), Made::default());
+        let most = (rows::MOST / asked.len().max(1)).clamp(1, MOST);
+        let target = |asked: &Asked| match begun.elapsed() {
+            time if time < LONGEST => self.target(asked, (space, most), around, &mut made),
+            _ => who::too_long(asked.clone()),
+        };
+        let mut answers: Vec<_> = asked.iter().map(target).collect();
         self.complete(
             answers
                 .iter_mut()
@@ -43,10 +55,15 @@ impl Live {
         answers
     }
 
-    fn target(&mut self, asked: &Asked, space: Space, around: &Around, made: &mut Made) -> TargetAnswer {
+    fn target(
+        &mut self,
+        asked: &Asked,
+        (space, most): (Space, usize),
+        around: &Around,
+        made: &mut Made,
+    ) -> TargetAnswer {
         match asked {
             Asked::Port { address, localhost, port, protocol } => {
-                let mut sockets = self.on_port(*port, *protocol);
                 let seen = self.completeness_in(space);
                 let there = space.one(self.own).map_or(Space::Own, Space::One);
                 let seen_there = self.completeness_in(there);
@@ -54,8 +71,15 @@ impl Live {
                 let nothing = Around { sharing: around.sharing.clone(), ..Around::default() };
                 let around = if around.netns == space.one(self.own) { around } else { &nothing };
                 let connections = around.connections.as_ref();
-                let connected = connections.map(Connected::of).unwrap_or_default();
-                sockets.retain(|known| !connected.has(&known.socket));
+                let sockets = match made.on_ports.entry((*port, *protocol)) {
+                    Entry::Occupied(known) => Rc::clone(known.get()),
+                    Entry::Vacant(new) => {
+                        let connected = connections.map(Connected::of).unwrap_or_default();
+                        let mut sockets = self.on_port(*port, *protocol);
+                        sockets.retain(|known| !connected.has(&known.socket));
+                        Rc::clone(new.insert(sockets.into()))
+                    }
+                };
                 let traffic = connections.map(|c| match made.of_ports.entry(*port) {
                     Entry::Occupied(known) => Arc::clone(known.get()),
                     Entry::Vacant(new) => {
@@ -63,10 +87,13 @@ impl Live {
                     }
                 });
                 let place = (*address, *localhost, *port, *protocol);
-                who::port(place, sockets, (space, self.own), (&seen, &seen_there), (traffic, around))
+                who::port(place, (&sockets, most), (space, self.own), (&seen, &seen_there), (traffic, around))
             }
             Asked::Pid(pid) => {
-                let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
+                let of_process = self.table.of_process(*pid);
+                let mut sockets: Vec<_> = of_process.map(|socket| socket.seen.key).collect();
+                let left_out = sockets.len().saturating_sub(most);
+                sockets.truncate(most);
                 let traffic = around.of_processes.as_ref().and_then(|found| match made.of_pids.entry(*pid) {
                     Entry::Occupied(known) => known.get().clone(),
                     Entry::Vacant(new) => new.insert(self.of_process(found, *pid).map(Arc::new)).clone(),
@@ -77,8 +104,10 @@ impl Live {
                     Completeness::Complete if closed => closed_process(*pid),
                     other => other,
                 };
+                let sockets: Vec<_> =
+                    sockets.into_iter().filter_map(|key| self.table.get(key).cloned()).collect();
                 let sockets = sockets.into_iter().map(|s| self.know(s)).collect();
-                who::pid(*pid, (sockets, traffic), &completeness, ending::exists(*pid))
+                who::pid(*pid, (sockets, left_out as u64, traffic), &completeness, ending::exists(*pid))
             }
             Asked::Claim(name) => who::claim(name),
         }

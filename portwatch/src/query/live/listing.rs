@@ -9,6 +9,8 @@ use crate::platform::user::{ROOT, is_privileged};
 pub struct Listed {
     /// The sockets, in order.
     pub sockets: Vec<KnownSocket>,
+    /// How many there is no room for.
+    pub left_out: u64,
     /// How many were left out as noise.
     pub hidden: u64,
     /// How many are in other network namespaces.
@@ -17,18 +19,28 @@ pub struct Listed {
     pub missing: Option<String>,
 }
 
+/// So many sockets are looked into at once.
+const SOME: usize = 4096;
+
 impl Live {
-    /// Answer of `ls`.
-    pub fn list(&mut self, filter: &ListFilter) -> Listed {
-        let sockets: Vec<_> = self.table.sockets().cloned().collect();
-        let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
-        self.complete(known.iter_mut());
-        let own = self.own;
-        let space = filter.space();
-        let (here, elsewhere): (Vec<_>, Vec<_>) =
-            known.into_iter().partition(|k| space.holds(k.socket.seen.endpoint.netns, own));
-        let elsewhere = list::list(elsewhere, &ListFilter { all: false, ..filter.clone() }).shown;
-        let found = list::list(here, filter);
+    /// Answer of `ls`, of those that are wanted. Who is asked that may complete them.
+    pub fn list(&mut self, filter: &ListFilter, wanted: &mut dyn FnMut(&mut KnownSocket) -> bool) -> Listed {
+        let (space, own) = (filter.space(), self.own);
+        let there: Vec<_> =
+            self.table.sockets().filter(|s| list::is_there(s, filter)).map(|s| s.seen.key).collect();
+        let (mut found, mut elsewhere) = (list::Found::default(), 0);
+        for keys in there.chunks(SOME) {
+            let sockets: Vec<_> = keys.iter().filter_map(|&key| self.table.get(key).cloned()).collect();
+            let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
+            self.complete(known.iter_mut());
+            for known in known {
+                if space.holds(known.socket.seen.endpoint.netns, own) {
+                    found.take(known, filter, wanted);
+                } else {
+                    elsewhere += u64::from(list::serves(&known, filter));
+                }
+            }
+        }
         let seen = self.completeness_in(space);
         let unseen = seen.missing(filter.protocol).map(str::to_owned);
         let reasons = [
@@ -37,12 +49,10 @@ impl Live {
             (found.unowned > 0).then(|| unowned(found.unowned)),
         ];
         let reasons: Vec<String> = reasons.into_iter().flatten().collect();
-        Listed {
-            sockets: found.shown,
-            hidden: found.hidden,
-            elsewhere: u64::try_from(elsewhere.len()).unwrap_or(u64::MAX),
-            missing: (!reasons.is_empty()).then(|| reasons.join("; ")),
-        }
+        let hidden = found.hidden;
+        let (sockets, left_out) = found.finish(filter);
+        let missing = (!reasons.is_empty()).then(|| reasons.join("; "));
+        Listed { sockets, left_out, hidden, elsewhere, missing }
     }
 }
 

@@ -1,11 +1,11 @@
 //! What engines and `ip netns` add: names of containers and namespaces, and where forwarders lead.
 
-use std::{fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 
 use super::Live;
 use crate::{
     engine::Report,
-    model::{Container, Engine, Netns, Port, Process, ProcessId, Protocol, Timestamp, Unproven},
+    model::{Container, Engine, Netns, Port, Process, ProcessId, Protocol, SocketKey, Timestamp, Unproven},
     query::{
         Asked, Holding, KnownSocket, Space, TargetAnswer,
         forward::{self, Surroundings},
@@ -101,47 +101,75 @@ impl Live {
     pub fn wants_engines(&mut self, asked: &[Asked], space: Space) -> bool {
         let inner = self.inner_ports(asked);
         self.has_doubtful(&inner);
+        let mut looked = HashSet::new();
         asked.iter().any(|asked| {
-            let sockets = match asked {
-                Asked::Port { port, protocol, .. } => self.on_port(*port, *protocol),
-                Asked::Pid(pid) => {
-                    let sockets: Vec<_> = self.table.of_process(*pid).cloned().collect();
-                    sockets.into_iter().map(|s| self.know(s)).collect()
+            let (sockets, is_held): (Vec<_>, _) = match asked {
+                Asked::Port { port, protocol, .. } => {
+                    // Many may ask about one.
+                    if !looked.insert((*port, *protocol)) {
+                        return false;
+                    }
+                    let on_port = || self.table.on_port(*port, *protocol);
+                    let is_held = on_port().any(|s| space.holds(s.seen.endpoint.netns, self.own));
+                    (on_port().map(|s| s.seen.key).collect(), is_held)
                 }
+                Asked::Pid(pid) => (self.table.of_process(*pid).map(|s| s.seen.key).collect(), true),
                 Asked::Claim(_) => return false,
             };
-            let here = |k: &&KnownSocket| space.holds(k.socket.seen.endpoint.netns, self.own);
-            (matches!(asked, Asked::Port { .. }) && !sockets.iter().any(|k| here(&k)))
-                || sockets.iter().flat_map(|k| &k.processes).any(|p| is_unnamed(p) || forward::may_forward(p))
+            !is_held || self.any_process(&sockets, |p| is_unnamed(p) || forward::may_forward(p))
         })
+    }
+
+    /// The processes that are named with a socket. Of one after the other: there may be many sockets.
+    fn processes_of(&mut self, key: SocketKey) -> Vec<Arc<Process>> {
+        let socket = self.table.get(key).cloned();
+        socket.map(|socket| self.know(socket).processes).unwrap_or_default()
+    }
+
+    /// Whether it is true of a process that is named with one of these sockets. All are met: what engines are to say of them is noted.
+    fn any_process(&mut self, sockets: &[SocketKey], is_it: impl Fn(&Process) -> bool) -> bool {
+        let mut any = false;
+        for &key in sockets {
+            any |= self.processes_of(key).iter().any(|p| is_it(p));
+        }
+        any
     }
 
     /// Whether a process on these ports, in any namespace, is in a group with a container's name that proves nothing until its
     /// engine was asked about that very container.
     pub fn has_doubtful(&mut self, ports: &[Port]) -> bool {
-        let sockets: Vec<_> = ports.iter().flat_map(|&port| self.on_port(port, None)).collect();
-        sockets.iter().flat_map(|known| &known.processes).any(|p| p.unproven.is_some() && is_unnamed(p))
+        let on_ports = ports.iter().flat_map(|&port| self.table.on_port(port, None));
+        let sockets: Vec<_> = on_ports.map(|socket| socket.seen.key).collect();
+        self.any_process(&sockets, |p| p.unproven.is_some() && is_unnamed(p))
     }
 
     /// Whether some process is in a container without a name, or forwards.
     pub fn has_unnamed(&mut self) -> bool {
-        let sockets: Vec<_> = self.table.sockets().cloned().collect();
-        let mut known = sockets.into_iter().map(|socket| self.know(socket));
-        known.any(|known| known.processes.iter().any(|p| is_unnamed(p) || forward::may_forward(p)))
+        let sockets: Vec<_> = self.table.sockets().map(|socket| socket.seen.key).collect();
+        let may_be = |p: &Arc<Process>| is_unnamed(p) || forward::may_forward(p);
+        sockets.into_iter().any(|key| self.processes_of(key).iter().any(may_be))
     }
 
     /// Ports inside containers to which the sockets known now lead, and those published under the ports asked about.
     pub fn inner_ports(&mut self, asked: &[Asked]) -> Vec<Port> {
         let (report, _) = self.engines.known();
+        let mut asked: Vec<Port> = asked
+            .iter()
+            .filter_map(|asked| match asked {
+                Asked::Port { port, .. } => Some(*port),
+                Asked::Pid(_) | Asked::Claim(_) => None,
+            })
+            .collect();
+        asked.sort_unstable();
+        asked.dedup();
         let mut ports: Vec<Port> = Vec::new();
-        for asked in asked {
-            if let Asked::Port { port, .. } = asked {
-                let sockets = self.on_port(*port, None);
-                ports
-                    .extend(sockets.iter().flat_map(|k| &k.processes).filter_map(|p| forward::inner_port(p)));
-                for protocol in [Protocol::Tcp, Protocol::Udp] {
-                    ports.extend(report.behind(None, *port, protocol).map(|(_, published)| published.inner));
-                }
+        for port in asked {
+            let sockets: Vec<_> = self.table.on_port(port, None).map(|socket| socket.seen.key).collect();
+            for key in sockets {
+                ports.extend(self.processes_of(key).iter().filter_map(|p| forward::inner_port(p)));
+            }
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                ports.extend(report.behind(None, port, protocol).map(|(_, published)| published.inner));
             }
         }
         ports.sort_unstable();

@@ -1,6 +1,7 @@
 //! What many targets of one question share.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
@@ -9,10 +10,11 @@ use super::{Around, Live};
 use crate::{
     attribute::{Attributor, Roots},
     model::{
-        Completeness, Connection, Connections, Endpoint, Interface, Netns, OfProcess, Owner, Port, ProcessId,
-        Protocol, SocketOptions, TcpState,
+        AskedPort, Attached, Beyond, Completeness, Connection, Connections, Endpoint, Evidence, Interface,
+        Netns, Observation, OfProcess, Owner, Phase, Port, ProcessId, Protocol, Seen, Snapshot,
+        SnapshotSocket, SocketKey, SocketOptions, SocketSeen, TcpState, Timestamp,
     },
-    query::{Asked, Space, TargetAnswer},
+    query::{Asked, KnownSocket, ListFilter, Space, TargetAnswer, rows},
     state::Policy,
 };
 
@@ -41,12 +43,59 @@ fn connection(address: Ipv4Addr, inode: u64) -> Connection {
     }
 }
 
-fn ask(asked: &[Asked], around: &Around) -> Vec<TargetAnswer> {
+/// These sockets are there.
+fn live(sockets: Vec<SocketSeen>) -> Live {
     let nowhere = tempfile::tempdir().unwrap();
     let roots = Roots { proc: nowhere.path().into(), cgroup: nowhere.path().into() };
     let mut live = Live::new(Policy::default(), Attributor::new(roots), Some(NETNS));
+    let (at, owner) = (Timestamp::now(), Owner::NoProcess);
+    let snapshot = Snapshot {
+        begun: at,
+        ended: at,
+        namespaces: vec![NETNS],
+        beyond: Beyond::NotLooked,
+        protocols: vec![Protocol::Tcp, Protocol::Udp],
+        ports: Vec::new(),
+        bound_included: true,
+        bound_left_out: false,
+        connected: HashSet::new(),
+        sockets: sockets
+            .into_iter()
+            .map(|socket| SnapshotSocket { socket, holders: Vec::new(), owner })
+            .collect(),
+        processes: Vec::new(),
+    };
+    live.take(Observation::new(at, Evidence::Scan, Seen::Snapshot(Box::new(snapshot))), &mut Vec::new());
     live.set_completeness(Completeness::Complete);
-    live.who(asked, Space::Own, around)
+    live
+}
+
+fn ask(asked: &[Asked], around: &Around) -> Vec<TargetAnswer> {
+    live(Vec::new()).who(asked, Space::Own, around)
+}
+
+/// The `n`th listener of a user on a port.
+fn listener(n: u32, port: u16, uid: u32) -> SocketSeen {
+    SocketSeen {
+        key: SocketKey::Cookie((u64::from(port) << 40) | (u64::from(uid) << 24) | u64::from(n)),
+        inode: None,
+        endpoint: Endpoint {
+            netns: Some(NETNS),
+            protocol: Protocol::Tcp,
+            address: Ipv4Addr::from(0x7f00_0001 + n).into(),
+            port: Port::new(port).unwrap(),
+        },
+        phase: Phase::Listening,
+        asked: AskedPort::Unknown,
+        options: SocketOptions::default(),
+        uid: Some(uid),
+        cgroup_id: None,
+        attached: Attached::Nothing,
+    }
+}
+
+fn of_user(sockets: &[KnownSocket], uid: u32) -> usize {
+    sockets.iter().filter(|known| known.socket.seen.uid == Some(uid)).count()
 }
 
 fn all_share(answers: &[TargetAnswer]) -> bool {
@@ -89,4 +138,56 @@ fn a_process_that_is_asked_about_often_is_told_from_one_list_of_its_connections(
     let answers = ask(&[Asked::Pid(pid), Asked::Pid(pid), Asked::Pid(pid)], &around);
     assert!(all_share(&answers));
     assert!(answers.iter().all(|answer| answer.state.as_str() == "held"));
+}
+
+#[test]
+fn of_a_hundred_thousand_sockets_a_list_has_some_and_other_users_are_not_kept_out() {
+    let flood = (0..100_000).map(|n| listener(n, u16::try_from(1024 + n % 50_000).unwrap(), 1000));
+    let others = (0..5).map(|n| listener(200_000 + n, 60_000, 1001));
+    let mut live = live(flood.chain(others).collect());
+    let listed = live.list(&ListFilter::default(), &mut |_| true);
+    let half = rows::MOST / 2;
+    assert_eq!([of_user(&listed.sockets, 1000), of_user(&listed.sockets, 1001)], [half, 5]);
+    assert_eq!(listed.left_out, 100_000 - half as u64);
+    let ports: Vec<u16> = listed.sockets.iter().map(|s| s.socket.seen.endpoint.port.get()).collect();
+    assert!(ports.is_sorted() && ports[..half] == (1024..6024).flat_map(|p| [p, p]).collect::<Vec<_>>()[..]);
+    let filter = ListFilter { from: Some(2000), to: Some(2001), ..ListFilter::default() };
+    let listed =
+        live.list(&filter, &mut |socket| socket.socket.seen.endpoint.address.to_string() != "127.0.3.210");
+    assert_eq!((listed.sockets.len(), listed.left_out), (3, 0));
+}
+
+#[test]
+fn of_a_port_with_thousands_of_sockets_some_are_told_and_all_are_counted() {
+    let flood = (0..3000).map(|n| listener(n, 3100, 1000));
+    let mut live = live(flood.chain([listener(5000, 3100, 0), listener(5001, 3100, 1001)]).collect());
+    let asked = |address: Option<u32>| Asked::Port {
+        address: address.map(|n| IpAddr::from(Ipv4Addr::from(0x7f00_0001 + n)).into()),
+        localhost: false,
+        port: Port::new(3100).unwrap(),
+        protocol: None,
+    };
+    let [all, one, last] =
+        &live.who(&[None, Some(7), Some(5001)].map(asked), Space::Own, &Around::default())[..]
+    else {
+        panic!("three answers")
+    };
+    assert_eq!(
+        [of_user(&all.sockets, 1000), of_user(&all.sockets, 0), of_user(&all.sockets, 1001)],
+        [500, 1, 1]
+    );
+    assert_eq!((all.state.as_str(), all.left_out), ("held", 2500));
+    assert_eq!((one.sockets.len(), one.other_addresses.len(), one.left_out), (1, 501, 2500));
+    assert_eq!(one.verdict.as_ref().unwrap().bindable, Some(false));
+    assert_eq!(
+        (last.sockets.len(), of_user(&last.sockets, 1001)),
+        (1, 1),
+        "what was asked about comes first"
+    );
+    let hundreds: Vec<_> = (0..256).map(|n| asked(Some(n))).collect();
+    let answers = live.who(&hundreds, Space::Own, &Around::default());
+    let rows: usize = answers.iter().map(|a| a.sockets.len() + a.other_addresses.len()).sum();
+    assert!(rows <= rows::MOST, "{rows}");
+    let of_each = |a: &TargetAnswer| a.state.as_str() == "unknown" || a.sockets.len() == 1;
+    assert!(answers.iter().all(of_each) && answers[0].state.as_str() == "held");
 }
