@@ -148,14 +148,15 @@ impl Registry for Embedded {
                 Pattern::Name { .. } => None,
             })
             .collect();
-        let (mut live, about) = self.look_at(known.claims(), &asked)?;
+        let (mut live, mut about) = self.look_at(known.claims(), &asked)?;
         let time = Timestamp::now();
         let mut claims = views(&mut live, known.claims().to_vec(), &patterns);
         if let Some(reader) = self.journal()? {
             add_history(&mut claims, &reader, live.own())?;
         }
         self.touch(&claims, time);
-        let unclaimed = unclaimed(&mut live, &known, &patterns);
+        let (unclaimed, left_out) = unclaimed(&mut live, &known, &patterns);
+        about.leaves_out(left_out + claims.iter().map(|view| view.left_out).sum::<u64>());
         Ok(convert::claims(&ClaimsAnswer { time, about, claims, unclaimed }, Viewer::Unrestricted))
     }
 

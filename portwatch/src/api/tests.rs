@@ -88,6 +88,7 @@ impl Answers for Fake {
                 other_addresses: vec![],
                 elsewhere: vec![],
                 left_out: 0,
+                held: vec![],
                 published: vec![],
                 last: vec![],
                 refused: vec![],

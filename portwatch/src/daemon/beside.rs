@@ -163,7 +163,7 @@ pub(super) fn best(known: Vec<TargetAnswer>, seen: Vec<TargetAnswer>) -> Vec<Tar
     let keys = |answer: &TargetAnswer| {
         let mut keys: Vec<SocketKey> = answer.sockets.iter().map(|s| s.socket.seen.key).collect();
         keys.sort_unstable();
-        keys
+        (keys, answer.left_out)
     };
     let same =
         |known: &TargetAnswer, seen: &TargetAnswer| !known.sockets.is_empty() && keys(known) == keys(seen);

@@ -82,7 +82,7 @@ impl Office for Desk {
             about.note.get_or_insert_with(|| late.clone());
         }
         let time = Timestamp::now();
-        let (mut claims, unclaimed, own) = {
+        let (mut claims, (unclaimed, left_out), own) = {
             let mut live = self.live(&verified);
             let own = live.own();
             (views(&mut live, known.claims().to_vec(), patterns), unclaimed(&mut live, &known, patterns), own)
@@ -92,6 +92,7 @@ impl Office for Desk {
             let settled = self.settle()?;
             about.note = about.note.or(settled.note);
         }
+        about.leaves_out(left_out + claims.iter().map(|view| view.left_out).sum::<u64>());
         if !claims.is_empty() {
             self.read(|reader| add_history(&mut claims, reader, own))?;
         }

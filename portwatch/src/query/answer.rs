@@ -88,7 +88,7 @@ pub(super) const LOOPBACKS: [Local; 2] = [
 ];
 
 /// A thing `who` is asked about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Asked {
     /// A port.
     Port {
@@ -304,6 +304,8 @@ pub struct TargetAnswer {
     pub elsewhere: Vec<KnownSocket>,
     /// Of all these so many more, for which there is no room.
     pub left_out: u64,
+    /// Protocols that the port is held for by what was asked about.
+    pub held: Vec<Protocol>,
     /// Container engines forward this port without a socket of its own.
     pub published: Vec<PublishedPort>,
     /// The last holder's end.

@@ -3,14 +3,14 @@
 //! What the kernel says stays as it is: the forwarder holds the socket. Where it leads is told beside it, with the
 //! evidence for that.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr, rc::Rc};
 
 use super::KnownSocket;
 use crate::{
     engine::{Report, Running},
     model::{
-        Container, Engine, Evidence, Maker, Netns, Port, Process, Protocol, Sight, Unproven, Viewer,
-        addresses_overlap,
+        Container, Engine, Evidence, Maker, Netns, Port, Process, ProcessId, Protocol, Sight, Unproven,
+        Viewer, addresses_overlap,
     },
 };
 
@@ -110,14 +110,36 @@ pub(super) fn may_forward(process: &Process) -> bool {
     is_forwarder(&process.comm) || is_engine(&process.comm)
 }
 
+/// What forwarders were resolved with, and to, in one question: a program can call itself one, and hold thousands of sockets.
+#[derive(Default)]
+pub(super) struct Memo {
+    on_ports: HashMap<(Port, Protocol), Rc<[KnownSocket]>>,
+    inside: HashMap<(ProcessId, Inner, Option<String>), Inside>,
+}
+
+/// A place in a container.
+type Inner = (IpAddr, Port, Protocol);
+
+/// The socket there, and how it is known.
+type Inside = (Option<KnownSocket>, Evidence);
+
 /// What a forwarder is resolved with.
 pub(super) struct Surroundings<'a> {
     /// What the engines say.
     pub(super) report: &'a Report,
     /// Sockets on a port, in every namespace.
     pub(super) on_port: &'a mut dyn FnMut(Port, Protocol) -> Vec<KnownSocket>,
+    /// What was found before.
+    pub(super) memo: &'a mut Memo,
     /// Local addresses in the namespace of a process.
     pub(super) addresses: &'a dyn Fn(&Process) -> Vec<IpAddr>,
+}
+
+impl Surroundings<'_> {
+    fn on_port(&mut self, port: Port, protocol: Protocol) -> Rc<[KnownSocket]> {
+        let known = self.memo.on_ports.entry((port, protocol));
+        Rc::clone(known.or_insert_with(|| (self.on_port)(port, protocol).into()))
+    }
 }
 
 /// Where a socket leads; `None` for one that leads nowhere.
@@ -178,12 +200,12 @@ pub(super) fn of_socket(known: &KnownSocket, around: &mut Surroundings<'_>) -> O
 pub(super) fn without_socket(
     (address, port, protocol): (Option<IpAddr>, Port, Option<Protocol>),
     netns: Option<Netns>,
-    held: &[KnownSocket],
+    held: &[Protocol],
     around: &mut Surroundings<'_>,
 ) -> Vec<PublishedPort> {
     let mut ports = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        if held.iter().any(|s| s.socket.seen.endpoint.protocol == protocol) {
+        if held.contains(&protocol) {
             continue;
         }
         let found: Vec<_> =
@@ -218,9 +240,11 @@ fn to(
     protocol: Protocol,
     around: &mut Surroundings<'_>,
 ) -> Forward {
-    let inside = (around.on_port)(port, protocol).into_iter().find(|known| {
+    let candidates = around.on_port(port, protocol);
+    let inside = candidates.iter().find(|known| {
         container_of(known).is_some_and(|c| c.id == running.container.id) && serves(known, address)
     });
+    let inside = inside.cloned();
     Forward {
         forwarder,
         address,
@@ -267,13 +291,28 @@ fn reachable(running: &Running, known: &KnownSocket) -> Option<IpAddr> {
 /// The socket on `address:port` in the container: by the engine's word on which container has the address, else by the
 /// addresses in the namespaces of those that listen on this port.
 fn inside(
-    (address, port, protocol): (IpAddr, Port, Protocol),
+    place: Inner,
     forwarder: &Process,
     engine: Option<&Running>,
     around: &mut Surroundings<'_>,
-) -> (Option<KnownSocket>, Evidence) {
-    let candidates = (around.on_port)(port, protocol);
-    let mut fitting = candidates.into_iter().filter(|known| {
+) -> Inside {
+    let key = (forwarder.id, place, engine.map(|running| running.container.id.clone()));
+    if let Some(known) = around.memo.inside.get(&key) {
+        return known.clone();
+    }
+    let found = find_inside(place, forwarder, engine, around);
+    around.memo.inside.insert(key, found.clone());
+    found
+}
+
+fn find_inside(
+    (address, port, protocol): Inner,
+    forwarder: &Process,
+    engine: Option<&Running>,
+    around: &mut Surroundings<'_>,
+) -> Inside {
+    let candidates = around.on_port(port, protocol);
+    let mut fitting = candidates.iter().filter(|known| {
         serves(known, Some(address))
             && match engine {
                 Some(running) => container_of(known).is_some_and(|c| running.container.id == c.id),
@@ -288,11 +327,11 @@ fn inside(
     });
     let first = fitting.next();
     // Two engines, each in its own namespace, give out the same addresses.
-    let id = first.as_ref().and_then(|first| group_of(first, forwarder));
-    if fitting.any(|other| group_of(&other, forwarder) != id) {
+    let id = first.and_then(|first| group_of(first, forwarder));
+    if fitting.any(|other| group_of(other, forwarder) != id) {
         return (None, Evidence::Ambiguous);
     }
-    (first, Evidence::Inferred)
+    (first.cloned(), Evidence::Inferred)
 }
 
 /// The id of the container that a program of this user may forward to, where no engine says: root's to any; another user's

@@ -2,7 +2,10 @@
 
 use std::cmp::Ordering;
 
-use super::{KnownSocket, ListFilter, Sort, Traffic, rows::Rows};
+use super::{
+    KnownSocket, ListFilter, Sort, Traffic,
+    rows::{MOST, Rows},
+};
 use crate::model::{Connection, Owner, Process, Protocol, Sight, Socket, Viewer};
 
 /// What a list comes to.
@@ -98,8 +101,8 @@ fn conceals_container(process: &Process, sight: Sight) -> bool {
 }
 
 /// Keeps the connections that match, by port and then by time left. How many could match by who left them, which the asker
-/// cannot know.
-pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) -> usize {
+/// cannot know; and how many more match than there is room for.
+pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) -> (usize, u64) {
     let mut rows = std::mem::take(&mut traffic.rows);
     let mut concealed = 0;
     rows.retain(|row| {
@@ -132,8 +135,9 @@ pub(super) fn time_wait(traffic: &mut Traffic, filter: &ListFilter) -> usize {
         };
         absent_last(a.as_ref(), b.as_ref()).then(age).then_with(|| key(x).cmp(&key(y)))
     });
-    traffic.rows = keyed.into_iter().map(|(_, row)| row).collect();
-    concealed
+    let left_out = keyed.len().saturating_sub(MOST) as u64;
+    traffic.rows = keyed.into_iter().map(|(_, row)| row).take(MOST).collect();
+    (concealed, left_out)
 }
 
 fn left_by<'a>(row: &Connection, traffic: &'a Traffic) -> Option<&'a Process> {

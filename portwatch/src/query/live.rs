@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{KnownSocket, Space, TableSizes};
+use super::{KnownSocket, Space, TableSizes, forward::Memo};
 use crate::{
     attribute::Attributor,
     engine::Engines,
@@ -25,6 +25,7 @@ use crate::{
 };
 
 pub use around::Around;
+pub use asked::LONGEST;
 pub use listing::Listed;
 
 /// A user's configuration, below the home directory.
@@ -119,7 +120,7 @@ impl Live {
         let sockets: Vec<_> = self.table.on_port(port, protocol).filter(is_here).cloned().collect();
         let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
         known.retain(|socket| !socket.first().is_some_and(|id| self.attributor.is_own(id)));
-        self.complete(known.iter_mut());
+        self.complete(known.iter_mut(), &mut Memo::default());
         known
     }
 

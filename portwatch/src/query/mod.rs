@@ -28,6 +28,6 @@ pub use doctor::doctor;
 pub use error::QueryError;
 pub use forward::{Forward, PublishedPort, is_engine, is_forwarder};
 pub use history::{log, matches, of_port, summary};
-pub use live::{Around, Listed, Live};
+pub use live::{Around, LONGEST, Listed, Live};
 pub use metrics::{MetricsAnswer, Posted, Running, TableSizes, Tallied};
 pub use space::Space;

@@ -5,9 +5,9 @@ use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 use super::{
     Around, Asked, Holding, KnownSocket, Space, TargetAnswer, Traffic,
     outlook::{Place, Scene, Whose, outlook},
-    rows::Quota,
+    rows::Shares,
 };
-use crate::model::{Completeness, Interface, Local, Netns, Port, Protocol, SocketSeen, addresses_overlap};
+use crate::model::{Completeness, Interface, Local, Netns, Port, Protocol, addresses_overlap};
 
 /// Who has a port. `sockets` are those on the port in every namespace, of which the answer has `most` at most; `space` says which are
 /// meant.
@@ -53,16 +53,30 @@ pub(super) fn port(
         })
     };
     let is_meant = |s: &KnownSocket| space.holds(s.socket.seen.endpoint.netns, own);
-    let mut room = Room { quota: Quota::new(most), left_out: 0 };
-    let mut those = |wanted: &dyn Fn(&KnownSocket) -> bool| {
-        let found: Vec<_> = sockets.iter().filter(on_port).filter(|s| wanted(s)).collect();
-        room.keep(found, |seen| seen.options = sharing.newest(seen.inode, seen.options))
+    let those = |wanted: &dyn Fn(&KnownSocket) -> bool| -> Vec<&KnownSocket> {
+        sockets.iter().filter(on_port).filter(|s| wanted(s)).collect()
     };
     // What is asked about comes first.
-    let held = those(&|s| is_asked(s) && is_meant(s));
-    let other_addresses = those(&|s| !is_asked(s) && is_meant(s));
-    let elsewhere = those(&|s| is_asked(s) && !is_meant(s));
-    let sockets = held;
+    let all = [
+        those(&|s| is_asked(s) && is_meant(s)),
+        those(&|s| !is_asked(s) && is_meant(s)),
+        those(&|s| is_asked(s) && !is_meant(s)),
+    ];
+    let holds = |p: Protocol| all[0].iter().any(|s| s.socket.seen.endpoint.protocol == p);
+    let held = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|&p| holds(p)).collect();
+    let mut shares = Shares::default();
+    all.iter().flatten().for_each(|known| shares.count(known));
+    let (mut room, count) = (shares.room(most), all.iter().map(Vec::len).sum::<usize>());
+    let [sockets, other_addresses, elsewhere] = all.map(|those| {
+        let kept = those.into_iter().filter(|known| room.admits(known)).cloned();
+        let as_now = |mut known: KnownSocket| {
+            let seen = &mut known.socket.seen;
+            seen.options = sharing.newest(seen.inode, seen.options);
+            known
+        };
+        kept.map(as_now).collect::<Vec<_>>()
+    });
+    let left_out = (count - sockets.len() - other_addresses.len() - elsewhere.len()) as u64;
     let asked = Asked::Port { address, localhost, port, protocol };
     let (state, reason) = match completeness.missing(protocol) {
         _ if !sockets.is_empty() => (Holding::Held, None),
@@ -82,7 +96,8 @@ pub(super) fn port(
         sockets,
         other_addresses,
         elsewhere,
-        left_out: room.left_out,
+        left_out,
+        held,
         traffic,
         verdict: Some(outlook),
         ..nothing(asked)
@@ -97,28 +112,7 @@ fn trial(asked: &Asked) -> String {
     format!("portwatch probe {quote}{place}{quote}")
 }
 
-/// The sockets that an answer has room for.
-struct Room {
-    quota: Quota,
-    left_out: u64,
-}
-
-impl Room {
-    fn keep(&mut self, found: Vec<&KnownSocket>, as_now: impl Fn(&mut SocketSeen)) -> Vec<KnownSocket> {
-        let all = found.len();
-        let kept = found.into_iter().filter(|known| self.quota.admits(known)).cloned();
-        let kept: Vec<_> = kept
-            .map(|mut known| {
-                as_now(&mut known.socket.seen);
-                known
-            })
-            .collect();
-        self.left_out += (all - kept.len()) as u64;
-        kept
-    }
-}
-
-/// There are so many sockets that finding out about this takes longer than a question may.
+/// Finding out about what was asked before it took as long as a question may.
 pub(super) fn too_long(asked: Asked) -> TargetAnswer {
     let reason =
         "what was asked about with it has so many sockets that there was no time for this; ask for it alone";
@@ -159,6 +153,7 @@ const fn nothing(asked: Asked) -> TargetAnswer {
         other_addresses: Vec::new(),
         elsewhere: Vec::new(),
         left_out: 0,
+        held: Vec::new(),
         published: Vec::new(),
         last: Vec::new(),
         refused: Vec::new(),

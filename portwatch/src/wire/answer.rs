@@ -112,8 +112,8 @@ pub struct List {
     /// Matching sockets in other network namespaces, noise not counted; `--all-namespaces` shows them.
     #[serde(default)]
     pub elsewhere: u64,
-    /// Why there may be sockets that match and are not among these; null where there are none. `ls` that found nothing then ends
-    /// with 3, not 1.
+    /// Why there may be sockets that match and were not seen; null where there are none. `ls` that found nothing then ends
+    /// with 3, not 1. Of those that there was no room for `source.note` tells.
     #[serde(default)]
     pub missing: Option<String>,
     /// Connections in TIME_WAIT, with `--time-wait`; null without.

@@ -67,7 +67,7 @@ impl Access for Embedded {
                 }
             }
         }
-        let mut targets = live.who(&asked, space, &around);
+        let mut targets = live.who(&asked, space, &around, Duration::MAX);
         if let Some(why) = unreadable {
             self.lacks(&mut about, why);
         }
@@ -134,7 +134,9 @@ impl Access for Embedded {
             answer = empty(self.about(&*scanner));
             let mut live =
                 Live::new(Policy::default(), Attributor::new(AttributeRoots::default()), scanner.netns());
-            (answer.time_wait, answer.missing) = live.time_wait(&connections, &filter);
+            let left_out;
+            (answer.time_wait, answer.missing, left_out) = live.time_wait(&connections, &filter);
+            answer.about.leaves_out_rows(left_out, "connection");
         } else {
             let (mut live, about) = self.look(&[], HolderSearch::All)?;
             entered(filter.space(), live.own(), &about)?;

@@ -14,8 +14,9 @@ use crate::{
     model::{ConnectionScope, EventFilter, Order, Timestamp},
     platform::vitals::{cpu_time, resident_bytes},
     query::{
-        self, Answers, Asked, Check, CheckResult, DoctorAnswer, ListAnswer, ListFilter, Live, LogAnswer,
-        MetricsAnswer, QueryError, Running, Space, StatusAnswer, Subscription, SummaryAnswer, WhoAnswer,
+        self, Answers, Asked, Check, CheckResult, DoctorAnswer, LONGEST, ListAnswer, ListFilter, Live,
+        LogAnswer, MetricsAnswer, QueryError, Running, Space, StatusAnswer, Subscription, SummaryAnswer,
+        WhoAnswer,
         claims::{OfficeError, add_claims, annotate, expand, view},
         coordinate::Bureau,
     },
@@ -60,7 +61,7 @@ impl Answers for Desk {
         about.unnamed(&problems);
         let mut targets = {
             let mut live = self.live(&verified);
-            let mut targets = live.who(asked, space, &around);
+            let mut targets = live.who(asked, space, &around, LONGEST);
             add_claims(&mut live, &known, &mut targets);
             targets
         };
@@ -116,7 +117,10 @@ impl Answers for Desk {
                     },
                 });
             };
-            (answer.time_wait, answer.missing) = lock(&self.pipeline.live).time_wait(&connections, filter);
+            let left_out;
+            (answer.time_wait, answer.missing, left_out) =
+                lock(&self.pipeline.live).time_wait(&connections, filter);
+            answer.about.leaves_out_rows(left_out, "connection");
         } else {
             let beyond = space.is_beyond(own);
             let verified = if beyond { self.verify(Refresh::All)? } else { Verified::default() };

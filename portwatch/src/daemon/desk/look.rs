@@ -110,7 +110,7 @@ impl Desk {
         let Some(beside) = self.beside.as_ref().filter(|_| within) else { return known };
         match beside.look(places) {
             Ok((mut live, around)) => {
-                let mut seen = live.who(asked, space, &around);
+                let mut seen = live.who(asked, space, &around, Duration::MAX);
                 add_claims(&mut live, claims, &mut seen);
                 about.note = Some(format!(
                     "the recorder is behind, its last look took more than {} s; sockets and processes are from a look of \

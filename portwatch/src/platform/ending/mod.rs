@@ -28,7 +28,10 @@ use windows as asked;
 use windows as signalling;
 
 pub use self::asked::{Asked, detach, detached};
-pub use self::{signalling::may_end, system::Running};
+pub use self::{
+    signalling::{is_gone, may_end},
+    system::Running,
+};
 
 /// Whether there is a process of this number; `None` where that is not asked. It may have ended and wait for its parent.
 pub fn exists(pid: u32) -> Option<bool> {

@@ -29,3 +29,8 @@ pub fn may_end(pid: u32) -> bool {
     let Ok(pid) = i32::try_from(pid) else { return false };
     pid > 0 && !matches!(kill(Pid::from_raw(pid), None), Err(nix::errno::Errno::EPERM))
 }
+
+/// Whether the error says that there is no such process (any more).
+pub fn is_gone(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32)
+}

@@ -53,6 +53,11 @@ pub fn may_end(pid: u32) -> bool {
     Handle::new(unsafe { OpenProcess(PROCESS_TERMINATE, 0, pid) }).is_ok()
 }
 
+/// Whether the error says that there is no such process (any more): what is said of it is said of others, too.
+pub const fn is_gone(_: &io::Error) -> bool {
+    false
+}
+
 /// A handle of a process: while it is open, nobody else gets its pid.
 #[derive(Debug)]
 pub struct Running {

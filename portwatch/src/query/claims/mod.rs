@@ -12,17 +12,20 @@ pub use office::{
 pub use rogue::{Rogues, rogue_since};
 pub use standing::{Known, annotate, standing};
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Asked, KnownSocket, Live, QueryError, Record, TargetAnswer, history};
 use crate::{
     journal::{HealthRecord, Reader},
-    model::{Compose, EventKind, Evidence, Netns, Phase, Process, Protocol, Timestamp},
+    model::{Compose, EventKind, Evidence, Netns, Phase, Port, Process, Protocol, Timestamp},
     registry::{Claim, DEFAULT_RANGE, Occupant, Pattern, PortRange, State, Tie, may_change, tie},
 };
 
 /// Programs that hold a port for a container, as root for everybody; whose it is, their uid does not say.
 const FORWARDERS: [&str; 5] = ["docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "pasta"];
+
+/// Of a claim so many sockets are told that are its own, and as many of strangers.
+const SHOWN: usize = 500;
 
 /// A claim and what is on its ports.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +36,10 @@ pub struct ClaimView {
     pub state: State,
     /// Sockets on its ports.
     pub sockets: Vec<KnownSocket>,
-    /// Those of them that are a stranger's, by index.
+    /// Those of them that are a stranger's, by index, in order.
     pub strangers: Vec<usize>,
+    /// How many more there are of either.
+    pub left_out: u64,
     /// Of a ghost: how its last program ended.
     pub ended: Option<Record>,
     /// How its program was when somebody asked last.
@@ -107,11 +112,17 @@ pub fn view(live: &mut Live, claim: Claim) -> ClaimView {
     }
     let now = Timestamp::now();
     sockets.retain(|socket| !is_trial(socket, now));
-    let ties: Vec<Tie> = sockets.iter().map(|socket| tie_of(&claim, socket)).collect();
-    let strangers = (0..).zip(&ties).filter(|(_, tie)| **tie == Tie::Stranger).map(|(at, _)| at).collect();
+    let with_tie = |socket| (tie_of(&claim, &socket), socket);
+    let (mut own, mut strange): (Vec<_>, Vec<_>) =
+        sockets.into_iter().map(with_tie).partition(|&(tie, _)| tie != Tie::Stranger);
     let complete = claim.ports.iter().all(|port| live.completeness().missing(Some(port.protocol)).is_none());
-    let state = State::of(&claim, ties, complete);
-    ClaimView { claim, state, sockets, strangers, ended: None, health: None }
+    let state = State::of(&claim, own.iter().chain(&strange).map(|&(tie, _)| tie), complete);
+    let left_out = [own.len(), strange.len()].map(|count| count.saturating_sub(SHOWN) as u64).iter().sum();
+    own.truncate(SHOWN);
+    strange.truncate(SHOWN);
+    let strangers = (own.len()..own.len() + strange.len()).collect();
+    let sockets = own.into_iter().chain(strange).map(|(_, socket)| socket).collect();
+    ClaimView { claim, state, sockets, strangers, left_out, ended: None, health: None }
 }
 
 /// The claims that one of the patterns means, with their pasts where there is a journal to ask.
@@ -140,23 +151,27 @@ pub fn add_history(views: &mut [ClaimView], reader: &Reader, own: Option<Netns>)
 /// What was asked, with the names of claims replaced by their ports.
 pub fn expand(known: &Known, asked: &[Asked]) -> Vec<Asked> {
     let mut out = Vec::with_capacity(asked.len());
+    // Patterns may mean the same claims, over and over.
+    let mut meant = HashSet::new();
     for one in asked {
-        let before = out.len();
+        let mut is_claim = false;
         if let Asked::Claim(text) = one
             && let Ok(pattern) = text.parse::<Pattern>()
         {
             for claim in known.claims() {
                 if pattern.matches(&claim.name, claim.ports.iter().map(|p| p.port)) {
-                    out.extend(claim.ports.iter().map(|p| Asked::Port {
+                    is_claim |= !claim.ports.is_empty();
+                    let ports = claim.ports.iter().map(|p| Asked::Port {
                         address: None,
                         localhost: false,
                         port: p.port,
                         protocol: Some(p.protocol),
-                    }));
+                    });
+                    out.extend(ports.filter(|port| meant.insert(port.clone())));
                 }
             }
         }
-        if out.len() == before {
+        if !is_claim {
             out.push(one.clone());
         }
     }
@@ -165,27 +180,42 @@ pub fn expand(known: &Known, asked: &[Asked]) -> Vec<Asked> {
 
 /// Says of each answer what explains its sockets, and which claim is on its port.
 pub fn add_claims(live: &mut Live, known: &Known, targets: &mut [TargetAnswer]) {
+    // Hundreds of targets may be of one claim.
+    let mut made: HashMap<i64, ClaimView> = HashMap::new();
     for target in targets {
         annotate(known, &mut target.sockets, live.own());
         if let Asked::Port { port, protocol, .. } = target.asked {
             let protocols = protocol.map_or(vec![Protocol::Tcp, Protocol::Udp], |p| vec![p]);
             let claim = protocols.into_iter().find_map(|protocol| known.on(protocol, port));
-            target.claim = claim.map(|claim| view(live, claim.clone()));
+            target.claim = claim.map(|claim| {
+                // Its sockets are the target's.
+                let bare =
+                    || ClaimView { sockets: Vec::new(), strangers: Vec::new(), ..view(live, claim.clone()) };
+                made.entry(claim.id).or_insert_with(bare).clone()
+            });
         }
     }
 }
 
-/// For `:PORT`: sockets on ports that no claim has, with what explains them.
-pub fn unclaimed(live: &mut Live, known: &Known, patterns: &[Pattern]) -> Vec<KnownSocket> {
-    let mut sockets = Vec::new();
-    for pattern in patterns {
-        if let Pattern::Port(port) = pattern {
-            let free = |s: &KnownSocket| known.on(s.socket.seen.endpoint.protocol, *port).is_none();
-            sockets.extend(live.here(*port, None).into_iter().filter(free));
-        }
+/// For `:PORT`: sockets on ports that no claim has, with what explains them; and of how many there are more.
+pub fn unclaimed(live: &mut Live, known: &Known, patterns: &[Pattern]) -> (Vec<KnownSocket>, u64) {
+    let ports: BTreeSet<Port> = patterns
+        .iter()
+        .filter_map(|pattern| match pattern {
+            Pattern::Port(port) => Some(*port),
+            Pattern::Name { .. } => None,
+        })
+        .collect();
+    let (mut sockets, mut left_out) = (Vec::new(), 0);
+    for port in ports {
+        let free = |s: &KnownSocket| known.on(s.socket.seen.endpoint.protocol, port).is_none();
+        let mut there: Vec<_> = live.here(port, None).into_iter().filter(free).collect();
+        left_out += there.len().saturating_sub(SHOWN) as u64;
+        there.truncate(SHOWN);
+        sockets.extend(there);
     }
     annotate(known, &mut sockets, live.own());
-    sockets
+    (sockets, left_out)
 }
 
 /// Nothing is claimed as any of these.

@@ -18,7 +18,7 @@ use crate::{
 pub struct Rogues<'a> {
     known: &'a Known,
     own: Option<Netns>,
-    /// All that were looked at.
+    /// All that serve.
     living: HashSet<SocketKey>,
     /// Of how many listeners it is not known.
     pub unknown: u64,
@@ -34,10 +34,10 @@ impl<'a> Rogues<'a> {
     pub fn is_rogue(&mut self, socket: &mut KnownSocket) -> bool {
         annotate(self.known, std::slice::from_mut(socket), self.own);
         let seen = &socket.socket.seen;
-        self.living.insert(seen.key);
         if seen.phase != Phase::Listening && seen.endpoint.protocol != Protocol::Udp {
             return false;
         }
+        self.living.insert(seen.key);
         self.unknown += u64::from(socket.standing == Some(Standing::Unknown));
         socket.standing == Some(Standing::Rogue)
     }

@@ -53,15 +53,15 @@ impl Live {
         }
     }
 
-    /// Answer of `ls --time-wait`, and why others that match may be missing in it.
+    /// Answer of `ls --time-wait`, why others that match may be missing in it, and for how many there is no room.
     pub fn time_wait(
         &mut self,
         connections: &Connections,
         filter: &ListFilter,
-    ) -> (Option<Traffic>, Option<String>) {
+    ) -> (Option<Traffic>, Option<String>, u64) {
         let mut traffic = self.traffic(connections, |row| row.state == TcpState::TimeWait);
-        let concealed = list::time_wait(&mut traffic, filter);
-        (Some(traffic), listing::left_by_nobody(concealed))
+        let (concealed, left_out) = list::time_wait(&mut traffic, filter);
+        (Some(traffic), listing::left_by_nobody(concealed), left_out)
     }
 
     /// The sockets on these ports, and those of these connections, each by one process that has it and its inode.

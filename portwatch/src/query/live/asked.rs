@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::{Asked, KnownSocket, Space, TargetAnswer, Traffic, rows, who},
+    super::{Asked, KnownSocket, Space, TargetAnswer, Traffic, forward::Memo, rows, who},
     Around, Live,
     connected::Connected,
     listing,
@@ -23,24 +23,31 @@ use crate::{
 
 /// Sockets told of one thing that was asked about, at most.
 const MOST: usize = 1000;
-/// A question about many things is worked on for so long, with everybody else waiting.
-const LONGEST: Duration = Duration::from_millis(500);
+/// No further thing of a question is begun after so long, where everybody else waits for it.
+pub const LONGEST: Duration = Duration::from_millis(500);
 
 /// What was made for a target, for the others of one question: hundreds may ask about one port or one process.
 #[derive(Default)]
 struct Made {
+    connected: Option<Connected>,
     on_ports: HashMap<(Port, Option<Protocol>), Rc<[KnownSocket]>>,
     of_ports: HashMap<Port, Arc<Traffic>>,
     of_pids: HashMap<u32, Option<Arc<Traffic>>>,
 }
 
 impl Live {
-    /// Answers of `who`, without history.
-    pub fn who(&mut self, asked: &[Asked], space: Space, around: &Around) -> Vec<TargetAnswer> {
+    /// Answers of `who`, without history. What is not begun after `longest` is not known.
+    pub fn who(
+        &mut self,
+        asked: &[Asked],
+        space: Space,
+        around: &Around,
+        longest: Duration,
+    ) -> Vec<TargetAnswer> {
         let (begun, mut made) = (Instant::now(), Made::default());
         let most = (rows::MOST / asked.len().max(1)).clamp(1, MOST);
         let target = |asked: &Asked| match begun.elapsed() {
-            time if time < LONGEST => self.target(asked, (space, most), around, &mut made),
+            time if time < longest => self.target(asked, (space, most), around, &mut made),
             _ => who::too_long(asked.clone()),
         };
         let mut answers: Vec<_> = asked.iter().map(target).collect();
@@ -48,6 +55,7 @@ impl Live {
             answers
                 .iter_mut()
                 .flat_map(|a| a.sockets.iter_mut().chain(&mut a.other_addresses).chain(&mut a.elsewhere)),
+            &mut Memo::default(),
         );
         for answer in &mut answers {
             self.publish(answer, space);
@@ -74,7 +82,8 @@ impl Live {
                 let sockets = match made.on_ports.entry((*port, *protocol)) {
                     Entry::Occupied(known) => Rc::clone(known.get()),
                     Entry::Vacant(new) => {
-                        let connected = connections.map(Connected::of).unwrap_or_default();
+                        let of = || connections.map(Connected::of).unwrap_or_default();
+                        let connected = made.connected.get_or_insert_with(of);
                         let mut sockets = self.on_port(*port, *protocol);
                         sockets.retain(|known| !connected.has(&known.socket));
                         Rc::clone(new.insert(sockets.into()))

@@ -1,6 +1,6 @@
 //! What `ls` shows, and why that may not be all that matches.
 
-use super::super::{KnownSocket, ListFilter, Viewer, list};
+use super::super::{KnownSocket, ListFilter, Viewer, forward::Memo, list};
 use super::Live;
 use crate::platform::user::{ROOT, is_privileged};
 
@@ -23,16 +23,16 @@ pub struct Listed {
 const SOME: usize = 4096;
 
 impl Live {
-    /// Answer of `ls`, of those that are wanted. Who is asked that may complete them.
+    /// Answer of `ls`, of those that are `wanted`, which may note in them what it finds.
     pub fn list(&mut self, filter: &ListFilter, wanted: &mut dyn FnMut(&mut KnownSocket) -> bool) -> Listed {
         let (space, own) = (filter.space(), self.own);
         let there: Vec<_> =
             self.table.sockets().filter(|s| list::is_there(s, filter)).map(|s| s.seen.key).collect();
-        let (mut found, mut elsewhere) = (list::Found::default(), 0);
+        let (mut found, mut elsewhere, mut memo) = (list::Found::default(), 0, Memo::default());
         for keys in there.chunks(SOME) {
             let sockets: Vec<_> = keys.iter().filter_map(|&key| self.table.get(key).cloned()).collect();
             let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
-            self.complete(known.iter_mut());
+            self.complete(known.iter_mut(), &mut memo);
             for known in known {
                 if space.holds(known.socket.seen.endpoint.netns, own) {
                     found.take(known, filter, wanted);

@@ -8,7 +8,7 @@ use crate::{
     model::{Container, Engine, Netns, Port, Process, ProcessId, Protocol, SocketKey, Timestamp, Unproven},
     query::{
         Asked, Holding, KnownSocket, Space, TargetAnswer,
-        forward::{self, Surroundings},
+        forward::{self, Memo, Surroundings},
     },
 };
 
@@ -101,12 +101,12 @@ impl Live {
     pub fn wants_engines(&mut self, asked: &[Asked], space: Space) -> bool {
         let inner = self.inner_ports(asked);
         self.has_doubtful(&inner);
-        let mut looked = HashSet::new();
+        // Many may ask about one port, or about processes that share their sockets.
+        let (mut ports, mut met) = (HashSet::new(), HashSet::new());
         asked.iter().any(|asked| {
-            let (sockets, is_held): (Vec<_>, _) = match asked {
+            let (mut sockets, is_held): (Vec<_>, _) = match asked {
                 Asked::Port { port, protocol, .. } => {
-                    // Many may ask about one.
-                    if !looked.insert((*port, *protocol)) {
+                    if !ports.insert((*port, *protocol)) {
                         return false;
                     }
                     let on_port = || self.table.on_port(*port, *protocol);
@@ -116,6 +116,7 @@ impl Live {
                 Asked::Pid(pid) => (self.table.of_process(*pid).map(|s| s.seen.key).collect(), true),
                 Asked::Claim(_) => return false,
             };
+            sockets.retain(|&key| met.insert(key));
             !is_held || self.any_process(&sockets, |p| is_unnamed(p) || forward::may_forward(p))
         })
     }
@@ -178,7 +179,11 @@ impl Live {
     }
 
     /// Adds to sockets what engines and `ip netns` know.
-    pub(super) fn complete<'a>(&mut self, sockets: impl Iterator<Item = &'a mut KnownSocket>) {
+    pub(super) fn complete<'a>(
+        &mut self,
+        sockets: impl Iterator<Item = &'a mut KnownSocket>,
+        memo: &mut Memo,
+    ) {
         let own = self.own;
         let mut names = None;
         let (report, _) = self.engines.known();
@@ -188,7 +193,7 @@ impl Live {
                 known.netns_name = names.get_or_insert_with(netns_names).get(&netns).cloned();
             }
             if known.processes.iter().any(|p| forward::may_forward(p)) {
-                known.forward = self.around(&report, |around| forward::of_socket(known, around));
+                known.forward = self.around(&report, memo, |around| forward::of_socket(known, around));
             }
         }
     }
@@ -198,12 +203,11 @@ impl Live {
         let Asked::Port { address, port, protocol, .. } = answer.asked else { return };
         let (report, _) = self.engines.known();
         let netns = space.one(self.own);
-        let held: Vec<KnownSocket> = answer.sockets.clone();
-        answer.published = self.around(&report, |around| {
+        answer.published = self.around(&report, &mut Memo::default(), |around| {
             forward::without_socket(
                 (address.map(|local| local.address), port, protocol),
                 netns,
-                &held,
+                &answer.held,
                 around,
             )
         });
@@ -221,11 +225,16 @@ impl Live {
         }
     }
 
-    fn around<T>(&mut self, report: &Report, look: impl FnOnce(&mut Surroundings<'_>) -> T) -> T {
+    fn around<T>(
+        &mut self,
+        report: &Report,
+        memo: &mut Memo,
+        look: impl FnOnce(&mut Surroundings<'_>) -> T,
+    ) -> T {
         let live = std::cell::RefCell::new(self);
         let addresses = |process: &Process| -> Vec<IpAddr> { live.borrow().attributor.addresses(process.id) };
         let mut on_port = |port, protocol| live.borrow_mut().on_port(port, Some(protocol));
-        look(&mut Surroundings { report, on_port: &mut on_port, addresses: &addresses })
+        look(&mut Surroundings { report, on_port: &mut on_port, memo, addresses: &addresses })
     }
 }
 

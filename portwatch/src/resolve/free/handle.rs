@@ -7,7 +7,7 @@ use std::{io, time::Duration};
 use super::{Image, Member, held};
 use crate::{
     model::ProcessId,
-    platform::ending::{Running, Signal},
+    platform::ending::{Running, Signal, is_gone},
     source::process::{Absent, Processes},
 };
 
@@ -39,6 +39,8 @@ impl Handle {
         let found = identify(id.pid);
         match (running, found) {
             (Ok(running), Ok(found)) if found == id => Ok(Self { running, id }),
+            // It is there, and cannot be taken hold of.
+            (Err(error), Ok(found)) if found == id && !is_gone(&error) => Err(Missed::Refused(error)),
             (_, Ok(_) | Err(Absent::Gone)) => Err(Missed::NotTheSame),
             (Err(error), _) => Err(Missed::Refused(error)),
             (Ok(_), Err(_)) => Err(Missed::Refused(io::ErrorKind::PermissionDenied.into())),
@@ -49,7 +51,7 @@ impl Handle {
         identify(self.id.pid) == Ok(self.id)
     }
 
-    /// It still holds one of the sockets for whose sake it is ended.
+    /// Whoever has its pid holds one of the sockets for whose sake it is ended.
     pub(super) fn holds(&self, member: &Member) -> io::Result<bool> {
         held::holds(self.id, member)
     }

@@ -45,7 +45,7 @@ pub fn claim<'a>(view: &ClaimView, now: Timestamp, shown: impl Into<View<'a>>) -
         Viewer::Unrestricted => true,
         Viewer::User { uid, .. } => uid == inner.owner || uid == 0,
     };
-    let is_stranger = |index: &usize| view.strangers.contains(index);
+    let is_stranger = |index: &usize| view.strangers.binary_search(index).is_ok();
     let pick = |wanted: bool| {
         let indexes = (0..view.sockets.len()).filter(|index| is_stranger(index) == wanted);
         indexes.filter_map(|index| view.sockets.get(index)).map(|s| socket(s, shown)).collect()
