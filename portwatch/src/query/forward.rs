@@ -3,7 +3,7 @@
 //! What the kernel says stays as it is: the forwarder holds the socket. Where it leads is told beside it, with the
 //! evidence for that.
 
-use std::{collections::HashMap, net::IpAddr, rc::Rc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use super::KnownSocket;
 use crate::{
@@ -110,11 +110,29 @@ pub(super) fn may_forward(process: &Process) -> bool {
     is_forwarder(&process.comm) || is_engine(&process.comm)
 }
 
-/// What forwarders were resolved with, and to, in one question: a program can call itself one, and hold thousands of sockets.
-#[derive(Default)]
+/// What forwarders were resolved with, and to, while nothing happened: a program can call itself one, and hold thousands of sockets.
+#[derive(Debug, Default)]
 pub(super) struct Memo {
-    on_ports: HashMap<(Port, Protocol), Rc<[KnownSocket]>>,
+    /// Of the engines' report.
+    edition: u64,
+    on_ports: HashMap<(Port, Protocol), Arc<[KnownSocket]>>,
     inside: HashMap<(ProcessId, Inner, Option<String>), Inside>,
+}
+
+impl Memo {
+    /// The engines' report has this edition.
+    pub(super) fn is_of(&mut self, edition: u64) {
+        if self.edition != edition {
+            *self = Self { edition, ..Self::default() };
+        }
+    }
+
+    /// Something happened.
+    pub(super) fn forget(&mut self) {
+        if !self.on_ports.is_empty() {
+            *self = Self { edition: self.edition, ..Self::default() };
+        }
+    }
 }
 
 /// A place in a container.
@@ -136,9 +154,9 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    fn on_port(&mut self, port: Port, protocol: Protocol) -> Rc<[KnownSocket]> {
+    fn on_port(&mut self, port: Port, protocol: Protocol) -> Arc<[KnownSocket]> {
         let known = self.memo.on_ports.entry((port, protocol));
-        Rc::clone(known.or_insert_with(|| (self.on_port)(port, protocol).into()))
+        Arc::clone(known.or_insert_with(|| (self.on_port)(port, protocol).into()))
     }
 }
 

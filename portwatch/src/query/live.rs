@@ -55,6 +55,8 @@ pub struct Live {
     /// Containers without a name were met: when to ask again, and how often still.
     naming: Option<(Timestamp, u8)>,
     changes: Vec<Change>,
+    /// Where forwarders lead, until something happens.
+    forwards: Memo,
     /// Ports of sockets whose holders forked or called exec.
     stirred: HashSet<Port>,
 }
@@ -75,6 +77,7 @@ impl Live {
             unnamed: BTreeSet::new(),
             naming: None,
             changes: Vec::new(),
+            forwards: Memo::default(),
             stirred: HashSet::new(),
         }
     }
@@ -120,7 +123,7 @@ impl Live {
         let sockets: Vec<_> = self.table.on_port(port, protocol).filter(is_here).cloned().collect();
         let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
         known.retain(|socket| !socket.first().is_some_and(|id| self.attributor.is_own(id)));
-        self.complete(known.iter_mut(), &mut Memo::default());
+        self.complete(known.iter_mut());
         known
     }
 

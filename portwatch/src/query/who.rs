@@ -114,8 +114,7 @@ fn trial(asked: &Asked) -> String {
 
 /// Finding out about what was asked before it took as long as a question may.
 pub(super) fn too_long(asked: Asked) -> TargetAnswer {
-    let reason =
-        "what was asked about with it has so many sockets that there was no time for this; ask for it alone";
+    let reason = "the others took so long that there was no time for this; ask for it alone";
     TargetAnswer { state: Holding::Unknown, reason: Some(reason.to_owned()), ..nothing(asked) }
 }
 

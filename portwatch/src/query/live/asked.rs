@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::{Asked, KnownSocket, Space, TargetAnswer, Traffic, forward::Memo, rows, who},
+    super::{Asked, KnownSocket, Space, TargetAnswer, Traffic, rows, who},
     Around, Live,
     connected::Connected,
     listing,
@@ -55,7 +55,6 @@ impl Live {
             answers
                 .iter_mut()
                 .flat_map(|a| a.sockets.iter_mut().chain(&mut a.other_addresses).chain(&mut a.elsewhere)),
-            &mut Memo::default(),
         );
         for answer in &mut answers {
             self.publish(answer, space);

@@ -11,6 +11,7 @@ use crate::model::{Beyond, Change, Event, EventKind, Observation, Phase, Port, P
 impl Live {
     /// Takes in an observation and appends the records it makes, with the processes they name.
     pub fn take(&mut self, observation: Observation, out: &mut Vec<Record>) {
+        self.forwards.forget();
         match &observation.seen {
             Seen::Process(seen) => {
                 self.attributor.learn(seen);
@@ -65,6 +66,7 @@ impl Live {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        self.forwards.forget();
         let mut changes = std::mem::take(&mut self.changes);
         self.table.tick(now, &mut changes);
         self.ask_again(now);

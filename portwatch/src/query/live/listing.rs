@@ -1,6 +1,6 @@
 //! What `ls` shows, and why that may not be all that matches.
 
-use super::super::{KnownSocket, ListFilter, Viewer, forward::Memo, list};
+use super::super::{KnownSocket, ListFilter, Viewer, list};
 use super::Live;
 use crate::platform::user::{ROOT, is_privileged};
 
@@ -28,11 +28,11 @@ impl Live {
         let (space, own) = (filter.space(), self.own);
         let there: Vec<_> =
             self.table.sockets().filter(|s| list::is_there(s, filter)).map(|s| s.seen.key).collect();
-        let (mut found, mut elsewhere, mut memo) = (list::Found::default(), 0, Memo::default());
+        let (mut found, mut elsewhere) = (list::Found::default(), 0);
         for keys in there.chunks(SOME) {
             let sockets: Vec<_> = keys.iter().filter_map(|&key| self.table.get(key).cloned()).collect();
             let mut known: Vec<_> = sockets.into_iter().map(|s| self.know(s)).collect();
-            self.complete(known.iter_mut(), &mut memo);
+            self.complete(known.iter_mut());
             for known in known {
                 if space.holds(known.socket.seen.endpoint.netns, own) {
                     found.take(known, filter, wanted);

@@ -8,7 +8,7 @@ use crate::{
     model::{Container, Engine, Netns, Port, Process, ProcessId, Protocol, SocketKey, Timestamp, Unproven},
     query::{
         Asked, Holding, KnownSocket, Space, TargetAnswer,
-        forward::{self, Memo, Surroundings},
+        forward::{self, Surroundings},
     },
 };
 
@@ -179,21 +179,18 @@ impl Live {
     }
 
     /// Adds to sockets what engines and `ip netns` know.
-    pub(super) fn complete<'a>(
-        &mut self,
-        sockets: impl Iterator<Item = &'a mut KnownSocket>,
-        memo: &mut Memo,
-    ) {
+    pub(super) fn complete<'a>(&mut self, sockets: impl Iterator<Item = &'a mut KnownSocket>) {
         let own = self.own;
         let mut names = None;
-        let (report, _) = self.engines.known();
+        let (report, edition) = self.engines.known();
+        self.forwards.is_of(edition);
         for known in sockets {
             let netns = known.socket.seen.endpoint.netns;
             if let Some(netns) = netns.filter(|_| netns != own) {
                 known.netns_name = names.get_or_insert_with(netns_names).get(&netns).cloned();
             }
             if known.processes.iter().any(|p| forward::may_forward(p)) {
-                known.forward = self.around(&report, memo, |around| forward::of_socket(known, around));
+                known.forward = self.around(&report, |around| forward::of_socket(known, around));
             }
         }
     }
@@ -203,7 +200,7 @@ impl Live {
         let Asked::Port { address, port, protocol, .. } = answer.asked else { return };
         let (report, _) = self.engines.known();
         let netns = space.one(self.own);
-        answer.published = self.around(&report, &mut Memo::default(), |around| {
+        answer.published = self.around(&report, |around| {
             forward::without_socket(
                 (address.map(|local| local.address), port, protocol),
                 netns,
@@ -225,16 +222,15 @@ impl Live {
         }
     }
 
-    fn around<T>(
-        &mut self,
-        report: &Report,
-        memo: &mut Memo,
-        look: impl FnOnce(&mut Surroundings<'_>) -> T,
-    ) -> T {
+    fn around<T>(&mut self, report: &Report, look: impl FnOnce(&mut Surroundings<'_>) -> T) -> T {
+        let mut memo = std::mem::take(&mut self.forwards);
         let live = std::cell::RefCell::new(self);
         let addresses = |process: &Process| -> Vec<IpAddr> { live.borrow().attributor.addresses(process.id) };
         let mut on_port = |port, protocol| live.borrow_mut().on_port(port, Some(protocol));
-        look(&mut Surroundings { report, on_port: &mut on_port, memo, addresses: &addresses })
+        let found =
+            look(&mut Surroundings { report, on_port: &mut on_port, memo: &mut memo, addresses: &addresses });
+        live.into_inner().forwards = memo;
+        found
     }
 }
 
