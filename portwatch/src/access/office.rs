@@ -141,13 +141,7 @@ impl Registry for Embedded {
     fn claims(&self, patterns: &[String]) -> Result<Claims, AccessError> {
         let patterns = convert::patterns(patterns)?;
         let known = self.known()?;
-        let asked: Vec<Port> = patterns
-            .iter()
-            .filter_map(|p| match p {
-                Pattern::Port(port) => Some(*port),
-                Pattern::Name { .. } => None,
-            })
-            .collect();
+        let asked: Vec<Port> = patterns.iter().filter_map(Pattern::port).collect();
         let (mut live, mut about) = self.look_at(known.claims(), &asked)?;
         let time = Timestamp::now();
         let mut claims = views(&mut live, known.claims().to_vec(), &patterns);

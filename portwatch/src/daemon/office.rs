@@ -68,13 +68,7 @@ impl Desk {
 impl Office for Desk {
     fn claims(&self, patterns: &[Pattern]) -> Result<ClaimsAnswer, OfficeError> {
         let known = self.known()?;
-        let asked: Vec<Port> = patterns
-            .iter()
-            .filter_map(|p| match p {
-                Pattern::Port(port) => Some(*port),
-                Pattern::Name { .. } => None,
-            })
-            .collect();
+        let asked: Vec<Port> = patterns.iter().filter_map(Pattern::port).collect();
         let mut about = self.about();
         let verified =
             if asked.is_empty() { Verified::default() } else { self.verify(Refresh::Asked(asked))? };

@@ -72,6 +72,14 @@ impl Pattern {
         Self::Name { project: "*".to_owned(), stack: "*".to_owned(), context: Context::Any }
     }
 
+    /// The port, where it is one.
+    pub const fn port(&self) -> Option<Port> {
+        match self {
+            Self::Port(port) => Some(*port),
+            Self::Name { .. } => None,
+        }
+    }
+
     /// One claim.
     pub fn exactly(name: &Name) -> Self {
         Self::Name {

@@ -199,13 +199,7 @@ pub fn add_claims(live: &mut Live, known: &Known, targets: &mut [TargetAnswer]) 
 
 /// For `:PORT`: sockets on ports that no claim has, with what explains them; and of how many there are more.
 pub fn unclaimed(live: &mut Live, known: &Known, patterns: &[Pattern]) -> (Vec<KnownSocket>, u64) {
-    let ports: BTreeSet<Port> = patterns
-        .iter()
-        .filter_map(|pattern| match pattern {
-            Pattern::Port(port) => Some(*port),
-            Pattern::Name { .. } => None,
-        })
-        .collect();
+    let ports: BTreeSet<Port> = patterns.iter().filter_map(Pattern::port).collect();
     let (mut sockets, mut left_out) = (Vec::new(), 0);
     for port in ports {
         let free = |s: &KnownSocket| known.on(s.socket.seen.endpoint.protocol, port).is_none();

@@ -4,7 +4,7 @@ use super::by_place;
 use crate::{
     render::{
         ls,
-        sample::{HOSTILE, at, node, socket, source},
+        sample::{HOSTILE, at, node, socket, source, target},
         tests::everywhere,
         who,
     },
@@ -57,21 +57,10 @@ fn traffic(established: u64, owners: Vec<(Option<ProcessName>, u64)>) -> Traffic
 fn answer(state: &str, sockets: Vec<Socket>, traffic: Traffic, sentence: &str) -> Who {
     let verdict = serde_json::from_value::<Verdict>(serde_json::json!({ "sentence": sentence })).unwrap();
     let target = WhoTarget {
-        asked: "3100".to_owned(),
-        port: Some(3100),
         protocol: None,
-        state: state.to_owned(),
-        reason: None,
-        sockets,
-        other_addresses: Vec::new(),
-        elsewhere: Vec::new(),
-        published: Vec::new(),
-        last: Vec::new(),
-        refused: Vec::new(),
-        refused_before: false,
-        claim: None,
         traffic: Some(traffic),
         verdict: Some(verdict),
+        ..target("3100", state, sockets)
     };
     Who {
         schema: 1,
